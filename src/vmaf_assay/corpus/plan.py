@@ -1,0 +1,178 @@
+"""From sources and encoders to cells, each with the key that names its content."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from vmaf_assay.corpus.sources import Source
+from vmaf_assay.errors import ConfigError, IntegrityError
+from vmaf_assay.media.encoders import EncoderInfo, encoder_info
+from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, normalise_filters
+from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
+from vmaf_assay.media.probe import probe_video
+from vmaf_assay.media.score import encoder_args, libvmaf_filter
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderRequest:
+    """One encoder and preset, at the rate values to be measured."""
+
+    encoder: EncoderInfo
+    """Entry of the table of encoders."""
+    preset: str
+    """One of its presets."""
+    rate_values: tuple[float, ...]
+    """Rate values, on the encoder's own scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One source at one size: what is decoded once and encoded many times."""
+
+    name: str
+    """The source's name, with `@WxH` if smaller than its first rendition."""
+    source: Source
+    """Where it comes from."""
+    source_sha256: str
+    """Digest of the whole source file."""
+    size: Size
+    """(width, height), px, even."""
+    frame_rate: Fraction
+    """Frames per second."""
+    max_frames: int | None
+    """Frames used at most; None means all."""
+
+    def decode_args(self) -> list[str]:
+        """Argv from `-ss` to the filters, without the path: what determines the frames."""
+        rate = f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
+        args = ["-ss", f"{self.source.start_s:g}"] if self.source.start_s else []
+        args += ["-i", "SOURCE", "-map", "0:v:0", "-fps_mode", "passthrough"]
+        if self.source.duration_s is not None:
+            args += ["-t", f"{self.source.duration_s:g}"]
+        if self.max_frames is not None:
+            args += ["-frames:v", str(self.max_frames)]
+        return [*args, "-vf", ",".join(normalise_filters(rate, self.size))]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One encode to be made and scored."""
+
+    key: str
+    """SHA-256 over the source's content, every argument and every tool version."""
+    rendition: Rendition
+    """What is encoded."""
+    encoder: EncoderInfo
+    """With what."""
+    preset: str
+    """At which preset."""
+    rate_value: float
+    """At which rate value."""
+    versions: dict[str, str]
+    """Versions of ffmpeg, libvmaf and this encoder."""
+
+
+def parse_encoder(text: str, rate_values: tuple[float, ...] | None) -> EncoderRequest:
+    """Read `NAME[:PRESET[:RATE,RATE...]]`; rate values in the text win over `rate_values`.
+
+    Without either, eight values are spread over the middle of the declared range.
+
+    >>> parse_encoder("libx264:fast:20,30", None).rate_values
+    (20.0, 30.0)
+    """
+    name, _, rest = text.partition(":")
+    preset, _, rates = rest.partition(":")
+    info = encoder_info(name)
+    values = parse_rates(rates) if rates else rate_values or default_rates(info)
+    for value in values:
+        info.check_rate(value)
+    return EncoderRequest(info, info.check_preset(preset or info.default_preset), values)
+
+
+def parse_rates(text: str) -> tuple[float, ...]:
+    """Read `22,28,34`; raises ConfigError if a part is not a number or comes twice."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"rates are numbers with commas, not {text!r}", next_step="write 22,28,34") from error
+    if len(set(values)) != len(values):
+        raise ConfigError(f"a rate value comes twice in {text!r}", next_step="remove one")
+    return values
+
+
+def default_rates(info: EncoderInfo) -> tuple[float, ...]:
+    """Eight whole rate values over the 27th to 82nd hundredth of the declared range, where VMAF is 40 to 98."""
+    span = info.rate_max - info.rate_min
+    return tuple(float(round(info.rate_min + span * (0.27 + 0.55 * i / 7))) for i in range(8))
+
+
+def renditions_of(
+    ffmpeg: Ffmpeg, source: Source, *, sizes: list[Size | None], max_frames: int | None
+) -> list[Rendition]:
+    """The source at its first size, and at each further size that is smaller than the one before.
+
+    Args:
+      ffmpeg: asked for the source's facts.
+      source: a source; its digest is computed, and compared with a manifest's.
+      sizes: boxes to fit into, largest first; None means native.
+      max_frames: frames used at most.
+
+    Raises:
+      MediaError: the source cannot be read.
+      IntegrityError: its digest is not what the manifest says.
+    """
+    info = probe_video(ffmpeg, source.path)
+    digest = sha256_file(source.path)
+    if source.sha256 is not None and digest != source.sha256:
+        raise IntegrityError(
+            f"{source.path} is not the file the manifest names (SHA-256 {digest[:12]}, not {source.sha256[:12]})",
+            next_step="restore it or correct the manifest",
+        )
+    turned = abs(info.rotation) % 180 == 90
+    width, height = (info.height, info.width) if turned else (info.width, info.height)
+    made: list[Rendition] = []
+    for box in sizes:
+        size = even_fit(width, height, box)
+        if made and size == made[-1].size:
+            continue
+        name = source.name if not made else f"{source.name}@{box[0]}x{box[1]}" if box else source.name
+        made.append(Rendition(name, source, digest, size, info.frame_rate, max_frames))
+    return made
+
+
+def plan_cells(
+    renditions: list[Rendition], requests: list[EncoderRequest], versions: dict[str, str]
+) -> list[Cell]:
+    """Every cell of a corpus, one rendition's cells together; identical requests make one cell.
+
+    Args:
+      renditions: from `renditions_of`.
+      requests: encoders, presets and rate values.
+      versions: of ffmpeg, libvmaf, and each encoder by name.
+    """
+    cells: dict[str, Cell] = {}
+    for rendition in renditions:
+        for request in requests:
+            for rate_value in request.rate_values:
+                used = {name: versions[name] for name in ("ffmpeg", "libvmaf", request.encoder.name)}
+                key = cell_key(rendition, request.encoder, request.preset, rate_value, used)
+                cells[key] = Cell(key, rendition, request.encoder, request.preset, rate_value, used)
+    return list(cells.values())
+
+
+def cell_key(
+    rendition: Rendition, encoder: EncoderInfo, preset: str, rate_value: float, versions: dict[str, str]
+) -> str:
+    """SHA-256 of all that determines a cell's rows; a path, a name, a clock or a core count does not."""
+    return sha256_bytes(
+        canonical_json(
+            {
+                "source_sha256": rendition.source_sha256,
+                "decode": rendition.decode_args(),
+                "encode": encoder_args(encoder, preset, rate_value, threads="single"),
+                "score": libvmaf_filter(n_threads=1),
+                "versions": versions,
+            }
+        )
+    )

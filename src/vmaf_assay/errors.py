@@ -1,0 +1,65 @@
+"""Every error this package raises on purpose.
+
+AssayError
+├── ConfigError (ValueError)       a request that cannot be meant: exit 2
+├── MediaError (ValueError)        a source that cannot be used: exit 2
+├── CorpusError (ValueError)       a corpus, run or table that is not evidence: exit 2
+├── ToolError (RuntimeError)       ffmpeg or the disk failed: exit 3
+└── IntegrityError (ValueError)    digest, schema or verdict does not verify: exit 4
+    └── ModelLoadError             a model file that must not be run: exit 4
+
+Each prints one line: what is wrong, where, and what to do next. Expected negative answers (HOLD, target out
+of reach) are values, never exceptions.
+"""
+
+from collections.abc import Sequence
+
+
+class AssayError(Exception):
+    """Base of all errors here; `str()` is one line that ends in the next step."""
+
+    def __init__(self, what: str, *, next_step: str = "") -> None:
+        self.what = " ".join(what.split())
+        self.next_step = " ".join(next_step.split())
+        super().__init__(self.what)
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.next_step}" if self.next_step else self.what
+
+
+class ConfigError(AssayError, ValueError):
+    """A request that cannot be carried out as asked (exit 2)."""
+
+
+class MediaError(AssayError, ValueError):
+    """A source that cannot be decoded whole, or has no video (exit 2)."""
+
+
+class CorpusError(AssayError, ValueError):
+    """A corpus, run or table that is incomplete or contradicts itself (exit 2)."""
+
+
+class ToolError(AssayError, RuntimeError):
+    """An outside command or the medium failed (exit 3)."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        next_step: str = "",
+        argv: Sequence[str] = (),
+        exit_code: int | None = None,
+        stderr_tail: str = "",
+    ) -> None:
+        super().__init__(what, next_step=next_step)
+        self.argv = tuple(argv)
+        self.exit_code = exit_code
+        self.stderr_tail = stderr_tail
+
+
+class IntegrityError(AssayError, ValueError):
+    """Something that must verify does not (exit 4)."""
+
+
+class ModelLoadError(IntegrityError):
+    """A model whose bytes, graph or sidecar must not be used (exit 4)."""

@@ -1,0 +1,1 @@
+"""Judging an ensemble on groups it never saw: folds, metrics, bounds, choice, gate."""

@@ -1,0 +1,1 @@
+"""ffmpeg and libvmaf: run them, ask them, read what they say."""

@@ -1,0 +1,80 @@
+"""What this machine can do, found by doing it: one frame through libvmaf and through each encoder."""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmaf_assay.errors import AssayError
+from vmaf_assay.media import process
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import read_json_strict
+from vmaf_assay.media.score import VMAF_MODEL, encoder_args, libvmaf_filter
+
+TIMEOUT_S = 30.0
+"""Longest one frame may take; a hardware driver that hangs is reported, not waited for."""
+
+# 640x360: above the smallest picture any encoder of the table accepts (AV1 on NVENC wants 160x64 or more).
+_ONE_FRAME = ("-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25")
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """Whether one thing works here, and if not, why."""
+
+    name: str
+    """ffmpeg's encoder name, or the libvmaf model's."""
+    usable: bool
+    """True if one frame went through."""
+    detail: str
+    """A version when usable and one is known, else the reason in ffmpeg's words."""
+
+
+def check_libvmaf(ffmpeg: Ffmpeg) -> Capability:
+    """Score one frame against itself with the model every score here uses; `detail` is libvmaf's version."""
+    graph = f"[0:v][1:v]{libvmaf_filter(n_threads=1)}"
+    with tempfile.TemporaryDirectory(prefix="assay-doctor-") as folder:
+        argv = [*ffmpeg.base_argv(), *_ONE_FRAME, *_ONE_FRAME, "-filter_complex", graph]
+        argv += ["-frames:v", "1", "-f", "null", "-"]
+        done = process.run(argv, cwd=Path(folder), timeout_s=TIMEOUT_S)
+        if done.exit_code != 0:
+            return Capability(VMAF_MODEL, False, explain(done))
+        try:
+            log = read_json_strict(Path(folder) / "vmaf.json")
+        except AssayError as error:
+            return Capability(VMAF_MODEL, False, f"libvmaf left no readable log ({error.what})")
+    return Capability(VMAF_MODEL, True, str(log.get("version", "version not stated")))
+
+
+def check_encoder(ffmpeg: Ffmpeg, encoder: EncoderInfo) -> Capability:
+    """Encode one frame with the table's own options, at the middle of the declared range."""
+    middle = float((encoder.rate_min + encoder.rate_max) // 2)
+    argv = [*ffmpeg.base_argv(), *_ONE_FRAME, "-frames:v", "1"]
+    argv += [*encoder_args(encoder, encoder.default_preset, middle), "-f", "null", "-"]
+    done = process.run(argv, timeout_s=TIMEOUT_S)
+    if done.exit_code == 0:
+        return Capability(encoder.name, True, "")
+    # An encoder that is not there fails on its first private option, which names the wrong cause.
+    listed = process.run([ffmpeg.path, "-hide_banner", "-encoders"], timeout_s=TIMEOUT_S).stdout
+    missing = f" {encoder.name} ".encode() not in listed
+    return Capability(encoder.name, False, "not in this ffmpeg" if missing else explain(done))
+
+
+def check_encoders(ffmpeg: Ffmpeg) -> Iterator[Capability]:
+    """One result for each encoder of the table, in its order."""
+    for encoder in ENCODERS.values():
+        yield check_encoder(ffmpeg, encoder)
+
+
+def explain(done: process.Completed) -> str:
+    """The first line of ffmpeg's stderr, which names the cause; later lines are consequences."""
+    if done.exit_code == -9:
+        return f"did not finish one frame in {TIMEOUT_S:g} s"
+    for line in done.stderr.splitlines():
+        # "[h264_nvenc @ 0x55d0] Cannot load libcuda.so.1": the address changes with every run.
+        text = re.sub(r"^(\[[^]]*\] )+", "", line.strip())
+        if text:
+            return text
+    return f"ffmpeg exited {done.exit_code} without a word"

@@ -1,0 +1,171 @@
+"""The table of encoders: how each is told its constant quality, its preset, and to repeat itself.
+
+Every fact about an encoder lives here and nowhere else. Ranges are the encoder's own declared ones
+(`ffmpeg -h encoder=NAME`, ffmpeg n9.0.2, 2026-11-24), never those seen in a corpus: `crf_norm` and
+`preset_norm` are computed from them, so changing a range or a preset list changes what every model reads.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vmaf_assay.errors import ConfigError
+
+RateMode = Literal["crf", "cq", "qp"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """How to drive one ffmpeg encoder at constant quality."""
+
+    name: str
+    """ffmpeg's name, as in `-c:v NAME`."""
+    rate_mode: RateMode
+    """What kind of number `rate_value` is."""
+    rate_flag: str
+    """The option that takes the rate value."""
+    rate_min: float
+    """Lowest rate value the encoder declares."""
+    rate_max: float
+    """Highest rate value the encoder declares."""
+    rate_step: float
+    """Smallest step worth choosing between."""
+    lower_is_better: bool
+    """True if a smaller rate value gives higher quality and more bits."""
+    preset_flag: str
+    """The option that takes the preset."""
+    presets: tuple[str, ...]
+    """Presets from slowest (most effort) to fastest."""
+    default_preset: str
+    """The preset used when none is named."""
+    constant_quality_args: tuple[str, ...] = ()
+    """What else makes the rate mode truly constant quality."""
+    single_thread_args: tuple[str, ...] = ()
+    """What makes the output independent of the machine's core count."""
+    also_rate_flags: tuple[str, ...] = ()
+    """Options that must carry the same rate value (AMF takes one QP a frame type)."""
+    hardware: bool = False
+    """True if a GPU or ASIC is needed."""
+    pix_fmts: tuple[str, ...] = ("yuv420p",)
+    """Pixel formats this table feeds the encoder, preferred first."""
+
+    def rate_args(self, rate_value: float) -> list[str]:
+        """Argv that sets constant quality at `rate_value` (on the encoder's own scale)."""
+        text = format_rate(rate_value)
+        args = [*self.constant_quality_args, self.rate_flag, text]
+        for flag in self.also_rate_flags:
+            args += [flag, text]
+        return args
+
+    def crf_norm(self, rate_value: float) -> float:
+        """The rate value's place in the declared range, 0 at `rate_min` and 1 at `rate_max`."""
+        return (rate_value - self.rate_min) / (self.rate_max - self.rate_min)
+
+    def preset_norm(self, preset: str) -> float:
+        """The preset's place in the declared list, 0 slowest and 1 fastest."""
+        return self.presets.index(self.check_preset(preset)) / (len(self.presets) - 1)
+
+    def check_preset(self, preset: str) -> str:
+        """Return `preset` if the encoder has it, else raise ConfigError."""
+        if preset not in self.presets:
+            raise ConfigError(
+                f"{self.name} has no preset {preset!r}", next_step=f"choose one of {', '.join(self.presets)}"
+            )
+        return preset
+
+    def check_rate(self, rate_value: float) -> float:
+        """Return `rate_value` if it is in the declared range, else raise ConfigError."""
+        if not self.rate_min <= rate_value <= self.rate_max:
+            raise ConfigError(
+                f"{self.name} takes {self.rate_mode} {self.rate_min:g} to {self.rate_max:g}, not {rate_value:g}",
+                next_step="choose --rates inside that range",
+            )
+        return rate_value
+
+
+def format_rate(rate_value: float) -> str:
+    """The rate value as argv text: no trailing zeros, never in exponent form."""
+    return f"{rate_value:.2f}".rstrip("0").rstrip(".")
+
+
+_X26X_PRESETS = (
+    "placebo", "veryslow", "slower", "slow", "medium", "fast", "faster", "veryfast", "superfast", "ultrafast",
+)  # fmt: skip
+_NVENC_PRESETS = ("p7", "p6", "p5", "p4", "p3", "p2", "p1")
+_QSV_PRESETS = ("veryslow", "slower", "slow", "medium", "fast", "faster", "veryfast")
+
+
+def _numbers(slowest: int, fastest: int) -> tuple[str, ...]:
+    return tuple(str(value) for value in range(slowest, fastest + 1))
+
+
+def _nvenc(name: str, rate_max: float) -> EncoderInfo:
+    # -b:v 0 with vbr and -cq is NVENC's constant quality; without it the default 2 Mb/s caps the rate.
+    return EncoderInfo(
+        name, "cq", "-cq", 1, rate_max, 1, True, "-preset", _NVENC_PRESETS, "p4",
+        constant_quality_args=("-rc", "vbr", "-b:v", "0"), hardware=True,
+    )  # fmt: skip
+
+
+def _qsv(name: str) -> EncoderInfo:
+    # -global_quality without a bit rate selects ICQ; QSV reads planes as nv12.
+    return EncoderInfo(
+        name, "cq", "-global_quality", 1, 51, 1, True, "-preset", _QSV_PRESETS, "medium",
+        hardware=True, pix_fmts=("nv12",),
+    )  # fmt: skip
+
+
+def _amf(name: str, rate_max: float, also: tuple[str, ...]) -> EncoderInfo:
+    return EncoderInfo(
+        name, "qp", "-qp_i", 0, rate_max, 1, True, "-quality", ("quality", "balanced", "speed"), "balanced",
+        constant_quality_args=("-rc", "cqp"), also_rate_flags=also, hardware=True,
+    )  # fmt: skip
+
+
+def _videotoolbox(name: str) -> EncoderInfo:
+    return EncoderInfo(name, "cq", "-q:v", 1, 100, 1, False, "-prio_speed", ("0", "1"), "0", hardware=True)
+
+
+_ENCODERS = (
+    EncoderInfo(
+        "libx264", "crf", "-crf", 0, 51, 0.1, True, "-preset", _X26X_PRESETS, "medium",
+        single_thread_args=("-threads", "1"),
+    ),
+    EncoderInfo(
+        "libx265", "crf", "-crf", 0, 51, 0.1, True, "-preset", _X26X_PRESETS, "medium",
+        single_thread_args=("-x265-params", "pools=1:frame-threads=1:log-level=error"),
+    ),
+    EncoderInfo(
+        "libsvtav1", "crf", "-crf", 1, 63, 1, True, "-preset", _numbers(0, 13), "8",
+        single_thread_args=("-svtav1-params", "lp=1"),
+    ),
+    EncoderInfo(
+        "libaom-av1", "crf", "-crf", 0, 63, 1, True, "-cpu-used", _numbers(0, 8), "6",
+        constant_quality_args=("-b:v", "0"), single_thread_args=("-threads", "1", "-row-mt", "0"),
+    ),
+    EncoderInfo(
+        "libvpx-vp9", "crf", "-crf", 0, 63, 1, True, "-cpu-used", _numbers(0, 8), "4",
+        constant_quality_args=("-b:v", "0", "-deadline", "good"),
+        single_thread_args=("-threads", "1", "-row-mt", "0"),
+    ),
+    EncoderInfo(
+        # qpa off: with perceptual adaptation the QP given is not the QP used.
+        "libvvenc", "qp", "-qp", 0, 63, 1, True, "-preset", ("slower", "slow", "medium", "fast", "faster"),
+        "faster", constant_quality_args=("-qpa", "0"), single_thread_args=("-threads", "1"),
+        pix_fmts=("yuv420p10le",),
+    ),
+    _nvenc("h264_nvenc", 51), _nvenc("hevc_nvenc", 51), _nvenc("av1_nvenc", 63),
+    _qsv("h264_qsv"), _qsv("hevc_qsv"), _qsv("av1_qsv"),
+    _amf("h264_amf", 51, ("-qp_p", "-qp_b")), _amf("hevc_amf", 51, ("-qp_p",)),
+    _amf("av1_amf", 255, ("-qp_p", "-qp_b")),
+    _videotoolbox("h264_videotoolbox"), _videotoolbox("hevc_videotoolbox"),
+)  # fmt: skip
+
+ENCODERS: dict[str, EncoderInfo] = {info.name: info for info in _ENCODERS}
+"""All encoders known here, by ffmpeg name."""
+
+
+def encoder_info(name: str) -> EncoderInfo:
+    """The table's entry for `name`; raises ConfigError for a name it does not hold."""
+    if name not in ENCODERS:
+        raise ConfigError(f"unknown encoder {name!r}", next_step=f"choose one of {', '.join(ENCODERS)}")
+    return ENCODERS[name]

@@ -1,0 +1,134 @@
+"""Find ffmpeg, know its version, and build every argv it is given."""
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmaf_assay.errors import ToolError
+from vmaf_assay.media import process
+
+MIN_MAJOR = 7
+"""Loopback decoders (`-dec`), which let one process encode, decode and score, came with ffmpeg 7.0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ffmpeg:
+    """An ffmpeg that can do what is asked of it here."""
+
+    path: str
+    """The executable."""
+    version: str
+    """The word after `ffmpeg version`."""
+    how_found: str
+    """Which step of the search found it, for `assay doctor`."""
+
+    def base_argv(self, *, level: str = "error") -> list[str]:
+        """The options every call begins with."""
+        return [self.path, "-hide_banner", "-nostdin", "-y", "-v", level]
+
+
+def find_ffmpeg(explicit: str | None = None) -> Ffmpeg:
+    """The first usable of: `explicit`, `$ASSAY_FFMPEG`, one on PATH with libvmaf, imageio-ffmpeg's.
+
+    Raises:
+      ToolError: the one asked for is not usable, or none is.
+    """
+    for name, how in ((explicit, "--ffmpeg"), (os.environ.get("ASSAY_FFMPEG"), "$ASSAY_FFMPEG")):
+        if name:
+            found, why_not = _inspect(name, how)
+            if found is None:
+                raise ToolError(
+                    f"{how} names {name}, which {why_not}",
+                    next_step=f"name an ffmpeg {MIN_MAJOR} or newer with libvmaf, or leave it out",
+                )
+            return found
+    rejected = ""
+    if on_path := shutil.which("ffmpeg"):
+        found, why_not = _inspect(on_path, "on PATH")
+        if found is not None:
+            return found
+        rejected = f" (the one on PATH {why_not})"
+    found, why_not = _inspect(_bundled_path(), f"inside imageio-ffmpeg{rejected}")
+    if found is None:
+        raise ToolError(
+            f"no usable ffmpeg: the one inside imageio-ffmpeg {why_not}{rejected}",
+            next_step="install imageio-ffmpeg 0.6 or newer, or set ASSAY_FFMPEG",
+        )
+    return found
+
+
+def _bundled_path() -> str:
+    import imageio_ffmpeg
+
+    # IMAGEIO_FFMPEG_EXE would answer with any other ffmpeg; the point here is the one in the wheel.
+    folder = Path(imageio_ffmpeg.__file__).parent / "binaries"
+    return next((str(path) for path in sorted(folder.glob("ffmpeg-*"))), "ffmpeg")
+
+
+def _inspect(name: str, how: str) -> tuple[Ffmpeg | None, str]:
+    try:
+        version = process.run([name, "-version"], timeout_s=60)
+        filters = process.run([name, "-hide_banner", "-filters"], timeout_s=60)
+    except ToolError as error:
+        return None, f"cannot be started ({error.what})"
+    match = re.match(r"ffmpeg version (\S+)", version.stdout.decode(errors="replace"))
+    if version.exit_code != 0 or match is None:
+        return None, "does not print an ffmpeg version"
+    major = re.match(r"n?(\d+)", match[1])
+    if major and int(major[1]) < MIN_MAJOR:
+        return None, f"is version {match[1]}, older than {MIN_MAJOR}.0"
+    if b" libvmaf " not in filters.stdout:
+        return None, "was built without libvmaf"
+    return Ffmpeg(name, match[1], how), ""
+
+
+def failure(what: str, done: process.Completed, *, next_step: str = "") -> ToolError:
+    """A ToolError that says what was being done, how ffmpeg ended, and its last words."""
+    return ToolError(
+        f"ffmpeg exited {done.exit_code} {what}: {done.tail() or 'no message'}",
+        next_step=next_step or "run `assay doctor`",
+        argv=done.argv,
+        exit_code=done.exit_code,
+        stderr_tail=done.tail(20),
+    )
+
+
+def even_fit(width: int, height: int, box: tuple[int, int] | None) -> tuple[int, int]:
+    """The largest even size of the same shape that fits `box`, never larger than the input.
+
+    >>> even_fit(1920, 1080, (1280, 720))
+    (1280, 720)
+    >>> even_fit(2160, 3840, (1280, 720))
+    (404, 720)
+    >>> even_fit(321, 240, None)
+    (320, 240)
+    """
+    scale = 1.0 if box is None else min(1.0, box[0] / width, box[1] / height)
+    return max(2, int(width * scale + 1e-9) // 2 * 2), max(2, int(height * scale + 1e-9) // 2 * 2)
+
+
+def normalise_filters(frame_rate: str, size: tuple[int, int] | None) -> list[str]:
+    """Filters that make any input 8-bit 4:2:0 limited range at one constant frame rate, frame for frame.
+
+    Args:
+      frame_rate: rational, as `30000/1001`; frame n is put at n / frame_rate.
+      size: (width, height) to scale to, px; None leaves it.
+
+    `settb` + `setpts=N` drop the container's timestamps (Matroska's are in milliseconds and made libvmaf
+    compare a frame with its neighbour: VMAF 91.3 became 82.9); `fps` then only declares the rate.
+    """
+    numerator, denominator = frame_rate.split("/")
+    scale = "scale=flags=bicubic:out_range=tv"
+    if size:
+        scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range=tv"
+    return [
+        f"settb={denominator}/{numerator}", "setpts=N", f"fps={frame_rate}", scale, "format=yuv420p", "setsar=1",
+    ]  # fmt: skip
+
+
+def chain(filters: Sequence[str]) -> str:
+    """A linear filter chain."""
+    return ",".join(filters)

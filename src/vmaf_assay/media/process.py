@@ -1,0 +1,147 @@
+"""Run one command. The only file that imports subprocess.
+
+Every child leads its own process group, is killed with it on timeout, on any exception and on `Children.kill`,
+and (on Linux) dies with the thread that started it, so that a killed builder leaves no encoder running.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmaf_assay.errors import ToolError
+
+_STDERR_LIMIT_BYTES = 1_000_000
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork: a child may not import or allocate much between fork and exec.
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a finished command left."""
+
+    argv: tuple[str, ...]
+    """The command."""
+    exit_code: int
+    """Its exit status; negative is the signal that ended it."""
+    stdout: bytes
+    """All of standard output, unless `on_line` took it."""
+    stderr: str
+    """The last megabyte of standard error, undecodable bytes replaced."""
+
+    def tail(self, lines: int = 3) -> str:
+        """The last lines of standard error, joined by ` | `."""
+        kept = [line.strip() for line in self.stderr.replace("\r", "\n").splitlines() if line.strip()]
+        return " | ".join(kept[-lines:])
+
+
+class Children:
+    """The commands now running for one caller, so that another thread can end them all."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+
+    def kill(self) -> None:
+        """End every running command and let no new one start."""
+        with self._lock:
+            self._closed = True
+            for child in self._running:
+                _kill_group(child)
+
+    def _add(self, child: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            if self._closed:
+                _kill_group(child)
+            self._running.add(child)
+
+    def _remove(self, child: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.discard(child)
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    timeout_s: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+    children: Children | None = None,
+) -> Completed:
+    """Run a command to its end and return what it left, whatever its exit status.
+
+    Args:
+      argv: the command, never through a shell.
+      cwd: folder to run in.
+      timeout_s: seconds after which the whole process group is killed; the status is then -9.
+      on_line: takes standard output line by line as it comes; `stdout` is then empty.
+      children: where to register the child, so that another thread can kill it.
+
+    Raises:
+      ToolError: the command cannot be started.
+    """
+    try:
+        child = subprocess.Popen(
+            list(argv), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True, preexec_fn=_die_with_parent if _LIBC else None,
+        )  # fmt: skip
+    except OSError as error:
+        raise ToolError(
+            f"cannot start {argv[0]}: {error.strerror}", next_step="check that it is installed", argv=argv
+        ) from error
+    (children := children or Children())._add(child)
+    timer = threading.Timer(timeout_s, _kill_group, (child,)) if timeout_s else None
+    tail = bytearray()
+    drain = threading.Thread(target=_drain, args=(child, tail), daemon=True)
+    try:
+        drain.start()
+        if timer:
+            timer.start()
+        stdout = _read(child, on_line)
+        code = child.wait()
+        drain.join()
+    finally:
+        if timer:
+            timer.cancel()
+        _kill_group(child)
+        child.wait()
+        children._remove(child)
+        for stream in (child.stdout, child.stderr):
+            if stream:
+                stream.close()
+    return Completed(tuple(argv), code, stdout, tail.decode(errors="replace"))
+
+
+def _drain(child: subprocess.Popen[bytes], tail: bytearray) -> None:
+    assert child.stderr is not None
+    with contextlib.suppress(ValueError):  # closed under us after a kill
+        while chunk := child.stderr.read1(65536):  # type: ignore[attr-defined]
+            tail += chunk
+            del tail[:-_STDERR_LIMIT_BYTES]
+
+
+def _read(child: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> bytes:
+    assert child.stdout is not None
+    if on_line is None:
+        return child.stdout.read()
+    for line in child.stdout:
+        on_line(line.decode(errors="replace").rstrip("\n"))
+    return b""

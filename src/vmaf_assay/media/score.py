@@ -1,0 +1,206 @@
+"""Encode, decode and score in one ffmpeg process, frame against frame.
+
+The encoder's packets go back in through a loopback decoder (`-dec 0:0`), so nothing is written to disk and the
+reference is decoded once. Both sides get one time base and the frame number as time stamp before libvmaf pairs
+them; the frames are then counted on both sides, because a pair that is out of step looks like a bad encode.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vmaf_assay.errors import MediaError, ToolError
+from vmaf_assay.media import process
+from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure, normalise_filters
+from vmaf_assay.media.files import read_json_strict
+from vmaf_assay.records import CANONICAL6, Scored
+
+Threads = Literal["single", "auto"]
+OnFrames = Callable[[int], None]
+
+VMAF_MODEL = "vmaf_v0.6.1"
+"""The libvmaf model of every corpus and every score here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceInput:
+    """A source as the reference of a comparison: how to open it and what to make of its frames."""
+
+    path: Path
+    """File to decode."""
+    frame_rate: Fraction
+    """Frames per second that its frames are given."""
+    n_frames: int
+    """Frames it must give; a different count is an error, not a score."""
+    size: tuple[int, int] | None = None
+    """(width, height) to scale to before encoding and scoring, px; None leaves it."""
+    input_args: tuple[str, ...] = ()
+    """Options before `-i`, such as `-ss`."""
+
+    def filters(self) -> list[str]:
+        """The chain both the encoder and libvmaf see the source through."""
+        rate = f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
+        return normalise_filters(rate, self.size)
+
+
+def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float, *, threads: Threads = "auto") -> list[str]:
+    """Argv of one constant-quality encode, from `-c:v` on; pure.
+
+    Args:
+      encoder: entry of the table of encoders.
+      preset: one of its presets.
+      rate_value: on its own scale, inside its declared range.
+      threads: `single` makes the output the same on any number of cores.
+    """
+    args = ["-c:v", encoder.name, encoder.preset_flag, encoder.check_preset(preset)]
+    args += encoder.rate_args(encoder.check_rate(rate_value))
+    if threads == "single":
+        args += encoder.single_thread_args
+    return [*args, "-pix_fmt", encoder.pix_fmts[0]]
+
+
+def libvmaf_filter(*, n_threads: int) -> str:
+    """The libvmaf call, log into `vmaf.json` of the working folder; inputs [distorted][reference].
+
+    `shortest=1:repeatlast=0`: a missing frame must end the comparison, not be filled in with its neighbour.
+    """
+    return (
+        f"libvmaf=model=version={VMAF_MODEL}:shortest=1:repeatlast=0:n_threads={n_threads}"
+        ":log_fmt=json:log_path=vmaf.json"
+    )
+
+
+def encode_and_score(
+    ffmpeg: Ffmpeg,
+    reference: ReferenceInput,
+    encoder: EncoderInfo,
+    preset: str,
+    rate_value: float,
+    *,
+    threads: Threads = "single",
+    on_frames: OnFrames | None = None,
+    children: process.Children | None = None,
+) -> Scored:
+    """Encode a reference at one rate value and score the result against it, in one process.
+
+    Returns:
+      Per-frame VMAF and canonical-6 of all `reference.n_frames` frames, with the encode's size.
+
+    Raises:
+      ToolError: ffmpeg failed, or the frames of the two sides do not pair.
+      MediaError: the source gave another number of frames than it should.
+    """
+    tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
+    graph = (
+        f"[dec:0]format=yuv420p,{tick}[d];[0:v:0]{chain(reference.filters())},{tick}[r];"
+        f"[d][r]{libvmaf_filter(n_threads=_vmaf_threads(threads))}[o]"
+    )
+    decode_threads = ["-threads", "1"] if threads == "single" else []
+    argv = [
+        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25",
+        *decode_threads, *reference.input_args, "-i", str(reference.path.resolve()),
+        "-map", "0:v:0", "-fps_mode", "passthrough", "-frames:v", str(reference.n_frames),
+        "-vf", chain(reference.filters()), *encoder_args(encoder, preset, rate_value, threads=threads),
+        "-stats_enc_post", "packets.txt", "-stats_enc_post_fmt", "{size}", "-f", "null", "-",
+        *decode_threads, "-dec", "0:0", "-filter_complex", graph, "-map", "[o]", "-f", "null", "-",
+    ]  # fmt: skip
+    what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
+    with tempfile.TemporaryDirectory(prefix="assay-score-") as folder:
+        started = time.monotonic()
+        done = _run(argv, Path(folder), on_frames, children)
+        elapsed_s = time.monotonic() - started
+        if done.exit_code != 0:
+            raise failure(what, done)
+        sizes = [int(line) for line in (Path(folder) / "packets.txt").read_text().split()]
+        log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
+    return _scored(log, sizes, reference, elapsed_s, what)
+
+
+def score_pair(
+    ffmpeg: Ffmpeg,
+    reference: ReferenceInput,
+    distorted_path: Path,
+    *,
+    on_frames: OnFrames | None = None,
+    children: process.Children | None = None,
+) -> Scored:
+    """Score a finished encode against its reference, frame n against frame n.
+
+    The distorted file is scaled to the reference's size if it differs.
+
+    Raises:
+      ToolError: ffmpeg failed.
+      MediaError: the two do not have the same number of frames.
+    """
+    tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
+    both = chain(reference.filters())
+    vmaf = libvmaf_filter(n_threads=_vmaf_threads("auto"))
+    graph = f"[0:v:0]{both},{tick}[d];[1:v:0]{both},{tick}[r];[d][r]{vmaf}[o]"
+    argv = [
+        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25",
+        "-i", str(distorted_path.resolve()), *reference.input_args, "-i", str(reference.path.resolve()),
+        "-filter_complex", graph, "-map", "[o]", "-f", "null", "-",
+    ]  # fmt: skip
+    what = f"scoring {distorted_path.name} against {reference.path.name}"
+    with tempfile.TemporaryDirectory(prefix="assay-score-") as folder:
+        started = time.monotonic()
+        done = _run(argv, Path(folder), on_frames, children)
+        elapsed_s = time.monotonic() - started
+        if done.exit_code != 0:
+            raise failure(what, done)
+        log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
+    return _scored(log, None, reference, elapsed_s, what)
+
+
+def _vmaf_threads(threads: Threads) -> int:
+    # With one cell a core, more libvmaf threads only fight each other.
+    return 1 if threads == "single" else max(1, os.cpu_count() or 1)
+
+
+def _run(
+    argv: list[str], folder: Path, on_frames: OnFrames | None, children: process.Children | None
+) -> process.Completed:
+    def on_line(line: str) -> None:
+        if on_frames and line.startswith("frame="):
+            on_frames(int(line[6:]))
+
+    return process.run(argv, cwd=folder, on_line=on_line, children=children)
+
+
+def _scored(
+    log: dict[str, Any], sizes: list[int] | None, reference: ReferenceInput, elapsed_s: float, what: str
+) -> Scored:
+    frames = log["frames"]
+    expected = reference.n_frames
+    if len(frames) != expected:
+        raise MediaError(
+            f"{what}: {len(frames)} frames were compared, the source has {expected}",
+            next_step="the pair is out of step; check both files with `ffmpeg -f null`",
+        )
+    if sizes is not None and len(sizes) != expected:
+        raise ToolError(f"{what}: {len(sizes)} packets for {expected} frames", next_step="report this encoder")
+    rows = np.array(
+        [[f["metrics"]["vmaf"], *(f["metrics"][f"integer_{n}"] for n in CANONICAL6)] for f in frames],
+        dtype=np.float32,
+    )
+    if not np.isfinite(rows).all():
+        raise ToolError(f"{what}: libvmaf gave a value that is not finite", next_step="check the source")
+    total = sum(sizes) if sizes is not None else 0
+    seconds = float(expected / reference.frame_rate)
+    return Scored(
+        vmaf=rows[:, 0],
+        features=rows[:, 1:],
+        n_frames=expected,
+        bytes=total,
+        kbps=total * 8 / seconds / 1000,
+        encode_s=elapsed_s,
+        libvmaf_version=str(log["version"]),
+    )

@@ -1,0 +1,71 @@
+"""Versions of the tools whose change changes a measurement: ffmpeg, libvmaf, each encoder."""
+
+import re
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+from vmaf_assay.media import process
+from vmaf_assay.media.encoders import EncoderInfo, encoder_info
+from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.score import ReferenceInput, encode_and_score, encoder_args
+
+# Where each encoder names itself: in its bitstream (x264, x265) or in ffmpeg's verbose log (ffmpeg n9.0.2).
+_PATTERNS = {
+    "libx264": rb"x264 - core (\d+ ?r?\d* ?\w*)",
+    "libx265": rb"x265 \(build (\d+)\) - ([\w.+\-]+)",
+    "libsvtav1": rb"SVT-AV1 Encoder Lib (v[\w.\-]+)",
+    "libvpx-vp9": rb"\[libvpx-vp9[^\]]*\] (v\d[\w.\-]*)",
+    "libaom-av1": rb"\[libaom-av1[^\]]*\] (v?\d[\w.\-]*)",
+    "libvvenc": rb"libvvenc version[: ]+([\w.\-]+)",
+}
+
+
+def lavfi_frames(ffmpeg: Ffmpeg, folder: Path, *, n_frames: int = 2) -> ReferenceInput:
+    """A generated 320x180 test clip in `folder`, as a reference."""
+    path = folder / "versions.y4m"
+    done = process.run(
+        [*ffmpeg.base_argv(), "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-frames:v", str(n_frames),
+         "-pix_fmt", "yuv420p", str(path)], timeout_s=60,
+    )  # fmt: skip
+    if done.exit_code != 0:
+        raise failure("generating two test frames", done)
+    return ReferenceInput(path, Fraction(25), n_frames)
+
+
+def tool_versions(ffmpeg: Ffmpeg, encoders: list[str]) -> dict[str, str]:
+    """Versions by name: `ffmpeg`, `libvmaf` and every encoder given.
+
+    An encoder that does not name itself (hardware: the driver decides) is known by ffmpeg's own version.
+
+    Raises:
+      ToolError: an encoder is not usable here; the message says why.
+    """
+    versions = {"ffmpeg": ffmpeg.version}
+    with tempfile.TemporaryDirectory(prefix="assay-versions-") as name:
+        reference = lavfi_frames(ffmpeg, Path(name))
+        scored = encode_and_score(ffmpeg, reference, encoder_info("libx264"), "ultrafast", 30)
+        versions["libvmaf"] = scored.libvmaf_version
+        for encoder in encoders:
+            versions[encoder] = encoder_version(ffmpeg, encoder_info(encoder), reference.path)
+    return versions
+
+
+def encoder_version(ffmpeg: Ffmpeg, encoder: EncoderInfo, clip: Path) -> str:
+    """What the encoder calls itself when it encodes `clip`; raises ToolError if it cannot."""
+    middle = round((encoder.rate_min + encoder.rate_max) / 2)
+    done = process.run(
+        [*ffmpeg.base_argv(level="verbose"), "-i", str(clip),
+         *encoder_args(encoder, encoder.presets[-1], middle), "-f", "nut", "-"], timeout_s=120,
+    )  # fmt: skip
+    if done.exit_code != 0 or not done.stdout:
+        raise failure(
+            f"encoding two frames with {encoder.name}",
+            done,
+            next_step=f"choose an encoder that `assay doctor` calls usable, not {encoder.name}",
+        )
+    pattern = _PATTERNS.get(encoder.name)
+    match = re.search(pattern, done.stdout + done.stderr.encode()) if pattern else None
+    if match is None:
+        return f"in ffmpeg {ffmpeg.version}"
+    return " ".join(part.decode().strip() for part in match.groups())

@@ -1,0 +1,1 @@
+"""The ensembles: what they read, how they are trained, written and asked."""

@@ -1,0 +1,99 @@
+"""Frozen records that cross folders. No I/O and no logic beyond what a record knows of itself."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+CANONICAL6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
+"""The six libvmaf features every model reads, in the order every model reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a stream says of itself, and what counting its packets says."""
+
+    width: int
+    """Coded width, px."""
+    height: int
+    """Coded height, px."""
+    frame_rate: Fraction
+    """Average frames per second over the whole stream."""
+    n_frames: int
+    """Video packets in the stream; one frame each for every codec supported here."""
+    pix_fmt: str
+    """ffmpeg's pixel format name."""
+    rotation: int
+    """Display rotation in degrees, counter-clockwise, as ffmpeg prints it; 0 if none."""
+    duration_s: float
+    """`n_frames / frame_rate`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One encode, decoded and compared with its reference frame by frame."""
+
+    vmaf: NDArray[np.float32]
+    """Per-frame VMAF, [F], points 0 to 100, display order."""
+    features: NDArray[np.float32]
+    """Per-frame canonical-6, [F, 6], column order `CANONICAL6`."""
+    n_frames: int
+    """F."""
+    bytes: int
+    """Sum of the encoder's packet sizes; 0 when a finished pair was scored."""
+    kbps: float
+    """`bytes` over the duration at the reference's frame rate, kilobits a second."""
+    encode_s: float
+    """Wall seconds of the one process that encoded, decoded and scored."""
+    libvmaf_version: str
+    """As libvmaf wrote it into its log."""
+
+    @property
+    def pooled_vmaf(self) -> float:
+        """Mean over frames, points."""
+        return float(self.vmaf.mean(dtype=np.float64))
+
+    @property
+    def pooled_features(self) -> NDArray[np.float64]:
+        """Mean over frames of canonical-6, [6]."""
+        means: NDArray[np.float64] = self.features.mean(axis=0, dtype=np.float64)
+        return means
+
+
+@dataclass(frozen=True, slots=True)
+class CellRecord:
+    """One measured cell of a corpus: source x encoder x preset x rate value."""
+
+    key: str
+    """SHA-256 of everything that determines the cell's content."""
+    source: str
+    """Name of the source, with `@WxH` if it is a smaller rendition."""
+    group: str
+    """What must not be split between folds."""
+    encoder: str
+    """ffmpeg encoder name."""
+    preset: str
+    """The encoder's preset."""
+    rate_mode: str
+    """`crf`, `cq` or `qp`."""
+    rate_value: float
+    """On the encoder's own scale."""
+    width: int
+    """Width of the pair compared, px."""
+    height: int
+    """Height of the pair compared, px."""
+    frame_rate: str
+    """Rational, as `30000/1001`."""
+    n_frames: int
+    """Frames encoded and scored."""
+    bytes: int
+    """Sum of the encoder's packet sizes."""
+    kbps: float
+    """Kilobits a second."""
+    encode_s: float
+    """Wall seconds to encode, decode and score; not part of any digest."""
+    versions: dict[str, str]
+    """Versions of ffmpeg, libvmaf and the encoder."""
+    content_sha256: str
+    """SHA-256 of the per-frame rows as little-endian float32, [F, 7]: VMAF, then canonical-6."""

@@ -1,0 +1,1 @@
+"""Rows, verdicts and the only way from smoke to production."""

@@ -1,0 +1,1 @@
+"""From one probe to a promised encode."""

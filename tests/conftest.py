@@ -1,0 +1,28 @@
+"""Shared fixtures: a real ffmpeg and small clips that it makes."""
+
+from pathlib import Path
+
+import pytest
+
+from vmaf_assay.media import process
+from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Ffmpeg:
+    """The ffmpeg the package finds by itself."""
+    return find_ffmpeg()
+
+
+def lavfi(ffmpeg: Ffmpeg, path: Path, *args: str, graph: str = "testsrc2=size=192x108:rate=25") -> Path:
+    """Make a clip: `ffmpeg -f lavfi -i GRAPH ARGS PATH`."""
+    done = process.run([*ffmpeg.base_argv(), "-f", "lavfi", "-i", graph, *args, str(path)])
+    assert done.exit_code == 0, done.stderr
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`ffmpeg -f lavfi -i testsrc2=size=192x108:rate=25 -frames:v 12 -c:v libx264 -crf 5 clip.mp4`."""
+    folder = tmp_path_factory.mktemp("clip")
+    return lavfi(ffmpeg, folder / "clip.mp4", "-frames:v", "12", "-c:v", "libx264", "-crf", "5")

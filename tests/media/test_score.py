@@ -1,0 +1,79 @@
+"""One process that encodes, decodes and scores gives what three steps through disk give."""
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from tests.conftest import lavfi
+from vmaf_assay.errors import MediaError
+from vmaf_assay.media import process
+from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.score import ReferenceInput, encode_and_score, encoder_args, score_pair
+
+pytestmark = pytest.mark.ffmpeg
+
+
+def _reference(clip) -> ReferenceInput:
+    return ReferenceInput(clip, Fraction(25), 12)
+
+
+@pytest.mark.parametrize("name", ["libx264", "libx265", "libsvtav1", "libvpx-vp9", "libaom-av1", "libvvenc"])
+def test_every_software_encoder_scores_all_frames(ffmpeg, clip, name):
+    """Each encodes every frame once, at a size that is counted, with a score worth having."""
+    info = encoder_info(name)
+    middle = round((info.rate_min + info.rate_max) / 2)
+    scored = encode_and_score(ffmpeg, _reference(clip), info, info.presets[-1], middle)
+    assert scored.vmaf.shape == (12,)
+    assert scored.features.shape == (12, 6)
+    assert scored.bytes > 0
+    assert scored.kbps == pytest.approx(scored.bytes * 8 / (12 / 25) / 1000)
+    assert 20 < scored.pooled_vmaf <= 100
+
+
+def test_one_process_equals_three_steps_through_disk(ffmpeg, clip, tmp_path):
+    """Encode to a Matroska file, decode to Y4M, score with a plain libvmaf call: the same per-frame VMAF.
+
+    The three steps are written here by hand, without the package's graph.
+    """
+    info = encoder_info("libx264")
+    scored = encode_and_score(ffmpeg, _reference(clip), info, "medium", 35)
+    encode, decoded, reference = tmp_path / "e.mkv", tmp_path / "d.y4m", tmp_path / "r.y4m"
+    for argv in (
+        ["-i", str(clip), *encoder_args(info, "medium", 35, threads="single"), str(encode)],
+        ["-i", str(encode), "-fps_mode", "passthrough", str(decoded)],
+        ["-i", str(clip), "-fps_mode", "passthrough", str(reference)],
+        ["-r", "25", "-i", str(decoded), "-r", "25", "-i", str(reference), "-lavfi",
+         "libvmaf=log_fmt=json:log_path=log.json", "-f", "null", "-"],
+    ):  # fmt: skip
+        done = process.run([*ffmpeg.base_argv(), *argv], cwd=tmp_path)
+        assert done.exit_code == 0, done.stderr
+    log = json.loads((tmp_path / "log.json").read_text())
+    np.testing.assert_allclose(scored.vmaf, [frame["metrics"]["vmaf"] for frame in log["frames"]], atol=2e-5)
+
+
+def test_reference_against_itself_scores_near_the_top(ffmpeg, clip):
+    """A pair in step is at least 97; one frame out of step is not."""
+    scored = score_pair(ffmpeg, _reference(clip), clip)
+    assert scored.pooled_vmaf > 97
+
+
+def test_another_number_of_frames_is_an_error_not_a_score(ffmpeg, clip, tmp_path):
+    """A distorted file that lacks a frame is refused with both counts."""
+    short = lavfi(ffmpeg, tmp_path / "short.mp4", "-frames:v", "11", "-c:v", "libx264", "-crf", "5")
+    with pytest.raises(MediaError, match="11 frames were compared, the source has 12"):
+        score_pair(ffmpeg, _reference(clip), short)
+    with pytest.raises(MediaError, match="12 frames were compared, the source has 13"):
+        encode_and_score(ffmpeg, replace(_reference(clip), n_frames=13), encoder_info("libx264"), "ultrafast", 30)
+
+
+def test_single_thread_encodes_repeat_to_the_bit(ffmpeg, clip):
+    """The same cell twice has the same rows and the same size."""
+    first, second = (
+        encode_and_score(ffmpeg, _reference(clip), encoder_info("libsvtav1"), "12", 40) for _ in range(2)
+    )
+    assert first.bytes == second.bytes
+    assert np.array_equal(first.vmaf, second.vmaf)
+    assert np.array_equal(first.features, second.features)
