@@ -1,0 +1,32 @@
+# make demo | make test | make check
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := .demo
+
+.PHONY: demo test check slow clean
+
+# The stamp, not the folder: a killed install is done again. An upgrade of pip is not needed.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+# The base install only: no compiler, no JAX, no ffmpeg of the system's.
+demo: .venv/installed
+	@mkdir -p $(DEMO)
+	$(BIN)/python scripts/demo_clip.py $(DEMO)/in.mkv
+	$(BIN)/assay tune $(DEMO)/in.mkv -e libx264 --target-vmaf 93 --quality-confidence 0.95 \
+	  --trials 1 -o $(DEMO)/out.mkv --verify --force
+
+test check: .venv/installed-dev
+	scripts/check $(BIN)
+
+slow: .venv/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf .venv $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis

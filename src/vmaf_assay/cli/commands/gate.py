@@ -1,0 +1,37 @@
+"""`assay gate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("gate")(gate)
+
+
+def gate(
+    run: Annotated[Path, typer.Argument(help="A run made by `assay train`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Judge a run by its held-out predictions. Writes nothing. Exit 0 passed, 1 not, 2 no evidence.
+
+    Example: assay gate run --json
+    """
+    from dataclasses import asdict
+
+    from vmaf_assay.cli import render
+    from vmaf_assay.runs.store import load_run
+
+    result, _ = load_run(run).gate()
+    if as_json:
+        render.emit_json(asdict(result))
+    else:
+        rows = [[f"seed {seed}", score, result.per_seed_min] for seed, score in result.per_seed_plccs.items()]
+        rows.append(["mean", result.mean_plcc, result.mean_plcc_threshold])
+        render.say_table(["PLCC", "measured", "at least"], rows)
+        render.say(f"spread {result.plcc_spread:.6f}, at most {result.plcc_spread_max:g}")
+        render.say("gate passed" if result.passed else f"gate not passed: {'; '.join(result.reasons())}")
+    if not result.passed:
+        raise typer.Exit(1)

@@ -1,0 +1,58 @@
+"""`assay train`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("train")(train)
+
+
+def train(
+    corpus: Annotated[Path, typer.Argument(help="A finished corpus.")],
+    model: Annotated[str, typer.Option("--model", help="Which ensemble to train.")] = "vmaf_forecast_ensemble_v1",
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; must not exist.")] = Path("run"),
+    seeds: Annotated[str, typer.Option(help="One member a seed.")] = "0,1,2,3,4",
+    recipe: Annotated[str | None, typer.Option(help="Training recipe (default: the model's).")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Train an ensemble, leaving out one group at a time, and write the run that the gate judges.
+
+    Example: assay train corpus --model vmaf_forecast_ensemble_v1 -o run
+    """
+    import json
+
+    from vmaf_assay.cli import render
+    from vmaf_assay.errors import ConfigError
+
+    try:
+        numbers = [int(part) for part in seeds.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error
+    try:
+        from vmaf_assay.runs.build import train_run
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'") from error
+    with render.progress_bar("members") as update:
+        run = train_run(
+            corpus,
+            model,
+            out,
+            seeds=numbers,
+            recipe=recipe,
+            processes=jobs or os.cpu_count() or 1,
+            on_progress=lambda done, total: update(done, f"of {total}"),
+        )
+    losos = [json.loads((out / f"loso_seed{seed}.json").read_text()) for seed in run.seeds]
+    if as_json:
+        render.emit_json({"run": str(out), "model_id": run.model_id, "seeds": losos})
+        return
+    headers = ["seed", "folds", "PLCC", "lowest", "SROCC", "RMSE"]
+    keys = ("seed", "n_folds", "mean_plcc", "min_plcc", "mean_srocc", "mean_rmse")
+    render.say_table(headers, [[loso[key] for key in keys] for loso in losos])
+    render.say(f"{out}: {run.corpus.n_rows} rows in {run.corpus.n_groups} groups; next: assay validate {out}")

@@ -1,0 +1,128 @@
+"""The command `assay`: finds the verbs, runs one, and turns its errors into one line and an exit code.
+
+Exit codes: 0 yes; 1 a negative answer; 2 usage or bad input; 3 a tool or the medium failed; 4 integrity;
+130 interrupted; 143 terminated. They are decided here and nowhere else; a verb raises, or leaves with
+`typer.Exit(1)` for a negative answer.
+"""
+
+import importlib
+import os
+import pkgutil
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from vmaf_assay import __version__
+from vmaf_assay.cli import commands, render
+from vmaf_assay.errors import AssayError, IntegrityError, ToolError
+
+_ORDER = (
+    "doctor", "corpus", "train", "gate", "validate", "promote", "registry", "predict", "tune", "compare",
+    "report",
+)  # fmt: skip
+"""Verbs in the order of the work, for `--help`; a verb that is not named here comes last."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM, raised so that children are ended and temporary folders removed on the way out."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"assay {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Pick the cheapest encode that meets a VMAF target, with a confidence that can be checked."""
+
+
+def build_app() -> typer.Typer:
+    """The application with every verb under `cli/commands/` registered."""
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: 100 ms faster, and the same in a pipe
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    names.sort(key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+    for name in names:
+        importlib.import_module(f"{commands.__name__}.{name}").register(app)
+    return app
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+      argv: the arguments, without the program's name.
+    """
+    try:
+        answer = build_app()(list(argv), prog_name="assay", standalone_mode=False)
+        sys.stdout.flush()
+        return answer if isinstance(answer, int) else 0
+    except typer.TyperException as problem:
+        return _usage_error(problem.format_message())
+    except AssayError as problem:
+        render.error(str(problem))
+        return exit_code(problem)
+    except (BrokenPipeError, SystemExit):  # typer leaves by SystemExit(1), the code of a negative answer
+        # Whoever read stdout has left; keep the interpreter from flushing into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 3
+    except OSError as problem:
+        where = f": {problem.filename}" if problem.filename else ""
+        render.error(f"{problem.strerror or problem}{where}; check that the path is right and can be used")
+        return 2 if isinstance(problem, _BAD_PATH) else 3
+    except KeyboardInterrupt:
+        render.error("interrupted")
+        return 130
+    except _Terminated:
+        render.error("terminated")
+        return 143
+
+
+def _usage_error(message: str) -> int:
+    if message.startswith("Usage:"):  # a group without a verb: the message is its whole help
+        typer.echo(message, err=True)
+    else:
+        render.error(f"{message.rstrip('.')}; see `assay --help`")
+    return 2
+
+
+_BAD_PATH = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+
+def exit_code(problem: AssayError) -> int:
+    """The exit code of an expected error: 4 integrity, 3 a tool or the medium, 2 anything the user gave."""
+    if isinstance(problem, IntegrityError):
+        return 4
+    return 3 if isinstance(problem, ToolError) else 2
+
+
+def _on_sigterm(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def run() -> NoReturn:
+    """Entry point of `assay`."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    sys.exit(main(sys.argv[1:]))
+
+
+def run_tune() -> NoReturn:
+    """Entry point of `vmaf-tune`, the same as `assay tune`."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    sys.exit(main(["tune", *sys.argv[1:]]))

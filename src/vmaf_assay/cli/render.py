@@ -1,0 +1,142 @@
+"""How answers and progress look: the answer on stdout, everything else on stderr.
+
+Nothing here decides anything. Text that did not come from this package passes through `visible`, so that a
+file name cannot steer a terminal. Colour follows rich: off when not a terminal, and off when NO_COLOR is set.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Update(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, done: float, detail: object = "", /) -> None:
+        """Units finished so far, and a word on the last of them."""
+
+
+def console() -> "Console":
+    """A rich console on standard error."""
+    from rich.console import Console  # 60 ms that `--help` and `--json` need not pay
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def visible(text: str) -> str:
+    r"""The text with control characters shown as escapes.
+
+    >>> visible("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def say(text: str = "") -> None:
+    """Print one line of the answer on stdout."""
+    typer.echo(visible(text))
+
+
+def note(text: str) -> None:
+    """Print one line for the reader on stderr."""
+    typer.echo(visible(text), err=True)
+
+
+def error(text: str) -> None:
+    """Print the one line an error is, on stderr."""
+    line = visible(" ".join(text.split()))
+    if sys.stderr.isatty():
+        console().print("error:", style="bold red", end="")
+    else:
+        typer.echo("error:", err=True, nl=False)
+    typer.echo(f" {line}", err=True)
+
+
+def emit_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Print one JSON document on stdout, in ASCII for any locale; a NaN in it is a bug and raises."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def cell(value: object) -> str:
+    """One table cell: floats to six decimals, booleans as yes and no, None as a dash.
+
+    >>> cell(0.99725338), cell(True), cell(None), cell("x")
+    ('0.997253', 'yes', '-', 'x')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return visible(str(value))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows as aligned plain columns, numbers to the right.
+
+    >>> print(table(["seed", "plcc"], [[0, 0.9975], [10, 0.5]]))
+    seed    plcc
+       0  0.9975
+      10     0.5
+    """
+    texts = [[cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
+    right = [
+        all(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
+        for i in range(len(headers))
+    ]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(row, widths, right, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(headers), *map(line, texts)])
+
+
+def say_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table on stdout."""
+    typer.echo(table(headers, rows))
+
+
+@contextmanager
+def progress_bar(description: str, *, total: float | None = None) -> Iterator[Update]:
+    """A bar on stderr while the block runs; nothing at all when stderr is not a terminal.
+
+    Args:
+      description: what is being done.
+      total: units until done; None for a bar without an end.
+
+    Yields:
+      `update(done, detail)`: units finished so far, and a word on the last of them. Any thread may call it.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _done, _detail="": None
+        return
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[detail]}", markup=False),
+    )
+    with bars.Progress(*columns, console=console(), transient=True) as shown:
+        task = shown.add_task(visible(description), total=total, detail="")
+
+        def update(done: float, detail: object = "") -> None:
+            shown.update(task, completed=done, detail=visible(str(detail)))
+
+        yield update

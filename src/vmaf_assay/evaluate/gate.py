@@ -1,0 +1,182 @@
+"""The gate: what held-out predictions say of the policies. It never trains.
+
+Everything is recomputed from the predictions themselves. What is not evidence (a seed or fold missing or twice, a
+NaN, identical members, ...) is refused with CorpusError; what is evidence and not good enough is a HOLD, a value.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from vmaf_assay.errors import ConfigError, CorpusError
+from vmaf_assay.evaluate.choice import Curve, cross_fitted_choices
+from vmaf_assay.evaluate.conformal import covered_enough, hcp_interval
+from vmaf_assay.evaluate.metrics import plcc
+from vmaf_assay.evaluate.policy import (
+    COVERAGE_POLICY,
+    POLICY,
+    CoveragePolicy,
+    GatePolicy,
+    GateResult,
+    gate_from_scores,
+)
+
+PREDICTION_COLUMNS = (
+    "seed", "fold", "row", "cell", "group", "source", "encoder", "preset", "rate_value", "frame_index", "truth",
+    "prediction",
+)  # fmt: skip
+
+
+def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: GatePolicy = POLICY) -> None:
+    """Refuse predictions that are not leave-one-group-out evidence of every seed.
+
+    Raises:
+      CorpusError: a column missing, a seed missing, twice or not asked for, a row missing or twice, a value that
+        is not finite, a row held out under another group's name, truths that differ between seeds, too few groups,
+        or two members that predict the same.
+    """
+    missing = set(PREDICTION_COLUMNS) - set(predictions.columns)
+    if missing:
+        raise CorpusError(f"predictions have no column {', '.join(sorted(missing))}", next_step="train again")
+    if len(set(seeds)) != len(seeds) or len(seeds) < policy.min_seeds:
+        raise CorpusError(
+            f"seeds {list(seeds)} are not {policy.min_seeds} different ones", next_step="train all seeds"
+        )
+    present = set(predictions["seed"].unique().to_list())
+    if present != set(seeds):
+        raise CorpusError(
+            f"predictions are of seeds {sorted(present)}, the run says {sorted(seeds)}", next_step="train again"
+        )
+    values = predictions.select("truth", "prediction").to_numpy()
+    if predictions.null_count().sum_horizontal().sum() or not np.isfinite(values).all():
+        raise CorpusError("a held-out prediction or truth is NaN or missing", next_step="train again")
+    if (predictions["fold"] != predictions["group"]).any():
+        raise CorpusError("a row was held out under the name of another group", next_step="train again")
+    if predictions["group"].n_unique() < policy.min_groups:
+        raise CorpusError("one fold is not leave-one-group-out", next_step="build a corpus of more groups")
+    _check_same_rows(predictions, seeds)
+
+
+def _check_same_rows(predictions: pl.DataFrame, seeds: Sequence[int]) -> None:
+    identity = ["row", "cell", "group", "source", "encoder", "preset", "rate_value", "frame_index", "truth"]
+    first: pl.DataFrame | None = None
+    seen: list[tuple[int, Any]] = []
+    for seed in sorted(seeds):
+        part = predictions.filter(pl.col("seed") == seed).sort("row")
+        rows = part.select(identity)
+        if part["row"].n_unique() != part.height:
+            raise CorpusError(f"seed {seed} predicts a row twice", next_step="train again")
+        if first is None:
+            first = rows
+        elif not rows.equals(first):
+            raise CorpusError(f"seed {seed} was held out on other rows than the first", next_step="train again")
+        predicted = part["prediction"].to_numpy()
+        for other, values in seen:
+            if np.array_equal(values, predicted):
+                raise CorpusError(
+                    f"seeds {other} and {seed} predict the same everywhere: sigma would say nothing",
+                    next_step="train with different seeds",
+                )
+        seen.append((seed, predicted))
+
+
+def fold_table(predictions: pl.DataFrame) -> list[dict[str, Any]]:
+    """PLCC of every seed and fold: `seed, held_out, plcc, n_val`.
+
+    Raises:
+      CorpusError: a fold has no defined correlation (one row, or a constant side).
+    """
+    table = []
+    for (seed, fold), part in sorted(predictions.group_by("seed", "fold"), key=lambda kv: kv[0]):
+        ordered = part.sort("row")
+        score = plcc(ordered["truth"].to_numpy(), ordered["prediction"].to_numpy())
+        if not np.isfinite(score):
+            raise CorpusError(
+                f"fold {fold} of seed {seed} has no correlation ({part.height} rows or constant)",
+                next_step="measure that group at more rate values",
+            )
+        table.append({"seed": int(seed), "held_out": str(fold), "plcc": score, "n_val": part.height})
+    return table
+
+
+def evaluate_gate(
+    predictions: pl.DataFrame, seeds: Sequence[int], policy: GatePolicy = POLICY
+) -> tuple[GateResult, list[dict[str, Any]]]:
+    """The gate on held-out predictions, and its per-fold table.
+
+    Raises:
+      CorpusError: the predictions are not evidence; see `check_evidence`.
+    """
+    check_evidence(predictions, seeds, policy)
+    folds = fold_table(predictions)
+    per_seed = {seed: float(np.mean([row["plcc"] for row in folds if row["seed"] == seed])) for seed in seeds}
+    return gate_from_scores(per_seed, policy), folds
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageResult:
+    """Empirical coverage at one nominal confidence."""
+
+    confidence: float
+    """Nominal."""
+    scope: str
+    """`all` for intervals; the encoder and preset for choices."""
+    n_groups: int
+    """Groups with an answer."""
+    coverage: float
+    """Mean over groups of the share covered, in [0, 1]."""
+    passed: bool
+    """Compatible with the nominal confidence, by the binomial bound."""
+
+
+def interval_coverage(
+    residuals: Mapping[str, Sequence[float]], policy: CoveragePolicy = COVERAGE_POLICY
+) -> list[CoverageResult]:
+    """Coverage of the lower bound on each group, calibrated on the others, by confidence."""
+    arrays = {group: np.asarray(rows, dtype=np.float64) for group, rows in residuals.items()}
+    results = []
+    for confidence in policy.confidences:
+        covered = []
+        for group, rows in arrays.items():
+            others = [other for name, other in arrays.items() if name != group]
+            try:
+                lower = hcp_interval(others, confidence).lower
+            except ConfigError:
+                continue
+            covered.append(float(np.mean(rows >= lower)))
+        results.append(_result(confidence, "all", covered, policy))
+    return results
+
+
+def choice_coverage(curves: Sequence[Curve], policy: CoveragePolicy = COVERAGE_POLICY) -> list[CoverageResult]:
+    """Hits of the chosen encode on each group, calibrated on the others, by confidence and encoder.
+
+    A group's share is over its sources and the policy's targets, of the choices that were answered.
+    """
+    results = []
+    pairs = sorted({(curve.encoder, curve.preset) for curve in curves})
+    for confidence in policy.confidences:
+        for encoder, preset in pairs:
+            hits: dict[str, list[bool]] = {}
+            for target in policy.targets:
+                made = cross_fitted_choices(
+                    curves, encoder, preset, target=target, confidence=confidence, trials=policy.trials
+                )
+                for group, choices in made.items():
+                    hits.setdefault(group, []).extend(truth >= target - 1e-9 for _, _, truth in choices)
+            covered = [float(np.mean(group)) for group in hits.values()]
+            results.append(_result(confidence, f"{encoder} {preset}", covered, policy))
+    return results
+
+
+def _result(confidence: float, scope: str, covered: list[float], policy: CoveragePolicy) -> CoverageResult:
+    return CoverageResult(
+        confidence=confidence,
+        scope=scope,
+        n_groups=len(covered),
+        coverage=float(np.mean(covered)) if covered else 0.0,
+        passed=covered_enough(covered, confidence, error=policy.error),
+    )

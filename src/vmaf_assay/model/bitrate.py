@@ -1,0 +1,104 @@
+"""Forecast of an encode's bitrate from the bitrates of the probes.
+
+For each encoder and preset, ridge regression of ln(kbps) on [1, r, r^2, ln p, r ln p, ...] with r = `crf_norm` and
+p = each probe's kbps (ordinary ridge, Hoerl and Kennard 1970; the form is ours: ln(kbps) is close to linear in
+the rate value and in the probes' ln(kbps)). It ranks encodes by cost and is no promise.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.encoders import encoder_info
+
+RIDGE = 1e-3
+"""Penalty on all coefficients but the intercept; small: the rows outnumber the coefficients fifty to one."""
+
+
+class BitrateModel(BaseModel):
+    """Coefficients by `encoder|preset`, in the order of `_design`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    coefficients: dict[str, list[float]]
+    """[3 + 2 P] for P probes."""
+    held_out_error: dict[str, float]
+    """Median of |forecast / truth - 1| over groups left out, by `encoder|preset`."""
+
+
+def _design(crf_norm: NDArray[np.float64], ln_probes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N, 3 + 2 P] from `crf_norm` [N] and ln(kbps) of the probes [N, P]."""
+    r = crf_norm[:, None]
+    design: NDArray[np.float64] = np.concatenate(
+        [np.ones_like(r), r, r * r, ln_probes, r * ln_probes], axis=1, dtype=np.float64
+    )
+    return design
+
+
+def _ridge(X: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    penalty = np.full(X.shape[1], RIDGE * len(X))
+    penalty[0] = 0.0
+    solution: NDArray[np.float64] = np.linalg.solve(X.T @ X + np.diag(penalty), X.T @ y).astype(np.float64)
+    return solution
+
+
+def fit_bitrate(
+    encoders: Sequence[str],
+    presets: Sequence[str],
+    rate_values: NDArray[np.float64],
+    probe_kbps: NDArray[np.float64],
+    kbps: NDArray[np.float64],
+    groups: Sequence[str],
+) -> BitrateModel:
+    """Fit all encoders; each is also judged with every group left out once.
+
+    Args:
+      encoders: encoder of each of N encodes.
+      presets: their presets.
+      rate_values: their rate values, [N].
+      probe_kbps: kbps of the probes of each encode's source, [N, P].
+      kbps: measured bitrate, [N].
+      groups: what must not be split, [N].
+    """
+    keys = np.array([f"{e}|{p}" for e, p in zip(encoders, presets, strict=True)])
+    group_of = np.array(groups)
+    coefficients: dict[str, list[float]] = {}
+    errors: dict[str, float] = {}
+    for key in sorted(set(keys.tolist())):
+        rows = np.flatnonzero(keys == key)
+        info = encoder_info(str(key).split("|", maxsplit=1)[0])
+        norm = np.array([info.crf_norm(float(value)) for value in rate_values[rows]])
+        X, y = _design(norm, np.log(probe_kbps[rows])), np.log(kbps[rows])
+        coefficients[key] = [float(value) for value in _ridge(X, y)]
+        left_out = np.empty(len(rows))
+        for group in set(group_of[rows].tolist()):
+            test = group_of[rows] == group
+            left_out[test] = X[test] @ _ridge(X[~test], y[~test])
+        errors[key] = round(float(np.median(np.abs(np.exp(left_out - y) - 1))), 4)
+    return BitrateModel(coefficients=coefficients, held_out_error=errors)
+
+
+def predict_kbps(
+    model: BitrateModel | Mapping[str, object],
+    encoder: str,
+    preset: str,
+    rate_values: NDArray[np.float64],
+    probe_kbps: Sequence[float],
+) -> NDArray[np.float64]:
+    """Forecast bitrate at each rate value, kbps, [N].
+
+    Raises:
+      ConfigError: the model has not seen this encoder and preset.
+    """
+    fitted = model if isinstance(model, BitrateModel) else BitrateModel.model_validate(model)
+    key = f"{encoder}|{preset}"
+    if key not in fitted.coefficients:
+        raise ConfigError(f"no bitrate forecast for {encoder} preset {preset}", next_step="train on it")
+    info = encoder_info(encoder)
+    norm = np.array([info.crf_norm(float(value)) for value in rate_values])
+    ln_probes = np.tile(np.log(np.asarray(probe_kbps, dtype=np.float64)), (len(norm), 1))
+    forecast: NDArray[np.float64] = np.exp(_design(norm, ln_probes) @ np.array(fitted.coefficients[key]))
+    return forecast

@@ -1,0 +1,133 @@
+"""Ask a verified ensemble: onnxruntime on the very bytes that were hashed, one thread, no JAX."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmaf_assay.errors import ModelLoadError
+from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.model.codec_block import VOCABULARIES, codec_width
+from vmaf_assay.model.onnx import check_graph
+from vmaf_assay.model.sidecar import Sidecar
+
+RANGE_MARGIN = 0.5
+"""How far outside the trained range of a feature is still answered, as a share of that range. Set by hand, not
+measured: it refuses blank and broken inputs; what it lets through is covered by calibration only on average."""
+
+
+class Prediction(NamedTuple):
+    """An ensemble's answer for N queries, VMAF points, not clipped."""
+
+    mu: NDArray[np.float64]
+    """Mean over members, [N]."""
+    sigma: NDArray[np.float64]
+    """Standard deviation over members, ddof 1, [N]."""
+    members: NDArray[np.float64]
+    """Each member's prediction, [N, M]."""
+
+
+class Ensemble:
+    """A fused graph and its sidecar, ready to be asked."""
+
+    def __init__(self, session: Any, sidecar: Sidecar) -> None:  # noqa: ANN401 - onnxruntime has no types
+        self._session = session
+        self.sidecar = sidecar
+
+    def predict(self, features: NDArray[np.float32], codec: NDArray[np.float32]) -> Prediction:
+        """Mean, spread and members for N queries.
+
+        Args:
+          features: raw features, [N, K], columns as `sidecar.feature_names`.
+          codec: codec block, [N, D], of the sidecar's vocabulary version.
+        """
+        mu, sigma, members = self._session.run(
+            ["mu", "sigma", "members"],
+            {"features": features.astype(np.float32), "codec": codec.astype(np.float32)},
+        )
+        return Prediction(*(np.asarray(part, dtype=np.float64) for part in (mu, sigma, members)))
+
+
+def open_session(onnx_bytes: bytes, sidecar: Sidecar) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """Check a graph against the allow-list and its sidecar, and open it from the bytes given.
+
+    Raises:
+      ModelLoadError: the graph is not one this package writes, or is not what the sidecar describes.
+    """
+    import onnxruntime
+
+    if list(VOCABULARIES[sidecar.encoder_vocab_version]) != sidecar.encoder_vocab:
+        raise ModelLoadError(
+            f"{sidecar.id}: its encoder vocabulary is not version {sidecar.encoder_vocab_version}",
+            next_step="use the release that trained it",
+        )
+    model = check_graph(onnx_bytes)
+    sizes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
+    expected = {
+        "features": [0, len(sidecar.feature_names)],
+        "codec": [0, codec_width(sidecar.encoder_vocab_version)],
+    }
+    if sizes != expected:
+        raise ModelLoadError(
+            f"{sidecar.id}: inputs are {sizes}, its sidecar says {expected}", next_step="train it again"
+        )
+    outputs = [out.name for out in model.graph.output]
+    if outputs != (["score"] if sidecar.role == "member" else ["mu", "sigma", "members"]):
+        raise ModelLoadError(f"{sidecar.id}: outputs are {outputs}", next_step="train it again")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base with each other
+        raise ModelLoadError(
+            f"{sidecar.id}: onnxruntime refuses it: {error}", next_step="train it again"
+        ) from error
+
+
+def open_ensemble(onnx_bytes: bytes, sidecar: Sidecar) -> Ensemble:
+    """Open a fused graph; see `open_session`. Raises ModelLoadError also for a single member."""
+    if sidecar.role != "mean":
+        raise ModelLoadError(f"{sidecar.id} is one member, not an ensemble", next_step="name the `_mean` row")
+    return Ensemble(open_session(onnx_bytes, sidecar), sidecar)
+
+
+def unsupported_reason(
+    sidecar: Sidecar, features: NDArray[np.float64], encoder: str, preset: str, rate_value: float | None = None
+) -> str | None:
+    """Why a query is outside what the model has seen, or None if it is inside.
+
+    Args:
+      sidecar: the model's.
+      features: one query's raw features, [K].
+      encoder: encoder asked about.
+      preset: its preset.
+      rate_value: its rate value; None asks about the encoder as such.
+    """
+    if encoder not in ENCODERS:
+        return f"unknown encoder {encoder}"
+    presets = {seen.preset: seen for seen in sidecar.seen.encoders if seen.encoder == encoder}
+    if not presets:
+        trained = ", ".join(sorted({seen.encoder for seen in sidecar.seen.encoders}))
+        return f"never trained on {encoder} (trained on {trained})"
+    if preset not in presets:
+        return f"never trained on {encoder} preset {preset} (trained on {', '.join(presets)})"
+    rates = presets[preset].rate_values
+    if rate_value is not None and not min(rates) <= rate_value <= max(rates):
+        return f"rate value {rate_value:g} is outside the trained {min(rates):g} to {max(rates):g}"
+    return _feature_reason(sidecar, np.asarray(features, dtype=np.float64))
+
+
+def _feature_reason(sidecar: Sidecar, features: NDArray[np.float64]) -> str | None:
+    if not np.isfinite(features).all():
+        return "a feature is not a finite number"
+    low, high = np.array(sidecar.seen.feature_min), np.array(sidecar.seen.feature_max)
+    slack = RANGE_MARGIN * (high - low)
+    outside = np.flatnonzero((features < low - slack) | (features > high + slack))
+    if len(outside) == 0:
+        return None
+    index = int(outside[0])
+    return (
+        f"{sidecar.feature_names[index]} is {features[index]:.4g}, far outside the trained "
+        f"{low[index]:.4g} to {high[index]:.4g}"
+    )

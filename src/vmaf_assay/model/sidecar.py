@@ -1,0 +1,101 @@
+"""The JSON beside a model: what its graph expects, what it has seen, and how good it was on groups left out."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Task = Literal["fr", "forecast"]
+Role = Literal["member", "mean"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ProbeSpec(_Frozen):
+    """A probe encode whose canonical-6 the model reads."""
+
+    encoder: str
+    """ffmpeg encoder name."""
+    preset: str
+    """The encoder's preset."""
+    rate_value: float
+    """On the encoder's own scale."""
+
+
+class SeenEncoder(_Frozen):
+    """An encoder and preset that the model was trained on."""
+
+    encoder: str
+    """ffmpeg encoder name."""
+    preset: str
+    """The encoder's preset."""
+    rate_values: list[float]
+    """Rate values in training, ascending."""
+
+
+class Seen(_Frozen):
+    """The support of the training rows."""
+
+    encoders: list[SeenEncoder]
+    """Encoders and presets trained on."""
+    feature_min: list[float]
+    """Smallest value of each feature, [K]."""
+    feature_max: list[float]
+    """Largest value of each feature, [K]."""
+    feature_mean: list[float]
+    """Mean of each feature, [K]."""
+    feature_std: list[float]
+    """Standard deviation of each feature, [K]."""
+    min_pixels: int
+    """Smallest picture, width x height, px; 0 if the corpus does not say."""
+    max_pixels: int
+    """Largest picture, width x height, px; 0 if the corpus does not say."""
+
+
+class HeldOut(_Frozen):
+    """Scores on the groups left out, means over folds and seeds."""
+
+    mean_plcc: float
+    """Pearson correlation."""
+    mean_srocc: float
+    """Spearman correlation."""
+    mean_rmse: float
+    """Root mean square error, VMAF points."""
+
+
+class Sidecar(_Frozen):
+    """One model's sidecar."""
+
+    schema_version: Literal[1] = 1
+    """Major version of this file's schema."""
+    id: str
+    """The registry row's id."""
+    task: Task
+    """`fr` scores an encode; `forecast` scores one that nobody has made."""
+    role: Role
+    """`member` is one seed; `mean` is the fused ensemble."""
+    feature_names: list[str]
+    """Input columns, in order, [K]."""
+    encoder_vocab_version: Literal[2, 3]
+    """Version of the codec block's vocabulary."""
+    encoder_vocab: list[str]
+    """The vocabulary itself, by one-hot slot."""
+    opset: int
+    """ONNX opset of the graph."""
+    probes: list[ProbeSpec] = Field(default_factory=list)
+    """Probe encodes that the features are measured on; empty for `fr`."""
+    seen: Seen
+    """What was in the training rows."""
+    recipe: dict[str, Any]
+    """How it was trained."""
+    corpus_digest: str
+    """Digest of the corpus it was trained on."""
+    held_out: HeldOut
+    """How good it was on groups left out."""
+    onnx_sha256: str
+    """SHA-256 of the model file."""
+    calibration: dict[str, Any] | None = None
+    """For `mean`: what `calibration.json` of the run holds."""
+    bitrate: dict[str, Any] | None = None
+    """For a forecast's `mean`: the bitrate model (`model/bitrate.py`)."""

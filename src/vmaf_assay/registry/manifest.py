@@ -1,0 +1,96 @@
+"""`registry.json`: rows, their schema, and the digest that a verdict binds each to."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from vmaf_assay.media.files import canonical_json, sha256_bytes
+
+Kind = Literal["fr", "forecast", "ensemble"]
+
+
+def _plain_name(name: str) -> str:
+    """A file of the registry's own folder: no folder, no escape, nothing hidden."""
+    if name != PurePosixPath(name).name or name.startswith(".") or "\\" in name or "\0" in name or not name:
+        raise ValueError(f"{name!r} is not a plain file name")
+    return name
+
+
+FileName = Annotated[str, Field(max_length=200), AfterValidator(_plain_name)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Frozen(BaseModel):
+    """Base of the records here: immutable, and no field that the schema does not name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class FileRef(Frozen):
+    """A file beside the registry, by name and content."""
+
+    file: FileName
+    """Its name."""
+    sha256: Digest
+    """SHA-256 of its bytes."""
+
+
+class Row(Frozen):
+    """One model."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+    """Its name: `<ensemble>_seed{N}` or `<ensemble>_mean`."""
+    kind: Kind
+    """`fr` or `forecast` for a member, `ensemble` for the fused mean."""
+    onnx: FileName
+    """The model file."""
+    sha256: Digest
+    """SHA-256 of the model file."""
+    opset: int
+    """ONNX opset of the graph."""
+    smoke: bool
+    """True: scaffolded, a load-path probe. False: production-eligible."""
+    license: str = Field(max_length=64)
+    """SPDX identifier."""
+    description: str = Field(max_length=256)
+    """What it is."""
+    notes: str = Field(max_length=512)
+    """What to know before using it."""
+    sidecar: FileRef
+    """Its sidecar."""
+    verdict: FileRef | None = None
+    """What admitted it; required when `smoke` is false."""
+    confidence_eligible: bool = False
+    """Whether `--quality-confidence` may rest on it."""
+
+    def binding(self) -> str:
+        """SHA-256 of the row as it is when production-eligible, without its pointer to the verdict.
+
+        The verdict lists this for every row it admits, so no field of a row can change without a new verdict.
+        """
+        content = self.model_dump(mode="json", exclude={"verdict"}) | {"smoke": False}
+        return sha256_bytes(canonical_json(content))
+
+
+class Registry(Frozen):
+    """`registry.json`."""
+
+    schema_version: Literal[1] = 1
+    """Major version of this schema."""
+    rows: list[Row] = Field(default_factory=list, max_length=1000)
+    """Sorted by id."""
+
+    def row(self, row_id: str) -> Row | None:
+        """The row named, or None."""
+        return next((row for row in self.rows if row.id == row_id), None)
+
+
+def ensemble_of(row_id: str) -> str:
+    """The ensemble a row belongs to.
+
+    >>> ensemble_of("vmaf_forecast_ensemble_v1_seed3"), ensemble_of("vmaf_forecast_ensemble_v1_mean")
+    ('vmaf_forecast_ensemble_v1', 'vmaf_forecast_ensemble_v1')
+    """
+    head, _, last = row_id.rpartition("_")
+    return head if last == "mean" or last.startswith("seed") else row_id

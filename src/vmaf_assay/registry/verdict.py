@@ -1,0 +1,263 @@
+"""The verdict: PROMOTE or HOLD, with everything it rests on bound by digest.
+
+A verdict is written by `validate` beside its run, and again by `promote` into the registry, where it gets its
+place in the sequence. What it says is recomputed from the run's held-out predictions; nothing is taken from a
+report.
+"""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError
+from vmaf_assay.evaluate.policy import COVERAGE_POLICY, POLICY, GateResult, gate_from_scores
+from vmaf_assay.media.files import write_json_atomic
+from vmaf_assay.registry.manifest import Digest, FileRef, Frozen, Kind, Row
+
+if TYPE_CHECKING:
+    from vmaf_assay.runs.store import RunEvidence
+
+LICENSE = "BSD-2-Clause-Patent"
+
+
+class Gate(Frozen):
+    """The gate's block, fields as in schema version 1 of the reference system."""
+
+    passed: bool
+    """All conditions hold."""
+    mean_plcc: float
+    """Mean over seeds of the mean LOSO PLCC."""
+    mean_plcc_threshold: float
+    """What it must reach."""
+    mean_plcc_pass: bool
+    """Whether it does."""
+    plcc_spread: float
+    """Highest minus lowest seed."""
+    plcc_spread_max: float
+    """What it may reach."""
+    plcc_spread_pass: bool
+    """Whether it stays within."""
+    per_seed_plccs: dict[str, float]
+    """By seed."""
+    per_seed_min: float
+    """What each must reach."""
+    per_seed_pass: bool
+    """Whether each does."""
+    failing_seeds: list[int]
+    """Those that do not."""
+
+
+class FoldPlcc(Frozen):
+    """One fold of one seed."""
+
+    seed: int
+    """The seed."""
+    held_out: str
+    """The group left out."""
+    plcc: float
+    """Pearson correlation on its rows."""
+    n_val: int
+    """Its rows."""
+
+
+class Coverage(Frozen):
+    """Empirical coverage at one confidence."""
+
+    confidence: float
+    """Nominal."""
+    scope: str
+    """`all`, or an encoder and preset."""
+    n_groups: int
+    """Groups with an answer."""
+    coverage: float
+    """Share covered, mean over groups."""
+    passed: bool
+    """Compatible with the nominal confidence."""
+
+
+class Verdict(Frozen):
+    """`PROMOTE.json` or `HOLD.json`."""
+
+    schema_version: Literal[2] = 2
+    """2: version 1's fields, and what binds them."""
+    verdict: Literal["PROMOTE", "HOLD"]
+    """The answer."""
+    ensemble: str
+    """The ensemble judged."""
+    gate: Gate
+    """The gate's numbers."""
+    reasons: list[str]
+    """Why it is a HOLD; empty for a PROMOTE."""
+    corpus: dict[str, Any]
+    """`present, digest, n_rows, n_cells, n_groups` of the corpus content."""
+    seeds: list[int]
+    """Seeds judged."""
+    loso_dir: str
+    """Name of the run's folder."""
+    folds: list[FoldPlcc]
+    """Every fold of every seed."""
+    coverage: list[Coverage]
+    """The coverage policy's results."""
+    confidence_eligible: bool
+    """Whether promises may rest on it."""
+    members: dict[str, Digest]
+    """SHA-256 of every model file, by row id, the fused mean included."""
+    rows: dict[str, Digest]
+    """`Row.binding` of every row admitted, by id."""
+    predictions_sha256: Digest
+    """SHA-256 of `predictions.parquet`."""
+    calibration_sha256: Digest
+    """SHA-256 of the calibration's canonical JSON."""
+    policy_sha256: Digest
+    """SHA-256 of the gate policy's canonical JSON."""
+    coverage_policy_sha256: Digest
+    """SHA-256 of the coverage policy's canonical JSON."""
+    code: dict[str, Any]
+    """Version, commit and dirty flag of the code that trained."""
+    environment: dict[str, str]
+    """Python, platform and library versions of the training."""
+    generated_at_utc: str
+    """ISO 8601, UTC."""
+    recommendation: str
+    """What to do next."""
+    adr: str = "ADR-0320"
+    """The decision this carries out."""
+    parent_adr: str = "ADR-0303"
+    """The decision that defines the gate."""
+    sequence: Annotated[int, Field(ge=0)] = 0
+    """Place among the ensemble's promotions, from 1; 0 for a verdict that is not in a registry."""
+    previous_verdict_sha256: Digest | None = None
+    """The verdict that this one replaced."""
+    validated_sha256: Digest | None = None
+    """SHA-256 of the run's own PROMOTE.json."""
+
+    def recheck(self) -> GateResult:
+        """Judge the fold table again under today's policy.
+
+        Raises:
+          IntegrityError: the table contradicts the block, the policy is another, or the gate does not pass.
+        """
+        if self.policy_sha256 != POLICY.digest() or self.coverage_policy_sha256 != COVERAGE_POLICY.digest():
+            raise IntegrityError(
+                f"the verdict on {self.ensemble} was given under another gate policy", next_step="validate again"
+            )
+        by_seed: dict[int, list[float]] = {seed: [] for seed in self.seeds}
+        for fold in self.folds:
+            by_seed.setdefault(fold.seed, []).append(fold.plcc)
+        try:
+            again = gate_from_scores({s: sum(v) / len(v) for s, v in by_seed.items() if v})
+        except CorpusError as error:
+            raise IntegrityError(error.what, next_step="validate again") from error
+        said = self.gate
+        gaps = [abs(again.per_seed_plccs.get(k, 9.0) - v) for k, v in said.per_seed_plccs.items()]
+        if (
+            len(gaps) != len(again.per_seed_plccs)
+            or max(gaps) > 1e-9
+            or abs(again.mean_plcc - said.mean_plcc) > 1e-9
+            or abs(again.plcc_spread - said.plcc_spread) > 1e-9
+        ):
+            raise IntegrityError(
+                f"the verdict on {self.ensemble} contradicts its own fold table", next_step="validate again"
+            )
+        if not (again.passed and said.passed and self.verdict == "PROMOTE"):
+            raise IntegrityError(f"the verdict on {self.ensemble} is not a PROMOTE", next_step="see its reasons")
+        return again
+
+
+def judge(run: "RunEvidence") -> Verdict:
+    """Judge a run whose files have been checked. Raises CorpusError if it is no evidence."""
+    gate, folds = run.gate()
+    coverage = run.coverage()
+    eligible = bool(coverage) and all(result.passed for result in coverage)
+    rows = planned_rows(run, confidence_eligible=eligible)
+    reasons = gate.reasons()
+    facts = run.file.corpus
+    return Verdict(
+        verdict="HOLD" if reasons else "PROMOTE",
+        ensemble=run.file.model_id,
+        gate=Gate(**asdict(gate)),
+        reasons=reasons,
+        corpus={"present": True, **facts.model_dump()},
+        seeds=sorted(run.file.seeds),
+        loso_dir=run.folder.resolve().name,
+        folds=[FoldPlcc(**fold) for fold in folds],
+        coverage=[Coverage(**asdict(result)) for result in coverage],
+        confidence_eligible=eligible,
+        members={row.id: row.sha256 for row in rows},
+        rows={row.id: row.binding() for row in rows},
+        predictions_sha256=run.file.files["predictions.parquet"],
+        calibration_sha256=run.calibration_sha256(),
+        policy_sha256=POLICY.digest(),
+        coverage_policy_sha256=COVERAGE_POLICY.digest(),
+        code=run.file.code.model_dump(),
+        environment=dict(run.file.environment),
+        generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        recommendation=(
+            "do not promote; see reasons" if reasons else "promote as a separate act: `assay promote RUN`"
+        ),
+    )
+
+
+def planned_rows(run: "RunEvidence", *, confidence_eligible: bool) -> list[Row]:
+    """The registry rows a run would get, in order of id, without verdicts.
+
+    File names carry the first 12 hex digits of their content, so that a promotion never overwrites a file that the
+    registry it replaces still needs.
+    """
+    rows = []
+    for row_id, (onnx_sha256, sidecar_sha256, sidecar) in sorted(run.models().items()):
+        kind: Kind = "ensemble" if sidecar.role == "mean" else sidecar.task
+        what = "fused mean of all members" if kind == "ensemble" else "one member"
+        rows.append(
+            Row(
+                id=row_id,
+                kind=kind,
+                onnx=f"{row_id}.{onnx_sha256[:12]}.onnx",
+                sha256=onnx_sha256,
+                opset=sidecar.opset,
+                smoke=False,
+                license=LICENSE,
+                description=f"{run.file.model_id}: {what}, {_TASKS[sidecar.task]}",
+                notes=(
+                    f"corpus {run.file.corpus.digest[:12]}, {run.file.corpus.n_groups} groups, recipe "
+                    f"{run.file.recipe['name']}, held-out PLCC {sidecar.held_out.mean_plcc:.4f}"
+                ),
+                sidecar=FileRef(file=f"{row_id}.{sidecar_sha256[:12]}.json", sha256=sidecar_sha256),
+                confidence_eligible=confidence_eligible,
+            )
+        )
+    return rows
+
+
+_TASKS = {
+    "fr": "VMAF of an encode from its own canonical-6",
+    "forecast": "VMAF of an encode not yet made, from canonical-6 of probe encodes",
+}
+
+
+def write_verdict(folder: Path, verdict: Verdict) -> Path:
+    """Write `PROMOTE.json` or `HOLD.json` into a run and remove the other.
+
+    The new file is written before the other goes: a kill in between leaves both, and `read_verdict` refuses both.
+    """
+    path = folder / f"{verdict.verdict}.json"
+    write_json_atomic(path, verdict.model_dump(mode="json"))
+    other = folder / ("HOLD.json" if verdict.verdict == "PROMOTE" else "PROMOTE.json")
+    other.unlink(missing_ok=True)
+    return path
+
+
+def verdict_path(folder: Path) -> Path:
+    """A run's one verdict.
+
+    Raises:
+      ConfigError: there is none, or there are both.
+    """
+    found = [path for name in ("PROMOTE", "HOLD") if (path := folder / f"{name}.json").is_file()]
+    if len(found) != 1:
+        what = "both PROMOTE.json and HOLD.json" if found else "no verdict"
+        raise ConfigError(f"{folder} holds {what}", next_step=f"run `assay validate {folder}`")
+    return found[0]

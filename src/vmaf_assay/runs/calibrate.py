@@ -1,0 +1,80 @@
+"""Calibration as a pure function of held-out predictions, so that anyone can recompute it."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from vmaf_assay.model.sidecar import ProbeSpec, Task
+from vmaf_assay.runs.schema import (
+    ChoiceCalibration,
+    GroupResiduals,
+    HeldOutCurve,
+    IntervalCalibration,
+)
+
+DECIMALS = 4
+"""Of residuals and curves; VMAF itself is written with six, and no choice turns on the fifth."""
+
+
+def calibration_from_predictions(
+    predictions: pl.DataFrame,
+    task: Task,
+    ensemble: str,
+    corpus_digest: str,
+    probes: Sequence[ProbeSpec] = (),
+) -> IntervalCalibration | ChoiceCalibration:
+    """Residuals by group (`fr`) or held-out curves (`forecast`) from `predictions.parquet`.
+
+    Args:
+      predictions: columns seed, row, group, source, encoder, preset, rate_value, truth, prediction.
+      task: decides which of the two.
+      ensemble: the ensemble's id.
+      corpus_digest: of the corpus predicted.
+      probes: the probes a forecast was made from.
+    """
+    rows = (
+        predictions.group_by("row")
+        .agg(
+            pl.col("group", "source", "encoder", "preset", "rate_value", "truth").first(),
+            mu=pl.col("prediction").cast(pl.Float64).sort_by("seed").mean(),
+            sigma=pl.col("prediction").cast(pl.Float64).sort_by("seed").std(ddof=1),
+        )
+        .with_columns(pl.col("truth").cast(pl.Float64), pl.col("sigma").fill_null(0.0))
+        .sort("row")
+    )
+    if task == "fr":
+        return _intervals(rows, ensemble, corpus_digest)
+    return _curves(rows, ensemble, corpus_digest, probes)
+
+
+def _intervals(rows: pl.DataFrame, ensemble: str, corpus_digest: str) -> IntervalCalibration:
+    residuals = rows.with_columns(residual=(pl.col("truth") - pl.col("mu")).round(DECIMALS))
+    groups = [
+        GroupResiduals(group=str(group), residuals=part["residual"].to_list())
+        for (group,), part in sorted(residuals.group_by("group", maintain_order=True), key=lambda kv: kv[0])
+    ]
+    return IntervalCalibration(ensemble=ensemble, corpus_digest=corpus_digest, groups=groups)
+
+
+def _curves(
+    rows: pl.DataFrame, ensemble: str, corpus_digest: str, probes: Sequence[ProbeSpec]
+) -> ChoiceCalibration:
+    identity = ["group", "source", "encoder", "preset"]
+    curves = []
+    for key, part in sorted(rows.group_by(identity, maintain_order=True), key=lambda kv: kv[0]):
+        ordered = part.sort("rate_value")
+        values = {name: ordered[name].round(DECIMALS).to_list() for name in ("mu", "sigma", "truth")}
+        group, source, encoder, preset = map(str, key)
+        curves.append(
+            HeldOutCurve(
+                group=group,
+                source=source,
+                encoder=encoder,
+                preset=preset,
+                rate_values=ordered["rate_value"].to_list(),
+                mu=values["mu"],
+                sigma=values["sigma"],
+                truth=values["truth"],
+            )
+        )
+    return ChoiceCalibration(ensemble=ensemble, corpus_digest=corpus_digest, probes=list(probes), curves=curves)

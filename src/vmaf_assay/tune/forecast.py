@@ -1,0 +1,98 @@
+"""From probe encodes to a forecast over rate values: VMAF with its spread, and bitrate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmaf_assay.errors import ConfigError
+from vmaf_assay.evaluate.choice import Curve, interpolate
+from vmaf_assay.model.bitrate import predict_kbps
+from vmaf_assay.model.codec_block import codec_rows
+from vmaf_assay.model.infer import Ensemble, unsupported_reason
+from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.records import Scored
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What one encoder and preset would make of a source."""
+
+    curve: Curve
+    """Forecast VMAF at the trained rate values; its truth is NaN."""
+    kbps: F64
+    """Forecast bitrate at the same rate values, kbps, [R]; NaN if the model forecasts none."""
+    supported: bool
+    """False if the source or the encoder is outside what the model has seen."""
+    reason: str
+    """Why not; empty if supported."""
+
+    def kbps_at(self, rate_values: F64) -> F64:
+        """Forecast bitrate at any rate values in range, kbps: PCHIP of its logarithm."""
+        result: F64 = np.exp(interpolate(self.curve.rate_values, np.log(self.kbps), rate_values))
+        return result
+
+
+def probe_row(probes: Sequence[Scored]) -> F64:
+    """Features of a source, [K]: canonical-6 of each probe, means over frames, in the sidecar's order."""
+    return np.concatenate([probe.pooled_features for probe in probes])
+
+
+def trained_rates(sidecar: Sidecar, encoder: str, preset: str) -> list[float]:
+    """Rate values the model was trained on for an encoder and preset.
+
+    Raises:
+      ConfigError: none; says what it was trained on.
+    """
+    for seen in sidecar.seen.encoders:
+        if (seen.encoder, seen.preset) == (encoder, preset):
+            return list(seen.rate_values)
+    reason = unsupported_reason(sidecar, np.zeros(len(sidecar.feature_names)), encoder, preset)
+    raise ConfigError(
+        f"no forecast for {encoder} {preset}: {reason}",
+        next_step="choose one of those, or train and promote an ensemble on yours",
+    )
+
+
+def default_preset(sidecar: Sidecar, encoder: str, fallback: str) -> str:
+    """The preset the model was trained on for an encoder, if there is just one; else `fallback`."""
+    presets = [seen.preset for seen in sidecar.seen.encoders if seen.encoder == encoder]
+    return presets[0] if len(presets) == 1 else fallback
+
+
+def forecast(
+    ensemble: Ensemble, probes: Sequence[Scored], encoder: str, preset: str, *, source: str = ""
+) -> Forecast:
+    """Forecast one encoder and preset from the probes of a source.
+
+    Args:
+      ensemble: a verified forecast ensemble.
+      probes: the encodes that `sidecar.probes` names, in order, scored.
+      encoder: encoder asked about.
+      preset: its preset.
+      source: name for the curve.
+
+    Raises:
+      ConfigError: the model was never trained on this encoder and preset.
+    """
+    sidecar = ensemble.sidecar
+    rates = np.array(trained_rates(sidecar, encoder, preset))
+    row = probe_row(probes)
+    reason = unsupported_reason(sidecar, row, encoder, preset) or ""
+    n = len(rates)
+    codec = codec_rows([encoder] * n, [preset] * n, rates.tolist(), version=sidecar.encoder_vocab_version)
+    answer = ensemble.predict(np.tile(row, (n, 1)).astype(np.float32), codec)
+    kbps = np.full(n, np.nan)
+    if sidecar.bitrate is not None:
+        kbps = predict_kbps(sidecar.bitrate, encoder, preset, rates, [probe.kbps for probe in probes])
+    unknown = np.full(n, np.nan)
+    known = {
+        spec.rate_value: probe.pooled_vmaf
+        for spec, probe in zip(sidecar.probes, probes, strict=True)
+        if (spec.encoder, spec.preset) == (encoder, preset)
+    }
+    curve = Curve("", source, encoder, preset, rates, answer.mu, answer.sigma, unknown, known)
+    return Forecast(curve, kbps, not reason, reason)

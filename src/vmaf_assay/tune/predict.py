@@ -1,0 +1,110 @@
+"""Score encodes that exist with the regressor: a point, its spread, and calibrated bounds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vmaf_assay.errors import ConfigError, CorpusError
+from vmaf_assay.evaluate.conformal import hcp_interval
+from vmaf_assay.model.codec_block import codec_rows
+from vmaf_assay.model.infer import unsupported_reason
+from vmaf_assay.records import CANONICAL6
+from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.runs.schema import IntervalCalibration
+
+TABLE_COLUMNS = (*CANONICAL6, "encoder", "preset", "rate_value")
+"""What a table of features must hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Predictions for N encodes or frames, VMAF points."""
+
+    mu: NDArray[np.float64]
+    """Ensemble mean, [N], within 0 to 100."""
+    sigma: NDArray[np.float64]
+    """Spread over members, ddof 1, [N]."""
+    lower: NDArray[np.float64]
+    """One-sided lower prediction bound at the confidence, [N]."""
+    upper: NDArray[np.float64]
+    """One-sided upper prediction bound at the confidence, [N]."""
+    supported: list[bool]
+    """False where the query is outside what the model has seen, [N]."""
+    reasons: list[str]
+    """Why not; empty where supported, [N]."""
+
+
+def score_features(
+    verified: VerifiedEnsemble,
+    features: NDArray[np.float64],
+    encoders: Sequence[str],
+    presets: Sequence[str],
+    rate_values: Sequence[float],
+    *,
+    confidence: float,
+) -> Scores:
+    """Predict per-frame VMAF from canonical-6, [N, 6], with bounds that hold for a row of a new source.
+
+    Raises:
+      ConfigError: the ensemble does not score encodes, or cannot support the confidence.
+    """
+    if not isinstance(verified.calibration, IntervalCalibration):
+        raise ConfigError(f"{verified.verdict.ensemble} does not score encodes", next_step="name a regressor")
+    if not verified.confidence_eligible:
+        raise ConfigError(
+            f"{verified.verdict.ensemble} did not pass the coverage policy, so it has no bounds",
+            next_step="name a --registry whose ensemble is confidence_eligible",
+        )
+    groups = [np.array(group.residuals) for group in verified.calibration.groups]
+    interval = hcp_interval(groups, confidence)
+    sidecar = verified.ensemble.sidecar
+    codec = codec_rows(encoders, presets, rate_values, version=sidecar.encoder_vocab_version)
+    answer = verified.ensemble.predict(features.astype(np.float32), codec)
+    reasons = [
+        unsupported_reason(sidecar, row, encoder, preset, rate) or ""
+        for row, encoder, preset, rate in zip(features, encoders, presets, rate_values, strict=True)
+    ]
+    return Scores(
+        mu=np.clip(answer.mu, 0, 100),
+        sigma=answer.sigma,
+        lower=np.clip(answer.mu + interval.lower, 0, 100),
+        upper=np.clip(answer.mu + interval.upper, 0, 100),
+        supported=[not reason for reason in reasons],
+        reasons=reasons,
+    )
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """A table of features from Parquet, CSV or JSON lines, checked.
+
+    Raises:
+      CorpusError: missing, unreadable, without a column, or holding NaN.
+    """
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        ".parquet": pl.read_parquet,
+        ".csv": pl.read_csv,
+        ".jsonl": pl.read_ndjson,
+        ".ndjson": pl.read_ndjson,
+    }
+    if path.suffix not in readers:
+        raise CorpusError(f"{path.name}: unknown kind of table", next_step=f"use {', '.join(readers)}")
+    if not path.is_file():
+        raise CorpusError(f"no such file: {path}", next_step="check the path")
+    try:
+        table: pl.DataFrame = readers[path.suffix](path)
+        if missing := [name for name in TABLE_COLUMNS if name not in table.columns]:
+            raise CorpusError(f"{path.name} has no column {', '.join(missing)}", next_step="add it")
+        numbers = table.select(pl.col(*CANONICAL6, "rate_value").cast(pl.Float64))
+        texts = table.select(pl.col("encoder", "preset").cast(pl.String))
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CorpusError(f"{path.name} cannot be read: {first}", next_step="check the table") from error
+    if table.height == 0:
+        raise CorpusError(f"{path.name} holds no row", next_step="give one or more")
+    if not np.isfinite(numbers.to_numpy()).all() or texts.null_count().sum_horizontal().sum():
+        raise CorpusError(f"{path.name} holds a value that is NaN or missing", next_step="correct it")
+    return pl.concat([numbers, texts], how="horizontal")

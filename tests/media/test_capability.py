@@ -1,0 +1,65 @@
+"""What `assay doctor` finds out about ffmpeg."""
+
+import pytest
+
+from vmaf_assay.media.capability import check_encoder, check_encoders, check_libvmaf, explain
+from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.process import Completed
+
+
+def fake_ffmpeg(tmp_path, script: str) -> Ffmpeg:
+    """An executable that stands in for an ffmpeg with a fault no real one here has."""
+    path = tmp_path / "ffmpeg"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return Ffmpeg(str(path), "fake", "test")
+
+
+@pytest.mark.ffmpeg
+def test_every_encoder_gets_an_answer(ffmpeg):
+    """All of the table are tried; x264 works in every build here; what does not work says why."""
+    answers = list(check_encoders(ffmpeg))
+    assert [answer.name for answer in answers] == list(ENCODERS)
+    assert next(answer for answer in answers if answer.name == "libx264").usable
+    assert [a.name for a in answers if a.usable == bool(a.detail)] == []
+
+
+@pytest.mark.ffmpeg
+def test_libvmaf_is_tried_with_the_model_in_use(ffmpeg):
+    """One frame is really scored, and libvmaf's own version is read from its log."""
+    answer = check_libvmaf(ffmpeg)
+    assert answer.usable
+    assert answer.name == "vmaf_v0.6.1"
+    assert answer.detail != ""
+
+
+def test_absent_encoder_is_named_as_absent(tmp_path):
+    """An encoder that is not in the build is not blamed on the option it failed on."""
+    fake = fake_ffmpeg(
+        tmp_path, 'case "$*" in *-encoders*) echo " V..... libx264 H.264";; *) echo bad >&2; exit 8;; esac'
+    )
+    assert check_encoder(fake, ENCODERS["h264_videotoolbox"]).detail == "not in this ffmpeg"
+    assert check_encoder(fake, ENCODERS["libx264"]).detail == "bad"
+
+
+def test_missing_libvmaf_model_is_not_usable(tmp_path):
+    """An ffmpeg that ends well without a libvmaf log has not scored anything."""
+    answer = check_libvmaf(fake_ffmpeg(tmp_path, "exit 0"))
+    assert not answer.usable
+    assert "vmaf.json" in answer.detail
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "stderr", "reason"),
+    [
+        (218, "[h264_nvenc @ 0x55d01] Cannot load libcuda.so.1\n[vost#0:0/h264_nvenc @ 0x55] Error\n",
+         "Cannot load libcuda.so.1"),
+        (1, "\n[a @ 0x1] [b @ 0x2] Deep cause\n", "Deep cause"),
+        (-9, "half a line", "did not finish one frame in 30 s"),
+        (-11, "", "ffmpeg exited -11 without a word"),
+    ],
+)  # fmt: skip
+def test_reason_is_the_first_cause(exit_code, stderr, reason):
+    """The reason is ffmpeg's first line without its address, and a hang or a silent death says so."""
+    assert explain(Completed(("ffmpeg",), exit_code, b"", stderr)) == reason

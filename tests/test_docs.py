@@ -1,0 +1,67 @@
+"""The documents: links lead somewhere, examples in docstrings run, commands shown exist."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+import vmaf_assay
+from vmaf_assay.cli.main import build_app
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(vmaf_assay.__file__).parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+WITH_EXAMPLES = sorted(
+    ".".join(["vmaf_assay", *path.relative_to(PACKAGE).with_suffix("").parts])
+    for path in PACKAGE.rglob("*.py")
+    if ">>> " in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page):
+    """A relative link in a document names a file of the repository."""
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_run(name):
+    """Every example in a docstring gives the answer it shows."""
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+def test_readme_is_short():
+    """The README is read to its end: at most 150 lines."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def shown_commands() -> list[tuple[str, list[str]]]:
+    """(page, words) of every `$ assay ...` line in the documents, continuation lines joined."""
+    shown = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        shown += [(page.name, line.split("#")[0].split()) for line in re.findall(r"^\$ assay (.*)$", text, re.M)]
+    return shown
+
+
+def test_commands_shown_exist():
+    """Every command line in the documents names a verb, and options that the verb takes."""
+    root = typer.main.get_command(build_app())
+    assert len(shown_commands()) >= 10
+    wrong = []
+    for page, words in shown_commands():
+        command, rest = root, list(words)
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command = command.commands[rest.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        unknown = [word for word in rest if re.match(r"--?[a-z]", word) and word not in known]
+        if unknown or hasattr(command, "commands"):
+            wrong.append((page, " ".join(words), unknown))
+    assert wrong == []

@@ -1,0 +1,102 @@
+"""The laws of the layout, read from the syntax trees of the package."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import vmaf_assay
+
+PACKAGE = Path(vmaf_assay.__file__).parent
+LAYERS = (
+    "errors", "records", "media", "corpus", "model", "evaluate", "runs", "registry", "tune", "report", "cli",
+)  # fmt: skip
+FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every dotted name that a file imports, wherever in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(dotted: str) -> str | None:
+    """The layer of `vmaf_assay.X...`; None for the package itself and for other packages."""
+    parts = dotted.split(".")
+    return parts[1] if parts[0] == "vmaf_assay" and len(parts) > 1 and parts[1] in LAYERS else None
+
+
+def files_importing(*tops: str) -> set[str]:
+    """The files that import any of these top-level packages."""
+    return {name for name, tree in TREES.items() if {dotted.split(".")[0] for dotted in imported(tree)} & {*tops}}
+
+
+def test_every_file_has_a_layer():
+    """A new folder must be given its place in the order before anything can import it."""
+    tops = {name.split("/")[0].removesuffix(".py") for name in FILES} - {"__init__", "__main__"}
+    assert tops <= set(LAYERS)
+    assert {"errors", "media", "cli"} <= tops
+
+
+def test_imports_point_one_way():
+    """A file imports only from layers above its own, or from its own."""
+    wrong = []
+    for name, tree in TREES.items():
+        own = name.split("/")[0].removesuffix(".py")
+        if own in {"__init__", "__main__"}:  # the package itself, and `python -m`
+            continue
+        for dotted in imported(tree):
+            other = layer(dotted)
+            if other is not None and LAYERS.index(other) > LAYERS.index(own):
+                wrong.append(f"{name} imports {dotted}")
+    assert wrong == []
+
+
+def test_one_file_starts_processes():
+    """Only media/process.py imports subprocess, and nobody goes round it through os."""
+    assert files_importing("subprocess", "pty") == {"media/process.py"}
+    calls = {
+        f"{name}:{node.lineno}"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+        and node.attr.startswith(("system", "popen", "spawn", "exec", "fork", "posix_spawn"))
+    }
+    assert calls == set()
+
+
+def test_jax_stays_in_training():
+    """Only the two training files import JAX or optax, so `predict` and `tune` can never need them."""
+    assert files_importing("jax", "jaxlib", "optax") <= {"model/ensemble.py", "model/train.py"}
+
+
+def test_only_the_command_line_prints():
+    """`print` and the standard streams belong to cli/."""
+    wrong = []
+    for name, tree in TREES.items():
+        if name.startswith("cli/"):
+            continue
+        for node in ast.walk(tree):
+            printed = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+            streams = isinstance(node, ast.Attribute) and node.attr in {"stdout", "stderr"}
+            if printed or (streams and isinstance(node.value, ast.Name) and node.value.id == "sys"):
+                wrong.append(f"{name}:{node.lineno}")
+    assert wrong == []
+
+
+def test_files_and_functions_stay_readable():
+    """No file over 500 lines, no function over 60."""
+    long = [name for name, path in FILES.items() if len(path.read_text(encoding="utf-8").splitlines()) > 500]
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                if node.end_lineno - node.lineno + 1 > 60:
+                    long.append(f"{name}:{node.lineno} {node.name}")
+    assert long == []

@@ -1,0 +1,88 @@
+"""What is shipped, and what starting the command costs."""
+
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+import vmaf_assay
+from vmaf_assay.media import process
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(vmaf_assay.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    """The wheel, built by the backend itself, without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    (path,) = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    return zipfile.ZipFile(path)
+
+
+def test_wheel_holds_the_package_and_nothing_else(wheel):
+    """Every file of the package is shipped, models included; no test, document or cache is."""
+    expected = {
+        f"vmaf_assay/{path.relative_to(PACKAGE).as_posix()}"
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
+    shipped = set(wheel.namelist())
+    info = f"vmaf_assay-{vmaf_assay.__version__}.dist-info"
+    assert {name for name in shipped if not name.startswith(f"{info}/")} == expected
+    assert {name.removeprefix(f"{info}/") for name in shipped if name.startswith(f"{info}/")} == {
+        "METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE",
+    }  # fmt: skip
+
+
+def test_wheel_is_typed_and_licensed(wheel):
+    """The wheel carries py.typed, both commands and the licence the classifiers promise."""
+    info = f"vmaf_assay-{vmaf_assay.__version__}.dist-info"
+    assert "vmaf_assay/py.typed" in wheel.namelist()
+    assert "License-Expression: BSD-2-Clause-Patent" in wheel.read(f"{info}/METADATA").decode()
+    commands = re.findall(r"^(\S+) = ", wheel.read(f"{info}/entry_points.txt").decode(), re.MULTILINE)
+    assert sorted(commands) == ["assay", "vmaf-tune"]
+
+
+def test_version_is_written_once():
+    """The package and the project file name the same version, so a bug report names the code."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.findall(r'^version = "(.+)"$', text, re.MULTILINE) == [vmaf_assay.__version__]
+
+
+def modules_after(*argv: str) -> set[str]:
+    """The top-level modules that one command line imports, and its exit code as `exit N`."""
+    code = (
+        "import sys; from vmaf_assay.cli.main import main; code = main(sys.argv[1:]);"
+        "print('MODULES', f'exit-{code}', *{name.split('.')[0] for name in sys.modules})"
+    )
+    done = process.run([sys.executable, "-c", code, *argv], timeout_s=60)
+    assert done.exit_code == 0, done.stderr
+    last = done.stdout.decode().splitlines()[-1].split()
+    assert last[0] == "MODULES"
+    return set(last[1:])
+
+
+HEAVY = {"jax", "jaxlib", "optax", "numpy", "scipy", "polars", "onnx", "onnxruntime", "imageio_ffmpeg"}
+
+
+def test_help_is_light():
+    """`assay --help` and `--version` import no numerical package: they answer at once."""
+    for argv in (["--help"], ["--version"], ["tune", "--help"], ["train", "--help"]):
+        modules = modules_after(*argv)
+        assert "exit-0" in modules
+        assert modules & HEAVY == set()
+
+
+def test_verifying_and_tuning_never_import_jax():
+    """The consumer's commands work on the base install: JAX is for training only."""
+    for code, argv in (
+        (0, ["registry", "verify"]),
+        (2, ["tune", "absent.mkv", "-e", "libx264", "--target-vmaf", "93", "--quality-confidence", "0.9"]),
+    ):
+        modules = modules_after(*argv)
+        assert f"exit-{code}" in modules
+        assert modules & {"jax", "jaxlib", "optax"} == set()
