@@ -25,10 +25,11 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 def test_wheel_holds_the_package_and_nothing_else(wheel):
     """Every file of the package is shipped, models included; no test, document or cache is."""
+    depth = len(PACKAGE.parts)
     expected = {
         f"vmaf_assay/{path.relative_to(PACKAGE).as_posix()}"
         for path in PACKAGE.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.parts[depth:])
     }
     shipped = set(wheel.namelist())
     info = f"vmaf_assay-{vmaf_assay.__version__}.dist-info"

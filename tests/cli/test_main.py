@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -22,10 +23,7 @@ from vmaf_assay.errors import (
 )  # fmt: skip
 from vmaf_assay.media import process
 
-VERBS = (
-    "doctor", "corpus", "train", "gate", "validate", "promote", "registry", "predict", "tune", "compare",
-    "report",
-)  # fmt: skip
+VERBS = ["doctor", "train", "gate", "validate", "promote", "predict", "tune", "corpus", "registry"]
 
 
 def app_raising(problem: BaseException):
@@ -111,12 +109,12 @@ def test_usage_errors(capsys, argv):
 
 
 def test_version_and_help(capsys):
-    """`--version` names the version; `--help` names every verb; both go to stdout with exit 0."""
+    """`--version` names the version; `--help` lists the verbs in working order; stdout, exit 0."""
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"assay {__version__}\n"
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert [verb for verb in VERBS if f"\n  {verb} " not in text] == []
+    assert re.findall(r"^  (\w+) ", text.partition("Commands:")[2], re.MULTILINE) == VERBS
 
 
 def test_no_arguments_shows_help_on_stderr(capsys):

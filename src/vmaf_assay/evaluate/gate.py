@@ -24,10 +24,12 @@ from vmaf_assay.evaluate.policy import (
     gate_from_scores,
 )
 
-PREDICTION_COLUMNS = (
-    "seed", "fold", "row", "cell", "group", "source", "encoder", "preset", "rate_value", "frame_index", "truth",
-    "prediction",
-)  # fmt: skip
+PREDICTION_COLUMNS: dict[str, type[pl.DataType]] = {
+    "seed": pl.Int32, "fold": pl.String, "row": pl.Int64, "cell": pl.String, "group": pl.String,
+    "source": pl.String, "encoder": pl.String, "preset": pl.String, "rate_value": pl.Float64,
+    "frame_index": pl.Int32, "truth": pl.Float32, "prediction": pl.Float32,
+}  # fmt: skip
+"""Columns of `predictions.parquet`, in order."""
 
 
 def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: GatePolicy = POLICY) -> None:
@@ -38,9 +40,8 @@ def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: Gate
         is not finite, a row held out under another group's name, truths that differ between seeds, too few groups,
         or two members that predict the same.
     """
-    missing = set(PREDICTION_COLUMNS) - set(predictions.columns)
-    if missing:
-        raise CorpusError(f"predictions have no column {', '.join(sorted(missing))}", next_step="train again")
+    if odd := [f"{n} {t}" for n, t in PREDICTION_COLUMNS.items() if predictions.schema.get(n) != t]:
+        raise CorpusError(f"predictions lack column {', '.join(odd)}", next_step="train again")
     if len(set(seeds)) != len(seeds) or len(seeds) < policy.min_seeds:
         raise CorpusError(
             f"seeds {list(seeds)} are not {policy.min_seeds} different ones", next_step="train all seeds"
@@ -166,7 +167,7 @@ def choice_coverage(curves: Sequence[Curve], policy: CoveragePolicy = COVERAGE_P
                     curves, encoder, preset, target=target, confidence=confidence, trials=policy.trials
                 )
                 for group, choices in made.items():
-                    hits.setdefault(group, []).extend(truth >= target - 1e-9 for _, _, truth in choices)
+                    hits.setdefault(group, []).extend(one.truth >= target - 1e-9 for one in choices)
             covered = [float(np.mean(group)) for group in hits.values()]
             results.append(_result(confidence, f"{encoder} {preset}", covered, policy))
     return results

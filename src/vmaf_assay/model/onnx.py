@@ -4,12 +4,13 @@ The scalers are inside, so that raw features go in and VMAF points come out; the
 forget. Bytes are deterministic: the same weights give the same file.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, shape_inference
 
 from vmaf_assay.errors import ModelLoadError
 from vmaf_assay.model.weights import MemberWeights
@@ -19,13 +20,16 @@ IR_VERSION = 9
 """Pinned: today's defaults (IR 14) are refused by onnxruntime releases still in use."""
 
 ALLOWED_OPS = frozenset(
-    ["Add", "Concat", "Div", "Erf", "Expand", "MatMul", "Mul", "ReduceMean", "ReduceSum", "Sqrt", "Squeeze",
+    ["Add", "Concat", "Div", "Erf", "MatMul", "Mul", "ReduceMean", "ReduceSum", "Sqrt", "Squeeze",
      "Sub", "Transpose", "Unsqueeze"]
 )  # fmt: skip
-"""Everything the two writers below use. None loops, branches, reads files or makes tensors of data-given size."""
+"""Everything the two writers below use. None loops, branches, reads files, or takes a size from data."""
 
 MAX_BYTES = 16 * 1024 * 1024
 """Largest model file opened; a shipped fused graph has about 150 kB."""
+
+MAX_ELEMENTS = 1 << 20
+"""Largest tensor a graph may make for one query: broadcasting two small tensors can make a huge one."""
 
 _FLOAT = TensorProto.FLOAT
 
@@ -148,7 +152,8 @@ def check_graph(data: bytes) -> onnx.ModelProto:
 
     Raises:
       ModelLoadError: not ONNX, too large, external data, an op outside `ALLOWED_OPS`, a subgraph, a function, a
-        foreign opset domain, another IR or opset, or a tensor whose bytes do not fill its shape.
+        foreign opset domain, another IR or opset, a tensor whose bytes do not fill its shape, or a graph that
+        makes a tensor of unknown shape or of more than `MAX_ELEMENTS` for one query.
     """
     if len(data) > MAX_BYTES:
         raise ModelLoadError(f"model has {len(data)} bytes, over {MAX_BYTES}", next_step=_NEXT)
@@ -166,6 +171,7 @@ def check_graph(data: bytes) -> onnx.ModelProto:
         _check_tensor(tensor)
     for node in model.graph.node:
         _check_node(node)
+    _check_shapes(model)
     return model
 
 
@@ -189,3 +195,22 @@ def _check_node(node: onnx.NodeProto) -> None:
     kinds = {onnx.AttributeProto.INT, onnx.AttributeProto.INTS}
     if any(attribute.type not in kinds for attribute in node.attribute):
         raise ModelLoadError(f"node {node.name!r} holds a graph, tensor or text", next_step=_NEXT)
+
+
+def _check_shapes(model: onnx.ModelProto) -> None:
+    """Infer every shape afresh; the file's own claims about them are not believed."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]
+    try:
+        graph = shape_inference.infer_shapes(bare, check_type=True, strict_mode=True).graph
+    except Exception as error:  # its InferenceError is not exported, and bad input raises others too
+        raise ModelLoadError("the shapes of the model's tensors contradict each other", next_step=_NEXT) from error
+    shapes = {info.name: info.type.tensor_type.shape for info in (*graph.value_info, *graph.output)}
+    for name in (output for node in model.graph.node for output in node.output):
+        dims = shapes[name].dim if name in shapes else []
+        # Only N, the number of queries, is open, and once a tensor; it counts as one.
+        n_open = sum(dim.dim_param == "N" for dim in dims)
+        sizes = [1 if dim.dim_param == "N" else dim.dim_value for dim in dims]
+        if n_open > 1 or not sizes or not 0 < math.prod(sizes) <= MAX_ELEMENTS:
+            raise ModelLoadError(f"tensor {name!r} has no bounded shape", next_step=_NEXT)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -97,6 +97,7 @@ class _Chunk(NamedTuple):
     target: NDArray[np.float32]
     members: list[Member]
     recipe: Recipe
+    prior_scale: NDArray[np.float32]
 
 
 def train_stacked(
@@ -106,13 +107,14 @@ def train_stacked(
     members: Sequence[Member],
     recipe: Recipe,
     *,
+    prior_scale: NDArray[np.float32] | None = None,
     processes: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[MemberWeights]:
     """Train M members and return their weights, in order.
 
-    All members take the same number of steps, that of the member with the most rows; one with fewer rows starts
-    a further permutation when its own are used up.
+    All members take the same number of steps, that of a member with all N rows; one with fewer rows starts a
+    further permutation when its own are used up.
 
     Args:
       features: raw features, [N, K].
@@ -120,6 +122,8 @@ def train_stacked(
       target: VMAF, points, [N].
       members: what to train.
       recipe: how.
+      prior_scale: multiplies each standardised feature, [K]; None means ones. A small one makes the weight decay
+        expect little of a feature.
       processes: processes to spread chunks over; the result does not depend on it.
       on_progress: called with (members finished, members) in the caller's thread.
 
@@ -133,14 +137,16 @@ def train_stacked(
         raise ConfigError(
             f"a fold has fewer than {recipe.batch_size} training rows", next_step="build a larger corpus"
         )
+    scale = np.ones(features.shape[1], dtype=np.float32) if prior_scale is None else prior_scale
     chunks = [
-        _Chunk(features, codec, target, list(members[start : start + CHUNK]), recipe)
+        _Chunk(features, codec, target, list(members[start : start + CHUNK]), recipe, scale)
         for start in range(0, len(members), CHUNK)
     ]
     context = multiprocessing.get_context("spawn")
     counter = context.Value("i", 0)
     results: dict[int, list[MemberWeights]] = {}
     n_done = 0
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(
         max(1, min(processes, len(chunks))), context, initializer=_one_thread, initargs=(counter,)
     ) as pool:
@@ -152,7 +158,9 @@ def train_stacked(
                 if on_progress:
                     on_progress(n_done, len(members))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # A worker inside XLA hears no signal before its chunk is done, and leaving the pool waits for it.
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
             raise
     return [weights for index in range(len(chunks)) for weights in results[index]]
 
@@ -163,7 +171,8 @@ def _one_thread(counter: Any) -> None:  # noqa: ANN401 - multiprocessing has no 
     With more threads XLA's reductions are summed in another order from run to run (jax issue 39741).
     """
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    # JAX_PLATFORMS would come too late: it was read when this module imported jax.
+    jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
     with counter.get_lock():
         index = counter.value
         counter.value += 1
@@ -202,7 +211,7 @@ def _tables(chunk: _Chunk) -> tuple[NDArray[np.float32], dict[int, dict[str, NDA
     scalers: dict[int, dict[str, NDArray[np.float32]]] = {}
     for member in chunk.members:
         seen = chunk.features[member.train_rows].astype(np.float64)
-        std = np.maximum(seen.std(axis=0), 1e-6)
+        std = np.maximum(seen.std(axis=0), 1e-6) / chunk.prior_scale
         truth = chunk.target[member.train_rows].astype(np.float64)
         scalers[id(member)] = {
             "mean": np.concatenate([seen.mean(axis=0), np.zeros(pad)]).astype(np.float32),
@@ -257,8 +266,9 @@ def _loss(params: Params, inputs: Array, truth: Array, weight: Array, masks: tup
     return jnp.sum(jnp.sum(weight * square, axis=1) / jnp.sum(weight, axis=1))
 
 
+@lru_cache(maxsize=1)
 def _fit(recipe: Recipe, steps: int) -> Callable[..., Params]:
-    """The jitted training program: (initial, rows, order, scale, seeds) -> trained parameters."""
+    """The jitted training program, compiled once a worker: (initial, rows, order, scale, seeds) -> parameters."""
     return jax.jit(partial(train_program, recipe, steps))
 
 

@@ -1,5 +1,6 @@
 """`registry.json`: rows, their schema, and the digest that a verdict binds each to."""
 
+import json
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -80,6 +81,10 @@ class Registry(Frozen):
     """Major version of this schema."""
     rows: list[Row] = Field(default_factory=list, max_length=1000)
     """Sorted by id."""
+
+    def to_bytes(self) -> bytes:
+        """The one byte string of a registry; a file that differs in so much as a space was edited by hand."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False).encode() + b"\n"
 
     def row(self, row_id: str) -> Row | None:
         """The row named, or None."""

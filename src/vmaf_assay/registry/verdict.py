@@ -5,16 +5,19 @@ place in the sequence. What it says is recomputed from the run's held-out predic
 report.
 """
 
+import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError
 from vmaf_assay.evaluate.policy import COVERAGE_POLICY, POLICY, GateResult, gate_from_scores
 from vmaf_assay.media.files import write_json_atomic
+from vmaf_assay.registry.files import content_name
 from vmaf_assay.registry.manifest import Digest, FileRef, Frozen, Kind, Row
 
 if TYPE_CHECKING:
@@ -105,6 +108,8 @@ class Verdict(Frozen):
     """Whether promises may rest on it."""
     members: dict[str, Digest]
     """SHA-256 of every model file, by row id, the fused mean included."""
+    sidecars: dict[str, Digest]
+    """SHA-256 of every sidecar, by row id."""
     rows: dict[str, Digest]
     """`Row.binding` of every row admitted, by id."""
     predictions_sha256: Digest
@@ -138,33 +143,53 @@ class Verdict(Frozen):
         """Judge the fold table again under today's policy.
 
         Raises:
-          IntegrityError: the table contradicts the block, the policy is another, or the gate does not pass.
+          IntegrityError: the verdict contradicts itself, the policy is another, or the gate does not pass.
         """
         if self.policy_sha256 != POLICY.digest() or self.coverage_policy_sha256 != COVERAGE_POLICY.digest():
             raise IntegrityError(
                 f"the verdict on {self.ensemble} was given under another gate policy", next_step="validate again"
             )
-        by_seed: dict[int, list[float]] = {seed: [] for seed in self.seeds}
-        for fold in self.folds:
-            by_seed.setdefault(fold.seed, []).append(fold.plcc)
+        ids = {f"{self.ensemble}_seed{seed}" for seed in self.seeds} | {f"{self.ensemble}_mean"}
+        lists = (self.members, self.sidecars, self.rows)
+        if any(set(bound) != ids for bound in lists) or len(set(self.members.values())) != len(ids):
+            raise self._contradiction("does not bind one distinct model for every seed")
+        if self.confidence_eligible != (bool(self.coverage) and all(c.passed for c in self.coverage)):
+            raise self._contradiction("contradicts its own coverage table")
+        again = self._judge_folds()
+        if not same(asdict(again), self.gate.model_dump()):
+            raise self._contradiction("contradicts its own fold table")
+        if not again.passed or self.reasons or self.verdict != "PROMOTE":
+            raise self._contradiction("is not a PROMOTE")
+        return again
+
+    def _judge_folds(self) -> GateResult:
+        by_seed = {s: {f.held_out: f.plcc for f in self.folds if f.seed == s} for s in self.seeds}
+        n_groups = len(self.folds) // max(len(self.seeds), 1)
+        groups = {frozenset(scores) for scores in by_seed.values()}
+        if len(groups) != 1 or {len(group) for group in groups} != {n_groups, self.corpus.get("n_groups")}:
+            raise self._contradiction("lacks a fold or has one twice")
         try:
-            again = gate_from_scores({s: sum(v) / len(v) for s, v in by_seed.items() if v})
+            return gate_from_scores({s: float(np.mean(list(v.values()))) for s, v in by_seed.items()})
         except CorpusError as error:
             raise IntegrityError(error.what, next_step="validate again") from error
-        said = self.gate
-        gaps = [abs(again.per_seed_plccs.get(k, 9.0) - v) for k, v in said.per_seed_plccs.items()]
-        if (
-            len(gaps) != len(again.per_seed_plccs)
-            or max(gaps) > 1e-9
-            or abs(again.mean_plcc - said.mean_plcc) > 1e-9
-            or abs(again.plcc_spread - said.plcc_spread) > 1e-9
-        ):
-            raise IntegrityError(
-                f"the verdict on {self.ensemble} contradicts its own fold table", next_step="validate again"
-            )
-        if not (again.passed and said.passed and self.verdict == "PROMOTE"):
-            raise IntegrityError(f"the verdict on {self.ensemble} is not a PROMOTE", next_step="see its reasons")
-        return again
+
+    def _contradiction(self, what: str) -> IntegrityError:
+        return IntegrityError(f"the verdict on {self.ensemble} {what}", next_step="validate again")
+
+
+def same(a: Any, b: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether two JSON values are equal, numbers to 1e-9: another machine sums in another order.
+
+    >>> same({"x": [0.1 + 0.2]}, {"x": [0.3]}), same({"x": 1}, {"y": 1})
+    (True, False)
+    """
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=0, abs_tol=1e-9)
+    return type(a) is type(b) and bool(a == b)
 
 
 def judge(run: "RunEvidence") -> Verdict:
@@ -187,6 +212,7 @@ def judge(run: "RunEvidence") -> Verdict:
         coverage=[Coverage(**asdict(result)) for result in coverage],
         confidence_eligible=eligible,
         members={row.id: row.sha256 for row in rows},
+        sidecars={row.id: row.sidecar.sha256 for row in rows},
         rows={row.id: row.binding() for row in rows},
         predictions_sha256=run.file.files["predictions.parquet"],
         calibration_sha256=run.calibration_sha256(),
@@ -208,6 +234,7 @@ def planned_rows(run: "RunEvidence", *, confidence_eligible: bool) -> list[Row]:
     registry it replaces still needs.
     """
     rows = []
+    recipe = str(run.file.recipe.get("name", "unnamed"))[:64]
     for row_id, (onnx_sha256, sidecar_sha256, sidecar) in sorted(run.models().items()):
         kind: Kind = "ensemble" if sidecar.role == "mean" else sidecar.task
         what = "fused mean of all members" if kind == "ensemble" else "one member"
@@ -215,17 +242,17 @@ def planned_rows(run: "RunEvidence", *, confidence_eligible: bool) -> list[Row]:
             Row(
                 id=row_id,
                 kind=kind,
-                onnx=f"{row_id}.{onnx_sha256[:12]}.onnx",
+                onnx=content_name(row_id, onnx_sha256, "onnx"),
                 sha256=onnx_sha256,
                 opset=sidecar.opset,
                 smoke=False,
                 license=LICENSE,
                 description=f"{run.file.model_id}: {what}, {_TASKS[sidecar.task]}",
                 notes=(
-                    f"corpus {run.file.corpus.digest[:12]}, {run.file.corpus.n_groups} groups, recipe "
-                    f"{run.file.recipe['name']}, held-out PLCC {sidecar.held_out.mean_plcc:.4f}"
+                    f"corpus {run.file.corpus.digest[:12]}, {run.file.corpus.n_groups} groups, recipe {recipe}, "
+                    f"held-out PLCC {sidecar.held_out.mean_plcc:.4f}"
                 ),
-                sidecar=FileRef(file=f"{row_id}.{sidecar_sha256[:12]}.json", sha256=sidecar_sha256),
+                sidecar=FileRef(file=content_name(row_id, sidecar_sha256, "json"), sha256=sidecar_sha256),
                 confidence_eligible=confidence_eligible,
             )
         )
@@ -239,14 +266,14 @@ _TASKS = {
 
 
 def write_verdict(folder: Path, verdict: Verdict) -> Path:
-    """Write `PROMOTE.json` or `HOLD.json` into a run and remove the other.
+    """Write `PROMOTE.json` or `HOLD.json` into a run, and never leave both.
 
-    The new file is written before the other goes: a kill in between leaves both, and `read_verdict` refuses both.
+    The other goes first: a kill in between leaves a run without a verdict, which cannot be promoted.
     """
-    path = folder / f"{verdict.verdict}.json"
-    write_json_atomic(path, verdict.model_dump(mode="json"))
     other = folder / ("HOLD.json" if verdict.verdict == "PROMOTE" else "PROMOTE.json")
     other.unlink(missing_ok=True)
+    path = folder / f"{verdict.verdict}.json"
+    write_json_atomic(path, verdict.model_dump(mode="json"))
     return path
 
 

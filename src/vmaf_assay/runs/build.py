@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vmaf_assay import __version__
 from vmaf_assay.corpus.store import Corpus, load_corpus
-from vmaf_assay.errors import ConfigError
+from vmaf_assay.errors import ConfigError, CorpusError
 from vmaf_assay.evaluate.folds import Fold, leave_one_group_out
 from vmaf_assay.evaluate.metrics import plcc, rmse, srocc
 from vmaf_assay.media import process
@@ -76,7 +76,7 @@ def train_run(
       corpus_dir: a finished corpus.
       model_id: one of `MODELS`.
       out: the run's folder; must not exist.
-      seeds: two or more distinct seeds, one member each.
+      seeds: two or more distinct seeds, one member each, in any order.
       recipe: name of a recipe; by default the model's.
       processes: processes to train in; the result does not depend on it.
       on_progress: called with (members trained, members).
@@ -86,14 +86,23 @@ def train_run(
       CorpusError: the corpus cannot give what the model reads.
     """
     spec, plan = _check_request(model_id, recipe, seeds, out)
+    seeds = sorted(seeds)
     corpus = load_corpus(corpus_dir)
     rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL) if spec.task == "fr" else forecast_rows(corpus)
     folds = leave_one_group_out(rows.group)
+    _check_folds(rows, folds)
     started = time.monotonic()
     members = [Member(seed, fold.train) for seed in seeds for fold in folds]
     members += [Member(seed, np.arange(len(rows.target))) for seed in seeds]
     weights = train_stacked(
-        rows.features, rows.codec, rows.target, members, plan, processes=processes, on_progress=on_progress
+        rows.features,
+        rows.codec,
+        rows.target,
+        members,
+        plan,
+        prior_scale=rows.prior_scale,
+        processes=processes,
+        on_progress=on_progress,
     )
     wall_time_s = time.monotonic() - started
     n_held_out = len(seeds) * len(folds)
@@ -119,9 +128,23 @@ def _check_request(model_id: str, recipe: str | None, seeds: Sequence[int], out:
         raise ConfigError(f"unknown recipe {name!r}", next_step=f"choose one of {', '.join(RECIPES)}")
     if len(set(seeds)) != len(seeds) or len(seeds) < 2:
         raise ConfigError("an ensemble needs two or more different seeds", next_step="use --seeds 0,1,2,3,4")
+    if min(seeds) < 0 or max(seeds) >= 2**31:
+        raise ConfigError(
+            f"seeds are 0 to 2147483647, not {min(seeds)} to {max(seeds)}", next_step="use --seeds 0,1"
+        )
     if out.exists():
         raise ConfigError(f"{out} exists", next_step="choose another -o or remove it")
     return MODELS[model_id], RECIPES[name]
+
+
+def _check_folds(rows: TrainingRows, folds: Sequence[Fold]) -> None:
+    """Refuse, before the training and not after it, a group on which no correlation exists."""
+    for fold in folds:
+        if np.ptp(rows.target[fold.test]) == 0:
+            raise CorpusError(
+                f"all {len(fold.test)} rows of group {fold.held_out} have the same VMAF: no correlation exists",
+                next_step="measure it at more rate values, or leave it out",
+            )
 
 
 def _predictions(

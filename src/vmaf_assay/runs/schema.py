@@ -10,7 +10,7 @@ SCHEMA_VERSION = 1
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class CorpusFacts(_Frozen):
@@ -42,11 +42,11 @@ class RunFile(_Frozen):
 
     schema_version: Literal[1] = 1
     """Major version of this schema."""
-    model_id: str
+    model_id: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,48}$")]
     """The ensemble's id, without `_seedN` or `_mean`."""
     task: Task
     """`fr` or `forecast`."""
-    seeds: list[int]
+    seeds: list[Annotated[int, Field(ge=0, le=2**31 - 1)]]
     """Seeds, in order."""
     corpus: CorpusFacts
     """The corpus."""

@@ -1,5 +1,6 @@
 """Read a run as evidence: every file against its digest, and the judgement recomputed from its predictions."""
 
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from vmaf_assay.errors import CorpusError, IntegrityError
@@ -14,8 +16,9 @@ from vmaf_assay.evaluate.choice import Curve
 from vmaf_assay.evaluate.gate import CoverageResult, choice_coverage, evaluate_gate, interval_coverage
 from vmaf_assay.evaluate.policy import GateResult
 from vmaf_assay.media.files import canonical_json, read_json_strict, sha256_bytes, sha256_file
-from vmaf_assay.model.onnx import check_graph
-from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.model.codec_block import codec_rows
+from vmaf_assay.model.infer import open_session
+from vmaf_assay.model.sidecar import ProbeSpec, Sidecar
 from vmaf_assay.runs.calibrate import calibration_from_predictions
 from vmaf_assay.runs.schema import (
     CalibrationFile,
@@ -72,7 +75,8 @@ class RunEvidence:
     @cached_property
     def predictions(self) -> pl.DataFrame:
         """Held-out predictions."""
-        return read_predictions(self.folder / "predictions.parquet")
+        path = self.folder / "predictions.parquet"
+        return parse_predictions(path.read_bytes(), where=str(path))
 
     def gate(self) -> tuple[GateResult, list[dict[str, Any]]]:
         """The gate, recomputed; and its fold table."""
@@ -104,12 +108,12 @@ def calibration_digest(calibration: dict[str, Any]) -> str:
     return sha256_bytes(canonical_json(calibration))
 
 
-def read_predictions(path: Path) -> pl.DataFrame:
+def parse_predictions(data: bytes, *, where: str) -> pl.DataFrame:
     """`predictions.parquet` as a table. Raises IntegrityError if it cannot be read."""
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(io.BytesIO(data))
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise IntegrityError(f"{path} cannot be read", next_step="restore it or train again") from error
+        raise IntegrityError(f"{where} cannot be read", next_step="restore it or train again") from error
 
 
 def load_run(folder: Path) -> RunEvidence:
@@ -125,23 +129,20 @@ def load_run(folder: Path) -> RunEvidence:
     if file.dry_run:
         raise CorpusError(f"{folder} is a dry run, never evidence", next_step="train for real")
     _check_files(folder, file)
-    for seed in file.seeds:
-        _check_loso(_parse(LosoFile, folder / f"loso_seed{seed}.json"), file, seed)
     calibration = _parse(CalibrationFile, folder / "calibration.json").calibration
     run = RunEvidence(folder, file, calibration)
-    _check_predictions(run)
+    gate, folds = _check_predictions(run)
+    groups = set(run.predictions["group"].to_list())
+    for seed in file.seeds:
+        scores = {str(fold["held_out"]): float(fold["plcc"]) for fold in folds if fold["seed"] == seed}
+        _check_loso(_parse(LosoFile, folder / f"loso_seed{seed}.json"), file, seed, groups, scores)
     probes = calibration.probes if isinstance(calibration, ChoiceCalibration) else ()
     again = calibration_from_predictions(run.predictions, file.task, file.model_id, file.corpus.digest, probes)
     if again != calibration:
         raise IntegrityError(
             f"{folder}: calibration.json is not what the predictions give", next_step="train again"
         )
-    for row_id, (_, _, sidecar) in run.models().items():
-        check_graph((folder / f"members/{row_id}.onnx").read_bytes())
-        if sidecar.role == "mean" and (
-            sidecar.calibration != calibration.model_dump(mode="json") or list(probes) != sidecar.probes
-        ):
-            raise IntegrityError(f"{row_id}: its sidecar holds another calibration", next_step="train again")
+    _check_models(run, gate, list(probes))
     return run
 
 
@@ -170,28 +171,42 @@ def _check_files(folder: Path, file: RunFile) -> None:
             raise IntegrityError(f"{folder / name} has changed since the run", next_step="train again")
 
 
-def _check_loso(loso: LosoFile, file: RunFile, seed: int) -> None:
+def _check_loso(loso: LosoFile, file: RunFile, seed: int, groups: set[str], scores: dict[str, float]) -> None:
+    """What a seed says of its own folds must be whole, free of leaks, and what its predictions give."""
     where = f"loso_seed{seed}.json"
     if loso.seed != seed:
         raise CorpusError(f"{where} is of seed {loso.seed}", next_step="train again")
-    if loso.corpus.get("digest") != file.corpus.digest:
+    if loso.corpus.get("digest") != file.corpus.digest or loso.corpus.get("n_rows") != file.corpus.n_rows:
         raise CorpusError(f"{where} is of another corpus than the run", next_step="train on one corpus")
     names = [fold.held_out for fold in loso.folds]
-    if len(set(names)) != len(names) or not len(names) == loso.n_folds == file.corpus.n_groups:
+    if sorted(names) != sorted(groups) or loso.n_folds != len(names):
         raise CorpusError(
-            f"{where} has {len(set(names))} folds for {file.corpus.n_groups} groups", next_step="train every fold"
+            f"{where} has {len(set(names))} folds for {len(groups)} groups", next_step="train every fold"
         )
     for fold in loso.folds:
         if fold.held_out in fold.train_groups:
             raise CorpusError(
                 f"{where}: group {fold.held_out} was in its own training rows", next_step="train again"
             )
+        if set(fold.train_groups) != groups - {fold.held_out}:
+            raise CorpusError(
+                f"{where}: fold {fold.held_out} was not trained on all other groups", next_step="train again"
+            )
+        _check_score(f"{where}: fold {fold.held_out}", fold.plcc, scores[fold.held_out])
+    _check_score(where, loso.mean_plcc, float(np.mean(list(scores.values()))))
 
 
-def _check_predictions(run: RunEvidence) -> None:
+def _check_score(where: str, said: float, measured: float) -> None:
+    if abs(said - measured) > 1e-6:
+        raise CorpusError(
+            f"{where} says PLCC {said:.6f}, its predictions give {measured:.6f}", next_step="train again"
+        )
+
+
+def _check_predictions(run: RunEvidence) -> tuple[GateResult, list[dict[str, Any]]]:
+    """The gate and its folds, of predictions that cover the corpus the run names."""
+    judged = run.gate()  # refuses what is not evidence before anything is derived from it
     table = run.predictions
-    if "group" not in table.columns or "row" not in table.columns or "seed" not in table.columns:
-        raise CorpusError("predictions have no column group, row or seed", next_step="train again")
     n_groups, n_rows = table["group"].n_unique(), table["row"].n_unique()
     if n_groups != run.file.corpus.n_groups:
         raise CorpusError(
@@ -202,7 +217,59 @@ def _check_predictions(run: RunEvidence) -> None:
         raise CorpusError(
             f"predictions hold {n_rows} rows, the corpus gave {run.file.corpus.n_rows}", next_step="train again"
         )
-    run.gate()  # refuses what is not evidence before anything is derived from it
+    return judged
+
+
+def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -> None:
+    """Every model opens, is distinct, and the fused one is the members it claims to fuse."""
+    models = run.models()
+    if len({onnx for onnx, _, _ in models.values()}) != len(models):
+        raise CorpusError("two members are the same file: sigma would say nothing", next_step="train again")
+    answers: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for row_id, (_, _, sidecar) in models.items():
+        expected = (run.file.task, run.file.corpus.digest, "mean" if row_id.endswith("_mean") else "member")
+        if (sidecar.task, sidecar.corpus_digest, sidecar.role) != expected or sidecar.probes != probes:
+            raise IntegrityError(f"the sidecar of {row_id} is not of this run", next_step="train again")
+        if abs(sidecar.held_out.mean_plcc - gate.mean_plcc) > 1e-6:
+            raise IntegrityError(f"the sidecar of {row_id} claims another score", next_step="train again")
+        if sidecar.role == "mean" and sidecar.calibration != run.calibration.model_dump(mode="json"):
+            raise IntegrityError(f"{row_id}: its sidecar holds another calibration", next_step="train again")
+        data = (run.folder / f"members/{row_id}.onnx").read_bytes()
+        answers[row_id] = _sample_answers(data, sidecar)
+    _check_fused(run.file, answers)
+
+
+def _sample_answers(onnx: bytes, sidecar: Sidecar) -> dict[str, NDArray[np.float64]]:
+    """Every output of a model at five feature rows of its range, for each encoder it has seen."""
+    seen = sidecar.seen
+    mean, std = np.array(seen.feature_mean), np.array(seen.feature_std)
+    points = np.stack([mean, mean + std, mean - std, np.array(seen.feature_min), np.array(seen.feature_max)])
+    queries = [(e.encoder, e.preset, e.rate_values[0]) for e in seen.encoders for _ in points]
+    encoders, presets, rates = zip(*queries, strict=True)
+    inputs = {
+        "features": np.tile(points, (len(seen.encoders), 1)).astype(np.float32),
+        "codec": codec_rows(encoders, presets, rates, version=sidecar.encoder_vocab_version),
+    }
+    session = open_session(onnx, sidecar)
+    names = [output.name for output in session.get_outputs()]
+    return {
+        name: np.asarray(values, dtype=np.float64)
+        for name, values in zip(names, session.run(names, inputs), strict=True)
+    }
+
+
+def _check_fused(file: RunFile, answers: dict[str, dict[str, NDArray[np.float64]]]) -> None:
+    fused = answers[f"{file.model_id}_mean"]
+    members = np.stack([answers[f"{file.model_id}_seed{seed}"]["score"] for seed in file.seeds], axis=1)
+    expected = {"members": members, "mu": members.mean(axis=1), "sigma": members.std(axis=1, ddof=1)}
+    # float32 sums in another order: a few units in the seventh digit of about 100 points.
+    if not all(
+        fused[name].shape == values.shape and np.allclose(fused[name], values, rtol=1e-4, atol=1e-2)
+        for name, values in expected.items()
+    ):
+        raise IntegrityError(
+            f"{file.model_id}_mean does not compute the mean of its members", next_step="train again"
+        )
 
 
 def _parse(kind: type[_Model], path: Path) -> _Model:

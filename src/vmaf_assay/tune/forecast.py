@@ -10,6 +10,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.evaluate.choice import Curve, interpolate
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
+from vmaf_assay.model.features import source_features
 from vmaf_assay.model.infer import Ensemble, unsupported_reason
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.records import Scored
@@ -31,14 +32,11 @@ class Forecast:
     """Why not; empty if supported."""
 
     def kbps_at(self, rate_values: F64) -> F64:
-        """Forecast bitrate at any rate values in range, kbps: PCHIP of its logarithm."""
+        """Forecast bitrate at any rate values in range, kbps: PCHIP of its logarithm; NaN if none is forecast."""
+        if not np.isfinite(self.kbps).all():
+            return np.full(len(rate_values), np.nan)
         result: F64 = np.exp(interpolate(self.curve.rate_values, np.log(self.kbps), rate_values))
         return result
-
-
-def probe_row(probes: Sequence[Scored]) -> F64:
-    """Features of a source, [K]: canonical-6 of each probe, means over frames, in the sidecar's order."""
-    return np.concatenate([probe.pooled_features for probe in probes])
 
 
 def trained_rates(sidecar: Sidecar, encoder: str, preset: str) -> list[float]:
@@ -64,7 +62,14 @@ def default_preset(sidecar: Sidecar, encoder: str, fallback: str) -> str:
 
 
 def forecast(
-    ensemble: Ensemble, probes: Sequence[Scored], encoder: str, preset: str, *, source: str = ""
+    ensemble: Ensemble,
+    probes: Sequence[Scored],
+    encoder: str,
+    preset: str,
+    *,
+    pixels: int,
+    frame_rate: float,
+    source: str = "",
 ) -> Forecast:
     """Forecast one encoder and preset from the probes of a source.
 
@@ -73,6 +78,8 @@ def forecast(
       probes: the encodes that `sidecar.probes` names, in order, scored.
       encoder: encoder asked about.
       preset: its preset.
+      pixels: width x height of the source, px.
+      frame_rate: of the source, frames per second.
       source: name for the curve.
 
     Raises:
@@ -80,7 +87,7 @@ def forecast(
     """
     sidecar = ensemble.sidecar
     rates = np.array(trained_rates(sidecar, encoder, preset))
-    row = probe_row(probes)
+    row = source_features([p.features for p in probes], [p.bytes for p in probes], pixels, frame_rate)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)
     codec = codec_rows([encoder] * n, [preset] * n, rates.tolist(), version=sidecar.encoder_vocab_version)

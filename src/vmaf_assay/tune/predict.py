@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import ConfigError, CorpusError
-from vmaf_assay.evaluate.conformal import hcp_interval
+from vmaf_assay.evaluate.conformal import check_confidence, hcp_interval
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import unsupported_reason
 from vmaf_assay.records import CANONICAL6
@@ -29,13 +29,18 @@ class Scores:
     sigma: NDArray[np.float64]
     """Spread over members, ddof 1, [N]."""
     lower: NDArray[np.float64]
-    """One-sided lower prediction bound at the confidence, [N]."""
+    """One-sided lower prediction bound at the confidence, [N]; NaN if the ensemble may make no promises."""
     upper: NDArray[np.float64]
-    """One-sided upper prediction bound at the confidence, [N]."""
+    """One-sided upper prediction bound at the confidence, [N]; likewise."""
     supported: list[bool]
     """False where the query is outside what the model has seen, [N]."""
     reasons: list[str]
     """Why not; empty where supported, [N]."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there are bounds."""
+        return bool(np.isfinite(self.lower).all())
 
 
 def score_features(
@@ -49,18 +54,18 @@ def score_features(
 ) -> Scores:
     """Predict per-frame VMAF from canonical-6, [N, 6], with bounds that hold for a row of a new source.
 
+    An ensemble that did not pass the coverage policy answers without bounds.
+
     Raises:
       ConfigError: the ensemble does not score encodes, or cannot support the confidence.
     """
     if not isinstance(verified.calibration, IntervalCalibration):
         raise ConfigError(f"{verified.verdict.ensemble} does not score encodes", next_step="name a regressor")
-    if not verified.confidence_eligible:
-        raise ConfigError(
-            f"{verified.verdict.ensemble} did not pass the coverage policy, so it has no bounds",
-            next_step="name a --registry whose ensemble is confidence_eligible",
-        )
-    groups = [np.array(group.residuals) for group in verified.calibration.groups]
-    interval = hcp_interval(groups, confidence)
+    check_confidence(confidence, len(verified.calibration.groups))
+    below = above = float("nan")
+    if verified.confidence_eligible:
+        interval = hcp_interval([np.array(group.residuals) for group in verified.calibration.groups], confidence)
+        below, above = interval.lower, interval.upper
     sidecar = verified.ensemble.sidecar
     codec = codec_rows(encoders, presets, rate_values, version=sidecar.encoder_vocab_version)
     answer = verified.ensemble.predict(features.astype(np.float32), codec)
@@ -71,8 +76,8 @@ def score_features(
     return Scores(
         mu=np.clip(answer.mu, 0, 100),
         sigma=answer.sigma,
-        lower=np.clip(answer.mu + interval.lower, 0, 100),
-        upper=np.clip(answer.mu + interval.upper, 0, 100),
+        lower=np.clip(answer.mu + below, 0, 100),
+        upper=np.clip(answer.mu + above, 0, 100),
         supported=[not reason for reason in reasons],
         reasons=reasons,
     )

@@ -100,7 +100,7 @@ class TuneResult:
     reachable: bool
     """False if no rate value's lower bound meets the target."""
     margin: float
-    """Margin far from any trial, points."""
+    """What the bound is below the forecast at the choice, points; 0 where a trial measured it."""
     n_groups: int
     """Calibration groups behind the margin."""
     trials: list[dict[str, float]]
@@ -190,17 +190,25 @@ def tune(
       ToolError: ffmpeg or the disk failed.
     """
     info = check_request(request)
-    reference, video = open_source(ffmpeg, request.source)
+    reference, _ = open_source(ffmpeg, request.source)
     sidecar = verified.ensemble.sidecar
     preset = request.preset or default_preset(sidecar, request.encoder, info.default_preset)
     trained_rates(sidecar, request.encoder, preset)
     margin = _margin(verified, request, preset)
     probes = _probe(ffmpeg, verified, reference, on_step)
-    predicted = forecast(verified.ensemble, probes, request.encoder, preset, source=request.source.name)
+    predicted = forecast(
+        verified.ensemble,
+        probes,
+        request.encoder,
+        preset,
+        pixels=_pixels(reference),
+        frame_rate=float(reference.frame_rate),
+        source=request.source.name,
+    )
     forecaster = Forecaster(predicted.curve)
     measured = _trials(ffmpeg, request, reference, forecaster, info, preset, on_step)
-    choice = forecaster.choose(request.target_vmaf, measured, margin.points)
-    reasons = _reasons(verified, request, predicted, margin, measured, choice, video)
+    choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
+    reasons = _reasons(verified, request, predicted, margin, measured, choice, reference)
     argv, written = _final(ffmpeg, request, info, preset, choice, predicted, reference, on_step)
     return TuneResult(
         source=str(request.source),
@@ -214,7 +222,7 @@ def tune(
         forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]),
         supported=predicted.supported,
         reachable=choice.reachable,
-        margin=margin.points,
+        margin=choice.mu - choice.lower_bound,
         n_groups=margin.n_groups,
         trials=[{"rate_value": r, "measured_vmaf": v} for r, v in measured.items()],
         encodes_spent=len(probes) + len(measured) + (written is not None),
@@ -250,6 +258,11 @@ def open_source(ffmpeg: Ffmpeg, path: Path) -> tuple[ReferenceInput, VideoInfo]:
     width, height = (video.height, video.width) if turned else (video.width, video.height)
     size = even_fit(width, height, None)
     return ReferenceInput(path, video.frame_rate, video.n_frames, size), video
+
+
+def _pixels(reference: ReferenceInput) -> int:
+    assert reference.size is not None  # `open_source` sets it
+    return reference.size[0] * reference.size[1]
 
 
 def _margin(verified: VerifiedEnsemble, request: TuneRequest, preset: str) -> Margin:
@@ -324,18 +337,19 @@ def _reasons(
     margin: Margin,
     measured: Measured,
     choice: Choice,
-    video: VideoInfo,
+    reference: ReferenceInput,
 ) -> list[str]:
     scope = "all encoders" if margin.pooled else f"{request.encoder}"
     said = [
-        f"margin {margin.points:.2f} points from {margin.n_groups} calibration groups of {scope} "
-        f"at target {request.target_vmaf:g}, {request.trials} trials"
+        f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
+        f" at target {request.target_vmaf:g} with {request.trials or 'no'} "
+        f"trial{'' if request.trials == 1 else 's'}"
     ]
     if not predicted.supported:
         said.append(f"not supported, so nothing is promised: {predicted.reason}")
-    pixels, seen = video.width * video.height, verified.ensemble.sidecar.seen
-    if seen.max_pixels and not seen.min_pixels <= pixels <= seen.max_pixels:
-        said.append(f"{video.width}x{video.height} is outside the sizes calibrated on")
+    seen = verified.ensemble.sidecar.seen
+    if seen.max_pixels and not seen.min_pixels <= _pixels(reference) <= seen.max_pixels:
+        said.append("the picture is smaller or larger than any calibrated on; the promise is only as good as that")
     if not choice.reachable:
         said.append(
             f"no {encoder_info(request.encoder).rate_mode} reaches {request.target_vmaf:g} with confidence "
@@ -357,13 +371,18 @@ class _Written:
 
 
 def final_argv(
-    ffmpeg: Ffmpeg, request: TuneRequest, info: EncoderInfo, preset: str, rate_value: float, out: Path
+    ffmpeg: Ffmpeg, reference: ReferenceInput, info: EncoderInfo, preset: str, rate_value: float, out: Path
 ) -> list[str]:
-    """The command of the final encode: the first video stream at the chosen rate value, audio copied."""
+    """The command of the final encode: the first video stream at the chosen rate value, audio copied.
+
+    The picture goes through the scaler that probes and trials saw it through (even size, limited range), but keeps
+    its own time stamps.
+    """
+    scale = next(step for step in reference.filters() if step.startswith("scale"))
     return [
-        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25", "-i", str(request.source.resolve()),
-        "-map", "0:v:0", "-map", "0:a?", "-c:a", "copy", "-fps_mode", "passthrough",
-        *encoder_args(info, preset, rate_value, threads="auto"), str(out),
+        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25", "-i", str(reference.path.resolve()),
+        "-map", "0:v:0", "-map", "0:a?", "-c:a", "copy", "-vf", f"{scale},format=yuv420p",
+        "-fps_mode", "passthrough", *encoder_args(info, preset, rate_value, threads="auto"), str(out),
     ]  # fmt: skip
 
 
@@ -377,16 +396,19 @@ def _final(
     reference: ReferenceInput,
     on_step: OnStep | None,
 ) -> tuple[list[str], _Written | None]:
-    shown = final_argv(ffmpeg, request, info, preset, choice.rate_value, request.output or Path("OUT.mkv"))
+    shown = final_argv(ffmpeg, reference, info, preset, choice.rate_value, request.output or Path("OUT.mkv"))
     if request.output is None or not (choice.reachable and predicted.supported):
         return shown, None
     folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=request.output.resolve().parent))
     try:
         temporary = folder / request.output.name
-        argv = final_argv(ffmpeg, request, info, preset, choice.rate_value, temporary)
+        argv = final_argv(ffmpeg, reference, info, preset, choice.rate_value, temporary)
         done = process.run(argv, on_line=_frame_lines("encode", reference.n_frames, on_step))
         if done.exit_code != 0:
-            raise failure(f"encoding {request.source.name}", done)
+            raise failure(
+                f"encoding {request.source.name} to {request.output.name}", done,
+                next_step="an output that ends in .mkv takes any video and audio",
+            )  # fmt: skip
         vmaf = None
         if request.verify:
             frames = _frame_calls("verify", reference.n_frames, on_step)
@@ -432,7 +454,7 @@ def _curve(
     forecaster: Forecaster, predicted: Forecast, measured: Measured, margin: Margin, choice: Choice
 ) -> list[CurvePoint]:
     """Up to nine whole rate values around the choice, and every trial, dearest first."""
-    mu, lower = forecaster.corrected(measured), forecaster.lower(measured, margin.points)
+    mu, lower = forecaster.corrected(measured), forecaster.lower(measured, margin.scale)
     grid = forecaster.grid
     near = {float(np.round(choice.rate_value + offset)) for offset in range(-4, 5)}
     wanted = sorted({choice.rate_value, *measured, *near} & set(grid.tolist()))

@@ -80,7 +80,8 @@ def _examine_encoders(ffmpeg: "Ffmpeg") -> list[dict[str, Any]]:
 def examine_registry(explicit: Path | None) -> dict[str, Any]:
     """The `registry` field of the answer: every row verified, and the first reason if one is not."""
     from vmaf_assay.errors import AssayError
-    from vmaf_assay.registry.store import registry_dir, verify_registry
+    from vmaf_assay.registry.store import registry_dir
+    from vmaf_assay.registry.verify import verify_registry
 
     folder = registry_dir(explicit)
     answer: dict[str, Any] = {"path": str(folder), "verified": False, "detail": "", "rows": []}

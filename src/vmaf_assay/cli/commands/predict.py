@@ -57,6 +57,8 @@ def predict(
         render.say_table(keys, [[_short(row[key]) for key in keys] for row in rows[:200]])
         for reason in sorted({row["reason"] for row in rows if row["reason"]})[:10]:
             render.say(f"not supported: {reason}")
+        if not verified.confidence_eligible:
+            render.say(f"no bounds: {verified.verdict.ensemble} did not pass the coverage policy")
         render.say(f"{sum(row['supported'] for row in rows)} of {len(rows)} rows supported")
     if not all(row["supported"] for row in rows):
         raise typer.Exit(1)
@@ -119,8 +121,8 @@ def _answer(scores: Any, index: int) -> dict[str, Any]:  # noqa: ANN401 - Scores
     return {
         "mu": float(scores.mu[index]),
         "sigma": float(scores.sigma[index]),
-        "lower": float(scores.lower[index]),
-        "upper": float(scores.upper[index]),
+        "lower": float(scores.lower[index]) if scores.bounded else None,
+        "upper": float(scores.upper[index]) if scores.bounded else None,
         "supported": scores.supported[index],
         "reason": scores.reasons[index],
     }

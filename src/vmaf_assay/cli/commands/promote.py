@@ -21,7 +21,7 @@ def promote(
     Example: assay promote run --registry models
     """
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.store import promote as flip
+    from vmaf_assay.registry.promotion import promote as flip
     from vmaf_assay.registry.store import registry_dir
     from vmaf_assay.runs.store import load_run
 

@@ -89,7 +89,8 @@ def verify(
 
     from vmaf_assay.cli import render
     from vmaf_assay.errors import IntegrityError
-    from vmaf_assay.registry.store import registry_dir, verify_registry
+    from vmaf_assay.registry.store import registry_dir
+    from vmaf_assay.registry.verify import verify_registry
 
     folder = registry_dir(registry)
     reports = verify_registry(folder, deep=deep)
@@ -102,8 +103,7 @@ def verify(
         )
     if refused:
         raise IntegrityError(
-            f"{len(refused)} of {len(reports)} entries of {folder} are refused; {refused[0].row_id}: "
-            f"{refused[0].reason}"
+            f"{len(refused)} entries of {folder} are refused; {refused[0].row_id}: {refused[0].reason}"
         )
     if not as_json:
         n_live = sum(report.status == "production" for report in reports)

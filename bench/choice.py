@@ -1,0 +1,225 @@
+"""What the choice costs on sources it never saw, beside ab-av1's search.
+
+    python bench/choice.py CORPUS RUN [--confidence 0.95] [--targets 85 90 93 95] [--json]
+
+Every source's rate value is chosen with forecasts and a margin from the other groups alone. Truth between the
+measured rate values is monotone PCHIP, of VMAF and of ln(kbps); trials are read off it, and so are the attempts of
+ab-av1's search (its defaults, no size limit, the range of CRF measured here). Nothing is sampled: each trial and
+each attempt is an encode of the whole source. Probes are not counted (two, for any number of encoders). `Best` is
+on the grid `tune` chooses from; ab-av1 tries quarters of a CRF with SVT-AV1, so it can fall below it.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+import ab_av1
+from vmaf_assay.corpus.store import Corpus, load_corpus
+from vmaf_assay.evaluate.choice import Curve, cross_fitted_choices, interpolate, replay
+from vmaf_assay.runs.schema import CalibrationFile, ChoiceCalibration
+from vmaf_assay.runs.store import curves_of
+
+TARGETS = (85.0, 90.0, 93.0, 95.0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One source's encode."""
+
+    group: str
+    """Its group."""
+    vmaf: float
+    """Truth at the rate value chosen, points."""
+    excess: float
+    """Bitrate over that of the cheapest rate value that meets the target, minus 1; NaN if none does."""
+    encodes: int
+    """Trials, or attempts of the search."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    encoder: str
+    """Encoder and preset."""
+    method: str
+    """`assay N` with N trials, or `ab-av1`."""
+    target: float
+    """Pooled VMAF asked for, points."""
+    reachable: int
+    """Sources whose best measured encode meets the target."""
+    answered: int
+    """Of those, sources that got an encode."""
+    groups: int
+    """Groups among the sources that got an encode."""
+    hit_rate: float
+    """Mean over groups of the share of encodes that meet the target."""
+    above_target: float
+    """Mean VMAF above the target, points."""
+    excess_mean: float
+    """Mean bitrate above the best possible, percent."""
+    excess_median: float
+    """Median of the same."""
+    encodes: float
+    """Mean encodes in the target encoder before the final one."""
+
+
+class Truth:
+    """Measured curves of one source, encoder and preset."""
+
+    def __init__(self, curve: Curve, kbps: dict[tuple[str, str, str, float], float]) -> None:
+        made = replay(curve, 0.0, 0)
+        self.curve, self.grid, self._ascending = curve, made.forecaster.grid, curve.rate_values
+        self.on_grid = made.truth
+        self._ln_kbps = np.log([kbps[curve.source, curve.encoder, curve.preset, r] for r in curve.rate_values])
+        self._made = made
+
+    def vmaf(self, rate_value: float) -> float:
+        """Truth at any rate value, points."""
+        order = np.argsort(self.grid)
+        return float(np.interp(rate_value, self.grid[order], self.on_grid[order]))
+
+    def kbps(self, rate_value: float) -> float:
+        """Bitrate at any rate value."""
+        return float(np.exp(interpolate(self._ascending, self._ln_kbps, np.array([rate_value]))[0]))
+
+    def best(self, target: float) -> float | None:
+        """The cheapest rate value on the grid that meets the target."""
+        meets = np.flatnonzero(self.on_grid >= target - 1e-9)
+        return float(self.grid[meets[0]]) if len(meets) else None
+
+    def outcome(self, rate_value: float, target: float, encodes: int) -> Outcome:
+        """What an encode at a rate value would be."""
+        best = self.best(target)
+        excess = np.nan if best is None else self.kbps(rate_value) / self.kbps(best) - 1
+        return Outcome(self.curve.group, self.vmaf(rate_value), excess, encodes)
+
+
+def truths(curves: Sequence[Curve], corpus: Corpus) -> dict[tuple[str, str, str], Truth]:
+    """By source, encoder and preset."""
+    kbps = {(c.source, c.encoder, c.preset, c.rate_value): c.kbps for c in corpus.cells}
+    return {(c.source, c.encoder, c.preset): Truth(c, kbps) for c in curves}
+
+
+def assay(
+    curves: Sequence[Curve], known: dict, encoder: str, preset: str, target: float, confidence: float, trials: int
+) -> list[Outcome]:
+    """Cross-fitted choices of `tune`."""
+    made = cross_fitted_choices(curves, encoder, preset, target=target, confidence=confidence, trials=trials)
+    return [
+        known[one.curve.source, encoder, preset].outcome(one.choice.rate_value, target, len(one.trials))
+        for choices in made.values()
+        for one in choices
+    ]
+
+
+def searched(known: dict, encoder: str, preset: str, target: float) -> list[Outcome]:
+    """ab-av1's search on the same truths."""
+    outcomes = []
+    for (_, name, its_preset), truth in known.items():
+        if (name, its_preset) != (encoder, preset):
+            continue
+        found = ab_av1.search(
+            lambda rate_value, truth=truth: (truth.vmaf(rate_value), 0.0),
+            target=target,
+            encoder=encoder,
+            rate_min=float(truth.grid.min()),
+            rate_max=float(truth.grid.max()),
+        )
+        if found.rate_value is not None:
+            outcomes.append(truth.outcome(found.rate_value, target, len(found.attempts)))
+    return outcomes
+
+
+def row(encoder: str, preset: str, method: str, target: float, known: dict, outcomes: list[Outcome]) -> Row:
+    """Summarise; means over sources, the hit rate over groups."""
+    hits: dict[str, list[bool]] = {}
+    for one in outcomes:
+        hits.setdefault(one.group, []).append(one.vmaf >= target - 1e-9)
+    mine = [truth for (_, e, p), truth in known.items() if (e, p) == (encoder, preset)]
+    excess = [100 * one.excess for one in outcomes if np.isfinite(one.excess)]
+
+    def mean(values: Sequence[float]) -> float:
+        return float(np.mean(values)) if len(values) else float("nan")
+
+    return Row(
+        encoder=f"{encoder} {preset}",
+        method=method,
+        target=target,
+        reachable=sum(truth.best(target) is not None for truth in mine),
+        answered=len(excess),
+        groups=len(hits),
+        hit_rate=mean([float(np.mean(group)) for group in hits.values()]),
+        above_target=mean([one.vmaf - target for one in outcomes]),
+        excess_mean=mean(excess),
+        excess_median=float(np.median(excess)) if excess else float("nan"),
+        encodes=mean([one.encodes for one in outcomes]),
+    )
+
+
+def compare(curves: Sequence[Curve], corpus: Corpus, confidence: float, targets: Sequence[float]) -> list[Row]:
+    """The whole table."""
+    known = truths(curves, corpus)
+    rows = []
+    for encoder, preset in sorted({(c.encoder, c.preset) for c in curves}):
+        for target in targets:
+            for trials in (0, 1, 2):
+                made = assay(curves, known, encoder, preset, target, confidence, trials)
+                rows.append(row(encoder, preset, f"assay {trials}", target, known, made))
+            rows.append(row(encoder, preset, "ab-av1", target, known, searched(known, encoder, preset, target)))
+    return rows
+
+
+def read_curves(run: Path) -> list[Curve]:
+    """Held-out curves of a run of the forecast ensemble."""
+    document = json.loads((run / "calibration.json").read_text(encoding="utf-8"))
+    calibration = CalibrationFile.model_validate(document).calibration
+    if not isinstance(calibration, ChoiceCalibration):
+        raise SystemExit(f"{run} is not a run of the forecast ensemble")
+    return curves_of(calibration)
+
+
+def summary(rows: Sequence[Row]) -> pl.DataFrame:
+    """Means over targets, by encoder and method."""
+    return (
+        pl.DataFrame([asdict(r) for r in rows])
+        .group_by("encoder", "method", maintain_order=True)
+        .agg(pl.col("hit_rate", "above_target", "excess_mean", "excess_median", "encodes").mean())
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--confidence", type=float, default=0.95)
+    parser.add_argument("--targets", type=float, nargs="+", default=TARGETS)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    rows = compare(read_curves(args.run), load_corpus(args.corpus), args.confidence, args.targets)
+    if args.json:
+        print(json.dumps([asdict(r) for r in rows], indent=1))
+        return
+    print("| encoder | method | target | answered | hit rate | VMAF above | excess bitrate | median | encodes |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for r in rows:
+        print(
+            f"| {r.encoder} | {r.method} | {r.target:g} | {r.answered}/{r.reachable} | {r.hit_rate:.3f} | "
+            f"{r.above_target:.2f} | {r.excess_mean:.1f} % | {r.excess_median:.1f} % | {r.encodes:.1f} |"
+        )
+    print("\n| encoder | method | hit rate | VMAF above | excess bitrate | encodes |")
+    print("|---|---|---|---|---|---|")
+    for r in summary(rows).iter_rows(named=True):
+        print(
+            f"| {r['encoder']} | {r['method']} | {r['hit_rate']:.3f} | {r['above_target']:.2f} | "
+            f"{r['excess_mean']:.1f} % | {r['encodes']:.1f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Files of a registry folder: read as if an enemy had written them, and named so that content can be told."""
+
+import re
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from vmaf_assay.errors import IntegrityError
+from vmaf_assay.media.files import parse_json_strict, sha256_bytes
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Largest file read from a registry."""
+
+RESTORE = "restore the registry from its last good state"
+
+CONTENT_NAMED = re.compile(r"[a-z0-9_]+\.([0-9a-f]{12})\.(onnx|json|parquet)")
+"""A file named by the first 12 hex digits of its SHA-256."""
+
+VERDICT_NAMED = re.compile(r"[a-z0-9_]+_seed_flip_PROMOTE(\.[0-9]+)?\.json")
+"""A verdict's file, plain or numbered."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_file(folder: Path, name: str) -> bytes:
+    """A registry file's bytes; symbolic links, special and oversized files are refused.
+
+    Raises:
+      IntegrityError: any of these, or it is missing or unreadable.
+    """
+    path = folder / name
+    try:
+        if path.is_symlink():
+            raise IntegrityError(f"{path} is a symbolic link", next_step=RESTORE)
+        if not path.is_file():
+            raise IntegrityError(f"{path} is missing", next_step=RESTORE)
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise IntegrityError(f"{path} is over {MAX_FILE_BYTES} bytes", next_step=RESTORE)
+        return path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"cannot read {path}: {error.strerror}", next_step=RESTORE) from error
+
+
+def read_bound(folder: Path, name: str, sha256: str) -> bytes:
+    """A registry file's bytes, if they have the digest given. Raises IntegrityError otherwise."""
+    data = read_file(folder, name)
+    if sha256_bytes(data) != sha256:
+        raise IntegrityError(f"{folder / name} does not match its digest", next_step=RESTORE)
+    return data
+
+
+def parse(kind: type[_Model], data: bytes, path: Path) -> _Model:
+    """A record from JSON bytes. Raises IntegrityError if they are not exactly of its schema."""
+    try:
+        return kind.model_validate(parse_json_strict(data, where=str(path)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise IntegrityError(f"{path}: {where}: {first['msg']}", next_step=RESTORE) from error
+
+
+def content_name(stem: str, sha256: str, suffix: str) -> str:
+    """The name of a file by its content.
+
+    >>> content_name("m_seed0", "0123456789abcdef" * 4, "onnx")
+    'm_seed0.0123456789ab.onnx'
+    """
+    return f"{stem}.{sha256[:12]}.{suffix}"
+
+
+def verdict_name(ensemble: str, sequence: int | None = None) -> str:
+    """The file of an ensemble's current verdict, or of a numbered one.
+
+    >>> verdict_name("m"), verdict_name("m", 2)
+    ('m_seed_flip_PROMOTE.json', 'm_seed_flip_PROMOTE.2.json')
+    """
+    middle = "" if sequence is None else f".{sequence}"
+    return f"{ensemble}_seed_flip_PROMOTE{middle}.json"

@@ -1,0 +1,100 @@
+"""Training rows hold what was measured, and nothing of what is asked."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.synthetic import GRID, write_synthetic_corpus
+from vmaf_assay.corpus.store import load_corpus
+from vmaf_assay.errors import CorpusError
+from vmaf_assay.model.codec_block import codec_rows
+from vmaf_assay.model.features import forecast_feature_names, forecast_rows, regressor_rows
+from vmaf_assay.records import CANONICAL6
+
+N_SOURCES = 7
+N_ASKED = 12
+"""Encodes of a source that are not only a probe."""
+
+
+def test_forecast_rows_are_the_probes_means(synthetic):
+    """Each row: means over frames of its own source's two probe encodes, and of its own encode's VMAF."""
+    corpus, measured = synthetic
+    rows = forecast_rows(corpus)
+    assert len(rows.target) == N_SOURCES * N_ASKED
+    by_setting = {(c.source, c.encoder, c.preset, c.rate_value): measured[c.key] for c in corpus.cells}
+    for i, key in enumerate(rows.cell):
+        source = rows.source[i]
+        probes = [by_setting[source, "libx264", "medium", 30.0], by_setting[source, "libsvtav1", "12", 42.0]]
+        expected = np.concatenate([p[:, 1:].astype(np.float64).mean(axis=0) for p in probes])
+        np.testing.assert_allclose(rows.features[i], expected, rtol=1e-7)
+        np.testing.assert_allclose(rows.target[i], measured[key][:, 0].astype(np.float64).mean(), rtol=1e-7)
+    assert rows.feature_names == forecast_feature_names(2)
+    assert rows.feature_names[0] == "probe0.adm2"
+    assert rows.feature_names[11] == "probe1.motion2"
+    assert (rows.frame_index == -1).all()
+
+
+def test_an_encode_made_only_as_a_probe_is_not_asked_about(synthetic):
+    """SVT-AV1 preset 12 has one rate value and gives no row; x264's probe is also in its grid and does."""
+    rows = forecast_rows(synthetic[0])
+    asked = set(zip(rows.encoder, rows.preset, rows.rate_value.tolist(), strict=True))
+    assert asked == {(e, p, r) for (e, p), rates in GRID.items() if len(rates) > 1 for r in rates}
+
+
+def test_codec_block_is_of_the_encode_asked_about(synthetic):
+    """Version 3 for the forecast, version 2 for the regressor, row by row."""
+    for rows, version in ((forecast_rows(synthetic[0]), 3), (regressor_rows(synthetic[0], frames_per_cell=1), 2)):
+        expected = codec_rows(rows.encoder, rows.preset, rows.rate_value.tolist(), version=version)
+        np.testing.assert_array_equal(rows.codec, expected)
+        assert rows.vocab_version == version
+
+
+@pytest.mark.parametrize(
+    ("wanted", "frames"), [(1, [3]), (2, [1, 4]), (3, [1, 3, 5]), (6, [*range(6)]), (99, [*range(6)])]
+)
+def test_regressor_rows_are_frames_spread_evenly(synthetic, wanted, frames):
+    """The middles of equal parts of six frames, with that frame's own numbers."""
+    corpus, measured = synthetic
+    rows = regressor_rows(corpus, frames_per_cell=wanted)
+    assert len(rows.target) == N_SOURCES * N_ASKED * len(frames)
+    assert rows.frame_index[: len(frames)].tolist() == frames
+    for i, key in enumerate(rows.cell):
+        at = measured[key][rows.frame_index[i]]
+        np.testing.assert_array_equal(np.append(rows.target[i], rows.features[i]), at)
+    assert rows.feature_names == CANONICAL6
+
+
+def test_rows_do_not_depend_on_the_order_of_the_corpus(synthetic):
+    """A corpus in reverse gives the same rows."""
+    corpus = synthetic[0]
+    turned = replace(corpus, cells=corpus.cells[::-1], frames=corpus.frames.reverse())
+    for make in (forecast_rows, lambda c: regressor_rows(c, frames_per_cell=2)):
+        one, other = make(corpus), make(turned)
+        assert one.cell == other.cell
+        np.testing.assert_array_equal(one.features, other.features)
+        np.testing.assert_array_equal(one.target, other.target)
+
+
+def test_group_follows_the_source(synthetic):
+    """Both renditions of a clip are in one group."""
+    rows = forecast_rows(synthetic[0])
+    assert {(s, g) for s, g in zip(rows.source, rows.group, strict=True) if g == "clip0"} == {
+        ("clip0", "clip0"), ("clip0@96x54", "clip0"),
+    }  # fmt: skip
+
+
+def test_a_source_without_probes_is_named(tmp_path):
+    """No SVT-AV1 probe anywhere: the message names a source and the settings that are missing."""
+    grid = {pair: rates for pair, rates in GRID.items() if pair != ("libsvtav1", "12")}
+    write_synthetic_corpus(tmp_path, n_groups=2, grid=grid)
+    with pytest.raises(CorpusError, match=r"clip0 and 2 more sources lack .* libsvtav1 12 42"):
+        forecast_rows(load_corpus(tmp_path))
+
+
+def test_a_corpus_of_probes_alone_is_refused(tmp_path):
+    """With one rate value an encoder there is nothing to ask about."""
+    write_synthetic_corpus(tmp_path, n_groups=2, grid={("libx264", "medium"): (30.0,)})
+    corpus = load_corpus(tmp_path)
+    with pytest.raises(CorpusError, match="two rate values"):
+        regressor_rows(corpus, frames_per_cell=1)

@@ -1,0 +1,283 @@
+"""Tuning from end to end with real encodes and a made-up ensemble, and everything that can be asked wrongly."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.conftest import lavfi
+from vmaf_assay.errors import ConfigError, MediaError, ToolError
+from vmaf_assay.media.probe import probe_video
+from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.model.codec_block import VOCABULARIES
+from vmaf_assay.model.features import DEFAULT_PROBES, forecast_feature_names
+from vmaf_assay.model.infer import Prediction
+from vmaf_assay.model.sidecar import HeldOut, Seen, SeenEncoder, Sidecar
+from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.runs.schema import ChoiceCalibration, HeldOutCurve
+from vmaf_assay.tune.forecast import forecast
+from vmaf_assay.tune.run import TuneRequest, check_request, tune
+
+RATES = [14.0, 18.0, 22.0, 26.0, 30.0, 34.0, 38.0, 42.0]
+NAMES = list(forecast_feature_names(2))
+K = len(NAMES)
+
+
+class MadeUp:
+    """Answers every query with one curve over the rate value, whatever the features."""
+
+    def __init__(self, sidecar: Sidecar, centre: float) -> None:
+        self.sidecar, self.centre = sidecar, centre
+
+    def predict(self, features, codec) -> Prediction:
+        """Logistic in the rate value; a spread of half a point."""
+        rates = codec[:, -1].astype(np.float64) * 51
+        mu = logistic(rates, self.centre)
+        return Prediction(mu, np.full(len(mu), 0.5), np.stack([mu] * 5, axis=1))
+
+
+def logistic(rates, centre: float):
+    """Points, falling with the rate value."""
+    return 100 / (1 + np.exp((rates - centre) / 5))
+
+
+def sidecar(*, feature_range: tuple[float, float] = (-100.0, 100.0), bitrate: bool = False) -> Sidecar:
+    """A sidecar that has seen libx264 medium at `RATES`, and features within `feature_range`."""
+    low, high = feature_range
+    return Sidecar(
+        id="vmaf_forecast_ensemble_v1_mean", task="forecast", role="mean", feature_names=NAMES,
+        encoder_vocab_version=3, encoder_vocab=list(VOCABULARIES[3]), opset=17, probes=list(DEFAULT_PROBES),
+        seen=Seen(
+            encoders=[SeenEncoder(encoder="libx264", preset="medium", rate_values=RATES)],
+            feature_min=[low] * K, feature_max=[high] * K, feature_mean=[0.0] * K, feature_std=[1.0] * K,
+            min_pixels=100, max_pixels=10_000_000,
+        ),
+        recipe={}, corpus_digest="0" * 64, held_out=HeldOut(mean_plcc=1, mean_srocc=1, mean_rmse=1),
+        onnx_sha256="0" * 64,
+        bitrate={"coefficients": {"libx264|medium": [5.0, -4.0, 0, 0, 0, 0, 0]}, "held_out_error": {}}
+        if bitrate else None,
+    )  # fmt: skip
+
+
+def verified(*, centre: float = 46.0, groups: int = 30, eligible: bool = True, **kwargs) -> VerifiedEnsemble:
+    """An ensemble whose calibration groups were forecast within a third of a CRF."""
+    rng = np.random.default_rng(0)
+    curves = []
+    for group in range(groups):
+        middle = rng.normal(45, 3)
+        curves.append(
+            HeldOutCurve(
+                group=f"g{group:02d}", source=f"s{group:02d}", encoder="libx264", preset="medium",
+                rate_values=RATES, mu=logistic(np.array(RATES), middle + rng.uniform(-0.3, 0.3)).tolist(),
+                sigma=[0.5] * 8, truth=logistic(np.array(RATES), middle).tolist(),
+            )
+        )  # fmt: skip
+    calibration = ChoiceCalibration(
+        ensemble="vmaf_forecast_ensemble_v1", corpus_digest="0" * 64, probes=list(DEFAULT_PROBES), curves=curves
+    )
+    verdict = SimpleNamespace(ensemble="vmaf_forecast_ensemble_v1")
+    return VerifiedEnsemble(MadeUp(sidecar(**kwargs), centre), calibration, eligible, verdict)
+
+
+@pytest.fixture(scope="module")
+def source(ffmpeg, tmp_path_factory) -> Path:
+    """`-f lavfi -i testsrc2=size=192x108:rate=25,noise=alls=12:allf=t -frames:v 12 -c:v ffv1 source.mkv`."""
+    path = tmp_path_factory.mktemp("tune") / "source.mkv"
+    graph = "testsrc2=size=192x108:rate=25,noise=alls=12:allf=t"
+    return lavfi(ffmpeg, path, "-frames:v", "12", "-c:v", "ffv1", "-pix_fmt", "yuv420p", graph=graph)
+
+
+@pytest.mark.ffmpeg
+def test_tunes_from_probe_to_verified_encode(ffmpeg, source, tmp_path):
+    """A source is probed twice, tried, encoded and measured; what is said agrees with what is on disk."""
+    out, steps = tmp_path / "out.mkv", []
+    request = TuneRequest(source, "libx264", 85.0, 0.9, trials=2, output=out, verify=True)
+    result = tune(ffmpeg, verified(bitrate=True), request, on_step=lambda *step: steps.append(step))
+    assert result.supported
+    assert result.reachable
+    assert result.lower_bound >= 85.0
+    assert result.encodes_spent == 2 + len(result.trials) + 1
+    measured = {trial["rate_value"]: trial["measured_vmaf"] for trial in result.trials}
+    assert result.margin == pytest.approx(result.mu - result.lower_bound)
+    info = probe_video(ffmpeg, out)
+    assert info.n_frames == 12
+    again = score_pair(ffmpeg, ReferenceInput(source, Fraction(25), 12, (192, 108)), out)
+    assert result.measured_vmaf == pytest.approx(again.pooled_vmaf, abs=1e-6)
+    if result.rate_value in measured:  # a trial runs as the final encode does
+        assert result.measured_vmaf == pytest.approx(measured[result.rate_value], abs=1e-4)
+    assert result.met == (result.measured_vmaf >= 85.0)
+    assert list(tmp_path.iterdir()) == [out]
+    assert {what.split()[0] for what, _, _ in steps} == {"probe", "trial", "encode", "verify"}
+    assert all(0 <= done <= total == 12 for _, done, total in steps)
+    document = json.loads(json.dumps(result.as_json(), allow_nan=False))
+    assert document["encode_argv"][-1] == str(out)
+    assert f"{result.rate_value:g}" in document["encode_argv"]
+    assert document["forecast_kbps"] > 0
+
+
+@pytest.mark.ffmpeg
+def test_without_trials_the_encoder_is_not_run(ffmpeg, source):
+    """`--trials 0` without an output spends the two probes and nothing else."""
+    steps = []
+    request = TuneRequest(source, "libx264", 85.0, 0.9, trials=0)
+    result = tune(ffmpeg, verified(), request, on_step=lambda *step: steps.append(step))
+    assert (result.trials, result.encodes_spent, result.output, result.kbps) == ([], 2, None, None)
+    assert {what.split()[0] for what, _, _ in steps} == {"probe"}
+    assert result.forecast_kbps is None
+
+
+@pytest.mark.ffmpeg
+def test_out_of_reach_is_an_answer(ffmpeg, source, tmp_path):
+    """A target nothing reaches gives the best there is, says so, and writes nothing."""
+    out = tmp_path / "out.mkv"
+    made_up = verified(centre=20.0)
+    result = tune(ffmpeg, made_up, TuneRequest(source, "libx264", 93.0, 0.9, trials=0, output=out))
+    assert not result.reachable
+    assert not result.met
+    assert result.lower_bound < 93.0
+    assert any("reaches 93" in reason for reason in result.reasons)
+    assert not out.exists()
+
+
+@pytest.mark.ffmpeg
+def test_nothing_is_promised_outside_the_support(ffmpeg, source, tmp_path):
+    """Features far outside what the model has seen: `supported` is false, the answer is no, nothing is written."""
+    out = tmp_path / "out.mkv"
+    made_up = verified(feature_range=(-1.0, -0.9))
+    result = tune(ffmpeg, made_up, TuneRequest(source, "libx264", 85.0, 0.9, trials=0, output=out))
+    assert not result.supported
+    assert not result.met
+    assert any("far outside the trained" in reason for reason in result.reasons)
+    assert not out.exists()
+
+
+@pytest.mark.ffmpeg
+def test_odd_sizes_and_audio_survive(ffmpeg, tmp_path):
+    """An odd-sized source with sound is encoded at the nearest even size, with its sound."""
+    path = lavfi(
+        ffmpeg, tmp_path / "odd.mkv", "-f", "lavfi", "-i", "sine=duration=0.5", "-frames:v", "12", "-c:v", "ffv1",
+        "-pix_fmt", "yuv420p", "-c:a", "flac", graph="testsrc2=size=193x109:rate=25",
+    )  # fmt: skip
+    out = tmp_path / "out.mkv"
+    tune(ffmpeg, verified(), TuneRequest(path, "libx264", 80.0, 0.9, trials=0, output=out, verify=True))
+    info = probe_video(ffmpeg, out)
+    assert (info.width, info.height, info.n_frames) == (192, 108, 12)
+    from vmaf_assay.media import process
+
+    streams = process.run([*ffmpeg.base_argv(level="info"), "-i", str(out), "-f", "null", "-"]).stderr
+    assert "Audio: flac" in streams
+
+
+@pytest.mark.ffmpeg
+def test_a_failed_encode_leaves_nothing(ffmpeg, tmp_path, source):
+    """A container that does not take the streams: one line with the way out, and no file, whole or half."""
+    out = tmp_path / "out.webm"
+    with pytest.raises(ToolError, match=r"\.mkv takes any video"):
+        tune(ffmpeg, verified(), TuneRequest(source, "libx264", 80.0, 0.9, trials=0, output=out))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.ffmpeg
+def test_refusals_come_before_the_first_encode(ffmpeg, source):
+    """What cannot be promised is refused while it costs nothing: too much confidence, no coverage, no training."""
+    steps = []
+
+    def ask(ensemble, **changes):
+        request = {"source": source, "encoder": "libx264", "target_vmaf": 85.0, "confidence": 0.9} | changes
+        tune(ffmpeg, ensemble, TuneRequest(**request), on_step=lambda *step: steps.append(step))
+
+    with pytest.raises(ConfigError, match="needs 99 calibration groups, there are 30"):
+        ask(verified(), confidence=0.99)
+    with pytest.raises(ConfigError, match="did not pass the coverage policy"):
+        ask(verified(eligible=False))
+    with pytest.raises(ConfigError, match="never trained on libx265"):
+        ask(verified(), encoder="libx265")
+    with pytest.raises(ConfigError, match="never trained on libx264 preset slow"):
+        ask(verified(), preset="slow")
+    assert steps == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_vmaf": 101.0}, "between 0 and 100, not 101"),
+        ({"target_vmaf": 0.0}, "between 0 and 100"),
+        ({"target_vmaf": float("nan")}, "between 0 and 100"),
+        ({"confidence": 0.0}, "between 0 and 1"),
+        ({"confidence": 1.0}, "between 0 and 1"),
+        ({"confidence": float("nan")}, "between 0 and 1"),
+        ({"trials": -1}, "trials are 0, 1 or 2"),
+        ({"trials": 3}, "trials are 0, 1 or 2"),
+        ({"encoder": "x264"}, "x264"),
+        ({"preset": "warp"}, "has no preset 'warp'"),
+        ({"verify": True}, "add -o OUT"),
+        ({"output": Path("absent/out.mkv")}, "is not a folder"),
+        ({"output": Path("out.txt")}, "unknown container"),
+    ],
+)
+def test_requests_that_cannot_be_meant(changes, message):
+    """Each impossible request is refused with what is wrong in it."""
+    request = {"source": Path("in.mkv"), "encoder": "libx264", "target_vmaf": 93.0, "confidence": 0.95} | changes
+    with pytest.raises(ConfigError, match=message):
+        check_request(TuneRequest(**request))
+
+
+def test_an_existing_output_is_kept(tmp_path):
+    """A file in the way is refused without --force; the source itself is refused even with it."""
+    out = tmp_path / "out.mkv"
+    out.write_bytes(b"precious")
+    base = {"source": tmp_path / "in.mkv", "encoder": "libx264", "target_vmaf": 93.0, "confidence": 0.9}
+    with pytest.raises(ConfigError, match="exists; choose another -o or add --force"):
+        check_request(TuneRequest(**base, output=out))
+    assert check_request(TuneRequest(**base, output=out, force=True)).name == "libx264"
+    with pytest.raises(ConfigError, match="the source itself"):
+        check_request(TuneRequest(**(base | {"source": out}), output=out, force=True))
+    assert out.read_bytes() == b"precious"
+
+
+@pytest.mark.ffmpeg
+def test_sources_that_cannot_be_tuned(ffmpeg, tmp_path):
+    """A missing file, one frame, sound without a picture and ten bits are each refused in one line."""
+    still = lavfi(ffmpeg, tmp_path / "still.mkv", "-frames:v", "1", "-c:v", "ffv1", "-pix_fmt", "yuv420p")
+    sound = lavfi(ffmpeg, tmp_path / "sound.mkv", "-c:a", "flac", graph="sine=duration=1")
+    ten = lavfi(ffmpeg, tmp_path / "ten.mkv", "-frames:v", "5", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le")
+    for path, message in (
+        (tmp_path / "absent.mkv", "no such file"),
+        (still, "one frame"),
+        (sound, "no video stream"),
+        (ten, "8-bit 4:2:0"),
+    ):
+        with pytest.raises(MediaError, match=message) as caught:
+            tune(ffmpeg, verified(), TuneRequest(path, "libx264", 85.0, 0.9, trials=0))
+        assert "\n" not in str(caught.value)
+
+
+def scored(vmaf: float, *, n_bytes: int = 3000) -> SimpleNamespace:
+    """What the forecast reads of a probe."""
+    return SimpleNamespace(
+        features=np.full((12, 6), 0.5, dtype=np.float32), bytes=n_bytes, kbps=n_bytes / 60, pooled_vmaf=vmaf
+    )
+
+
+def test_forecast_knows_its_own_probe():
+    """A probe of the encoder asked about is remembered as measured; probes of others are not."""
+    made_up = verified().ensemble
+    predicted = forecast(
+        made_up, [scored(91.0), scored(80.0)], "libx264", "medium", pixels=192 * 108, frame_rate=25.0
+    )
+    assert predicted.curve.known == {30.0: 91.0}
+    assert predicted.supported
+    np.testing.assert_allclose(predicted.curve.mu, logistic(np.array(RATES), 46.0), atol=1e-3)
+
+
+def test_bitrate_forecast_is_read_off_the_sidecar():
+    """With a bitrate model of exp(5 - 4 r), kbps follows it, between the trained rate values too."""
+    made_up = verified(bitrate=True).ensemble
+    predicted = forecast(
+        made_up, [scored(91.0), scored(80.0)], "libx264", "medium", pixels=192 * 108, frame_rate=25.0
+    )
+    asked = np.array([14.0, 20.0, 33.3])
+    np.testing.assert_allclose(predicted.kbps_at(asked), np.exp(5 - 4 * asked / 51), rtol=1e-3)
