@@ -1,4 +1,4 @@
-"""Small but real runs without training: random members through the real ONNX writer, predictions made from the truth.
+"""Small but real runs without training: random members through the real ONNX writer, predictions from the truth.
 
 Every file is what `assay train` writes, so a test starts from evidence that passes and breaks one thing.
 """
@@ -33,7 +33,7 @@ RATES = (18.0, 24.0, 30.0, 36.0, 42.0)
 def held_out_predictions(
     *, seeds: Sequence[int] = SEEDS, n_groups: int = 22, error: float = 1.0, draw: int = 0
 ) -> pl.DataFrame:
-    """Held-out predictions of a good ensemble: each group's curve, an error shared by seeds, and a little of its own.
+    """Held-out predictions of a good ensemble: curves, an error that seeds share, and a little of their own.
 
     Args:
       seeds: members.
@@ -181,7 +181,8 @@ def _loso(table: pl.DataFrame, seed: int, digest: str) -> LosoFile:
         seed=seed, corpus={"digest": digest, "n_rows": table["row"].n_unique()}, n_folds=len(folds), folds=folds,
         mean_plcc=float(scores.mean()), std_plcc=float(scores.std()), min_plcc=float(scores.min()),
         max_plcc=float(scores.max()), mean_srocc=float(np.mean([fold.srocc for fold in folds])),
-        mean_rmse=float(np.mean([fold.rmse for fold in folds])), epochs=1, batch_size=32, lr=0.001, weight_decay=0.0,
+        mean_rmse=float(np.mean([fold.rmse for fold in folds])), epochs=1, batch_size=32, lr=0.001,
+        weight_decay=0.0,
         num_codecs=14, encoder_vocab_version=2, wall_time_s=1.0,
     )  # fmt: skip
 

@@ -89,6 +89,8 @@ class Margin:
     """True if groups of all encoders were used because this one had too few."""
     risk: float
     """Mean loss at this margin over those groups, in [0, 1]."""
+    target: float
+    """Pooled VMAF it was calibrated at, points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +346,38 @@ def calibrate_margin(
       ConfigError: the groups cannot support the confidence; names the highest that they can.
     """
     check_confidence(confidence, len({curve.group for curve in curves}))
-    return _CrossFit(curves, encoder, preset, target, trials).margin(confidence)
+    fit = _CrossFit(curves, encoder, preset, target, trials)
+    margin = fit.margin(confidence)
+    if margin is None:
+        n_groups = fit.all_encoders().n_answerable()
+        raise ConfigError(
+            f"no margin keeps the promise at target {target:g} with confidence {confidence:g}: {n_groups} "
+            f"calibration groups reach it, which supports at most {max_confidence(n_groups):.3f}",
+            next_step="ask for less confidence, another target, or more --trials",
+        )
+    return margin
+
+
+TARGET_STEP = 0.5
+"""How far apart `nearest_margin` looks, points."""
+
+
+def nearest_margin(
+    curves: Sequence[Curve], encoder: str, preset: str, *, target: float, confidence: float, trials: int
+) -> Margin:
+    """`calibrate_margin` at `target`, or without trials at the highest target below it that can be calibrated.
+
+    The latter promises nothing at `target`; it serves to say how far an encode gets.
+
+    Raises:
+      ConfigError: as `calibrate_margin`, if there is none at half the target either.
+    """
+    check_confidence(confidence, len({curve.group for curve in curves}))
+    for lower in np.arange(target, target / 2, -TARGET_STEP):
+        fit = _CrossFit(curves, encoder, preset, float(lower), trials if lower == target else 0)
+        if margin := fit.margin(confidence):
+            return margin
+    return calibrate_margin(curves, encoder, preset, target=target, confidence=confidence, trials=trials)
 
 
 class _CrossFit:
@@ -356,18 +389,19 @@ class _CrossFit:
         self._all: Replays | None = None
         self._question = (curves, target, trials)
 
-    def margin(self, confidence: float, *, without: str | None = None) -> Margin:
+    def all_encoders(self) -> Replays:
+        if self._all is None:
+            self._all = Replays(*self._question)
+        return self._all
+
+    def margin(self, confidence: float, *, without: str | None = None) -> Margin | None:
+        """The margin, or None if even all encoders' groups do not support one."""
+        target = self._question[1]
         if self.own and (found := self.own.margin(confidence, without=without)):
-            return Margin(found[0], found[1], False, found[2])
-        self._all = self._all or Replays(*self._question)
-        if found := self._all.margin(confidence, without=without):
-            return Margin(found[0], found[1], True, found[2])
-        n_groups = self._all.n_answerable()
-        raise ConfigError(
-            f"no margin keeps the promise at target {self._question[1]:g} with confidence {confidence:g}: "
-            f"{n_groups} calibration groups reach it, which supports at most {max_confidence(n_groups):.3f}",
-            next_step="ask for less confidence, another target, or more --trials",
-        )
+            return Margin(found[0], found[1], False, found[2], target)
+        if found := self.all_encoders().margin(confidence, without=without):
+            return Margin(found[0], found[1], True, found[2], target)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,9 +432,8 @@ def cross_fitted_choices(
     if fit.own is None:
         return made
     for group in fit.own.groups:
-        try:
-            margin = fit.margin(confidence, without=group)
-        except ConfigError:
+        margin = fit.margin(confidence, without=group)
+        if margin is None:
             continue
         for one in (r for r in fit.own.replays if r.curve.group == group):
             choice = one.forecaster.choose(target, one.trials, margin.scale)

@@ -99,8 +99,9 @@ def covered_enough(covered: Sequence[float], confidence: float, *, error: float 
       error: probability of failing a method that covers exactly as it says.
 
     Returns:
-      True unless the sum is below the `error` quantile of Binomial(n groups, confidence).
+      True unless the sum is below the `error` quantile of Binomial(n groups, confidence), or the groups are fewer
+      than could support that confidence at all: two covered groups of two say nothing about 0.95.
     """
-    if not covered:
+    if not covered or max_confidence(len(covered)) < confidence - 1e-12:
         return False
     return float(np.sum(covered)) >= float(stats.binom.ppf(error, len(covered), confidence)) - 1e-9

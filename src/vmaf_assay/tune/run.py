@@ -7,14 +7,14 @@ margin was calibrated with. Probes and trials cover every frame of the source.
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vmaf_assay.errors import ConfigError, MediaError
-from vmaf_assay.evaluate.choice import Choice, Forecaster, Margin, Measured, calibrate_margin, trial_rate
+from vmaf_assay.evaluate.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure
@@ -206,8 +206,10 @@ def tune(
         source=request.source.name,
     )
     forecaster = Forecaster(predicted.curve)
-    measured = _trials(ffmpeg, request, reference, forecaster, info, preset, on_step)
+    promised = margin.target == request.target_vmaf
+    measured = _trials(ffmpeg, request, reference, forecaster, info, preset, on_step) if promised else {}
     choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
+    choice = replace(choice, reachable=choice.reachable and promised)
     reasons = _reasons(verified, request, predicted, margin, measured, choice, reference)
     argv, written = _final(ffmpeg, request, info, preset, choice, predicted, reference, on_step)
     return TuneResult(
@@ -274,7 +276,7 @@ def _margin(verified: VerifiedEnsemble, request: TuneRequest, preset: str) -> Ma
         )
     if not isinstance(verified.calibration, ChoiceCalibration):
         raise ConfigError(f"{verified.verdict.ensemble} does not forecast", next_step="name a forecast ensemble")
-    return calibrate_margin(
+    return nearest_margin(
         curves_of(verified.calibration), request.encoder, preset,
         target=request.target_vmaf, confidence=request.confidence, trials=request.trials,
     )  # fmt: skip
@@ -339,18 +341,23 @@ def _reasons(
     choice: Choice,
     reference: ReferenceInput,
 ) -> list[str]:
-    scope = "all encoders" if margin.pooled else f"{request.encoder}"
+    scope = "all encoders" if margin.pooled else request.encoder
+    trials = request.trials if margin.target == request.target_vmaf else 0
     said = [
         f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
-        f" at target {request.target_vmaf:g} with {request.trials or 'no'} "
-        f"trial{'' if request.trials == 1 else 's'}"
+        f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}"
     ]
     if not predicted.supported:
         said.append(f"not supported, so nothing is promised: {predicted.reason}")
     seen = verified.ensemble.sidecar.seen
     if seen.max_pixels and not seen.min_pixels <= _pixels(reference) <= seen.max_pixels:
         said.append("the picture is smaller or larger than any calibrated on; the promise is only as good as that")
-    if not choice.reachable:
+    if margin.target < request.target_vmaf:
+        said.append(
+            f"too few calibration groups reach {request.target_vmaf:g} to promise it with confidence "
+            f"{request.confidence:g}"
+        )
+    elif not choice.reachable:
         said.append(
             f"no {encoder_info(request.encoder).rate_mode} reaches {request.target_vmaf:g} with confidence "
             f"{request.confidence:g}; the highest lower bound is {choice.lower_bound:.2f}"

@@ -1,0 +1,81 @@
+"""The comparison of `tune` with ab-av1's search, on curves where the answer is known."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+
+import choice as bench
+from vmaf_assay.evaluate.choice import Curve
+
+RATES = np.arange(14.0, 43.0, 4.0)
+
+
+def logistic(centre: float):
+    """Points, falling with the rate value."""
+    return 100 / (1 + np.exp((RATES - centre) / 5))
+
+
+def corpus(curves) -> SimpleNamespace:
+    """Cells whose bitrate halves every six CRF."""
+    return SimpleNamespace(
+        cells=[
+            SimpleNamespace(
+                source=c.source, encoder=c.encoder, preset=c.preset, rate_value=r, kbps=2 ** (10 - r / 6)
+            )
+            for c in curves
+            for r in c.rate_values
+        ]
+    )
+
+
+def exact(n_groups: int) -> list[Curve]:
+    """Sources that are forecast exactly."""
+    return [
+        Curve(
+            f"g{i}",
+            f"s{i}",
+            "libx264",
+            "medium",
+            RATES,
+            logistic(40 + i / 5),
+            np.full(8, 0.5),
+            logistic(40 + i / 5),
+        )
+        for i in range(n_groups)
+    ]
+
+
+def test_exact_forecasts_cost_nothing():
+    """If every forecast is the truth, every choice is a hit at the best rate value, with no trial."""
+    curves = exact(25)
+    rows = bench.compare(curves, corpus(curves), 0.95, [90.0])
+    by_method = {row.method: row for row in rows}
+    first = by_method["assay 0"]
+    assert (first.answered, first.reachable, first.hit_rate, first.encodes) == (25, 25, 1.0, 0.0)
+    assert first.excess_mean == pytest.approx(0.0, abs=1e-9)
+    assert by_method["ab-av1"].hit_rate == 1.0
+    assert by_method["ab-av1"].encodes > 2
+
+
+def test_excess_bitrate_is_that_of_the_rate_value():
+    """Three CRF below the best is half an octave above its bitrate: 41 %."""
+    (curve,) = exact(1)
+    truth = bench.truths([curve], corpus([curve]))["s0", "libx264", "medium"]
+    best = truth.best(90.0)
+    assert best is not None
+    outcome = truth.outcome(best - 3, 90.0, 0)
+    assert outcome.excess == pytest.approx(2**0.5 - 1, rel=1e-3)
+    assert truth.vmaf(best) >= 90 > truth.vmaf(best + 0.1)
+
+
+def test_unreachable_sources_are_not_counted_as_answered():
+    """A source whose best encode misses the target is neither reachable nor answered by the search."""
+    low = Curve("g", "s", "libx264", "medium", RATES, logistic(15), np.full(8, 0.5), logistic(15))
+    known = bench.truths([low], corpus([low]))
+    assert known["s", "libx264", "medium"].best(90.0) is None
+    assert bench.searched(known, "libx264", "medium", 90.0) == []
