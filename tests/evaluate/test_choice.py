@@ -97,6 +97,7 @@ def test_chooses_the_cheapest_not_the_dearest():
     assert choice.rate_value == fine[truth >= 90.0].max()
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(one=curves, target=st.floats(40, 99))
 def test_exact_forecast_is_never_below_target(one, target):
     """If the forecast is the truth, the encode chosen without a margin meets the target; or none can."""
@@ -108,6 +109,7 @@ def test_exact_forecast_is_never_below_target(one, target):
     assert truth >= target or not choice.reachable
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(one=curves, margin=st.floats(0, 10), targets=st.tuples(st.floats(40, 99), st.floats(40, 99)))
 def test_higher_target_is_never_cheaper(one, margin, targets):
     """At one margin, a higher target is never answered with a larger CRF, and loses reachability only once."""
@@ -119,6 +121,7 @@ def test_higher_target_is_never_cheaper(one, margin, targets):
         assert second.rate_value <= first.rate_value
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(one=curves, target=st.floats(40, 99), margins=st.tuples(st.floats(0, 20), st.floats(0, 20)))
 def test_larger_margin_is_never_cheaper(one, target, margins):
     """A larger margin never answers with a larger CRF, with trials or without."""
@@ -132,7 +135,7 @@ def test_larger_margin_is_never_cheaper(one, target, margins):
             assert second.rate_value <= first.rate_value
 
 
-@settings(deadline=None)
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(
     seed=st.integers(0, 500),
     target=st.floats(75, 96),
@@ -148,6 +151,7 @@ def test_higher_confidence_is_never_cheaper(seed, target, trials, confidences):
         assert low[0] <= high[0]
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(one=curves, target=st.floats(40, 99), margin=st.floats(0, 20), trials=st.sampled_from([0, 1, 2]))
 def test_replays_agree_with_the_choice(one, target, margin, trials):
     """What calibration counts as a miss at a margin is what `choose` would do there: two ways, one answer."""
@@ -167,6 +171,7 @@ def test_replays_agree_with_the_choice(one, target, margin, trials):
         assert bool(replays._loss[0, at]) == bool(missed)
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(one=curves, target=st.floats(40, 99), trials=st.sampled_from([1, 2]))
 def test_a_trial_is_believed_exactly(one, target, trials):
     """Where a trial measured the whole source, forecast and lower bound are the measurement, at any margin."""

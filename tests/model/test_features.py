@@ -1,5 +1,6 @@
 """Training rows hold what was measured, and nothing of what is asked."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,21 +18,26 @@ N_ASKED = 12
 """Encodes of a source that are not only a probe."""
 
 
-def test_forecast_rows_are_the_probes_means(synthetic):
-    """Each row: means over frames of its own source's two probe encodes, and of its own encode's VMAF."""
+def test_forecast_rows_are_of_the_probes(synthetic):
+    """Means, sizes and spreads of the row's own source's two probe encodes; target: its own encode's mean VMAF."""
     corpus, measured = synthetic
     rows = forecast_rows(corpus)
     assert len(rows.target) == N_SOURCES * N_ASKED
-    by_setting = {(c.source, c.encoder, c.preset, c.rate_value): measured[c.key] for c in corpus.cells}
+    by_setting = {(c.source, c.encoder, c.preset, c.rate_value): c for c in corpus.cells}
     for i, key in enumerate(rows.cell):
         source = rows.source[i]
         probes = [by_setting[source, "libx264", "medium", 30.0], by_setting[source, "libsvtav1", "12", 42.0]]
-        expected = np.concatenate([p[:, 1:].astype(np.float64).mean(axis=0) for p in probes])
-        np.testing.assert_allclose(rows.features[i], expected, rtol=1e-7)
+        wide = [measured[p.key][:, 1:].astype(np.float64) for p in probes]
+        bits = [math.log2(p.bytes * 8 / (192 * 108 * len(w))) for p, w in zip(probes, wide, strict=True)]
+        expected = [w.mean(axis=0) for w in wide]
+        expected += [[*bits, math.log2(192 * 108), math.log2(25)], *(w.std(axis=0) for w in wide)]
+        np.testing.assert_allclose(rows.features[i], np.concatenate(expected), rtol=2e-7)
         np.testing.assert_allclose(rows.target[i], measured[key][:, 0].astype(np.float64).mean(), rtol=1e-7)
     assert rows.feature_names == forecast_feature_names(2)
-    assert rows.feature_names[0] == "probe0.adm2"
-    assert rows.feature_names[11] == "probe1.motion2"
+    assert [rows.feature_names[i] for i in (0, 11, 13, 15, 27)] == [
+        "probe0.adm2", "probe1.motion2", "probe1.log2_bits_per_pixel", "log2_frame_rate", "probe1.motion2_std",
+    ]  # fmt: skip
+    assert rows.prior_scale.tolist() == [1] * 12 + [pytest.approx(0.2)] * 16
     assert (rows.frame_index == -1).all()
 
 
@@ -63,6 +69,7 @@ def test_regressor_rows_are_frames_spread_evenly(synthetic, wanted, frames):
         at = measured[key][rows.frame_index[i]]
         np.testing.assert_array_equal(np.append(rows.target[i], rows.features[i]), at)
     assert rows.feature_names == CANONICAL6
+    assert rows.prior_scale.tolist() == [1] * 6
 
 
 def test_rows_do_not_depend_on_the_order_of_the_corpus(synthetic):
@@ -88,8 +95,17 @@ def test_a_source_without_probes_is_named(tmp_path):
     """No SVT-AV1 probe anywhere: the message names a source and the settings that are missing."""
     grid = {pair: rates for pair, rates in GRID.items() if pair != ("libsvtav1", "12")}
     write_synthetic_corpus(tmp_path, n_groups=2, grid=grid)
-    with pytest.raises(CorpusError, match=r"clip0 and 2 more sources lack .* libsvtav1 12 42"):
+    with pytest.raises(CorpusError, match=r"clip0 and 2 more sources lack .* libsvtav1:12:42"):
         forecast_rows(load_corpus(tmp_path))
+
+
+def test_a_corpus_without_sizes_makes_no_forecast(synthetic):
+    """An imported table has no bytes: refused with the way out, never a logarithm of zero."""
+    corpus = synthetic[0]
+    bare = replace(corpus, cells=tuple(replace(cell, bytes=0) for cell in corpus.cells))
+    with pytest.raises(CorpusError, match=r"sizes are unknown.*not import"):
+        forecast_rows(bare)
+    assert len(regressor_rows(bare, frames_per_cell=1).target) == N_SOURCES * N_ASKED
 
 
 def test_a_corpus_of_probes_alone_is_refused(tmp_path):

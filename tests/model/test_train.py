@@ -185,6 +185,21 @@ def test_scaler_is_of_the_members_own_rows():
     assert np.isfinite(reference_predict(member, features, codec)).all()
 
 
+def test_prior_scale_is_inside_the_member():
+    """Each standardised feature is multiplied by its scale; raw features go in as before."""
+    rows, seen = small_rows(), np.arange(80)
+    scale = np.array([1, 0.25, 1, 1, 1, 0.5], dtype=np.float32)
+    recipe = replace(ADAM, epochs=2)
+    (plain,) = train_stacked(*rows, [Member(0, seen)], recipe)
+    (scaled,) = train_stacked(*rows, [Member(0, seen)], recipe, prior_scale=scale)
+    np.testing.assert_allclose(scaled.feature_std, plain.feature_std / scale, rtol=1e-6)
+    assert (scaled.w1 != plain.w1).any()
+    wider = (rows[0] - plain.feature_mean) * scale + plain.feature_mean
+    (same,) = train_stacked(wider, rows[1], rows[2], [Member(0, seen)], recipe, prior_scale=scale)
+    assert (same.w1 != scaled.w1).any()  # a scale is of standardised features: shrinking the raw ones is undone
+    np.testing.assert_allclose(same.feature_std, plain.feature_std, rtol=1e-5)
+
+
 def test_it_learns_what_it_has_not_seen():
     """A smooth function of 300 rows: correlation over 0.97 on 100 rows kept back."""
     features, codec, target = small_rows(400)
