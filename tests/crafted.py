@@ -212,3 +212,11 @@ def _write_model(folder: Path, name: str, data: bytes, role: str, base: dict[str
     sidecar = Sidecar(id=name, role=role, onnx_sha256=sha256_bytes(data), **base)
     write_bytes_atomic(folder / "members" / f"{name}.onnx", data)
     write_json_atomic(folder / "members" / f"{name}.json", sidecar.model_dump(mode="json"))
+
+
+def reseal_predictions(folder: Path, table: pl.DataFrame) -> None:
+    """Give a run other held-out predictions, with scores, calibration and sidecars that fit them."""
+    fresh = make_run(folder.with_name(f"{folder.name}-fresh"), predictions=table)
+    for path in fresh.rglob("*"):
+        if path.is_file():
+            (folder / path.relative_to(fresh)).write_bytes(path.read_bytes())

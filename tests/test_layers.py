@@ -100,3 +100,14 @@ def test_files_and_functions_stay_readable():
                 if node.end_lineno - node.lineno + 1 > 60:
                     long.append(f"{name}:{node.lineno} {node.name}")
     assert long == []
+
+
+def test_every_test_states_its_rule():
+    """Each test function has a docstring."""
+    silent = []
+    for path in sorted(Path(__file__).parent.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            is_test = isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+            if is_test and not ast.get_docstring(node):
+                silent.append(f"{path.name}:{node.lineno} {node.name}")
+    assert silent == []

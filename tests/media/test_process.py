@@ -1,8 +1,11 @@
 """Children end when they must, and leave nothing behind."""
 
+import os
+import shutil
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +43,26 @@ def test_children_can_be_killed_from_another_thread():
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
     assert process.run(sleeper, children=children).exit_code == -9
     assert process.run(sleeper, children=children).exit_code == -9
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="only the kernel's promise to setpriv is tested")
+def test_a_killed_parent_takes_its_command_along(tmp_path):
+    """SIGKILL to a program that waits for a command ends the command too."""
+    pid_file = tmp_path / "pid"
+    child = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    parent = f"import sys; from vmaf_assay.media import process; process.run([sys.executable, '-c', {child!r}])"
+    runner = threading.Thread(
+        target=process.run, args=([sys.executable, "-c", parent],), kwargs={"timeout_s": 4.0}
+    )
+    runner.start()
+    runner.join()
+    pid = int(pid_file.read_text())
+    for _ in range(50):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {pid} outlived its parent")

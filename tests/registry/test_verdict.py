@@ -19,7 +19,7 @@ def read(folder, name="PROMOTE.json") -> dict:
 
 
 def test_a_promote_says_everything_it_rests_on(runs):
-    """The verdict binds corpus, models, sidecars, predictions, calibration, both policies, code and environment."""
+    """The verdict binds corpus, models, sidecars, predictions, calibration, policies, code and environment."""
     verdict = read(runs["first"])
     files = read(runs["first"], "run.json")["files"]
     assert verdict["verdict"] == "PROMOTE"
@@ -43,7 +43,8 @@ def test_a_promote_says_everything_it_rests_on(runs):
 def test_fields_of_the_first_schema_are_kept(runs):
     """A reader of the reference system's PROMOTE.json finds every field it knew."""
     assert {
-        "verdict", "gate", "corpus", "seeds", "loso_dir", "generated_at_utc", "recommendation", "adr", "parent_adr",
+        "verdict", "gate", "corpus", "seeds", "loso_dir", "generated_at_utc", "recommendation", "adr",
+        "parent_adr",
     } <= set(read(runs["first"]))  # fmt: skip
     assert set(read(runs["first"])["gate"]) == {
         "passed", "mean_plcc", "mean_plcc_threshold", "mean_plcc_pass", "plcc_spread", "plcc_spread_max",

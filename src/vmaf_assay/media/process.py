@@ -1,12 +1,13 @@
 """Run one command. The only file that imports subprocess.
 
 Every child leads its own process group, is killed with it on timeout, on any exception and on `Children.kill`,
-and (on Linux) dies with the thread that started it, so that a killed builder leaves no encoder running.
+and (on Linux) dies with the thread that started it, so that a killed builder leaves no encoder running. That last
+is asked of the kernel by util-linux's `setpriv`, because `preexec_fn` would fork, which JAX's threads forbid.
 """
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,6 @@ from pathlib import Path
 from vmaf_assay.errors import ToolError
 
 _STDERR_LIMIT_BYTES = 1_000_000
-_PR_SET_PDEATHSIG = 1
-# Loaded before any fork: a child may not import or allocate much between fork and exec.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,13 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _die_with_parent() -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _dying_with_parent(argv: Sequence[str]) -> list[str]:
+    """The command, started so that the kernel kills it when its parent dies, where that can be had."""
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    # A missing program is left to fail here and now, in Popen, with its own name.
+    if setpriv is None or shutil.which(argv[0]) is None:
+        return list(argv)
+    return [setpriv, "--pdeathsig", "KILL", "--", *argv]
 
 
 def run(
@@ -100,9 +102,13 @@ def run(
     """
     try:
         child = subprocess.Popen(
-            list(argv), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True, preexec_fn=_die_with_parent if _LIBC else None,
-        )  # fmt: skip
+            _dying_with_parent(argv),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
     except OSError as error:
         raise ToolError(
             f"cannot start {argv[0]}: {error.strerror}", next_step="check that it is installed", argv=argv

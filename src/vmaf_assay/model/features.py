@@ -142,8 +142,10 @@ def source_features(
 
 SECONDARY_SCALE = 0.2
 """Prior scale of everything but the mean features. They tell of 36 groups what means do not (mean held-out error
-of libx265 1.11 -> 0.90 points), but at full scale a network learns groups by heart from them (libx264 0.66 -> 1.02).
-Measured 2026-11-24 on the shipped corpus: 0.1 and 0.3 are within 0.05 points of each other."""
+of libx265 1.11 -> 0.90 points), but at full scale a network learns groups by heart from them (libx264
+0.66 -> 1.02).
+Measured 2026-11-24 on the shipped corpus; 0.1 and 0.3 are within 0.05 points of each other.
+"""
 
 
 def _prior_scale(names: Sequence[str]) -> F32:

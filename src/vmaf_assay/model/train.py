@@ -130,6 +130,23 @@ def train_stacked(
     Raises:
       ConfigError: a member has fewer rows than a batch, or a value is not finite.
     """
+    _check_rows(features, codec, target, members, recipe)
+    scale = np.ones(features.shape[1], dtype=np.float32) if prior_scale is None else prior_scale
+    chunks = [
+        _Chunk(features, codec, target, list(members[start : start + CHUNK]), recipe, scale)
+        for start in range(0, len(members), CHUNK)
+    ]
+    results = _in_workers(chunks, processes, on_progress)
+    return [weights for chunk in results for weights in chunk]
+
+
+def _check_rows(
+    features: NDArray[np.float32],
+    codec: NDArray[np.float32],
+    target: NDArray[np.float32],
+    members: Sequence[Member],
+    recipe: Recipe,
+) -> None:
     for name, values in (("feature", features), ("codec", codec), ("target", target)):
         if not np.isfinite(values).all():
             raise ConfigError(f"a {name} is NaN or infinite", next_step="measure that row again")
@@ -137,11 +154,12 @@ def train_stacked(
         raise ConfigError(
             f"a fold has fewer than {recipe.batch_size} training rows", next_step="build a larger corpus"
         )
-    scale = np.ones(features.shape[1], dtype=np.float32) if prior_scale is None else prior_scale
-    chunks = [
-        _Chunk(features, codec, target, list(members[start : start + CHUNK]), recipe, scale)
-        for start in range(0, len(members), CHUNK)
-    ]
+
+
+def _in_workers(
+    chunks: Sequence[_Chunk], processes: int, on_progress: Callable[[int, int], None] | None
+) -> list[list[MemberWeights]]:
+    """Train chunks in pinned worker processes; results in the order of the chunks."""
     context = multiprocessing.get_context("spawn")
     counter = context.Value("i", 0)
     results: dict[int, list[MemberWeights]] = {}
@@ -156,13 +174,13 @@ def train_stacked(
                 results[futures[future]] = future.result()
                 n_done += len(chunks[futures[future]].members)
                 if on_progress:
-                    on_progress(n_done, len(members))
+                    on_progress(n_done, sum(len(chunk.members) for chunk in chunks))
         except BaseException:
             # A worker inside XLA hears no signal before its chunk is done, and leaving the pool waits for it.
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
             raise
-    return [weights for index in range(len(chunks)) for weights in results[index]]
+    return [results[index] for index in range(len(chunks))]
 
 
 def _one_thread(counter: Any) -> None:  # noqa: ANN401 - multiprocessing has no public type for a shared value

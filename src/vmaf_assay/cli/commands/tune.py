@@ -94,8 +94,8 @@ def _answer(result: "TuneResult") -> str:
         return f"no promise: {name} would be the guess, but the source is unlike what the model has seen"
     if not result.reachable:
         return (
-            f"out of reach: the best there is, {name}, is at least VMAF {result.lower_bound:.2f} "
-            f"with confidence {result.confidence:g}"
+            f"out of reach with confidence {result.confidence:g}: the best there is, {name}, "
+            f"has a lower bound of VMAF {result.lower_bound:.2f}"
         )
     promise = f"{name}: VMAF >= {result.target_vmaf:g} with confidence {result.confidence:g}"
     spent = f"{result.encodes_spent} encodes spent"

@@ -1,0 +1,164 @@
+"""An ensemble is what its sidecar says, and knows what it has not seen."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tests.model.conftest import random_member
+from vmaf_assay.errors import ModelLoadError
+from vmaf_assay.media.files import sha256_bytes
+from vmaf_assay.model.codec_block import VOCABULARIES
+from vmaf_assay.model.infer import open_ensemble, open_session, unsupported_reason
+from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
+from vmaf_assay.model.sidecar import HeldOut, Seen, SeenEncoder, Sidecar
+from vmaf_assay.model.weights import reference_predict
+
+K = 6
+MEMBERS = [random_member(seed, n_features=K, n_codec=14) for seed in range(5)]
+MEAN, MEMBER = mean_graph(MEMBERS), member_graph(MEMBERS[0])
+INSIDE = np.full(K, 0.5)
+
+
+def sidecar(**changes) -> Sidecar:
+    """A sidecar of `MEAN`, features seen in [0, 1]; libx264 medium 18 to 38, libsvtav1 8 at 21 to 56."""
+    fields = {
+        "id": "m_mean",
+        "task": "fr",
+        "role": "mean",
+        "feature_names": [f"f{index}" for index in range(K)],
+        "encoder_vocab_version": 2,
+        "encoder_vocab": list(VOCABULARIES[2]),
+        "opset": OPSET,
+        "seen": Seen(
+            encoders=[
+                SeenEncoder(encoder="libx264", preset="medium", rate_values=[18, 28, 38]),
+                SeenEncoder(encoder="libsvtav1", preset="8", rate_values=[21, 56]),
+            ],
+            feature_min=[0] * K,
+            feature_max=[1] * K,
+            feature_mean=[0.5] * K,
+            feature_std=[0.2] * K,
+            min_pixels=100,
+            max_pixels=200,
+        ),
+        "recipe": {"name": "adr-0303"},
+        "corpus_digest": "0" * 64,
+        "held_out": HeldOut(mean_plcc=0.99, mean_srocc=0.98, mean_rmse=1.0),
+        "onnx_sha256": sha256_bytes(MEAN),
+    }
+    return Sidecar(**(fields | changes))
+
+
+def test_answers_are_the_members_mean_and_spread():
+    """Against NumPy: mu, sigma with ddof 1, members, for three rows; float64 features are taken too."""
+    rng = np.random.default_rng(1)
+    features, codec = rng.random((3, K)), rng.random((3, 14)).astype(np.float32)
+    answer = open_ensemble(MEAN, sidecar()).predict(features, codec)
+    expected = np.stack([reference_predict(m, features.astype(np.float32), codec) for m in MEMBERS], axis=1)
+    np.testing.assert_allclose(answer.members, expected, rtol=0, atol=2e-3)
+    np.testing.assert_allclose(answer.mu, expected.mean(axis=1), rtol=0, atol=2e-3)
+    np.testing.assert_allclose(answer.sigma, expected.std(axis=1, ddof=1), rtol=0, atol=2e-3)
+
+
+def test_a_row_does_not_depend_on_its_neighbours():
+    """The same query alone and among 64 others gives the same answer to float32 rounding."""
+    rng = np.random.default_rng(2)
+    features, codec = rng.random((64, K)).astype(np.float32), rng.random((64, 14)).astype(np.float32)
+    ensemble = open_ensemble(MEAN, sidecar())
+    together, alone = ensemble.predict(features, codec), ensemble.predict(features[9:10], codec[9:10])
+    np.testing.assert_allclose(alone.mu, together.mu[9:10], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "says"),
+    [
+        (MEAN, {"feature_names": ["a", "b"]}, "inputs are"),
+        (MEAN, {"encoder_vocab_version": 3, "encoder_vocab": list(VOCABULARIES[3])}, "inputs are"),
+        (MEAN, {"encoder_vocab": list(VOCABULARIES[3])}, "vocabulary is not version 2"),
+        (MEAN, {"encoder_vocab": list(reversed(VOCABULARIES[2]))}, "vocabulary is not version 2"),
+        (MEMBER, {}, "outputs are"),
+        (MEMBER, {"role": "member"}, "not an ensemble"),
+        (MEAN[:-9], {}, "not readable"),
+    ],
+    ids=["features", "version", "vocabulary", "order", "member graph", "member", "cut"],
+)
+def test_a_graph_that_is_not_what_its_sidecar_says_is_refused(data, changes, says):
+    """Each mismatch, by name."""
+    with pytest.raises(ModelLoadError, match=says):
+        open_ensemble(data, sidecar(**changes))
+
+
+def test_a_member_opens_as_a_member():
+    """The single-member graph has one output, `score`."""
+    session = open_session(MEMBER, sidecar(role="member", id="m_seed0"))
+    assert [out.name for out in session.get_outputs()] == ["score"]
+    with pytest.raises(ModelLoadError, match="outputs are"):
+        open_session(MEAN, sidecar(role="member"))
+
+
+@pytest.mark.parametrize(
+    ("features", "encoder", "preset", "rate_value", "says"),
+    [
+        (INSIDE, "libx264", "medium", 18, None),
+        (INSIDE, "libx264", "medium", 38, None),
+        (INSIDE, "libx264", "medium", None, None),
+        (INSIDE, "libx264", "medium", 17.9, "rate value 17.9 is outside the trained 18 to 38"),
+        (INSIDE, "libx264", "medium", 39, "outside"),
+        (INSIDE, "libx264", "medium", float("nan"), "outside"),
+        (INSIDE, "libx264", "slow", 28, "never trained on libx264 preset slow"),
+        (INSIDE, "libsvtav1", "8", 28, None),
+        (INSIDE, "libx265", "medium", 28, "never trained on libx265"),
+        (INSIDE, "nonsense", "medium", 28, "unknown encoder"),
+        (np.full(K, 1.5), "libx264", "medium", 28, None),
+        (np.full(K, -0.5), "libx264", "medium", 28, None),
+        (np.array([0.5, 0.5, 1.51, 0.5, 0.5, 0.5]), "libx264", "medium", 28, "f2 is 1.51, far outside"),
+        (np.array([0.5, -0.51, 0.5, 0.5, 0.5, 0.5]), "libx264", "medium", 28, "f1 is -0.51, far outside"),
+        (np.array([0.5, np.nan, 0.5, 0.5, 0.5, 0.5]), "libx264", "medium", 28, "not a finite"),
+        (np.array([0.5, np.inf, 0.5, 0.5, 0.5, 0.5]), "libx264", "medium", 28, "not a finite"),
+    ],
+)
+def test_support_ends_where_training_did(features, encoder, preset, rate_value, says):
+    """Encoder, preset, rate range, and half a feature's range beyond what was seen; exactly half is inside."""
+    reason = unsupported_reason(sidecar(), features, encoder, preset, rate_value)
+    if says is None:
+        assert reason is None
+    else:
+        assert reason is not None
+        assert says in reason
+
+
+def test_sidecar_survives_its_file():
+    """JSON and back is the same record."""
+    record = sidecar(calibration={"kind": "interval"}, bitrate=None)
+    assert Sidecar.model_validate_json(record.model_dump_json()) == record
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema_version": 2},
+        {"surprise": 1},
+        {"task": "both"},
+        {"role": "median"},
+        {"encoder_vocab_version": 1},
+        {"held_out": {"mean_plcc": float("nan"), "mean_srocc": 0, "mean_rmse": 0}},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_a_sidecar_of_another_shape_is_refused(changes):
+    """Unknown version, unknown field, unknown word, NaN."""
+    with pytest.raises(ValidationError):
+        sidecar(**changes)
+
+
+def test_inference_loads_no_training_code():
+    """`model.infer` brings in neither JAX nor optax nor polars."""
+    code = (
+        "import sys, vmaf_assay.model.infer as i, vmaf_assay.model.bitrate; "
+        "print(sorted({'jax', 'jaxlib', 'optax', 'polars'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
