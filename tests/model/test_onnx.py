@@ -86,59 +86,72 @@ def test_one_member_is_no_ensemble():
 
 
 def outside(model: onnx.ModelProto) -> None:
+    """A tensor in another file."""
     tensor = model.graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
 
 
 def outside_quietly(model: onnx.ModelProto) -> None:
+    """A tensor that names another file but says it is inside."""
     model.graph.initializer[0].external_data.add(key="location", value="weights.bin")
 
 
 def branch(model: onnx.ModelProto) -> None:
+    """Control flow."""
     empty = helper.make_graph([], "empty", [], [])
     model.graph.node.append(helper.make_node("If", ["mu"], ["x"], then_branch=empty, else_branch=empty))
 
 
 def smuggled_subgraph(model: onnx.ModelProto) -> None:
+    """A graph in an attribute of an allowed op."""
     model.graph.node[0].attribute.append(helper.make_attribute("body", helper.make_graph([], "empty", [], [])))
 
 
 def foreign_domain(model: onnx.ModelProto) -> None:
+    """An op of another domain under an allowed name."""
     model.graph.node[0].domain = "com.microsoft"
 
 
 def foreign_opset(model: onnx.ModelProto) -> None:
+    """Another domain declared."""
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
 def newer_opset(model: onnx.ModelProto) -> None:
+    """An opset whose ops mean something else."""
     model.opset_import[0].version = 18
 
 
 def newer_ir(model: onnx.ModelProto) -> None:
+    """A newer file format."""
     model.ir_version = 10
 
 
 def function(model: onnx.ModelProto) -> None:
+    """A local function."""
     model.functions.add(name="f", domain="local")
 
 
 def short_tensor(model: onnx.ModelProto) -> None:
+    """Fewer bytes than the shape needs."""
     tensor = next(t for t in model.graph.initializer if t.name == "w2")
     tensor.raw_data = tensor.raw_data[:-4]
 
 
 def other_type(model: onnx.ModelProto) -> None:
+    """The right bytes as another type."""
     next(t for t in model.graph.initializer if t.name == "w2").data_type = TensorProto.FLOAT16
 
 
 def negative_size(model: onnx.ModelProto) -> None:
+    """Two negative sizes, whose product is right."""
     tensor = next(t for t in model.graph.initializer if t.name == "w2")
     tensor.dims[0], tensor.dims[1] = -tensor.dims[0], -tensor.dims[1]
 
 
 def broadcast_bomb(model: onnx.ModelProto) -> None:
+    """Two small tensors that make a large one."""
     for name, shape in (("tall", (4096, 1)), ("wide", (1, 4096))):
         raw = np.zeros(shape, dtype=np.float32).tobytes()
         model.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, shape, raw, raw=True))
@@ -146,15 +159,18 @@ def broadcast_bomb(model: onnx.ModelProto) -> None:
 
 
 def square_in_n(model: onnx.ModelProto) -> None:
+    """A tensor that grows with the square of the queries."""
     model.graph.node.append(helper.make_node("Transpose", ["members"], ["turned"], perm=[1, 0]))
     model.graph.node.append(helper.make_node("MatMul", ["members", "turned"], ["n_by_n"]))
 
 
 def contradiction(model: onnx.ModelProto) -> None:
+    """Shapes that cannot be added."""
     model.graph.node.append(helper.make_node("Add", ["features", "codec"], ["no_such_sum"]))
 
 
-def vocabulary_text(model: onnx.ModelProto) -> None:
+def text_attribute(model: onnx.ModelProto) -> None:
+    """Text in an attribute."""
     model.graph.node[0].attribute.append(helper.make_attribute("path", "text"))
 
 
@@ -174,7 +190,7 @@ BREAKS: dict[Callable[[onnx.ModelProto], None], str] = {
     broadcast_bomb: "'bomb' has no bounded shape",
     square_in_n: "'n_by_n' has no bounded shape",
     contradiction: "contradict",
-    vocabulary_text: "holds a graph, tensor or text",
+    text_attribute: "holds a graph, tensor or text",
 }
 
 

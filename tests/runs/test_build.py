@@ -23,6 +23,7 @@ from vmaf_assay.runs.build import train_run
 from vmaf_assay.runs.store import load_run, required_files
 
 FORECAST, FR = "vmaf_forecast_ensemble_v1", "fr_regressor_v2_ensemble_v1"
+SEEDS = [0, 1, 2, 3, 4]
 N_GROUPS = 6
 
 
@@ -36,9 +37,9 @@ def corpus_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run_dir(corpus_dir, tmp_path_factory):
-    """A forecast run of seeds 0 and 1 in one process: 14 members, so two chunks."""
+    """A forecast run of five seeds in one process: 35 members, so three chunks."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    train_run(corpus_dir, FORECAST, out, seeds=[0, 1])
+    train_run(corpus_dir, FORECAST, out, seeds=SEEDS)
     return out
 
 
@@ -63,7 +64,7 @@ def test_every_row_is_predicted_once_a_seed_with_its_group_out(run_dir, corpus_d
     rows = forecast_rows(load_corpus(corpus_dir))
     table = predictions(run_dir)
     assert table["fold"].to_list() == table["group"].to_list()
-    for seed in (0, 1):
+    for seed in SEEDS:
         part = table.filter(pl.col("seed") == seed)
         assert part["row"].to_list() == list(range(len(rows.target)))
         np.testing.assert_array_equal(part["truth"].to_numpy(), rows.target)
@@ -97,7 +98,7 @@ def test_exported_models_answer_in_points(run_dir, corpus_dir):
         return data, sidecar
 
     mean = open_ensemble(*opened(f"{FORECAST}_mean")).predict(rows.features, rows.codec)
-    for index in (0, 1):
+    for index in SEEDS:
         session = open_session(*opened(f"{FORECAST}_seed{index}"))
         (score,) = session.run(["score"], {"features": rows.features, "codec": rows.codec})
         np.testing.assert_allclose(mean.members[:, index], score, rtol=0, atol=1e-3)
@@ -133,7 +134,7 @@ def test_sidecar_says_what_was_seen(run_dir, corpus_dir):
 def test_loso_files_are_the_tables_scores(run_dir):
     """Each fold's PLCC and RMSE from NumPy on the table; training groups are all the others."""
     table = predictions(run_dir)
-    for seed in (0, 1):
+    for seed in SEEDS:
         loso = json.loads((run_dir / f"loso_seed{seed}.json").read_text())
         assert loso["n_folds"] == N_GROUPS
         plccs = []
@@ -151,10 +152,10 @@ def test_loso_files_are_the_tables_scores(run_dir):
 
 
 def test_processes_and_order_of_seeds_change_nothing(run_dir, corpus_dir, tmp_path):
-    """Two processes, seeds given backwards: the same predictions, and each seed's model under its own name."""
-    train_run(corpus_dir, FORECAST, tmp_path / "run", seeds=[1, 0], processes=2)
+    """Two processes, seeds given in another order: the same predictions, and each seed's model under its own name."""
+    train_run(corpus_dir, FORECAST, tmp_path / "run", seeds=[3, 1, 4, 0, 2], processes=2)
     one, other = (json.loads((folder / "run.json").read_text()) for folder in (run_dir, tmp_path / "run"))
-    assert one["seeds"] == other["seeds"] == [0, 1]
+    assert one["seeds"] == other["seeds"] == SEEDS
     measured = {name for name in one["files"] if not name.startswith("loso")}  # those hold wall seconds
     assert {n: one["files"][n] for n in measured} == {n: other["files"][n] for n in measured}
 
@@ -162,7 +163,7 @@ def test_processes_and_order_of_seeds_change_nothing(run_dir, corpus_dir, tmp_pa
 def test_regressor_run(corpus_dir, tmp_path, monkeypatch):
     """The per-frame task: vocabulary 2, six features, interval calibration; one frame a cell here, for speed."""
     monkeypatch.setattr(build, "FRAMES_PER_CELL", 1)
-    train_run(corpus_dir, FR, tmp_path / "run", seeds=[0, 1], processes=2)
+    train_run(corpus_dir, FR, tmp_path / "run", seeds=SEEDS, processes=2)
     evidence = load_run(tmp_path / "run")
     assert evidence.calibration.kind == "interval"
     rows = regressor_rows(load_corpus(corpus_dir), frames_per_cell=1)
