@@ -31,7 +31,7 @@ def poor(tmp_path):
     return make_run(tmp_path / "poor", predictions=table)
 
 
-def answer(capsys) -> dict:
+def answer(capsys):
     """The JSON document on stdout."""
     return json.loads(capsys.readouterr().out)
 
@@ -98,7 +98,7 @@ def test_the_way_to_production(run, tmp_path, monkeypatch, capsys):
     assert answer(capsys)["verified"] is True
     assert main(["registry", "list", "--json"]) == 0
     rows = answer(capsys)
-    assert {row["smoke"] for row in json.loads(json.dumps(rows))} == {False}
+    assert {row["smoke"] for row in rows} == {False}
     assert main(["registry", "show", f"{FR}_mean", "--json"]) == 0
     assert answer(capsys)["verdict"]["verdict"] == "PROMOTE"
     for verb in (["registry", "verify"], ["registry", "list"], ["registry", "show", f"{FR}_seed0"]):
@@ -112,6 +112,10 @@ def test_the_way_to_production(run, tmp_path, monkeypatch, capsys):
 
 
 def test_verify_of_nothing_is_exit_4(tmp_path, capsys):
-    """A registry that is not there does not verify."""
+    """A registry that is not there does not verify; `--json` prints its document all the same."""
     assert main(["registry", "verify", "--registry", str(tmp_path)]) == 4
     assert "registry.json is missing" in capsys.readouterr().err
+    assert main(["registry", "verify", "--registry", str(tmp_path), "--json"]) == 4
+    document = answer(capsys)
+    assert document["verified"] is False
+    assert "registry.json is missing" in document["rows"][0]["reason"]

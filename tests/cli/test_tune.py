@@ -65,7 +65,9 @@ def test_out_of_reach_exits_1(source, capsys):
     )
     printed = capsys.readouterr()
     assert code == 1
-    assert printed.out.splitlines()[-1].startswith("out of reach: the best there is, libx264 medium at 14")
+    assert printed.out.splitlines()[-1].startswith(
+        "out of reach with confidence 0.9: the best there is, libx264 medium at 14"
+    )
     assert printed.err == ""
 
 

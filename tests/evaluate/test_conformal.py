@@ -111,6 +111,8 @@ def test_covered_enough_is_the_binomial_bound():
     assert covered_enough([1.0] * least + [0.0] * (36 - least), 0.95)
     assert not covered_enough([1.0] * (least - 1) + [0.0] * (37 - least), 0.95)
     assert not covered_enough([], 0.8)
+    assert covered_enough([1.0] * 19, 0.95)
+    assert not covered_enough([1.0] * 18, 0.95)  # all covered, and too few to support 0.95
 
 
 @pytest.mark.slow

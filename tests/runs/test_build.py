@@ -152,7 +152,7 @@ def test_loso_files_are_the_tables_scores(run_dir):
 
 
 def test_processes_and_order_of_seeds_change_nothing(run_dir, corpus_dir, tmp_path):
-    """Two processes, seeds given in another order: the same predictions, and each seed's model under its own name."""
+    """Two processes, seeds in another order: the same predictions, and each seed's model under its own name."""
     train_run(corpus_dir, FORECAST, tmp_path / "run", seeds=[3, 1, 4, 0, 2], processes=2)
     one, other = (json.loads((folder / "run.json").read_text()) for folder in (run_dir, tmp_path / "run"))
     assert one["seeds"] == other["seeds"] == SEEDS

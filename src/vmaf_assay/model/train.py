@@ -25,7 +25,7 @@ from vmaf_assay.model.ensemble import Params, forward, keep_masks
 from vmaf_assay.model.weights import MemberWeights
 
 CHUNK = 12
-"""Members a program: what fits in cache with a batch of 32. Fixed, because it is part of the arithmetic."""
+"""Members a program. Fixed, because it is part of the arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)

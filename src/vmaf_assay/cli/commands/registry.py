@@ -90,10 +90,13 @@ def verify(
     from vmaf_assay.cli import render
     from vmaf_assay.errors import IntegrityError
     from vmaf_assay.registry.store import registry_dir
-    from vmaf_assay.registry.verify import verify_registry
+    from vmaf_assay.registry.verify import RowReport, verify_registry
 
     folder = registry_dir(registry)
-    reports = verify_registry(folder, deep=deep)
+    try:
+        reports = verify_registry(folder, deep=deep)
+    except IntegrityError as error:  # registry.json itself: no row can be named
+        reports = [RowReport("registry.json", "refused", str(error), False)]
     refused = [report for report in reports if report.status == "refused"]
     if as_json:
         render.emit_json({"registry": str(folder), "verified": not refused, "rows": [asdict(r) for r in reports]})
@@ -107,4 +110,5 @@ def verify(
         )
     if not as_json:
         n_live = sum(report.status == "production" for report in reports)
-        render.say(f"{folder}: {len(reports)} rows verify, {n_live} production-eligible")
+        n_rows = sum(report.status != "leftover" for report in reports)
+        render.say(f"{folder}: {n_rows} rows verify, {n_live} production-eligible")
