@@ -248,6 +248,23 @@ def test_what_the_reference_system_let_through_is_refused(registry, what):
     assert not loads(registry)
 
 
+@pytest.mark.parametrize("text", [lambda d: json.dumps(d), lambda d: json.dumps(d, indent=1) + " \n"])
+def test_registry_json_has_one_form(registry, text):
+    """The same rows in other bytes were written by hand: refused, so that no byte is free."""
+    path = registry / "registry.json"
+    path.write_text(text(json.loads(path.read_bytes())))
+    assert "edited by hand" in refused(registry)["registry.json"]
+    assert not loads(registry)
+
+
+def test_sequence_numbers_only_rise(registry):
+    """A verdict with a lower number than the one it replaced is refused, its digests adjusted."""
+    edited_verdict(registry, lambda d: d.update(sequence=0))
+    (registry / f"{FR}_seed_flip_PROMOTE.2.json").rename(registry / f"{FR}_seed_flip_PROMOTE.0.json")
+    assert "out of sequence" in refused(registry)[f"{FR}_mean"]
+    assert not loads(registry)
+
+
 def test_predictions_must_give_the_verdict(registry):
     """A verdict whose numbers its own predictions do not give is refused by `verify`, all digests adjusted."""
     old = next(registry.glob(f"{FR}_predictions.*.parquet"))

@@ -1,6 +1,7 @@
 """Tuning from end to end with real encodes and a made-up ensemble, and everything that can be asked wrongly."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,10 +224,13 @@ def test_forecast_knows_its_own_probe():
 
 
 def test_bitrate_forecast_is_read_off_the_sidecar():
-    """With a bitrate model of exp(5 - 4 r), kbps follows it, between the trained rate values too."""
+    """With a bitrate model of exp(5 - 4 r), kbps follows it; a bitrate measured at twice that doubles it all."""
     made_up = verified(bitrate=True).ensemble
     predicted = forecast(
         made_up, [scored(91.0), scored(80.0)], "libx264", "medium", pixels=192 * 108, frame_rate=25.0
     )
     asked = np.array([14.0, 20.0, 33.3])
-    np.testing.assert_allclose(predicted.kbps_at(asked), np.exp(5 - 4 * asked / 51), rtol=1e-3)
+    alone = replace(predicted, known_kbps={})
+    np.testing.assert_allclose(alone.kbps_at(asked), np.exp(5 - 4 * asked / 51), rtol=1e-3)
+    corrected = replace(predicted, known_kbps={float(asked[0]): 2 * float(np.exp(5 - 4 * asked[0] / 51))})
+    np.testing.assert_allclose(corrected.kbps_at(asked), 2 * np.exp(5 - 4 * asked / 51), rtol=1e-3)

@@ -1,7 +1,7 @@
 """From probe encodes to a forecast over rate values: VMAF with its spread, and bitrate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,25 @@ class Forecast:
     """False if the source or the encoder is outside what the model has seen."""
     reason: str
     """Why not; empty if supported."""
+    known_kbps: dict[float, float] = field(default_factory=dict)
+    """Rate value -> bitrate that a probe or trial of this encoder and preset had, kbps."""
 
     def kbps_at(self, rate_values: F64) -> F64:
-        """Forecast bitrate at any rate values in range, kbps: PCHIP of its logarithm; NaN if none is forecast."""
+        """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.
+
+        PCHIP of its logarithm, led through the bitrates known: their ratio to the forecast is interpolated in its
+        logarithm, and outside them the nearest holds.
+        """
         if not np.isfinite(self.kbps).all():
             return np.full(len(rate_values), np.nan)
-        result: F64 = np.exp(interpolate(self.curve.rate_values, np.log(self.kbps), rate_values))
+        log_kbps = interpolate(self.curve.rate_values, np.log(self.kbps), rate_values)
+        if self.known_kbps:
+            rates = np.array(sorted(self.known_kbps))
+            known = np.log([self.known_kbps[float(rate)] for rate in rates])
+            log_kbps += np.interp(
+                rate_values, rates, known - interpolate(self.curve.rate_values, np.log(self.kbps), rates)
+            )
+        result: F64 = np.exp(log_kbps)
         return result
 
 
@@ -96,10 +109,12 @@ def forecast(
     if sidecar.bitrate is not None:
         kbps = predict_kbps(sidecar.bitrate, encoder, preset, rates, [probe.kbps for probe in probes])
     unknown = np.full(n, np.nan)
-    known = {
-        spec.rate_value: probe.pooled_vmaf
+    own = {
+        spec.rate_value: probe
         for spec, probe in zip(sidecar.probes, probes, strict=True)
         if (spec.encoder, spec.preset) == (encoder, preset)
     }
+    known = {rate_value: probe.pooled_vmaf for rate_value, probe in own.items()}
     curve = Curve("", source, encoder, preset, rates, answer.mu, answer.sigma, unknown, known)
-    return Forecast(curve, kbps, not reason, reason)
+    known_kbps = {rate_value: probe.kbps for rate_value, probe in own.items()}
+    return Forecast(curve, kbps, not reason, reason, known_kbps)

@@ -207,7 +207,10 @@ def tune(
     )
     forecaster = Forecaster(predicted.curve)
     promised = margin.target == request.target_vmaf
-    measured = _trials(ffmpeg, request, reference, forecaster, info, preset, on_step) if promised else {}
+    tried = _trials(ffmpeg, request, reference, forecaster, info, preset, on_step) if promised else {}
+    measured = {rate_value: scored.pooled_vmaf for rate_value, scored in tried.items()}
+    trial_kbps = {rate_value: scored.kbps for rate_value, scored in tried.items()}
+    predicted = replace(predicted, known_kbps=predicted.known_kbps | trial_kbps)
     choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
     choice = replace(choice, reachable=choice.reachable and promised)
     reasons = _reasons(verified, request, predicted, margin, measured, choice, reference)
@@ -320,16 +323,16 @@ def _trials(
     info: EncoderInfo,
     preset: str,
     on_step: OnStep | None,
-) -> Measured:
-    measured: Measured = {}
+) -> dict[float, Scored]:
+    tried: dict[float, Scored] = {}
     for number in range(1, request.trials + 1):
+        measured = {rate_value: scored.pooled_vmaf for rate_value, scored in tried.items()}
         rate_value = trial_rate(forecaster, request.target_vmaf, measured)
         if rate_value is None:
             break
         what = f"trial {number} {info.rate_mode} {rate_value:g}"
-        scored = _score(ffmpeg, reference, info, preset, rate_value, what, on_step, "auto")
-        measured[rate_value] = scored.pooled_vmaf
-    return measured
+        tried[rate_value] = _score(ffmpeg, reference, info, preset, rate_value, what, on_step, "auto")
+    return tried
 
 
 def _reasons(

@@ -1,0 +1,23 @@
+"""Write the JSON Schemas shipped in the package from the records that read and write the files."""
+
+from pathlib import Path
+
+from vmaf_assay.media.files import write_json_atomic
+from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.registry.manifest import Registry
+from vmaf_assay.registry.verdict import Verdict
+from vmaf_assay.runs.schema import CalibrationFile, LosoFile, RunFile
+
+FOLDER = Path(__file__).parents[1] / "src" / "vmaf_assay" / "schemas"
+RECORDS = {
+    "calibration": CalibrationFile,
+    "loso": LosoFile,
+    "registry": Registry,
+    "run": RunFile,
+    "sidecar": Sidecar,
+    "verdict": Verdict,
+}
+
+if __name__ == "__main__":
+    for name, record in RECORDS.items():
+        write_json_atomic(FOLDER / f"{name}.schema.json", record.model_json_schema())
