@@ -65,10 +65,13 @@ def test_a_stopped_build_resumes_and_measures_only_what_is_missing(ffmpeg, plan,
     first.unlink()
     second.write_bytes(second.read_bytes()[:-40])
     (folder / "corpus.json").unlink()
+    (folder / ".decoded").mkdir()
+    (folder / ".decoded" / "left by a kill.y4m").touch()
     with pytest.raises(CorpusError, match="no finished corpus"):
         load_corpus(folder)
     steps = list(build_corpus(ffmpeg, plan[0], folder, plan[1], jobs=2))
     assert steps[0].n_reused == 2
+    assert not (folder / ".decoded").exists()
     assert load_corpus(folder).digest == digest
 
 

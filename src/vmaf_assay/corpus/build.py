@@ -5,7 +5,6 @@ kill at any moment costs at most the cells in flight.
 """
 
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -137,7 +136,10 @@ def finished(folder: Path, key: str) -> CellRecord | None:
 
 def _measure_all(ffmpeg: Ffmpeg, cells: list[Cell], folder: Path, jobs: int) -> Iterator[CellRecord]:
     children = process.Children()
-    scratch = Path(tempfile.mkdtemp(prefix="assay-corpus-"))
+    # In the corpus, not in the system's temporary folder: what a killed build left is found and removed here.
+    scratch = folder / ".decoded"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
     decoded = _Decoded(ffmpeg, scratch, cells, children)
     pool = ThreadPoolExecutor(max_workers=jobs)
     queue = iter(cells)
