@@ -231,3 +231,20 @@ def test_sigterm_ends_children(tmp_path):
     assert (done.exit_code, done.stderr) == (143, "error: terminated\n")
     with pytest.raises(ProcessLookupError):
         os.kill(int(marker.read_text()), 0)
+
+
+def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys):
+    """An interrupt inside a verb ends with one line on stderr, nothing on stdout, and exit code 130."""
+    from vmaf_assay.media import ffmpeg
+
+    def interrupted(explicit=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ffmpeg, "find_ffmpeg", interrupted)
+    code = cli.main(["doctor"])
+    printed = capsys.readouterr()
+    assert (code, printed.out, printed.err.strip()) == (
+        130,
+        "",
+        "error: interrupted; nothing half-written is left",
+    )

@@ -24,6 +24,10 @@ _ORDER = ("doctor", "train", "gate", "validate", "promote", "predict", "tune", "
 """Verbs in the order of the work, for `--help`; typer puts the groups last, and so does an unnamed verb."""
 
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
 class _Terminated(BaseException):
     """SIGTERM, raised so that children are ended and temporary folders removed on the way out."""
 
@@ -69,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         answer = build_app()(list(argv), prog_name="assay", standalone_mode=False)
         sys.stdout.flush()
+        if answer == _INTERRUPTED:  # typer turns Ctrl-C into an exit code and says nothing
+            raise KeyboardInterrupt
         return answer if isinstance(answer, int) else 0
     except typer.TyperException as problem:
         return _usage_error(problem.format_message())
@@ -84,8 +90,8 @@ def main(argv: Sequence[str]) -> int:
         render.error(f"{problem.strerror or problem}{where}; check that the path is right and can be used")
         return 2 if isinstance(problem, _BAD_PATH) else 3
     except KeyboardInterrupt:
-        render.error("interrupted")
-        return 130
+        render.error("interrupted; nothing half-written is left")
+        return _INTERRUPTED
     except _Terminated:
         render.error("terminated")
         return 143
