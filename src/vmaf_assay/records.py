@@ -15,19 +15,62 @@ class VideoInfo:
     """What a stream says of itself, and what counting its packets says."""
 
     width: int
-    """Coded width, px."""
+    """Width of a decoded picture, px: after cropping, before rotation."""
     height: int
-    """Coded height, px."""
+    """Height of a decoded picture, px: after cropping, before rotation."""
     frame_rate: Fraction
     """Average frames per second over the whole stream."""
     n_frames: int
-    """Video packets in the stream; one frame each for every codec supported here."""
+    """Frames the decoder gives: packets, without those an edit list takes out."""
     pix_fmt: str
     """ffmpeg's pixel format name."""
     rotation: int
     """Display rotation in degrees, counter-clockwise, as ffmpeg prints it; 0 if none."""
     duration_s: float
     """`n_frames / frame_rate`."""
+    codec: str
+    """ffmpeg's name of the codec, as `h264`."""
+    chroma: str
+    """Chroma sampling: `420`, `422`, `444`, `440`, `411`, `410`, `gray`, `rgb` or `unknown`."""
+    bit_depth: int
+    """Bits a sample."""
+    alpha: bool
+    """True if the pictures carry transparency."""
+    color_range: str
+    """`tv`, `pc` or `unknown`."""
+    color_space: str
+    """Matrix, in ffmpeg's words (`bt709`, `bt2020nc`), or `unknown`."""
+    color_primaries: str
+    """Primaries, in ffmpeg's words, or `unknown`."""
+    color_transfer: str
+    """Transfer, in ffmpeg's words (`bt709`, `smpte2084`, `arib-std-b67`), or `unknown`."""
+    field_order: str
+    """`progressive`, `top`, `bottom` (the field shown first of an interlaced stream) or `unknown`."""
+    sample_aspect: Fraction
+    """Width of a pixel over its height; 1 if not stated."""
+    start_s: float
+    """Time stamp of the first frame, seconds."""
+    constant_rate: bool
+    """True if every frame is where `frame_rate` puts it, within the container's rounding; true if there are no
+    time stamps."""
+    side_data: tuple[str, ...]
+    """Side data of the stream or its first frame, in ffmpeg's words (`Mastering display metadata`)."""
+
+    @property
+    def hdr(self) -> str | None:
+        """`HDR10 (PQ)` or `HLG`, by the transfer; None for anything else."""
+        return {"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"}.get(self.color_transfer)
+
+    @property
+    def interlaced(self) -> bool:
+        """True if the stream says that its frames are pairs of fields."""
+        return self.field_order in ("top", "bottom")
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(width, height) as displayed, px: after cropping and rotation."""
+        turned = abs(self.rotation) % 180 == 90
+        return (self.height, self.width) if turned else (self.width, self.height)
 
 
 @dataclass(frozen=True, slots=True)

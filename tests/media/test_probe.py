@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import lavfi
 from vmaf_assay.errors import MediaError
+from vmaf_assay.media import process
 from vmaf_assay.media.probe import probe_video
 
 pytestmark = pytest.mark.ffmpeg
@@ -61,3 +62,56 @@ def test_a_file_cut_short_is_refused(ffmpeg, tmp_path, suffix):
     cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(MediaError, match=r"cannot read|not whole"):
         probe_video(ffmpeg, cut)
+
+
+def test_colour_depth_and_side_data_of_hdr10(ffmpeg, tmp_path):
+    """A 10-bit PQ stream with mastering data is told from an SDR one by what its frames say."""
+    path = lavfi(
+        ffmpeg, tmp_path / "hdr.mp4", "-frames:v", "3", "-vf",
+        "format=yuv420p10le,setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv",
+        "-c:v", "libx265", "-x265-params", "log-level=error:hdr10=1:max-cll=1000,400",
+    )  # fmt: skip
+    info = probe_video(ffmpeg, path)
+    assert (info.hdr, info.bit_depth, info.chroma, info.color_range) == ("HDR10 (PQ)", 10, "420", "tv")
+    assert (info.color_primaries, info.color_space) == ("bt2020", "bt2020nc")
+    assert info.side_data == ("Content light level metadata",)
+
+
+def test_an_edit_list_takes_its_frames_out_of_the_count(ffmpeg, tmp_path):
+    """Frames before the edit list's start are in the file and are not shown; the count is of those shown."""
+    whole = lavfi(ffmpeg, tmp_path / "whole.mp4", "-frames:v", "25", "-c:v", "libx264", "-bf", "3")
+    cut = tmp_path / "cut.mp4"
+    done = process.run([*ffmpeg.base_argv(), "-ss", "0.5", "-i", str(whole), "-c", "copy", str(cut)])
+    assert done.exit_code == 0
+    decoded = process.run(
+        [*ffmpeg.base_argv(), "-i", str(cut), "-fps_mode", "passthrough", "-f", "framecrc", "-"]
+    ).stdout.decode()
+    n_decoded = sum(line.startswith("0,") for line in decoded.splitlines())
+    assert probe_video(ffmpeg, cut).n_frames == n_decoded == 12
+
+
+@pytest.mark.parametrize(
+    ("graph", "constant"),
+    [("", True), ("select='not(eq(mod(n\\,5)\\,1))',", False)],
+)
+def test_variable_rate_is_seen(ffmpeg, tmp_path, graph, constant):
+    """Stamps with a gap are a variable rate; millisecond rounding is not."""
+    path = lavfi(
+        ffmpeg, tmp_path / "v.mkv", "-vf", f"{graph}null", "-frames:v", "20", "-fps_mode", "passthrough",
+        "-c:v", "libx264", graph="testsrc2=size=64x64:rate=30000/1001",
+    )  # fmt: skip
+    assert probe_video(ffmpeg, path).constant_rate is constant
+
+
+def test_field_order_alpha_and_a_late_start_are_seen(ffmpeg, tmp_path):
+    """Interlaced coding, a transparency plane and a first stamp that is not zero."""
+    fields = lavfi(
+        ffmpeg, tmp_path / "i.mp4", "-vf", "tinterlace=interleave_top,format=yuv420p", "-frames:v", "5",
+        "-flags", "+ildct+ilme", "-field_order", "tt", "-c:v", "libx264",
+    )  # fmt: skip
+    alpha = lavfi(ffmpeg, tmp_path / "a.mov", "-frames:v", "2", "-c:v", "qtrle", "-pix_fmt", "argb")
+    late = lavfi(ffmpeg, tmp_path / "l.ts", "-frames:v", "5", "-c:v", "libx264", "-bf", "0")
+    assert probe_video(ffmpeg, fields).interlaced
+    assert probe_video(ffmpeg, alpha).alpha
+    assert not probe_video(ffmpeg, late).interlaced
+    assert probe_video(ffmpeg, late).start_s > 1

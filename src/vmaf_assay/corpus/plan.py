@@ -129,8 +129,7 @@ def renditions_of(
             f"{source.path} is not the file the manifest names (SHA-256 {digest[:12]}, not {source.sha256[:12]})",
             next_step="restore it or correct the manifest",
         )
-    turned = abs(info.rotation) % 180 == 90
-    width, height = (info.height, info.width) if turned else (info.width, info.height)
+    width, height = info.shown_size
     made: list[Rendition] = []
     for box in sizes:
         size = even_fit(width, height, box)
