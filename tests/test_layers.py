@@ -8,7 +8,8 @@ import vmaf_assay
 
 PACKAGE = Path(vmaf_assay.__file__).parent
 LAYERS = (
-    "errors", "records", "media", "corpus", "model", "evaluate", "runs", "registry", "tune", "report", "cli",
+    "errors", "records", "media", "corpus", "model", "evaluate", "runs", "registry", "tune", "report",
+    "api", "cli",
 )  # fmt: skip
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}

@@ -1,3 +1,103 @@
-"""Choose the cheapest encode that meets a VMAF target, with a confidence that can be checked."""
+"""Choose the cheapest encode that meets a VMAF target, with a confidence that can be checked.
+
+`import vmaf_assay as va` costs nothing; the first use of a name loads `vmaf_assay.api`, which says what each is.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmaf_assay.api import (
+        AssayError,
+        CellRecord,
+        Choice,
+        ConfigError,
+        Corpus,
+        CorpusError,
+        Curve,
+        CurvePoint,
+        Ffmpeg,
+        Forecast,
+        GateResult,
+        IntegrityError,
+        MediaError,
+        ModelLoadError,
+        Probed,
+        RowReport,
+        RunEvidence,
+        Scored,
+        ToolError,
+        TuneResult,
+        Verdict,
+        VerifiedEnsemble,
+        VideoInfo,
+        build_corpus,
+        choose_rate,
+        find_ffmpeg,
+        forecast_encoder,
+        gate_run,
+        load_corpus,
+        load_ensemble,
+        load_run,
+        probe_source,
+        promote_run,
+        train_ensemble,
+        tune_source,
+        validate_run,
+        verify_registry,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AssayError",
+    "CellRecord",
+    "Choice",
+    "ConfigError",
+    "Corpus",
+    "CorpusError",
+    "Curve",
+    "CurvePoint",
+    "Ffmpeg",
+    "Forecast",
+    "GateResult",
+    "IntegrityError",
+    "MediaError",
+    "ModelLoadError",
+    "Probed",
+    "RowReport",
+    "RunEvidence",
+    "Scored",
+    "ToolError",
+    "TuneResult",
+    "Verdict",
+    "VerifiedEnsemble",
+    "VideoInfo",
+    "__version__",
+    "build_corpus",
+    "choose_rate",
+    "find_ffmpeg",
+    "forecast_encoder",
+    "gate_run",
+    "load_corpus",
+    "load_ensemble",
+    "load_run",
+    "probe_source",
+    "promote_run",
+    "train_ensemble",
+    "tune_source",
+    "validate_run",
+    "verify_registry",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Here, not above: `assay --help` imports this package too, and numpy alone costs more than its whole answer.
+    from vmaf_assay import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,383 @@
+"""The Python interface, behind `import vmaf_assay as va`.
+
+Every function takes what it needs and returns a frozen record; nothing prints, nothing is remembered between
+calls. Progress goes to the callback given. Errors are those of `vmaf_assay.errors`; a negative answer (HOLD, a
+target out of reach) is a value.
+
+`vmaf_assay/__init__.py` loads this module when the first of its names is asked for, so that importing the package
+costs nothing. JAX is loaded by `train_ensemble` alone.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmaf_assay.corpus.build import build_corpus as _build_cells
+from vmaf_assay.corpus.plan import Size, parse_encoder, parse_rates, plan_cells, renditions_of
+from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
+from vmaf_assay.corpus.store import Corpus, load_corpus
+from vmaf_assay.errors import (
+    AssayError,
+    ConfigError,
+    CorpusError,
+    IntegrityError,
+    MediaError,
+    ModelLoadError,
+    ToolError,
+)
+from vmaf_assay.evaluate.choice import Choice, Curve, Forecaster, nearest_margin
+from vmaf_assay.evaluate.policy import GateResult
+from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.score import ReferenceInput, encode_and_score
+from vmaf_assay.media.versions import tool_versions
+from vmaf_assay.records import CellRecord, Scored, VideoInfo
+from vmaf_assay.registry.promotion import promote
+from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir
+from vmaf_assay.registry.verdict import Verdict, judge, write_verdict
+from vmaf_assay.registry.verify import RowReport
+from vmaf_assay.registry.verify import verify_registry as _verify_registry
+from vmaf_assay.runs.schema import ChoiceCalibration
+from vmaf_assay.runs.store import RunEvidence, curves_of, load_run
+from vmaf_assay.tune.forecast import Forecast, default_preset, forecast, trained_rates
+from vmaf_assay.tune.run import CurvePoint, TuneRequest, TuneResult, open_source, tune
+
+__all__ = [
+    "AssayError",
+    "CellRecord",
+    "Choice",
+    "ConfigError",
+    "Corpus",
+    "CorpusError",
+    "Curve",
+    "CurvePoint",
+    "Ffmpeg",
+    "Forecast",
+    "GateResult",
+    "IntegrityError",
+    "MediaError",
+    "ModelLoadError",
+    "Probed",
+    "RowReport",
+    "RunEvidence",
+    "Scored",
+    "ToolError",
+    "TuneResult",
+    "Verdict",
+    "VerifiedEnsemble",
+    "VideoInfo",
+    "build_corpus",
+    "choose_rate",
+    "find_ffmpeg",
+    "forecast_encoder",
+    "gate_run",
+    "load_corpus",
+    "load_ensemble",
+    "load_run",
+    "probe_source",
+    "promote_run",
+    "train_ensemble",
+    "tune_source",
+    "validate_run",
+    "verify_registry",
+]
+
+FORECAST_ENSEMBLE = "vmaf_forecast_ensemble_v1"
+"""The ensemble that forecasts encodes nobody has made."""
+
+PathLike = str | os.PathLike[str]
+OnStep = Callable[[str, int, int], None]
+"""Called with (what is being done, units done, units in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A source and its probe encodes: enough to forecast every encoder the ensemble knows."""
+
+    reference: ReferenceInput
+    """How the source is opened and what is made of its frames."""
+    video: VideoInfo
+    """What the source says of itself."""
+    probes: tuple[Scored, ...]
+    """The encodes that the ensemble's sidecar names, scored, in its order."""
+
+
+def load_ensemble(ensemble_id: str = FORECAST_ENSEMBLE, *, registry: PathLike | None = None) -> VerifiedEnsemble:
+    """An ensemble whose every byte has been checked against the verdict that admitted it.
+
+    Args:
+      ensemble_id: the ensemble, without `_seedN` or `_mean`.
+      registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
+
+    Raises:
+      IntegrityError: it is not there, is scaffolded, or does not verify.
+
+    >>> load_ensemble().verdict.verdict
+    'PROMOTE'
+    """
+    return load_verified(_registry(registry), ensemble_id)
+
+
+def probe_source(
+    source: PathLike, ensemble: VerifiedEnsemble, *, ffmpeg: Ffmpeg | None = None, on_step: OnStep | None = None
+) -> Probed:
+    """Encode and score the cheap probes of a source; one probing serves every encoder and target.
+
+    Args:
+      source: the video.
+      ensemble: names the probes.
+      ffmpeg: by default the one that `find_ffmpeg` finds.
+      on_step: told of each probe's frames.
+
+    Raises:
+      MediaError: the source cannot be used.
+      ToolError: ffmpeg failed.
+    """
+    tool = ffmpeg or find_ffmpeg()
+    reference, video = open_source(tool, Path(source))
+    probes = []
+    for spec in ensemble.ensemble.sidecar.probes:
+        what = f"probe {spec.encoder} {spec.preset} {spec.rate_value:g}"
+        probes.append(
+            encode_and_score(
+                tool, reference, encoder_info(spec.encoder), spec.preset, spec.rate_value,
+                on_frames=_frames(on_step, what, reference.n_frames),
+            )
+        )  # fmt: skip
+    return Probed(reference, video, tuple(probes))
+
+
+def _frames(on_step: OnStep | None, what: str, total: int) -> Callable[[int], None] | None:
+    return None if on_step is None else lambda done: on_step(what, done, total)
+
+
+def forecast_encoder(
+    probed: Probed, ensemble: VerifiedEnsemble, encoder: str, *, preset: str | None = None
+) -> Forecast:
+    """VMAF and bitrate that an encoder would give at every trained rate value.
+
+    Args:
+      probed: from `probe_source`.
+      ensemble: the one that named the probes.
+      encoder: ffmpeg's encoder name.
+      preset: its preset; by default the one trained on.
+
+    Raises:
+      ConfigError: the ensemble was never trained on this encoder and preset.
+    """
+    info = encoder_info(encoder)
+    sidecar = ensemble.ensemble.sidecar
+    preset = preset or default_preset(sidecar, encoder, info.default_preset)
+    trained_rates(sidecar, encoder, preset)
+    size = probed.reference.size or (probed.video.width, probed.video.height)
+    return forecast(
+        ensemble.ensemble, probed.probes, encoder, preset,
+        pixels=size[0] * size[1], frame_rate=float(probed.reference.frame_rate),
+        source=probed.reference.path.name,
+    )  # fmt: skip
+
+
+def choose_rate(
+    predicted: Forecast,
+    ensemble: VerifiedEnsemble,
+    *,
+    target_vmaf: float,
+    confidence: float,
+    measured: dict[float, float] | None = None,
+) -> Choice:
+    """The cheapest rate value whose lower bound meets the target; pure, no encode.
+
+    Args:
+      predicted: from `forecast_encoder`.
+      ensemble: whose calibration gives the margin.
+      target_vmaf: pooled (mean) VMAF, points.
+      confidence: probability of reaching it, in (0, 1).
+      measured: rate value -> pooled VMAF of trial encodes of the whole source; at most two, each where
+        `vmaf_assay.evaluate.choice.trial_rate` says, which is where the margin was calibrated.
+
+    Returns:
+      `reachable` is false if no rate value meets the target, or the source is outside what was seen.
+
+    Raises:
+      ConfigError: the ensemble may make no promises, or not with this confidence.
+    """
+    calibration = ensemble.calibration
+    if not ensemble.confidence_eligible or not isinstance(calibration, ChoiceCalibration):
+        raise ConfigError(
+            f"{ensemble.verdict.ensemble} makes no promises", next_step="load one that is confidence_eligible"
+        )
+    trials = measured or {}
+    margin = nearest_margin(
+        curves_of(calibration), predicted.curve.encoder, predicted.curve.preset,
+        target=target_vmaf, confidence=confidence, trials=len(trials),
+    )  # fmt: skip
+    choice = Forecaster(predicted.curve).choose(target_vmaf, trials, margin.scale)
+    promised = choice.reachable and margin.target == target_vmaf and predicted.supported
+    return Choice(choice.rate_value, choice.mu, choice.lower_bound, promised)
+
+
+def tune_source(
+    source: PathLike,
+    encoder: str,
+    *,
+    target_vmaf: float = 93.0,
+    confidence: float = 0.95,
+    preset: str | None = None,
+    trials: int = 1,
+    output: PathLike | None = None,
+    verify: bool = False,
+    force: bool = False,
+    ensemble: VerifiedEnsemble | None = None,
+    ffmpeg: Ffmpeg | None = None,
+    on_step: OnStep | None = None,
+) -> TuneResult:
+    """Probe, forecast, choose, try, and encode if an output is named; what `assay tune` does.
+
+    Args:
+      source: the video.
+      encoder: ffmpeg's encoder name.
+      target_vmaf: pooled (mean) VMAF to reach, points.
+      confidence: probability of reaching it, in (0, 1).
+      preset: the encoder's preset; by default the one trained on.
+      trials: trial encodes allowed.
+      output: file to encode the choice to; None makes none.
+      verify: measure the whole output.
+      force: overwrite `output`.
+      ensemble: from `load_ensemble`; by default the shipped forecast.
+      ffmpeg: by default the one that `find_ffmpeg` finds.
+      on_step: told what is being done, frames done, frames in all.
+
+    Returns:
+      `met` is true if the target is promised, and was not found missed.
+    """
+    request = TuneRequest(
+        source=Path(source), encoder=encoder, target_vmaf=target_vmaf, confidence=confidence, preset=preset,
+        trials=trials, output=None if output is None else Path(output), verify=verify, force=force,
+    )  # fmt: skip
+    return tune(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, on_step=on_step)
+
+
+def build_corpus(
+    sources: Sequence[PathLike],
+    out: PathLike,
+    *,
+    encoders: Sequence[str],
+    rates: Sequence[float] | str | None = None,
+    manifest: PathLike | None = None,
+    sizes: Sequence[Size] = (),
+    max_frames: int | None = None,
+    jobs: int | None = None,
+    ffmpeg: Ffmpeg | None = None,
+    on_step: OnStep | None = None,
+) -> Corpus:
+    """Encode and score every source x encoder x rate value; an interrupted build is resumed by calling again.
+
+    Args:
+      sources: files, or folders of them.
+      out: the corpus folder.
+      encoders: each `NAME[:PRESET[:RATE,RATE...]]`.
+      rates: rate values of encoders that name none.
+      manifest: JSON manifest that names sources and groups, instead of or beside `sources`.
+      sizes: (width, height) boxes to fit into, largest first; by default each source's own size.
+      max_frames: frames used of each source.
+      jobs: cells in flight; by default one a core.
+      ffmpeg: by default the one that `find_ffmpeg` finds.
+      on_step: told the last cell, cells done, cells in all.
+
+    Raises:
+      ConfigError: no source, or a request that cannot be meant.
+      ToolError: an encode failed; finished cells stay.
+    """
+    tool = ffmpeg or find_ffmpeg()
+    found = sources_from_manifest(Path(manifest)) if manifest else []
+    found += sources_from_paths([Path(path) for path in sources]) if sources else []
+    if not found:
+        raise ConfigError("no source given", next_step="name files, a folder, or a manifest")
+    values = parse_rates(rates) if isinstance(rates, str) else tuple(map(float, rates)) if rates else None
+    requests = [parse_encoder(text, values) for text in encoders]
+    versions = tool_versions(tool, sorted({request.encoder.name for request in requests}))
+    boxes: list[Size | None] = [*sizes] or [None]
+    renditions = [
+        made for source in found for made in renditions_of(tool, source, sizes=boxes, max_frames=max_frames)
+    ]
+    cells = plan_cells(renditions, requests, versions)
+    for step in _build_cells(tool, cells, Path(out), versions, jobs=jobs or os.cpu_count() or 1):
+        if on_step:
+            on_step(step.last, step.n_done, len(cells))
+    return load_corpus(Path(out))
+
+
+def train_ensemble(
+    corpus: PathLike,
+    out: PathLike,
+    *,
+    ensemble_id: str = FORECAST_ENSEMBLE,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    recipe: str | None = None,
+    jobs: int | None = None,
+    on_step: OnStep | None = None,
+) -> RunEvidence:
+    """Train an ensemble, leaving out one group at a time, and return the run, every file of it checked.
+
+    Args:
+      corpus: a finished corpus folder.
+      out: the run's folder; must not exist.
+      ensemble_id: which ensemble.
+      seeds: one member a seed; the gate asks for five.
+      recipe: training recipe; by default the ensemble's.
+      jobs: processes; by default one a core.
+      on_step: told of members done.
+
+    Raises:
+      ConfigError: the extra `train` is not installed, or a request that cannot be meant.
+      CorpusError: the corpus cannot be trained on.
+    """
+    try:
+        from vmaf_assay.runs.build import train_run
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'") from error
+    train_run(
+        Path(corpus), ensemble_id, Path(out), seeds=seeds, recipe=recipe, processes=jobs or os.cpu_count() or 1,
+        on_progress=None if on_step is None else lambda done, total: on_step("members", done, total),
+    )  # fmt: skip
+    return load_run(Path(out))
+
+
+def gate_run(run: RunEvidence) -> GateResult:
+    """The gate, recomputed from held-out predictions; writes nothing. `passed` is the answer."""
+    return run.gate()[0]
+
+
+def validate_run(run: RunEvidence) -> Verdict:
+    """Judge a run and write PROMOTE.json or HOLD.json into it. Never touches a registry."""
+    verdict = judge(run)
+    write_verdict(run.folder, verdict)
+    return verdict
+
+
+def promote_run(run: RunEvidence, registry: PathLike) -> Verdict:
+    """Flip an ensemble's rows to production, all or nothing, after running its gate again.
+
+    Raises:
+      ConfigError: the run holds no verdict, or a HOLD.
+      IntegrityError: something changed since it was validated, or the registry does not verify.
+    """
+    return promote(run, Path(registry))
+
+
+def verify_registry(registry: PathLike | None = None, *, deep: bool = False) -> list[RowReport]:
+    """Check every byte of a registry and judge every verdict's held-out predictions again.
+
+    Args:
+      registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
+      deep: recompute calibration and coverage as well (up to a minute).
+
+    >>> {report.status for report in verify_registry()}
+    {'production'}
+    """
+    return _verify_registry(_registry(registry), deep=deep)
+
+
+def _registry(explicit: PathLike | None) -> Path:
+    return registry_dir(None if explicit is None else Path(explicit))

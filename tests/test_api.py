@@ -1,0 +1,116 @@
+"""The Python interface: what it exports, what importing it costs, and every example in the documents."""
+
+import ast
+import inspect
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import vmaf_assay as va
+from tests.conftest import lavfi
+from vmaf_assay import api
+from vmaf_assay.media import process
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "```python" in page.read_text()
+]
+
+
+def test_package_exports_the_interface():
+    """`vmaf_assay` and `vmaf_assay.api` name the same things, each there and documented."""
+    assert set(va.__all__) - {"__version__"} == set(api.__all__)
+    for name in api.__all__:
+        assert getattr(va, name) is getattr(api, name)
+        assert inspect.getdoc(getattr(va, name)), name
+    assert set(dir(va)) == set(va.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = va.nonsense
+
+
+def test_type_checkers_see_the_same_names():
+    """The names imported for type checkers are those exported, so `va.` completes and checks."""
+    tree = ast.parse(Path(va.__file__).read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    assert {alias.name for node in block.body for alias in node.names} == set(api.__all__)
+
+
+def test_every_function_is_annotated():
+    """Each argument and each result of the interface has a type."""
+    for name in api.__all__:
+        thing = getattr(va, name)
+        if inspect.isfunction(thing):
+            signature = inspect.signature(thing)
+            assert signature.return_annotation is not inspect.Signature.empty, name
+            assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values()), name
+
+
+def test_importing_loads_nothing_and_using_it_loads_no_jax():
+    """`import vmaf_assay` loads no numerical package; the first name does, without JAX; nothing is printed."""
+    code = (
+        "import sys, vmaf_assay as va; before = 'numpy' in sys.modules; va.load_ensemble();"
+        "sys.exit(bool(before or 'numpy' not in sys.modules or {'jax', 'optax', 'typer'} & {*sys.modules}))"
+    )
+    done = process.run([sys.executable, "-W", "error", "-c", code], timeout_s=60)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, b"", "")
+
+
+def test_names_on_the_page_are_all_names():
+    """docs/python.md lists every name there is."""
+    table = (ROOT / "docs" / "python.md").read_text(encoding="utf-8").partition("## All names")[2]
+    assert set(re.findall(r"`(\w+)`", table)) >= set(api.__all__)
+
+
+def blocks(page: Path, *, slow: bool) -> list[tuple[int, str]]:
+    """(line, code) of a page's Python blocks; slow ones are preceded by `<!-- test: slow -->`."""
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"(<!-- test: slow -->\n)?```python\n(.*?)```", text, re.DOTALL)
+    return [(text[: m.start(2)].count("\n"), m[2]) for m in found if slow or not m[1]]
+
+
+@pytest.fixture(scope="module")
+def clip_folder(ffmpeg, tmp_path_factory) -> Path:
+    """`in.mkv`, 16 frames of `mandelbrot=size=640x360:rate=25:maxiter=200`, and `clips/` with two small ones."""
+    folder = tmp_path_factory.mktemp("examples")
+    lossless = ("-frames:v", "16", "-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuv420p")
+    lavfi(ffmpeg, folder / "in.mkv", *lossless, graph="mandelbrot=size=640x360:rate=25:maxiter=200")
+    (folder / "clips").mkdir()
+    for name in ("a", "b"):
+        lavfi(
+            ffmpeg,
+            folder / "clips" / f"{name}.mkv",
+            *lossless,
+            graph=f"testsrc2=size=192x108:rate={24 + len(name)}",
+        )
+    return folder
+
+
+def run_page(page: Path, folder: Path, monkeypatch, capsys, *, slow: bool) -> None:
+    """Run a page's blocks in order in one namespace, in a folder of clips; none may print."""
+    monkeypatch.chdir(folder)
+    names: dict[str, object] = {}
+    for line, code in blocks(page, slow=slow):
+        exec(compile("\n" * line + code, str(page), "exec"), names)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_in_the_documents_run(clip_folder, tmp_path, monkeypatch, capsys, page):
+    """Every Python block of every page runs as written, in order, on a generated clip, and prints nothing."""
+    assert blocks(page, slow=True)
+    folder = shutil.copytree(clip_folder, tmp_path / "work")
+    run_page(page, folder, monkeypatch, capsys, slow=False)
+
+
+@pytest.mark.slow
+def test_training_example_runs(clip_folder, tmp_path, monkeypatch, capsys):
+    """The training example of docs/python.md passes its gate on the shipped corpus and loads what it promoted."""
+    folder = shutil.copytree(clip_folder, tmp_path / "work")
+    (folder / "data").mkdir()
+    (folder / "data" / "corpus").symlink_to(ROOT / "data" / "corpus")
+    run_page(ROOT / "docs" / "python.md", folder, monkeypatch, capsys, slow=True)
+    assert (folder / "models" / "registry.json").is_file()
