@@ -54,9 +54,11 @@ def tool_versions(ffmpeg: Ffmpeg, encoders: list[str]) -> dict[str, str]:
 def encoder_version(ffmpeg: Ffmpeg, encoder: EncoderInfo, clip: Path) -> str:
     """What the encoder calls itself when it encodes `clip`; raises ToolError if it cannot."""
     middle = round((encoder.rate_min + encoder.rate_max) / 2)
+    # NUT takes any stream but VVC, for which it has no tag (ffmpeg n9.0.2).
+    muxer = "matroska" if encoder.name == "libvvenc" else "nut"
     done = process.run(
         [*ffmpeg.base_argv(level="verbose"), "-i", str(clip),
-         *encoder_args(encoder, encoder.presets[-1], middle), "-f", "nut", "-"], timeout_s=120,
+         *encoder_args(encoder, encoder.presets[-1], middle), "-f", muxer, "-"], timeout_s=120,
     )  # fmt: skip
     if done.exit_code != 0 or not done.stdout:
         raise failure(
