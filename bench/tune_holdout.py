@@ -38,7 +38,7 @@ def assay(*args: object) -> tuple[int, str]:
 
 def cut(entry: dict[str, object], manifest: Path, out: Path, max_frames: int) -> Path:
     """The manifest's part of a file, stored without loss, as a title of its own."""
-    from vmaf_assay.corpus.build import decode
+    from vmaf_assay.corpus.measure import decode
     from vmaf_assay.corpus.plan import renditions_of
     from vmaf_assay.corpus.sources import sources_from_manifest
     from vmaf_assay.media.ffmpeg import find_ffmpeg

@@ -12,7 +12,7 @@ from vmaf_assay.corpus.build import build_corpus
 from vmaf_assay.corpus.jsonl import read_jsonl, write_jsonl
 from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
 from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
-from vmaf_assay.corpus.store import index_versions, load_corpus, pack
+from vmaf_assay.corpus.store import check_cells, index_versions, load_corpus, pack
 from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError, MediaError
 from vmaf_assay.media.files import sha256_file
 from vmaf_assay.media.versions import tool_versions
@@ -65,34 +65,41 @@ def test_a_stopped_build_resumes_and_measures_only_what_is_missing(ffmpeg, plan,
     first.unlink()
     second.write_bytes(second.read_bytes()[:-40])
     (folder / "corpus.json").unlink()
-    (folder / ".decoded").mkdir()
-    (folder / ".decoded" / "left by a kill.y4m").touch()
+    (folder / ".scratch").mkdir()
+    (folder / ".scratch" / "left by a kill.y4m").touch()
+    (folder / "cells" / ".left.parquet.x.tmp").touch()
     with pytest.raises(CorpusError, match="no finished corpus"):
         load_corpus(folder)
     steps = list(build_corpus(ffmpeg, plan[0], folder, plan[1], jobs=2))
     assert steps[0].n_reused == 2
-    assert not (folder / ".decoded").exists()
+    assert not (folder / ".scratch").exists()
+    assert not list(folder.rglob("*.tmp"))
     assert load_corpus(folder).digest == digest
 
 
 def test_no_flipped_byte_changes_what_is_read(corpus_dir, tmp_path):
-    """Any one byte of a cell flipped: refused, or (in bytes Parquet does not use) the very same rows."""
+    """Any one byte of a cell or of the packed rows flipped: refused, or (in bytes not used) the very same rows."""
     folder = tmp_path / "copy"
     shutil.copytree(corpus_dir, folder)
     before = load_corpus(folder)
-    victim = sorted((folder / "cells").iterdir())[0]
-    whole = victim.read_bytes()
-    refused = 0
-    for position in range(0, len(whole), 37):
-        victim.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
-        try:
-            after = load_corpus(folder)
-        except IntegrityError:
-            refused += 1
-        else:
-            assert after.frames.equals(before.frames)
-            assert after.digest == before.digest
-    assert refused > 10
+    (packed,) = folder.glob("rows-*.parquet")
+    for victim in (sorted((folder / "cells").iterdir())[0], packed):
+        whole = victim.read_bytes()
+        refused = 0
+        for position in range(0, len(whole), 37):
+            victim.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
+            try:
+                after = load_corpus(folder)
+                check_cells(folder, after.cells)
+            except IntegrityError:
+                refused += 1
+            else:
+                assert after.frames.equals(before.frames)
+                assert after.digest == before.digest
+        victim.write_bytes(whole)
+        assert refused > 10
+    packed.unlink()
+    assert load_corpus(folder).frames.equals(before.frames), "cells stand in for lost packed rows"
 
 
 def test_an_edited_index_is_refused(corpus_dir, tmp_path):
@@ -110,6 +117,9 @@ def test_nan_or_a_missing_column_is_refused(corpus_dir, tmp_path):
     """Rows with NaN, or without a column, are not a corpus."""
     corpus = load_corpus(corpus_dir)
     pack(corpus, tmp_path, index_versions(corpus_dir))
+    index = json.loads((tmp_path / "corpus.json").read_text())
+    del index["rows_sha256"]  # as the first release wrote it; with it the bytes alone tell
+    (tmp_path / "corpus.json").write_text(json.dumps(index))
     rows = pl.read_parquet(tmp_path / "rows.parquet")
     rows.drop("motion2").write_parquet(tmp_path / "rows.parquet")
     with pytest.raises(CorpusError, match="no column motion2"):

@@ -1,31 +1,41 @@
-"""Build a corpus: decode each rendition once, encode and score each cell in one process, keep what is done.
+"""Build a corpus: skip the cells that are there and verify, measure the others, pack and index them all.
 
 Resume lives in the cells: each is written whole under its content key, so a rerun skips those that verify and a
-kill at any moment costs at most the cells in flight.
+kill at any moment costs at most the cells in flight. Who measures (threads here, or workers of a farm) is all the
+same to this file.
 """
 
-import shutil
-import threading
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+import numpy as np
+from numpy.typing import NDArray
 
-from vmaf_assay.corpus.plan import Cell, Rendition
-from vmaf_assay.corpus.store import cell_path, content_sha256, read_cell, scored_values, write_cell, write_index
-from vmaf_assay.errors import ConfigError, IntegrityError, MediaError
-from vmaf_assay.media import process
-from vmaf_assay.media.ffmpeg import Ffmpeg, failure
-from vmaf_assay.media.score import ReferenceInput, encode_and_score
+from vmaf_assay.corpus.measure import Failed, Site, measure
+from vmaf_assay.corpus.plan import Cell
+from vmaf_assay.corpus.storage import Store, building
+from vmaf_assay.corpus.store import Where, as_store, cell_name, finish, parse_cell, read_cell, write_cell
+from vmaf_assay.errors import CorpusError, IntegrityError, ToolError
+from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.records import CellRecord
+
+MAX_FAILED = 20
+"""Cells that may fail before a build gives up: so many point at the machine, not at one source."""
+_READERS = 8
+
+Outcome = CellRecord | Failed | str
+"""What a measurer yields: a cell done, a cell that failed, or a word for the user."""
+Measurer = Callable[[list[Cell], Store, Path], Iterator[Outcome]]
+"""Measures cells into a store, with a scratch folder; yields in the order they end."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """Where a build stands after a cell."""
+    """Where a build stands after a cell, or a word about it."""
 
     n_done: int
     """Cells finished, those found finished included."""
@@ -37,155 +47,193 @@ class BuildProgress:
     """Wall seconds left, from the pace so far; infinity before the first new cell."""
     last: str
     """The cell just finished, in words."""
+    per_minute: float = 0.0
+    """New cells a minute so far."""
+    note: str = ""
+    """What the user should know now; empty most of the time."""
 
 
-class _Decoded:
-    """Renditions decoded to Y4M files, made when first needed and deleted with their last cell."""
+class _Tally:
+    """Counts a build and says where it stands."""
 
-    def __init__(self, ffmpeg: Ffmpeg, folder: Path, cells: list[Cell], children: process.Children) -> None:
-        self._ffmpeg, self._folder, self._children = ffmpeg, folder, children
-        self._left: dict[str, int] = {}
-        for cell in cells:
-            self._left[cell.rendition.name] = self._left.get(cell.rendition.name, 0) + 1
-        self._locks = {name: threading.Lock() for name in self._left}
-        self._made: dict[str, ReferenceInput] = {}
+    def __init__(self, n_total: int, n_reused: int) -> None:
+        self._n_total, self._n_reused, self._n_new = n_total, n_reused, 0
+        self._started = time.monotonic()
 
-    def get(self, rendition: Rendition) -> ReferenceInput:
-        with self._locks[rendition.name]:
-            if rendition.name not in self._made:
-                number = list(self._left).index(rendition.name)
-                path = self._folder / f"rendition-{number}.y4m"
-                self._made[rendition.name] = decode(self._ffmpeg, rendition, path, self._children)
-            return self._made[rendition.name]
+    def at(self, last: str = "", note: str = "") -> BuildProgress:
+        elapsed_s = time.monotonic() - self._started
+        left = self._n_total - self._n_reused - self._n_new
+        remaining_s = elapsed_s / self._n_new * left if self._n_new else float("inf") if left else 0.0
+        per_minute = self._n_new / elapsed_s * 60 if elapsed_s and self._n_new else 0.0
+        n_done = self._n_reused + self._n_new
+        return BuildProgress(n_done, self._n_total, self._n_reused, remaining_s, last, per_minute, note)
 
-    def release(self, rendition: Rendition) -> None:
-        with self._locks[rendition.name]:
-            self._left[rendition.name] -= 1
-            if self._left[rendition.name] == 0 and rendition.name in self._made:
-                self._made.pop(rendition.name).path.unlink(missing_ok=True)
-
-
-def decode(
-    ffmpeg: Ffmpeg, rendition: Rendition, path: Path, children: process.Children | None = None
-) -> ReferenceInput:
-    """Decode a rendition to an 8-bit 4:2:0 Y4M file at its constant frame rate, and count the frames.
-
-    Raises:
-      MediaError: a frame does not decode, or there is none.
-    """
-    args = [str(rendition.source.path.resolve()) if a == "SOURCE" else a for a in rendition.decode_args()]
-    done = process.run([*ffmpeg.base_argv(), *args, "-f", "yuv4mpegpipe", str(path)], children=children)
-    if done.exit_code != 0:
-        raise failure(f"decoding {rendition.source.path.name}", done, next_step="check the source")
-    with path.open("rb") as handle:
-        header = handle.readline()
-    frame_bytes = rendition.size[0] * rendition.size[1] * 3 // 2 + len(b"FRAME\n")
-    n_frames, rest = divmod(path.stat().st_size - len(header), frame_bytes)
-    if n_frames < 1 or rest:
-        raise MediaError(f"{rendition.source.path} gives no whole frame", next_step="check the source")
-    return ReferenceInput(path, rendition.frame_rate, n_frames, rendition.size)
+    def add(self, record: CellRecord) -> BuildProgress:
+        self._n_new += 1
+        return self.at(f"{record.source} {record.encoder} {record.rate_mode} {record.rate_value:g}")
 
 
 def build_corpus(
-    ffmpeg: Ffmpeg, cells: list[Cell], folder: Path, versions: dict[str, str], *, jobs: int
+    ffmpeg: Ffmpeg,
+    cells: list[Cell],
+    where: Where,
+    versions: dict[str, str],
+    *,
+    jobs: int,
+    measurer: Measurer | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[BuildProgress]:
     """Measure every cell that is not there yet, then write the index; yields after each cell.
 
     Args:
       ffmpeg: runs the cells.
       cells: from `plan_cells`.
-      folder: the corpus; made if absent.
+      where: the corpus, a folder or URL; made if absent.
       versions: tool versions, recorded in the index.
       jobs: cells in flight; each uses one thread an encoder and one for libvmaf.
+      measurer: who measures; by default `jobs` threads of this process.
+      scratch: a scratch folder, from a caller that holds the corpus with `building` already.
 
     Raises:
       ConfigError: another build is using the folder.
-      ToolError: a cell's ffmpeg failed, or the disk did; finished cells stay.
+      ToolError: cells failed, or the disk did; finished cells stay.
     """
-    (folder / "cells").mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ConfigError(f"another build is using {folder}", next_step="wait for it or choose -o") from error
-    with lock:
-        done = {cell.key: record for cell in cells if (record := finished(folder, cell.key))}
-        n_reused = len(done)
+    store = as_store(where)
+    hold = building(store) if scratch is None else contextlib.nullcontext(scratch)
+    with hold as place:
+        done, changed = find_finished(store, cells)
+        tally = _Tally(len(cells), len(done))
+        yield tally.at()
+        for note in changed:
+            yield tally.at(note=note)
+        failed: list[Failed] = []
         todo = [cell for cell in cells if cell.key not in done]
-        yield BuildProgress(n_reused, len(cells), n_reused, float("inf") if todo else 0.0, "")
-        started = time.monotonic()
-        for record in _measure_all(ffmpeg, todo, folder, jobs):
-            done[record.key] = record
-            n_new = len(done) - n_reused
-            remaining_s = (time.monotonic() - started) / n_new * (len(todo) - n_new)
-            last = f"{record.source} {record.encoder} {record.rate_mode} {record.rate_value:g}"
-            yield BuildProgress(len(done), len(cells), n_reused, remaining_s, last)
-        write_index(folder, done.values(), versions)
+        # Nothing is started for nothing: a farm, say, need not be there to index a finished corpus.
+        outcomes = (measurer or _threads(ffmpeg, jobs))(todo, store, place) if todo else iter(())
+        with contextlib.closing(outcomes):  # type: ignore[type-var]
+            for outcome in outcomes:
+                if isinstance(outcome, CellRecord):
+                    yield tally.add(outcome)
+                elif isinstance(outcome, Failed):
+                    yield tally.at(note=_add_failed(failed, outcome))
+                else:
+                    yield tally.at(note=outcome)
+        _raise_failed(failed)
+        write_finished(store, cells, versions)
 
 
-def finished(folder: Path, key: str) -> CellRecord | None:
-    """The record of a cell that is there and verifies; a damaged one is deleted, to be measured again."""
-    if not cell_path(folder, key).exists():
-        return None
+def _add_failed(failed: list[Failed], new: Failed) -> str:
+    """Note a cell that failed; raises what it failed of if going on would be in vain."""
+    failed.append(new)
+    if new.fatal or len(failed) >= MAX_FAILED:
+        raise new.error
+    return f"one cell failed and is left out for now: {new.error}"
+
+
+def _raise_failed(failed: list[Failed]) -> None:
+    if failed:
+        first = failed[0].error
+        count = f"{len(failed)} cells failed, the first: " if len(failed) > 1 else ""
+        problem = ToolError(f"{count}{first.what}", next_step=first.next_step or "run the same command again")
+        raise (first if len(failed) == 1 else problem) from first
+
+
+def find_finished(store: Store, cells: list[Cell]) -> tuple[set[str], list[str]]:
+    """Keys of the cells that are there and verify, and words about what else is there.
+
+    A damaged cell is deleted, to be measured again. One that is there under another source name or group (the
+    manifest was edited) is written anew under the present one: its rows are the same.
+    """
+    there = {name.removesuffix(".parquet") for name in store.names("cells") if name.endswith(".parquet")}
+    done: set[str] = set()
+    with ThreadPoolExecutor(_READERS) as pool:
+        wanted = [cell for cell in cells if cell.key in there]
+        for cell, verified in zip(wanted, pool.map(lambda cell: _verified(store, cell), wanted), strict=True):
+            if verified:
+                done.add(cell.key)
+    return done, _left_out(store, cells, there - {cell.key for cell in cells})
+
+
+def _verified(store: Store, cell: Cell) -> bool:
     try:
-        return read_cell(folder, key)[0]
+        record, rows = read_cell(store, cell.key)
     except IntegrityError:
-        cell_path(folder, key).unlink(missing_ok=True)
-        return None
-
-
-def _measure_all(ffmpeg: Ffmpeg, cells: list[Cell], folder: Path, jobs: int) -> Iterator[CellRecord]:
-    children = process.Children()
-    # In the corpus, not in the system's temporary folder: what a killed build left is found and removed here.
-    scratch = folder / ".decoded"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    decoded = _Decoded(ffmpeg, scratch, cells, children)
-    pool = ThreadPoolExecutor(max_workers=jobs)
-    queue = iter(cells)
-    running: set[Future[CellRecord]] = set()
-    try:
-        # A short queue instead of submitting everything: decoded renditions are deleted as they finish.
-        for cell in queue:
-            running.add(pool.submit(measure, ffmpeg, cell, folder, decoded, children))
-            if len(running) >= jobs * 2:
-                ready, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ready)
-        while running:
-            ready, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in ready)
-    finally:
-        children.kill()
-        pool.shutdown(wait=True, cancel_futures=True)
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def measure(ffmpeg: Ffmpeg, cell: Cell, folder: Path, decoded: _Decoded, children: process.Children) -> CellRecord:
-    """Encode, score and store one cell."""
-    rendition = cell.rendition
-    reference = decoded.get(rendition)
-    scored = encode_and_score(
-        ffmpeg, reference, cell.encoder, cell.preset, cell.rate_value, threads="single", children=children
+        store.delete(cell_name(cell.key))
+        return False
+    source = cell.rendition.source
+    now = replace(
+        record, source=cell.rendition.name, group=source.group, source_sha256=cell.rendition.source_sha256
     )
-    values = scored_values(scored)
-    record = CellRecord(
-        key=cell.key,
-        source=rendition.name,
-        group=rendition.source.group,
-        encoder=cell.encoder.name,
-        preset=cell.preset,
-        rate_mode=cell.encoder.rate_mode,
-        rate_value=cell.rate_value,
-        width=rendition.size[0],
-        height=rendition.size[1],
-        frame_rate=f"{rendition.frame_rate.numerator}/{rendition.frame_rate.denominator}",
-        n_frames=scored.n_frames,
-        bytes=scored.bytes,
-        kbps=round(scored.kbps, 3),
-        encode_s=round(scored.encode_s, 3),
-        versions=cell.versions,
-        content_sha256=content_sha256(values),
-    )
-    write_cell(folder, record, values)
-    decoded.release(rendition)
-    return record
+    if now != record:
+        write_cell(store, now, rows)
+    return True
+
+
+def _left_out(store: Store, cells: list[Cell], others: set[str]) -> list[str]:
+    """One line for each source whose file changed since cells of it were measured, and one for other cells."""
+    if not others:
+        return []
+    now = {cell.rendition.name: cell.rendition.source_sha256 for cell in cells}
+    changed: dict[str, tuple[str, int]] = {}
+    n_others = 0
+    for key in sorted(others):
+        data = store.read(cell_name(key))
+        try:
+            record = parse_cell(data or b"", key)[0]
+        except IntegrityError:
+            continue  # no cell of this plan; nothing reads it
+        if record.source_sha256 and now.get(record.source, record.source_sha256) != record.source_sha256:
+            changed[record.source] = (record.source_sha256, changed.get(record.source, ("", 0))[1] + 1)
+        else:
+            n_others += 1
+    words = [
+        f"source {name} is not the file it was (SHA-256 {old[:12]}, now {now[name][:12]}): {n} finished cells of "
+        "the old file are left out and measured anew"
+        for name, (old, n) in changed.items()
+    ]
+    if n_others:
+        words.append(f"{n_others} finished cells there are not part of this build and not in its index")
+    return words
+
+
+def write_finished(store: Store, cells: list[Cell], versions: dict[str, str]) -> str:
+    """Read every cell back, pack them, write the index, and return the digest.
+
+    Raises:
+      CorpusError: a cell has gone or been damaged since it was written.
+    """
+
+    def read(cell: Cell) -> tuple[CellRecord, NDArray[np.float32]]:
+        try:
+            return read_cell(store, cell.key)
+        except IntegrityError as error:
+            raise CorpusError(
+                f"{error.what}, though it was written a moment ago", next_step="run the same build again"
+            ) from error
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        read_back = list(pool.map(read, cells))
+    return finish(store, [record for record, _ in read_back], [rows for _, rows in read_back], versions)
+
+
+def _threads(ffmpeg: Ffmpeg, jobs: int) -> Measurer:
+    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Iterator[Outcome]:
+        with contextlib.closing(Site(ffmpeg, store, scratch, keep=2)) as site:
+            pool = ThreadPoolExecutor(max_workers=jobs)
+            queue = iter(cells)
+            running: set[Future[CellRecord | Failed]] = set()
+            try:
+                # A short queue instead of submitting everything: memory stays flat, renditions are used in turn.
+                for cell in queue:
+                    running.add(pool.submit(measure, site, cell))
+                    if len(running) >= jobs * 2:
+                        ready, running = wait(running, return_when=FIRST_COMPLETED)
+                        yield from (future.result() for future in ready)
+                while running:
+                    ready, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in ready)
+            finally:
+                site.children.kill()
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    return measure_all

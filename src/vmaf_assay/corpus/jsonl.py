@@ -102,7 +102,7 @@ def _write(folder: Path, identity: _CellId, frames: dict[int, list[float]], path
         bytes=0,
         kbps=0.0,
         encode_s=0.0,
-        versions={"imported": path.name},
+        versions={"imported": "jsonl"},
         content_sha256=digest,
     )
     write_cell(folder, record, values)

@@ -156,6 +156,12 @@ def plan_cells(
             for rate_value in request.rate_values:
                 used = {name: versions[name] for name in ("ffmpeg", "libvmaf", request.encoder.name)}
                 key = cell_key(rendition, request.encoder, request.preset, rate_value, used)
+                if key in cells and cells[key].rendition.name != rendition.name:
+                    # One cell cannot have two names, and in two groups it would be trained on and judged by.
+                    raise ConfigError(
+                        f"sources {cells[key].rendition.name!r} and {rendition.name!r} have the same content",
+                        next_step="remove one",
+                    )
                 cells[key] = Cell(key, rendition, request.encoder, request.preset, rate_value, used)
     return list(cells.values())
 

@@ -33,6 +33,8 @@ class Source:
     """How long it is, seconds; None means to the end."""
     sha256: str | None = None
     """What a manifest says the file's digest is; checked before it is encoded."""
+    url: str = ""
+    """Where the file is if it is remote; `path` then only gives its name."""
 
 
 def sources_from_manifest(manifest: Path) -> list[Source]:

@@ -1,15 +1,16 @@
-"""A corpus on disk: an index, and one small Parquet file a cell (or all of them packed into one).
+"""A corpus in a folder or an object store: an index, one small Parquet file a cell, and all rows in one.
 
-    corpus.json            index: every cell's record, tool versions, digest
+    corpus.json            index: every cell's record, tool versions, digest, name of the packed rows
     cells/<key>.parquet    per-frame rows of one cell; its record in the file's metadata
-    rows.parquet           instead of cells/: the same rows packed, for shipping
+    rows-<digest>.parquet  the rows of all cells, packed: what is read back (`rows.parquet` in a packed corpus)
 
 The digest depends on content alone: not on order, machine, clock, or how the rows are packed.
 """
 
+import io
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,21 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vmaf_assay.corpus.storage import Store, open_store
 from vmaf_assay.errors import CorpusError, IntegrityError
-from vmaf_assay.media.files import (
-    canonical_json,
-    read_json_strict,
-    sha256_bytes,
-    write_bytes_atomic,
-    write_json_atomic,
-)
+from vmaf_assay.media.files import MAX_JSON_BYTES, canonical_json, parse_json_strict, sha256_bytes
 from vmaf_assay.records import CANONICAL6, CellRecord, Scored
+
+Where = Path | str | Store
+"""A folder, a URL, or a store that is open already."""
 
 SCHEMA_VERSION = 1
 VALUES = ("vmaf", *CANONICAL6)
 """Measured columns, in the order they are hashed."""
 # A damaged file can also make polars panic, which is no PolarsError (polars 2.1.0, 2026-11-24).
 _POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_UNDIGESTED = frozenset({"encode_s", "source_sha256"})
+# Wall seconds are no content; the source's digest is in the key already.
 _IDENTITY = ("cell", "source", "group", "encoder", "preset", "rate_mode", "rate_value")
 
 
@@ -55,7 +56,8 @@ def content_sha256(values: NDArray[np.float32]) -> str:
 
 def corpus_digest(cells: Iterable[CellRecord]) -> str:
     """SHA-256 over what was measured and of what, in key order; wall seconds are left out."""
-    entries = [{k: v for k, v in asdict(cell).items() if k != "encode_s"} for cell in cells]
+    names = [field.name for field in fields(CellRecord) if field.name not in _UNDIGESTED]
+    entries = [{name: getattr(cell, name) for name in names} for cell in cells]
     return sha256_bytes(canonical_json(sorted(entries, key=lambda entry: str(entry["key"]))))
 
 
@@ -64,100 +66,172 @@ def scored_values(scored: Scored) -> NDArray[np.float32]:
     return np.column_stack([scored.vmaf, scored.features]).astype(np.float32)
 
 
-def cell_path(folder: Path, key: str) -> Path:
-    """Where a cell's rows are."""
-    return folder / "cells" / f"{key}.parquet"
+def cell_name(key: str) -> str:
+    """Name of a cell's object in its corpus."""
+    return f"cells/{key}.parquet"
 
 
-def write_cell(folder: Path, record: CellRecord, values: NDArray[np.float32]) -> None:
+def as_store(where: Where) -> Store:
+    """The store at `where`, opened if it is not yet."""
+    return open_store(where) if isinstance(where, Path | str) else where
+
+
+def write_cell(where: Where, record: CellRecord, values: NDArray[np.float32]) -> None:
     """Write one cell whole: rows in the file, its record in the file's metadata."""
-    import io
-
     frame = pl.DataFrame({name: values[:, column] for column, name in enumerate(VALUES)})
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", metadata={"cell": json.dumps(asdict(record))})
-    write_bytes_atomic(cell_path(folder, record.key), buffer.getvalue())
+    as_store(where).write(cell_name(record.key), buffer.getvalue())
 
 
-def read_cell(folder: Path, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
+def read_cell(where: Where, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
     """One cell's record and rows [F, 7], checked against its own digest.
 
     Raises:
-      IntegrityError: damaged, cut short, not a cell, or another cell's.
+      IntegrityError: absent, damaged, cut short, not a cell, or another cell's.
+      ToolError: the store could not be asked.
     """
-    path = cell_path(folder, key)
+    store = as_store(where)
+    data = store.read(cell_name(key))
+    if data is None:
+        raise IntegrityError(f"cell {key} is not in {store.where}", next_step="run `assay corpus build` again")
+    return parse_cell(data, key)
+
+
+def parse_cell(data: bytes, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
+    """A cell's record and rows [F, 7] from its bytes; raises IntegrityError as `read_cell` does."""
     try:
-        record = CellRecord(**json.loads(pl.read_parquet_metadata(path)["cell"]))
-        values = pl.read_parquet(path).select(VALUES).to_numpy().astype(np.float32)
+        record = CellRecord(**json.loads(pl.read_parquet_metadata(io.BytesIO(data))["cell"]))
+        values = pl.read_parquet(io.BytesIO(data)).select(VALUES).to_numpy().astype(np.float32)
     except (OSError, KeyError, TypeError, ValueError, *_POLARS_ERRORS) as error:
         raise IntegrityError(
-            f"cell {path.name} cannot be read ({type(error).__name__})", next_step="run `assay corpus build` again"
+            f"cell {key} cannot be read ({type(error).__name__})", next_step="run `assay corpus build` again"
         ) from error
     if record.key != key or record.n_frames != len(values) or content_sha256(values) != record.content_sha256:
-        raise IntegrityError(
-            f"cell {path.name} is damaged", next_step="delete it and run `assay corpus build` again"
-        )
+        raise IntegrityError(f"cell {key} is damaged", next_step="run `assay corpus build` again")
     return record, values
 
 
-def write_index(folder: Path, cells: Iterable[CellRecord], versions: dict[str, str]) -> str:
-    """Write `corpus.json` over finished cells and return the digest."""
+def write_index(
+    where: Where, cells: Iterable[CellRecord], versions: dict[str, str], *, packed: tuple[str, bytes] | None = None
+) -> str:
+    """Write `corpus.json` over finished cells and return the digest.
+
+    Args:
+      where: the corpus.
+      cells: records of all its cells.
+      versions: tool versions.
+      packed: name and bytes of the object with the packed rows, if there is one.
+    """
     ordered = sorted(cells, key=lambda cell: cell.key)
     digest = corpus_digest(ordered)
-    index = {
-        "schema_version": SCHEMA_VERSION,
-        "digest": digest,
-        "versions": versions,
-        "cells": [asdict(cell) for cell in ordered],
-    }
-    write_json_atomic(folder / "corpus.json", index, indent=None)
+    index: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "digest": digest, "versions": versions}
+    if packed is not None:
+        index |= {"rows": packed[0], "rows_sha256": sha256_bytes(packed[1])}
+    index |= {"cells": [asdict(cell) for cell in ordered]}
+    text = json.dumps(index, ensure_ascii=False, allow_nan=False)
+    as_store(where).write("corpus.json", text.encode() + b"\n")
     return digest
 
 
-def load_corpus(folder: Path) -> Corpus:
-    """Read a corpus and check every cell and the digest.
+def finish(
+    where: Where, cells: Sequence[CellRecord], rows: Sequence[NDArray[np.float32]], versions: dict[str, str]
+) -> str:
+    """Pack the rows of all cells into one object, point the index at it, and return the digest.
+
+    The object is named by the digest and the index is written after it, so that a kill between the two leaves the
+    old corpus or the new one.
+    """
+    store = as_store(where)
+    order = sorted(range(len(cells)), key=lambda i: cells[i].key)
+    ordered = [cells[i] for i in order]
+    name = f"rows-{corpus_digest(ordered)[:16]}.parquet"
+    values = np.concatenate([rows[i] for i in order])
+    data = _packed_bytes(_table(ordered, values), level=3)
+    store.write(name, data)
+    digest = write_index(store, ordered, versions, packed=(name, data))
+    for old in store.names():
+        if old.startswith("rows-") and old != name:
+            store.delete(old)
+    return digest
+
+
+def load_corpus(where: Where) -> Corpus:
+    """Read a corpus and check every cell's rows and the digest.
 
     Raises:
       CorpusError: not a corpus, or not finished.
-      IntegrityError: a cell or the index does not verify.
+      IntegrityError: rows or the index do not verify.
+      ToolError: the store could not be asked.
     """
-    index = _read_index(folder)
-    cells = tuple(_record(folder, entry) for entry in index["cells"])
-    if corpus_digest(cells) != index["digest"]:
-        raise IntegrityError(f"{folder / 'corpus.json'} does not match its digest", next_step="build it again")
-    if (folder / "rows.parquet").exists():
-        frames = _packed_frames(folder, cells)
+    store = as_store(where)
+    index = _read_index(store)
+    cells = _records(store, index)
+    rows = str(index.get("rows", "rows.parquet"))
+    packed = store.read(rows)
+    if packed is None:
+        values = np.concatenate([read_cell(store, cell.key)[1] for cell in cells])
+    elif index.get("rows_sha256", sha256_bytes(packed)) != sha256_bytes(packed):
+        raise IntegrityError(f"{store.path(rows)} is damaged", next_step="run the same `assay corpus build` again")
     else:
-        frames = _table([(cell, read_cell(folder, cell.key)[1]) for cell in cells])
-    _check_content(folder, cells, frames)
-    return Corpus(index["digest"], cells, frames)
+        values = _packed_values(packed, cells, store.path(rows))
+    _check_content(store.where, cells, values)
+    return Corpus(index["digest"], cells, _table(cells, values))
 
 
-def pack(corpus: Corpus, folder: Path, versions: dict[str, str]) -> str:
+def check_cells(where: Where, cells: Iterable[CellRecord]) -> int:
+    """Check the objects of single cells, which a packed corpus need not have; returns how many there are.
+
+    Raises:
+      IntegrityError: one is damaged or is not the index's, or some are missing.
+    """
+    store = as_store(where)
+    there = store.names("cells")
+    if not there:
+        return 0
+    for cell in cells:
+        if f"{cell.key}.parquet" in there and read_cell(store, cell.key)[0] != cell:
+            raise IntegrityError(f"cell {cell.key} is not the one of the index", next_step="build again")
+    missing = [cell for cell in cells if f"{cell.key}.parquet" not in there]
+    if missing:
+        first = f"{missing[0].source} {missing[0].encoder} {missing[0].rate_value:g}"
+        raise IntegrityError(
+            f"{store.where}: {len(missing)} cells are missing, first {first}",
+            next_step="run the same `assay corpus build` again",
+        )
+    return len(there)
+
+
+def pack(corpus: Corpus, where: Where, versions: dict[str, str]) -> str:
     """Write a corpus as two files, an index and `rows.parquet`, and return its digest."""
-    import io
-
-    folder.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    packed = corpus.frames.select("cell", "frame_index", *VALUES)
-    packed.write_parquet(buffer, compression="zstd", compression_level=19)
-    write_bytes_atomic(folder / "rows.parquet", buffer.getvalue())
-    return write_index(folder, corpus.cells, versions)
+    store = as_store(where)
+    data = _packed_bytes(corpus.frames, level=19)
+    store.write("rows.parquet", data)
+    return write_index(store, corpus.cells, versions, packed=("rows.parquet", data))
 
 
-def index_versions(folder: Path) -> dict[str, str]:
+def index_versions(where: Where) -> dict[str, str]:
     """Tool versions the corpus was measured with."""
-    return dict(_read_index(folder)["versions"])
+    return dict(_read_index(as_store(where))["versions"])
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
-    path = folder / "corpus.json"
-    if not path.is_file():
-        hint = "run the same `assay corpus build` again to finish it" if (folder / "cells").is_dir() else (
+def _packed_bytes(frames: pl.DataFrame, *, level: int) -> bytes:
+    buffer = io.BytesIO()
+    packed = frames.select("cell", "frame_index", *VALUES)
+    packed.write_parquet(buffer, compression="zstd", compression_level=level)
+    return buffer.getvalue()
+
+
+def _read_index(store: Store) -> dict[str, Any]:
+    path, data = store.path("corpus.json"), store.read("corpus.json")
+    if data is None:
+        hint = "run the same `assay corpus build` again to finish it" if store.names("cells") else (
             "make one with `assay corpus build`"
         )  # fmt: skip
-        raise CorpusError(f"{folder} holds no finished corpus (no corpus.json)", next_step=hint)
-    index = read_json_strict(path)
+        raise CorpusError(f"{store.where} holds no finished corpus (no corpus.json)", next_step=hint)
+    if len(data) > MAX_JSON_BYTES:
+        raise IntegrityError(f"{path} is over {MAX_JSON_BYTES} bytes", next_step="split the corpus: docs/scale.md")
+    index = parse_json_strict(data, where=path)
     if index.get("schema_version") != SCHEMA_VERSION:
         raise IntegrityError(
             f"{path} has schema version {index.get('schema_version')!r}, this reads {SCHEMA_VERSION}",
@@ -165,64 +239,84 @@ def _read_index(folder: Path) -> dict[str, Any]:
         )
     if not isinstance(index.get("cells"), list) or not index["cells"] or "versions" not in index:
         raise CorpusError(f"{path} lists no cell", next_step="build it again")
+    rows = index.get("rows", "rows.parquet")
+    if not isinstance(rows, str) or "/" in rows or "\\" in rows or not rows.endswith(".parquet"):
+        raise IntegrityError(f"{path} names rows outside its folder", next_step="build it again")
     return index
 
 
-def _record(folder: Path, entry: Any) -> CellRecord:  # noqa: ANN401 - JSON
+def _records(store: Store, index: dict[str, Any]) -> tuple[CellRecord, ...]:
+    """The index's records in key order, checked against its digest."""
     try:
-        return CellRecord(**entry)
+        cells = [CellRecord(**entry) for entry in index["cells"]]
+        cells.sort(key=lambda cell: cell.key)
     except TypeError as error:
         raise IntegrityError(
-            f"{folder / 'corpus.json'} has a malformed cell: {error}", next_step="build it again"
+            f"{store.path('corpus.json')} has a malformed cell: {error}", next_step="build it again"
         ) from error
+    if corpus_digest(cells) != index["digest"]:
+        raise IntegrityError(f"{store.path('corpus.json')} does not match its digest", next_step="build it again")
+    return tuple(cells)
 
 
-def _table(cells: list[tuple[CellRecord, NDArray[np.float32]]]) -> pl.DataFrame:
-    """Per-frame rows of all cells with their identity columns."""
-    values = np.concatenate([rows for _, rows in cells])
-    frame_index = np.concatenate([np.arange(len(rows), dtype=np.int32) for _, rows in cells])
-    columns: dict[str, Any] = {"cell": [cell.key for cell, rows in cells for _ in range(len(rows))]}
-    frame = pl.DataFrame(columns | {"frame_index": frame_index})
-    frame = frame.with_columns(**{n: pl.Series(values[:, i]) for i, n in enumerate(VALUES)})
-    return _with_identity(frame, [cell for cell, _ in cells])
-
-
-def _with_identity(frame: pl.DataFrame, cells: Iterable[CellRecord]) -> pl.DataFrame:
+def _table(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataFrame:
+    """Per-frame rows with their identity columns; `values` [N, 7] holds the cells' rows in order."""
+    lengths = np.array([cell.n_frames for cell in cells])
     identity = pl.DataFrame(
-        [{"cell": c.key, **{n: getattr(c, n) for n in _IDENTITY[1:]}} for c in cells],
+        {"cell": [cell.key for cell in cells], **{n: [getattr(c, n) for c in cells] for n in _IDENTITY[1:]}},
         schema={**dict.fromkeys(_IDENTITY, pl.String), "rate_value": pl.Float64},
     )
-    joined = frame.join(identity, on="cell", how="left", maintain_order="left")
-    return joined.select(*_IDENTITY, "frame_index", *VALUES).sort("cell", "frame_index")
+    frame = identity[np.repeat(np.arange(len(cells)), lengths)]
+    return frame.with_columns(
+        pl.Series("frame_index", _frame_index(lengths)),
+        *(pl.Series(name, values[:, i]) for i, name in enumerate(VALUES)),
+    )
 
 
-def _packed_frames(folder: Path, cells: Iterable[CellRecord]) -> pl.DataFrame:
-    path = folder / "rows.parquet"
+def _frame_index(lengths: NDArray[np.int64]) -> NDArray[np.int32]:
+    """0, 1, ... anew for each cell."""
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return (np.arange(int(lengths.sum())) - starts).astype(np.int32)
+
+
+def _packed_values(data: bytes, cells: Sequence[CellRecord], path: str) -> NDArray[np.float32]:
+    """Rows [N, 7] of packed cells in key order; every frame of every cell once, and nothing else."""
     try:
-        packed = pl.read_parquet(path)
+        packed = pl.read_parquet(io.BytesIO(data))
         missing = {"cell", "frame_index", *VALUES} - set(packed.columns)
     except (OSError, *_POLARS_ERRORS) as error:
-        raise IntegrityError(f"{path} cannot be read", next_step="restore it") from error
+        raise IntegrityError(f"{path} cannot be read", next_step="restore it or build again") from error
     if missing:
         raise CorpusError(f"{path} has no column {', '.join(sorted(missing))}", next_step="restore it")
-    return _with_identity(packed, cells)
-
-
-def _check_content(folder: Path, cells: Iterable[CellRecord], frames: pl.DataFrame) -> None:
-    """Every cell's rows are there, finite, and hash to what the index says."""
-    parts = {str(key[0]): part for key, part in frames.group_by("cell", maintain_order=True)}
-    wanted = {cell.key: cell for cell in cells}
-    if set(parts) != set(wanted):
+    runs = packed["cell"].rle().struct.unnest()
+    if runs["value"].to_list() != [cell.key for cell in cells]:
+        packed = packed.sort("cell", "frame_index")
+        runs = packed["cell"].rle().struct.unnest()
+    wanted = {cell.key: cell.n_frames for cell in cells}
+    found = dict(zip(runs["value"].to_list(), runs["len"].to_list(), strict=True))
+    if set(found) != set(wanted):
         raise IntegrityError(
-            f"{folder}: {len(set(wanted) ^ set(parts))} cells are in the index or the rows, not both",
+            f"{path}: {len(set(wanted) ^ set(found))} cells are in the index or the rows, not both",
             next_step="build it again",
         )
-    for key, cell in wanted.items():
-        values = parts[key].select(VALUES).to_numpy().astype(np.float32)
-        if not np.isfinite(values).all():
-            raise CorpusError(f"{folder}: cell {key[:12]} ({cell.source}) holds NaN", next_step="rebuild it")
-        if len(values) != cell.n_frames or content_sha256(values) != cell.content_sha256:
+    lengths = np.array([cell.n_frames for cell in cells])
+    if found != wanted or not np.array_equal(packed["frame_index"].to_numpy(), _frame_index(lengths)):
+        raise IntegrityError(f"{path}: a cell does not hold each of its frames once", next_step="build it again")
+    return packed.select(VALUES).to_numpy(order="c").astype(np.float32, copy=False)
+
+
+def _check_content(where: str, cells: Sequence[CellRecord], values: NDArray[np.float32]) -> None:
+    """Every cell's rows are finite and hash to what the index says; `values` [N, 7] in the cells' order."""
+    end = 0
+    for cell in cells:
+        start, end = end, end + cell.n_frames
+        if content_sha256(values[start:end]) != cell.content_sha256:
+            # Told apart only now: a look for NaN at every cell costs as much as the digests.
+            if not np.isfinite(values[start:end]).all():
+                raise CorpusError(f"{where}: cell {cell.key[:12]} ({cell.source}) holds NaN", next_step="rebuild")
             raise IntegrityError(
-                f"{folder}: rows of cell {key[:12]} ({cell.source}, {cell.encoder}) do not match their digest",
+                f"{where}: rows of cell {cell.key[:12]} ({cell.source}, {cell.encoder}) do not match their digest",
                 next_step="delete it and run `assay corpus build` again",
             )
+    if not np.isfinite(values).all():
+        raise CorpusError(f"{where} holds NaN", next_step="build it again")

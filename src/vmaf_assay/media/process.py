@@ -19,6 +19,7 @@ from pathlib import Path
 from vmaf_assay.errors import ToolError
 
 _STDERR_LIMIT_BYTES = 1_000_000
+_UNLESS_ORPHANED = '[ "$PPID" = "$0" ] || exit 137; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Children:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """True once `kill` was called."""
+        return self._closed
 
     def kill(self) -> None:
         """End every running command and let no new one start."""
@@ -77,7 +83,8 @@ def _dying_with_parent(argv: Sequence[str]) -> list[str]:
     # A missing program is left to fail here and now, in Popen, with its own name.
     if setpriv is None or shutil.which(argv[0]) is None:
         return list(argv)
-    return [setpriv, "--pdeathsig", "KILL", "--", *argv]
+    # A parent that died before `setpriv` asked the kernel would go unnoticed; the shell looks once more, after.
+    return [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _UNLESS_ORPHANED, str(os.getpid()), *argv]
 
 
 def run(

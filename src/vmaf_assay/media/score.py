@@ -88,8 +88,11 @@ def encode_and_score(
     threads: Threads = "single",
     on_frames: OnFrames | None = None,
     children: process.Children | None = None,
+    scratch: Path | None = None,
 ) -> Scored:
     """Encode a reference at one rate value and score the result against it, in one process.
+
+    `scratch` is where its logs lie meanwhile: a caller that may be killed names a folder it will clear.
 
     Returns:
       Per-frame VMAF and canonical-6 of all `reference.n_frames` frames, with the encode's size.
@@ -113,7 +116,7 @@ def encode_and_score(
         *decode_threads, "-dec", "0:0", "-filter_complex", graph, "-map", "[o]", "-f", "null", "-",
     ]  # fmt: skip
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
-    with tempfile.TemporaryDirectory(prefix="assay-score-") as folder:
+    with tempfile.TemporaryDirectory(prefix="assay-score-", dir=scratch) as folder:
         started = time.monotonic()
         done = _run(argv, Path(folder), on_frames, children)
         elapsed_s = time.monotonic() - started

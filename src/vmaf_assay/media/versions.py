@@ -33,8 +33,10 @@ def lavfi_frames(ffmpeg: Ffmpeg, folder: Path, *, n_frames: int = 2) -> Referenc
     return ReferenceInput(path, Fraction(25), n_frames)
 
 
-def tool_versions(ffmpeg: Ffmpeg, encoders: list[str]) -> dict[str, str]:
+def tool_versions(ffmpeg: Ffmpeg, encoders: list[str], *, scratch: Path | None = None) -> dict[str, str]:
     """Versions by name: `ffmpeg`, `libvmaf` and every encoder given.
+
+    `scratch` is where the test frames lie meanwhile; by default the system's temporary folder.
 
     An encoder that does not name itself (hardware: the driver decides) is known by ffmpeg's own version.
 
@@ -42,9 +44,9 @@ def tool_versions(ffmpeg: Ffmpeg, encoders: list[str]) -> dict[str, str]:
       ToolError: an encoder is not usable here; the message says why.
     """
     versions = {"ffmpeg": ffmpeg.version}
-    with tempfile.TemporaryDirectory(prefix="assay-versions-") as name:
+    with tempfile.TemporaryDirectory(prefix="assay-versions-", dir=scratch) as name:
         reference = lavfi_frames(ffmpeg, Path(name))
-        scored = encode_and_score(ffmpeg, reference, encoder_info("libx264"), "ultrafast", 30)
+        scored = encode_and_score(ffmpeg, reference, encoder_info("libx264"), "ultrafast", 30, scratch=scratch)
         versions["libvmaf"] = scored.libvmaf_version
         for encoder in encoders:
             versions[encoder] = encoder_version(ffmpeg, encoder_info(encoder), reference.path)

@@ -2,16 +2,23 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from vmaf_assay.corpus.plan import Size
+    from vmaf_assay.corpus.build import Measurer
+    from vmaf_assay.corpus.plan import Cell, Rendition, Size
+    from vmaf_assay.corpus.sources import Source
+    from vmaf_assay.corpus.storage import Store
     from vmaf_assay.corpus.store import Corpus
+    from vmaf_assay.media.ffmpeg import Ffmpeg
 
-Folder = Annotated[Path, typer.Argument(help="A corpus folder.", metavar="CORPUS")]
+Folder = Annotated[
+    str, typer.Argument(help="A corpus: a folder, or a URL such as s3://bucket/corpus.", metavar="CORPUS")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
@@ -28,16 +35,24 @@ def register(app: typer.Typer) -> None:
 
 
 def build(
-    sources: Annotated[list[Path] | None, typer.Argument(help="Files, or folders of them.")] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Corpus folder; an unfinished one is resumed.")] = Path(
-        "corpus"
-    ),
-    manifest: Annotated[Path | None, typer.Option(help="JSON manifest that names sources and groups.")] = None,
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders of them, or URLs such as s3://bucket/clips.")
+    ] = None,
+    out: Annotated[
+        str, typer.Option("-o", "--out", help="Corpus: a folder or URL; an unfinished one is resumed.")
+    ] = "corpus",
+    manifest: Annotated[str | None, typer.Option(help="JSON manifest that names sources and groups.")] = None,
     encoder: Annotated[
         list[str] | None, typer.Option("--encoder", "-e", help="NAME[:PRESET[:RATE,RATE...]]; repeatable.")
     ] = None,
     rates: Annotated[str | None, typer.Option(help="Rate values for encoders that name none: 22,28,34.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Cells in flight (default: one a core).")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cells in flight (default: one a core).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Measure in this many processes of a Dask cluster made here.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Measure on the workers of this Dask scheduler.")
+    ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Frames used of each source.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Scale larger sources into this box: 1280x720.")] = None,
     rendition: Annotated[
@@ -49,33 +64,102 @@ def build(
 
     Example: assay corpus build clips/ -e libx264:medium -e libsvtav1:8:20,32,44,56 --max-frames 72 -o corpus
     """
-    from vmaf_assay.cli.render import progress_bar
-    from vmaf_assay.corpus.build import build_corpus
-    from vmaf_assay.corpus.plan import parse_encoder, parse_rates, plan_cells, renditions_of
-    from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
+    from vmaf_assay.corpus.plan import parse_encoder, parse_rates, plan_cells
+    from vmaf_assay.corpus.storage import building, open_store
     from vmaf_assay.errors import ConfigError
     from vmaf_assay.media.ffmpeg import find_ffmpeg
     from vmaf_assay.media.versions import tool_versions
 
-    found = (sources_from_manifest(manifest) if manifest else []) + (
-        sources_from_paths(sources) if sources else []
-    )
-    if not found:
-        raise ConfigError("no source given", next_step="name files, a folder, or --manifest FILE")
+    if sum(choice is not None for choice in (jobs, workers, scheduler)) > 1:
+        raise ConfigError("--jobs, --workers and --scheduler exclude each other", next_step="name one")
     values = parse_rates(rates) if rates else None
     requests = [parse_encoder(text, values) for text in encoder or ["libx264"]]
     sizes: list[Size | None] = [_size(max_size) if max_size else None]
     sizes += [_size(text) for text in rendition or []]
-    tool = find_ffmpeg(ffmpeg)
-    versions = tool_versions(tool, sorted({request.encoder.name for request in requests}))
-    renditions = [
-        made for source in found for made in renditions_of(tool, source, sizes=sizes, max_frames=max_frames)
-    ]
-    cells = plan_cells(renditions, requests, versions)
-    with progress_bar("cells", total=len(cells)) as update:
-        for step in build_corpus(tool, cells, out, versions, jobs=jobs or os.cpu_count() or 1):
-            update(step.n_done, step.last)
+    store = open_store(out)
+    with building(store) as scratch:
+        found = _sources(sources or [], manifest, scratch)
+        tool = find_ffmpeg(ffmpeg)
+        versions = tool_versions(tool, sorted({request.encoder.name for request in requests}), scratch=scratch)
+        cells = plan_cells(_renditions(tool, found, sizes, max_frames, scratch), requests, versions)
+        _measure(tool, cells, store, versions, scratch, jobs=jobs, workers=workers, scheduler=scheduler)
     _print_info(_load(out), as_json=False)
+
+
+def _sources(named: list[str], manifest: str | None, scratch: Path) -> "list[Source]":
+    from vmaf_assay.corpus.remote import remote_manifest, remote_sources
+    from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
+    from vmaf_assay.corpus.storage import is_url
+    from vmaf_assay.errors import ConfigError
+
+    found: list[Source] = []
+    if manifest:
+        found += remote_manifest(manifest, scratch) if is_url(manifest) else sources_from_manifest(Path(manifest))
+    if urls := [text for text in named if is_url(text)]:
+        found += remote_sources(urls)
+    if paths := [Path(text) for text in named if not is_url(text)]:
+        found += sources_from_paths(paths)
+    (name, count), *_ = Counter(source.name for source in found).most_common(1) or [("", 0)]
+    if count > 1:
+        raise ConfigError(f"two sources are named {name!r}", next_step="use a manifest to name them apart")
+    if not found:
+        raise ConfigError("no source given", next_step="name files, a folder, or --manifest FILE")
+    return found
+
+
+def _renditions(
+    tool: "Ffmpeg", found: "list[Source]", sizes: "list[Size | None]", max_frames: int | None, scratch: Path
+) -> "list[Rendition]":
+    from vmaf_assay.cli.render import progress_bar
+    from vmaf_assay.corpus.plan import renditions_of
+    from vmaf_assay.corpus.remote import planned
+
+    made: list[Rendition] = []
+    with progress_bar("sources", total=len(found)) as update:
+        for number, source in enumerate(found, 1):
+            made += planned(source, scratch, lambda s: renditions_of(tool, s, sizes=sizes, max_frames=max_frames))
+            update(number, source.name)
+    return made
+
+
+def _measure(
+    tool: "Ffmpeg",
+    cells: "list[Cell]",
+    store: "Store",
+    versions: dict[str, str],
+    scratch: Path,
+    *,
+    jobs: int | None,
+    workers: int | None,
+    scheduler: str | None,
+) -> None:
+    from vmaf_assay.cli.render import note, progress_bar
+    from vmaf_assay.corpus.build import build_corpus
+
+    measurer = _farm(tool, scheduler, workers) if scheduler or workers else None
+    with progress_bar("cells", total=len(cells)) as update:
+        steps = build_corpus(
+            tool, cells, store, versions, jobs=jobs or os.cpu_count() or 1, measurer=measurer, scratch=scratch
+        )
+        for step in steps:
+            if step.note:
+                note(step.note)
+            update(step.n_done, f"{step.per_minute:.0f} a minute, {step.last}" if step.last else "")
+
+
+def _farm(tool: "Ffmpeg", scheduler: str | None, workers: int | None) -> "Measurer":
+    from vmaf_assay.errors import ConfigError
+
+    try:
+        from vmaf_assay.corpus.farm import on_cluster, on_workers
+    except ImportError as error:
+        raise ConfigError(
+            f"--workers and --scheduler need Dask, which is not installed ({error})",
+            next_step="pip install 'vmaf-assay[cluster]'",
+        ) from error
+    if scheduler:
+        return on_cluster(scheduler, ffmpeg=tool.path if tool.how_found == "--ffmpeg" else None)
+    return on_workers(workers or 1, tool)
 
 
 def _size(text: str) -> "Size":
@@ -87,7 +171,7 @@ def _size(text: str) -> "Size":
     return int(width), int(height)
 
 
-def _load(folder: Path) -> "Corpus":
+def _load(folder: str) -> "Corpus":
     from vmaf_assay.corpus.store import load_corpus
 
     return load_corpus(folder)
@@ -137,12 +221,15 @@ def verify(folder: Folder) -> None:
 
     Example: assay corpus verify corpus
     """
+    from vmaf_assay.corpus.store import check_cells
+
     corpus = _load(folder)
+    check_cells(folder, corpus.cells)
     typer.echo(f"{folder}: {len(corpus.cells)} cells verify, digest {corpus.digest}")
 
 
 def pack(
-    folder: Folder, out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the packed corpus.")]
+    folder: Folder, out: Annotated[str, typer.Option("-o", "--out", help="Folder or URL for the packed corpus.")]
 ) -> None:
     """Copy a corpus into two files, an index and one Parquet file; the digest stays.
 

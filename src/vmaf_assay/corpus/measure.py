@@ -1,0 +1,195 @@
+"""Measure one cell, wherever that is: decode its rendition once, encode and score, write the cell."""
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmaf_assay.corpus.plan import Cell, Rendition
+from vmaf_assay.corpus.remote import local_source
+from vmaf_assay.corpus.storage import Store
+from vmaf_assay.corpus.store import content_sha256, scored_values, write_cell
+from vmaf_assay.errors import AssayError, MediaError, ToolError
+from vmaf_assay.media import process
+from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.score import ReferenceInput, encode_and_score
+from vmaf_assay.records import CellRecord, Scored
+
+_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
+"""What a full disk says through ffmpeg; -25 is how a command ends at a file size limit."""
+_SMALLEST_FREE_BYTES = 1_000_000
+
+TRIES = 3
+"""Times a cell is tried when its ffmpeg was killed from outside (out of memory, an operator)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A cell that could not be measured."""
+
+    cell: Cell
+    """Which."""
+    error: AssayError
+    """Why."""
+    fatal: bool
+    """True if the other cells would fail too: the disk, not the encode."""
+
+
+class _Decoded:
+    """One rendition's Y4M file, made when first used."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.reference: ReferenceInput | None = None
+
+
+class Site:
+    """Where cells are measured: an ffmpeg, the corpus, a scratch folder, and the renditions decoded last."""
+
+    def __init__(self, ffmpeg: Ffmpeg, store: Store, scratch: Path, *, keep: int) -> None:
+        self.ffmpeg, self.store, self.scratch = ffmpeg, store, scratch
+        self.children = process.Children()
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._decoded: dict[str, _Decoded] = {}
+        self._n_made = 0
+
+    def close(self) -> None:
+        """End every command and remove the decoded files."""
+        self.children.kill()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    @contextmanager
+    def decoded(self, rendition: Rendition) -> Iterator[ReferenceInput]:
+        """The rendition as a Y4M file, decoded by the first who asks; one in use is never removed."""
+        with self._lock:
+            entry = self._decoded.pop(rendition.name, None) or _Decoded()
+            self._decoded[rendition.name] = entry  # last used is last in the dict
+            entry.users += 1
+        try:
+            with entry.lock:
+                if entry.reference is None:
+                    entry.reference = self._decode(rendition)
+            yield entry.reference
+        finally:
+            with self._lock:
+                entry.users -= 1
+                self._forget_old()
+
+    def _decode(self, rendition: Rendition) -> ReferenceInput:
+        with self._lock:
+            self._n_made += 1
+            path = self.scratch / f"rendition-{self._n_made}.y4m"
+        with local_source(rendition, self.scratch / f"source-{self._n_made}") as source:
+            return decode(self.ffmpeg, rendition, path, self.children, source_path=source)
+
+    def _forget_old(self) -> None:
+        idle = [name for name, entry in self._decoded.items() if entry.users == 0]
+        for name in idle[: max(0, len(self._decoded) - self._keep)]:
+            reference = self._decoded.pop(name).reference
+            if reference is not None:
+                reference.path.unlink(missing_ok=True)
+
+
+def decode(
+    ffmpeg: Ffmpeg,
+    rendition: Rendition,
+    path: Path,
+    children: process.Children | None = None,
+    *,
+    source_path: Path | None = None,
+) -> ReferenceInput:
+    """Decode a rendition to an 8-bit 4:2:0 Y4M file at its constant frame rate, and count the frames.
+
+    Args:
+      ffmpeg: decodes.
+      rendition: what to decode.
+      path: the file to write.
+      children: where to register the command.
+      source_path: the source's bytes, where they are not at the source's own path.
+
+    Raises:
+      MediaError: a frame does not decode, or there is none.
+    """
+    local = str((source_path or rendition.source.path).resolve())
+    args = [local if a == "SOURCE" else a for a in rendition.decode_args()]
+    done = process.run([*ffmpeg.base_argv(), *args, "-f", "yuv4mpegpipe", str(path)], children=children)
+    if done.exit_code != 0:
+        raise failure(f"decoding {rendition.source.path.name}", done, next_step="check the source")
+    with path.open("rb") as handle:
+        header = handle.readline()
+    frame_bytes = rendition.size[0] * rendition.size[1] * 3 // 2 + len(b"FRAME\n")
+    n_frames, rest = divmod(path.stat().st_size - len(header), frame_bytes)
+    if n_frames < 1 or rest:
+        raise MediaError(f"{rendition.source.path} gives no whole frame", next_step="check the source")
+    return ReferenceInput(path, rendition.frame_rate, n_frames, rendition.size)
+
+
+def measure(site: Site, cell: Cell) -> CellRecord | Failed:
+    """Encode, score and store one cell; tried again if its ffmpeg was killed. Never raises an AssayError."""
+    try:
+        scored = _scored(site, cell)
+    except (AssayError, OSError) as error:
+        return _failed(site, cell, error)
+    try:
+        return _stored(site.store, cell, scored)
+    except AssayError as error:
+        return Failed(cell, error, fatal=True)
+
+
+def _scored(site: Site, cell: Cell, tries: int = TRIES) -> Scored:
+    try:
+        with site.decoded(cell.rendition) as reference:
+            return encode_and_score(
+                site.ffmpeg, reference, cell.encoder, cell.preset, cell.rate_value,
+                threads="single", children=site.children, scratch=site.scratch,
+            )  # fmt: skip
+    except ToolError as error:
+        killed = error.exit_code == -signal.SIGKILL and not site.children.closed
+        if not killed or tries == 1:
+            raise
+    return _scored(site, cell, tries - 1)
+
+
+def _failed(site: Site, cell: Cell, error: AssayError | OSError) -> Failed:
+    """The failure, in words; a full disk is told apart, because it is no fault of the source or the encoder."""
+    where, said = site.scratch, str(error)
+    if isinstance(error, OSError):
+        problem: AssayError = ToolError(f"cannot use {where}: {error.strerror}", next_step="check the disk")
+        return Failed(cell, problem, fatal=True)
+    free = shutil.disk_usage(where).free if where.is_dir() else _SMALLEST_FREE_BYTES
+    at_limit = isinstance(error, ToolError) and error.exit_code == -signal.SIGXFSZ
+    if at_limit or free < _SMALLEST_FREE_BYTES or any(words in said for words in _FULL):
+        reason = "a file may not grow further" if at_limit or "too large" in said else "the disk is full"
+        problem = ToolError(f"{where.parent}: {reason}", next_step="free space and run the same command again")
+        return Failed(cell, problem, fatal=True)
+    return Failed(cell, error, fatal=False)
+
+
+def _stored(store: Store, cell: Cell, scored: Scored) -> CellRecord:
+    rendition, values = cell.rendition, scored_values(scored)
+    record = CellRecord(
+        key=cell.key,
+        source=rendition.name,
+        group=rendition.source.group,
+        encoder=cell.encoder.name,
+        preset=cell.preset,
+        rate_mode=cell.encoder.rate_mode,
+        rate_value=cell.rate_value,
+        width=rendition.size[0],
+        height=rendition.size[1],
+        frame_rate=f"{rendition.frame_rate.numerator}/{rendition.frame_rate.denominator}",
+        n_frames=scored.n_frames,
+        bytes=scored.bytes,
+        kbps=round(scored.kbps, 3),
+        encode_s=round(scored.encode_s, 3),
+        versions=cell.versions,
+        content_sha256=content_sha256(values),
+        source_sha256=rendition.source_sha256,
+    )
+    write_cell(store, record, values)
+    return record
