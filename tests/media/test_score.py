@@ -7,7 +7,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tests.conftest import lavfi
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import encoder_info
@@ -60,12 +59,9 @@ def test_reference_against_itself_scores_near_the_top(ffmpeg, clip):
     assert scored.pooled_vmaf > 97
 
 
-def test_another_number_of_frames_is_an_error_not_a_score(ffmpeg, clip, tmp_path):
-    """A distorted file that lacks a frame is refused with both counts."""
-    short = lavfi(ffmpeg, tmp_path / "short.mp4", "-frames:v", "11", "-c:v", "libx264", "-crf", "5")
-    with pytest.raises(MediaError, match="11 frames were compared, the source has 12"):
-        score_pair(ffmpeg, _reference(clip), short)
-    with pytest.raises(MediaError, match="12 frames were compared, the source has 13"):
+def test_another_number_of_frames_is_an_error_not_a_score(ffmpeg, clip):
+    """A source that gives fewer frames than it should is refused with both counts."""
+    with pytest.raises(MediaError, match="12 frames on both sides, where the source has 13"):
         encode_and_score(ffmpeg, replace(_reference(clip), n_frames=13), encoder_info("libx264"), "ultrafast", 30)
 
 

@@ -19,7 +19,7 @@ from vmaf_assay.corpus.measure import Failed, Site, measure
 from vmaf_assay.corpus.plan import Cell
 from vmaf_assay.corpus.storage import Store, building
 from vmaf_assay.corpus.store import Where, as_store, cell_name, finish, parse_cell, read_cell, write_cell
-from vmaf_assay.errors import CorpusError, IntegrityError, ToolError
+from vmaf_assay.errors import CorpusError, IntegrityError, MediaError, ToolError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.records import CellRecord
 
@@ -134,7 +134,9 @@ def _raise_failed(failed: list[Failed]) -> None:
     if failed:
         first = failed[0].error
         count = f"{len(failed)} cells failed, the first: " if len(failed) > 1 else ""
-        problem = ToolError(f"{count}{first.what}", next_step=first.next_step or "run the same command again")
+        # A source that does not decode fails in each of its cells, and is still the source's fault.
+        kind = MediaError if all(isinstance(one.error, MediaError) for one in failed) else ToolError
+        problem = kind(f"{count}{first.what}", next_step=first.next_step or "run the same command again")
         raise (first if len(failed) == 1 else problem) from first
 
 

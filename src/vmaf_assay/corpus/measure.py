@@ -14,6 +14,7 @@ from vmaf_assay.corpus.storage import Store
 from vmaf_assay.corpus.store import content_sha256, scored_values, write_cell
 from vmaf_assay.errors import AssayError, MediaError, ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.damage import damage_line
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.score import ReferenceInput, encode_and_score
 from vmaf_assay.records import CellRecord, Scored
@@ -120,12 +121,20 @@ def decode(
     done = process.run([*ffmpeg.base_argv(), *args, "-f", "yuv4mpegpipe", str(path)], children=children)
     if done.exit_code != 0:
         raise failure(f"decoding {rendition.source.path.name}", done, next_step="check the source")
+    if damage := damage_line(done.stderr, seeked=rendition.source.start_s > 0):
+        raise MediaError(f"{rendition.source.path} does not decode whole: {damage}", next_step="export it again")
     with path.open("rb") as handle:
         header = handle.readline()
     frame_bytes = rendition.size[0] * rendition.size[1] * 3 // 2 + len(b"FRAME\n")
     n_frames, rest = divmod(path.stat().st_size - len(header), frame_bytes)
     if n_frames < 1 or rest:
         raise MediaError(f"{rendition.source.path} gives no whole frame", next_step="check the source")
+    expected = rendition.expected_frames
+    if expected not in (None, n_frames):
+        raise MediaError(
+            f"{rendition.source.path} gives {n_frames} frames, where its packets promise {expected}",
+            next_step="export it again",
+        )
     return ReferenceInput(path, rendition.frame_rate, n_frames, rendition.size)
 
 

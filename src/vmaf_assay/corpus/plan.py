@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import ConfigError, IntegrityError
+from vmaf_assay.media.admit import admit
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, normalise_filters
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
@@ -42,6 +43,10 @@ class Rendition:
     """Frames per second."""
     max_frames: int | None
     """Frames used at most; None means all."""
+    expected_frames: int | None = None
+    """Frames that decoding must give; None if only a part of the source, by time, is used."""
+    conversions: tuple[str, ...] = ()
+    """What is done to the source's pictures first, in words (`media/admit.py`)."""
 
     def decode_args(self) -> list[str]:
         """Argv from `-ss` to the filters, without the path: what determines the frames."""
@@ -119,10 +124,13 @@ def renditions_of(
       max_frames: frames used at most.
 
     Raises:
-      MediaError: the source cannot be read.
+      MediaError: the source cannot be read, or a score of it would mean nothing.
       IntegrityError: its digest is not what the manifest says.
     """
     info = probe_video(ffmpeg, source.path)
+    conversions = tuple(admit(source.path, info))
+    whole = not source.start_s and source.duration_s is None
+    expected = min(info.n_frames, max_frames or info.n_frames) if whole else None
     digest = sha256_file(source.path)
     if source.sha256 is not None and digest != source.sha256:
         raise IntegrityError(
@@ -136,7 +144,7 @@ def renditions_of(
         if made and size == made[-1].size:
             continue
         name = source.name if not made else f"{source.name}@{box[0]}x{box[1]}" if box else source.name
-        made.append(Rendition(name, source, digest, size, info.frame_rate, max_frames))
+        made.append(Rendition(name, source, digest, size, info.frame_rate, max_frames, expected, conversions))
     return made
 
 

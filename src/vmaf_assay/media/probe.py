@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
+from vmaf_assay.media.damage import damage_line
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.records import VideoInfo
@@ -25,13 +26,6 @@ _DISCARD = 0x4
 
 # Packets whose frame is never shown (VP8's alternate references) cannot be told from others without decoding.
 _HIDDEN_FRAMES = {"vp8"}
-
-# What ffmpeg says on decoding or reading a file that is not whole (n9.0.2, 2026-11-24).
-_BROKEN = re.compile(
-    r"(truncat|ended prematurely|partial file|Invalid data found|error while decoding|corrupt|"
-    r"moov atom not found|End of file|Packet mismatch)",
-    re.IGNORECASE,
-)
 
 
 def probe_video(
@@ -61,7 +55,7 @@ def probe_video(
         raise MediaError(f"{path} has no video stream", next_step="give a file with video")
     if done.exit_code != 0:
         raise MediaError(f"cannot read {path}: {_first_cause(done)}", next_step="check that the file is whole")
-    if broken := broken_line(done.stderr):
+    if broken := damage_line(done.stderr):
         raise MediaError(f"{path} is not whole: {broken}", next_step="copy or export it again")
     info = _parse(done, path, frame_rate)
     if info.codec in _HIDDEN_FRAMES:
@@ -70,17 +64,9 @@ def probe_video(
     return info
 
 
-def broken_line(stderr: str) -> str:
-    """The first line in which ffmpeg says that what it reads is damaged; empty if none does."""
-    for line in stderr.splitlines():
-        if _BROKEN.search(line) and "Metadata" not in line:
-            return re.sub(r"^(\[[^]]*\]\s*)+", "", line.strip())
-    return ""
-
-
 def _first_cause(done: process.Completed) -> str:
     """The line that says why an input does not open; what follows it is ffmpeg giving up."""
-    return broken_line(done.stderr) or done.tail(1)
+    return damage_line(done.stderr) or done.tail(1)
 
 
 def _count_decoded(ffmpeg: Ffmpeg, path: Path) -> int:
@@ -88,7 +74,7 @@ def _count_decoded(ffmpeg: Ffmpeg, path: Path) -> int:
         [*ffmpeg.base_argv(), "-i", str(path.resolve()), "-map", "0:v:0", "-fps_mode", "passthrough",
          "-f", "framecrc", "-"], timeout_s=3600,
     )  # fmt: skip
-    if done.exit_code != 0 or (broken := broken_line(done.stderr)):
+    if done.exit_code != 0 or (broken := damage_line(done.stderr)):
         raise MediaError(f"{path} does not decode: {broken or done.tail(1)}", next_step="export it again")
     return sum(line[:1].isdigit() for line in done.stdout.decode(errors="replace").splitlines())
 

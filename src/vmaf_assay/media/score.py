@@ -2,7 +2,8 @@
 
 The encoder's packets go back in through a loopback decoder (`-dec 0:0`), so nothing is written to disk and the
 reference is decoded once. Both sides get one time base and the frame number as time stamp before libvmaf pairs
-them; the frames are then counted on both sides, because a pair that is out of step looks like a bad encode.
+them; the frames are then counted on both sides and looked at (`media/sync.py`), because a pair that is out of
+step looks like a bad encode.
 """
 
 import os
@@ -18,9 +19,11 @@ import numpy as np
 
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.damage import damage_line
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure, normalise_filters
 from vmaf_assay.media.files import read_json_strict
+from vmaf_assay.media.sync import SIGNATURE_FILTER, find_slip, read_signatures
 from vmaf_assay.records import CANONICAL6, Scored
 
 Threads = Literal["single", "auto"]
@@ -98,14 +101,12 @@ def encode_and_score(
       Per-frame VMAF and canonical-6 of all `reference.n_frames` frames, with the encode's size.
 
     Raises:
-      ToolError: ffmpeg failed, or the frames of the two sides do not pair.
-      MediaError: the source gave another number of frames than it should.
+      ToolError: ffmpeg failed.
+      MediaError: the source gave another number of frames than it should, a frame does not decode, or the two
+        sides are out of step.
     """
     tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
-    graph = (
-        f"[dec:0]format=yuv420p,{tick}[d];[0:v:0]{chain(reference.filters())},{tick}[r];"
-        f"[d][r]{libvmaf_filter(n_threads=_vmaf_threads(threads))}[o]"
-    )
+    graph = f"[dec:0]format=yuv420p,{tick}[d];[0:v:0]{chain(reference.filters())},{tick}[r];{_compare(threads)}"
     decode_threads = ["-threads", "1"] if threads == "single" else []
     argv = [
         *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25",
@@ -113,7 +114,7 @@ def encode_and_score(
         "-map", "0:v:0", "-fps_mode", "passthrough", "-frames:v", str(reference.n_frames),
         "-vf", chain(reference.filters()), *encoder_args(encoder, preset, rate_value, threads=threads),
         "-stats_enc_post", "packets.txt", "-stats_enc_post_fmt", "{size}", "-f", "null", "-",
-        *decode_threads, "-dec", "0:0", "-filter_complex", graph, "-map", "[o]", "-f", "null", "-",
+        *decode_threads, "-dec", "0:0", "-filter_complex", graph, *_compare_outputs(reference.n_frames),
     ]  # fmt: skip
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
     with tempfile.TemporaryDirectory(prefix="assay-score-", dir=scratch) as folder:
@@ -123,6 +124,7 @@ def encode_and_score(
         if done.exit_code != 0:
             raise failure(what, done)
         sizes = [int(line) for line in (Path(folder) / "packets.txt").read_text().split()]
+        _check_pair(Path(folder), done.stderr, reference, what)
         log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
     return _scored(log, sizes, reference, elapsed_s, what)
 
@@ -141,16 +143,15 @@ def score_pair(
 
     Raises:
       ToolError: ffmpeg failed.
-      MediaError: the two do not have the same number of frames.
+      MediaError: the two do not have the same number of frames, are out of step, or a frame does not decode.
     """
     tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
     both = chain(reference.filters())
-    vmaf = libvmaf_filter(n_threads=_vmaf_threads("auto"))
-    graph = f"[0:v:0]{both},{tick}[d];[1:v:0]{both},{tick}[r];[d][r]{vmaf}[o]"
+    graph = f"[0:v:0]{both},{tick}[d];[1:v:0]{both},{tick}[r];{_compare('auto')}"
     argv = [
         *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25",
         "-i", str(distorted_path.resolve()), *reference.input_args, "-i", str(reference.path.resolve()),
-        "-filter_complex", graph, "-map", "[o]", "-f", "null", "-",
+        "-filter_complex", graph, *_compare_outputs(None),
     ]  # fmt: skip
     what = f"scoring {distorted_path.name} against {reference.path.name}"
     with tempfile.TemporaryDirectory(prefix="assay-score-") as folder:
@@ -159,8 +160,50 @@ def score_pair(
         elapsed_s = time.monotonic() - started
         if done.exit_code != 0:
             raise failure(what, done)
+        _check_pair(Path(folder), done.stderr, reference, what)
         log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
     return _scored(log, None, reference, elapsed_s, what)
+
+
+def _compare(threads: Threads) -> str:
+    """Score [d] against [r], and make the signatures that tell whether they are in step."""
+    return (
+        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter(n_threads=_vmaf_threads(threads))}[o];"
+        f"[d2]{SIGNATURE_FILTER}[ds];[r2]{SIGNATURE_FILTER}[rs]"
+    )
+
+
+def _compare_outputs(n_frames: int | None) -> list[str]:
+    """Outputs of `_compare`; no more than `n_frames` of the reference are read if that is given."""
+    raw = ["-fps_mode", "passthrough", "-f", "rawvideo"]
+    limit = [] if n_frames is None else ["-frames:v", str(n_frames)]
+    return [
+        "-map", "[o]", "-f", "null", "-", "-map", "[ds]", *raw, "distorted.gray",
+        "-map", "[rs]", *limit, *raw, "reference.gray",
+    ]  # fmt: skip
+
+
+def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str) -> None:
+    """Refuse a pair with damaged frames, with unequal or unexpected frame counts, or out of step."""
+    if damage := damage_line(stderr, seeked="-ss" in reference.input_args):
+        raise MediaError(f"{what}: a frame does not decode: {damage}", next_step="export the file again")
+    reference_signs, distorted_signs = (
+        read_signatures((folder / f"{side}.gray").read_bytes()) for side in ("reference", "distorted")
+    )
+    n_reference, n_distorted, expected = len(reference_signs), len(distorted_signs), reference.n_frames
+    slip = find_slip(reference_signs, distorted_signs)
+    if n_reference != n_distorted:
+        where = f": {slip}" if slip else "; those that are there are in step"
+        problem = f"{n_distorted} distorted frames against {n_reference} of the reference{where}"
+    elif slip:
+        problem = f"the pair is out of step: {slip}"
+    elif n_reference != expected:
+        problem = f"{n_reference} frames on both sides, where the source has {expected}"
+    else:
+        return
+    raise MediaError(
+        f"{what}: {problem}", next_step="give both sides the same frames: encode with `-fps_mode passthrough`"
+    )
 
 
 def _vmaf_threads(threads: Threads) -> int:
@@ -184,10 +227,7 @@ def _scored(
     frames = log["frames"]
     expected = reference.n_frames
     if len(frames) != expected:
-        raise MediaError(
-            f"{what}: {len(frames)} frames were compared, the source has {expected}",
-            next_step="the pair is out of step; check both files with `ffmpeg -f null`",
-        )
+        raise ToolError(f"{what}: libvmaf compared {len(frames)} of {expected} frames", next_step="try again")
     if sizes is not None and len(sizes) != expected:
         raise ToolError(f"{what}: {len(sizes)} packets for {expected} frames", next_step="report this encoder")
     rows = np.array(

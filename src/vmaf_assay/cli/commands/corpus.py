@@ -110,14 +110,17 @@ def _sources(named: list[str], manifest: str | None, scratch: Path) -> "list[Sou
 def _renditions(
     tool: "Ffmpeg", found: "list[Source]", sizes: "list[Size | None]", max_frames: int | None, scratch: Path
 ) -> "list[Rendition]":
-    from vmaf_assay.cli.render import progress_bar
+    from vmaf_assay.cli.render import note, progress_bar
     from vmaf_assay.corpus.plan import renditions_of
     from vmaf_assay.corpus.remote import planned
 
     made: list[Rendition] = []
     with progress_bar("sources", total=len(found)) as update:
         for number, source in enumerate(found, 1):
-            made += planned(source, scratch, lambda s: renditions_of(tool, s, sizes=sizes, max_frames=max_frames))
+            new = planned(source, scratch, lambda s: renditions_of(tool, s, sizes=sizes, max_frames=max_frames))
+            for words in new[0].conversions:
+                note(f"{source.name}: {words}")
+            made += new
             update(number, source.name)
     return made
 
