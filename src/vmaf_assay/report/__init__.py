@@ -1,0 +1,1 @@
+"""One self-contained page of what was tuned, trained, promoted or compared."""

@@ -1,0 +1,42 @@
+"""Which page a path asks for."""
+
+from pathlib import Path
+
+from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import read_json_strict
+from vmaf_assay.report.page import Page
+from vmaf_assay.report.registry_page import registry_page
+from vmaf_assay.report.run_page import run_page
+from vmaf_assay.report.tune_page import tune_page
+from vmaf_assay.runs.store import load_run
+
+
+def page_of(path: Path, ffmpeg: Ffmpeg | None = None) -> Page:
+    """The page of a run, a registry, or a JSON document that `assay` printed.
+
+    Args:
+      path: a folder with `run.json` or `registry.json`, or a file.
+      ffmpeg: reads the frames of a tune's page.
+
+    Raises:
+      ConfigError: none of these.
+      CorpusError, IntegrityError: the run or registry does not verify.
+    """
+    if path.is_dir():
+        if (path / "run.json").is_file():
+            return run_page(load_run(path))
+        if (path / "registry.json").is_file():
+            return registry_page(path)
+        raise ConfigError(
+            f"{path} holds neither run.json nor registry.json",
+            next_step="name a run, a registry or a JSON document",
+        )
+    if not path.is_file():
+        raise ConfigError(f"no such file or folder: {path}", next_step="check the path")
+    document = read_json_strict(path)
+    if "encode_argv" in document:
+        return tune_page(document, ffmpeg)
+    raise ConfigError(
+        f"{path.name} is no document that a page can be made of", next_step="give what `assay tune --json` printed"
+    )

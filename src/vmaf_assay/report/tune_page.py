@@ -1,0 +1,294 @@
+"""The page of a tune: what was promised for one source, how it was chosen, and what was measured."""
+
+import shlex
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vmaf_assay.errors import AssayError, ConfigError
+from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.report.frames import safe_filters, thumbnails, worst_seconds
+from vmaf_assay.report.page import Page, Section, Shot, Table
+from vmaf_assay.report.plots import Axis, Chart, Point
+
+Document = dict[str, Any]
+
+_NEEDED = ("source", "encoder", "preset", "target_vmaf", "confidence", "rate_value", "mu", "lower_bound", "curve")
+
+
+def tune_page(document: Document, ffmpeg: Ffmpeg | None = None) -> Page:
+    """The page of a document of `assay tune --json`.
+
+    Args:
+      document: see docs/json-output.md.
+      ffmpeg: reads the frames shown; without it, or where the files are gone, the page says so.
+
+    Raises:
+      ConfigError: a field that the page needs is missing.
+    """
+    if missing := [name for name in _NEEDED if name not in document]:
+        raise ConfigError(
+            f"the document lacks {', '.join(missing)}",
+            next_step="make it with `assay tune --json`",
+        )
+    sections = [_forecast(document), _encodes(document)]
+    if document.get("frame_vmaf"):
+        sections.append(_frames(document, ffmpeg))
+    sections.append(_promise(document))
+    answer, good = _answer(document)
+    return Page(
+        kind="tune", title=Path(document["source"]).name, answer=answer, mood="good" if good else "bad",
+        facts=_facts(document), sections=sections, document=document,
+    )  # fmt: skip
+
+
+def _unit(document: Document) -> str:
+    """The word for the encoder's rate value: CRF, CQ, QP."""
+    info = ENCODERS.get(document["encoder"])
+    return (info.rate_mode if info else "rate value").upper()
+
+
+def _answer(document: Document) -> tuple[str, bool]:
+    d = document
+    name = f"{d['encoder']} {d['preset']} at {_unit(d)} {d['rate_value']:g}"
+    measured = d.get("measured_vmaf")
+    if not d.get("supported", True):
+        return (
+            f"{name} would be the guess; nothing is promised, the source is unlike what the model has seen",
+            False,
+        )
+    if not d.get("reachable", True):
+        return (
+            f"VMAF {d['target_vmaf']:g} is out of reach with confidence {d['confidence']:g}: the best there is, "
+            f"{name}, has a lower bound of {d['lower_bound']:.2f}",
+            False,
+        )
+    said = f"{name}: VMAF of at least {d['target_vmaf']:g} with confidence {d['confidence']:g}"
+    if d.get("promised") is False:
+        said = f"{name}: VMAF {d['mu']:.2f} forecast, not promised"
+    if measured is None:
+        return said, d.get("quality_met", True)
+    met = measured >= d["target_vmaf"]
+    return f"{said}. Measured on every frame: {measured:.2f}, {'met' if met else 'missed'}", met
+
+
+def _facts(document: Document) -> list[tuple[str, object]]:
+    d = document
+    facts: list[tuple[str, object]] = [
+        ("target VMAF", f"{d['target_vmaf']:g}"), ("confidence", f"{d['confidence']:g}"),
+        (f"chosen {_unit(d)}", f"{d['rate_value']:g}"),
+        ("forecast VMAF", f"{d['mu']:.2f}"), ("lower bound", f"{d['lower_bound']:.2f}"),
+    ]  # fmt: skip
+    if d.get("measured_vmaf") is not None:
+        facts.append(("measured VMAF", f"{d['measured_vmaf']:.2f}"))
+    for name, key in (("forecast kbps", "forecast_kbps"), ("measured kbps", "kbps")):
+        if d.get(key) is not None:
+            facts.append((name, round(d[key])))
+    facts.append(("encodes spent", d.get("encodes_spent")))
+    if d.get("width"):
+        facts.append(("picture", f"{d['width']} x {d['height']}"))
+    return facts
+
+
+def _forecast(document: Document) -> Section:
+    d = document
+    curve = sorted(d["curve"], key=lambda point: point["rate_value"])
+    charts = [_vmaf_chart(d, curve)]
+    if any(point.get("kbps") for point in curve):
+        charts.append(_kbps_chart(d, curve))
+    table = Table(
+        "Forecast by rate value",
+        [_unit(d), "forecast VMAF", "lower bound", "forecast kbps", "measured VMAF"],
+        [
+            [
+                p["rate_value"], round(p["mu"], 3), round(p["lower_bound"], 3), _whole(p.get("kbps")),
+                p.get("measured_vmaf"),
+            ]
+            for p in curve
+        ],
+    )  # fmt: skip
+    words = (
+        f"The line is the VMAF forecast for every {_unit(d)}; the band reaches down to the lower bound. The "
+        f"choice is the cheapest {_unit(d)} whose lower bound still meets the target."
+    )
+    return Section("forecast", "The forecast and the choice", [words], charts, [table])
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _three(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _vmaf_chart(d: Document, curve: list[Document]) -> Chart:
+    xs = [p["rate_value"] for p in curve]
+    mu, low = [p["mu"] for p in curve], [p["lower_bound"] for p in curve]
+    trials = {t["rate_value"]: t["measured_vmaf"] for t in d.get("trials", [])}
+    floor = max(0.0, min(max(min(low), min(mu) - 15), d["target_vmaf"] - 5))
+    unit, shown = _unit(d), [v for v in (*mu, *trials.values(), d["target_vmaf"]) if v is not None]
+    chart = Chart(
+        "vmaf", "Forecast VMAF",
+        f"By {unit}; target {d['target_vmaf']:g}, choice {d['rate_value']:g}, forecast there {d['mu']:.2f}, "
+        f"lower bound {d['lower_bound']:.2f}",
+        Axis(unit, [float(x) for x in xs]), Axis("VMAF, points", [floor, *shown], high=100.0),
+    )  # fmt: skip
+    chart.band(xs, [max(v, floor) for v in low], mu)
+    chart.line(xs, mu, name="forecast")
+    chart.line(xs, [max(v, floor) for v in low], dashed=True, name="lower bound")
+    chart.rule(y=d["target_vmaf"], label=f"target {d['target_vmaf']:g}")
+    chart.rule(x=d["rate_value"], label=f"{unit} {d['rate_value']:g}")
+    chart.points(
+        [
+            Point(
+                p["rate_value"], p["mu"],
+                f"{unit} {p['rate_value']:g}\nforecast VMAF {p['mu']:.2f}\nlower bound {p['lower_bound']:.2f}",
+            )
+            for p in curve
+        ]
+    )  # fmt: skip
+    own = [p for p in d.get("probes", []) if (p["encoder"], p["preset"]) == (d["encoder"], d["preset"])]
+    marks = [("probe", p["rate_value"], p["vmaf"], 2) for p in own]
+    marks += [("trial", rate, vmaf, 1) for rate, vmaf in trials.items()]
+    if d.get("measured_vmaf") is not None:
+        marks.append(("result", d["rate_value"], d["measured_vmaf"], 3))
+    for name, rate, vmaf, series in marks:
+        tip = f"{name}, {unit} {rate:g}\nmeasured VMAF {vmaf:.2f}"
+        chart.points([Point(rate, vmaf, tip)], series=series, name=f"measured: {name}", large=True)
+    return chart
+
+
+def _kbps_chart(d: Document, curve: list[Document]) -> Chart:
+    known = [p for p in curve if p.get("kbps")]
+    xs, ys = [p["rate_value"] for p in known], [p["kbps"] for p in known]
+    unit, measured = _unit(d), d.get("kbps")
+    chart = Chart(
+        "kbps", "Forecast bitrate", f"By {unit}, logarithmic"
+        + (f"; {d['forecast_kbps']:.0f} kbps at the choice" if d.get("forecast_kbps") else ""),
+        Axis(unit, [float(p["rate_value"]) for p in curve]),
+        Axis("kbps", [*ys, *([measured] if measured else [])], scale="log"), height=240,
+    )  # fmt: skip
+    chart.line(xs, ys, name="forecast")
+    chart.rule(x=d["rate_value"], label=f"{unit} {d['rate_value']:g}")
+    chart.points([Point(x, y, f"{unit} {x:g}\nforecast {y:,.0f} kbps") for x, y in zip(xs, ys, strict=True)])
+    if measured:
+        tip = f"result, {unit} {d['rate_value']:g}\nmeasured {measured:,.0f} kbps"
+        chart.points([Point(d["rate_value"], measured, tip)], series=3, name="measured: result", large=True)
+    return chart
+
+
+def _encodes(d: Document) -> Section:
+    rows: list[list[object]] = [
+        ["probe", p["encoder"], p["preset"], p["rate_value"], round(p["vmaf"], 3), _whole(p.get("kbps"))]
+        for p in d.get("probes", [])
+    ]
+    kbps = {p["rate_value"]: p.get("kbps") for p in d["curve"]}
+    rows += [
+        ["trial", d["encoder"], d["preset"], t["rate_value"], round(t["measured_vmaf"], 3),
+         _whole(t.get("kbps", kbps.get(t["rate_value"])))]
+        for t in d.get("trials", [])
+    ]  # fmt: skip
+    if d.get("output"):
+        rows.append(
+            [
+                "result",
+                d["encoder"],
+                d["preset"],
+                d["rate_value"],
+                _three(d.get("measured_vmaf")),
+                _whole(d.get("kbps")),
+            ]
+        )
+    table = Table("Encodes of this source", ["what", "encoder", "preset", "rate value", "VMAF", "kbps"], rows)
+    words = (
+        f"{d.get('encodes_spent', len(rows))} encodes were made"
+        + (f", {d['encodes_cached']} more were known from an earlier run" if d.get("encodes_cached") else "")
+        + ". Probes feed the forecast; trials correct it; the result is the encode that was asked for."
+    )
+    command = shlex.join(d["encode_argv"]) if d.get("encode_argv") else ""
+    return Section("encodes", "What was encoded", [words], tables=[table], code=command)
+
+
+def _frames(d: Document, ffmpeg: Ffmpeg | None) -> Section:
+    vmaf = [float(v) for v in d["frame_vmaf"]]
+    rate = Fraction(d.get("frame_rate") or 25)
+    worst = worst_seconds(vmaf, rate)
+    chart = _frame_chart(d, vmaf, rate, {second.frame for second in worst})
+    table = Table(
+        "The worst seconds of the result",
+        ["from, s", "mean VMAF", "worst frame", "its VMAF"],
+        [[round(w.start_s, 2), round(w.mean_vmaf, 2), w.frame, round(w.frame_vmaf, 2)] for w in worst],
+    )
+    shots, why = _shots(d, ffmpeg, [(w.frame, w.start_s, w.frame_vmaf) for w in worst])
+    words = [
+        f"VMAF of each of {len(vmaf):,} frames: mean {np.mean(vmaf):.2f}, lowest {min(vmaf):.2f}, 5th percentile "
+        f"{np.percentile(vmaf, 5):.2f}. The target is on the mean; single frames may be below it.",
+        why or "Below: the worst frame of each of the worst seconds, source on the left, encode on the right.",
+    ]
+    return Section("frames", "Frame by frame, and the worst seconds", words, [chart], [table], shots)
+
+
+def _frame_chart(d: Document, vmaf: list[float], rate: Fraction, worst: set[int]) -> Chart:
+    times = [float(i / rate) for i in range(len(vmaf))]
+    chart = Chart(
+        "frames-vmaf", "VMAF of every frame of the result",
+        f"Over time; lowest {min(vmaf):.2f} at {times[int(np.argmin(vmaf))]:.2f} s",
+        Axis("time, s", times, low=0.0), Axis("VMAF, points", [*vmaf, d["target_vmaf"]]),
+    )  # fmt: skip
+    step = max(1, len(vmaf) // 700)  # about one value a pixel; the lowest of each stretch is kept
+    at = [i + int(np.argmin(vmaf[i : i + step])) for i in range(0, len(vmaf), step)]
+    chart.line([times[i] for i in at], [vmaf[i] for i in at], name="frame")
+    chart.rule(y=d["target_vmaf"], label=f"target {d['target_vmaf']:g}")
+    chart.points(
+        [Point(times[i], vmaf[i], f"frame {i}, {times[i]:.2f} s\nVMAF {vmaf[i]:.2f}") for i in sorted(worst)],
+        series=1, name="worst seconds", large=True,
+    )  # fmt: skip
+    return chart
+
+
+def _shots(d: Document, ffmpeg: Ffmpeg | None, frames: list[tuple[int, float, float]]) -> tuple[list[Shot], str]:
+    """Pairs of thumbnails, or the reason why there are none."""
+    source, output = Path(d["source"]), Path(d.get("output") or "")
+    if ffmpeg is None or not source.is_file() or not output.is_file():
+        return [], "The frames themselves are not shown: source and output are not both where the document says."
+    filters = d.get("filters") or ""
+    if not safe_filters(filters):
+        return [], "The frames themselves are not shown: the filters of this encode do more than crop and scale."
+    numbers = [frame for frame, _, _ in frames]
+    try:
+        left = thumbnails(ffmpeg, source, numbers, filters=filters)
+        right = thumbnails(ffmpeg, output, numbers)
+    except AssayError as error:
+        return [], f"The frames themselves are not shown: {error}."
+    if not len(left) == len(right) == len(numbers):
+        return [], "The frames themselves are not shown: source or output has changed since."
+    return [
+        Shot(f"frame {frame}, {start:.1f} s and after, VMAF {vmaf:.1f}", a, b)
+        for (frame, start, vmaf), a, b in zip(frames, left, right, strict=True)
+    ], ""
+
+
+def _promise(d: Document) -> Section:
+    promised = d.get("promised", d.get("supported", True) and d.get("reachable", True))
+    hundred = round(d["confidence"] * 100, 1)
+    words = [
+        f"Promised: if this source is like those the forecast was calibrated on, the encode at {_unit(d)} "
+        f"{d['rate_value']:g} has a mean VMAF of at least {d['target_vmaf']:g} in {hundred:g} of 100 of them."
+        if promised
+        else "Nothing is promised for this source; the reasons are below.",
+        f"How: {d.get('n_groups', '?')} groups of sources that the forecast never saw were put through this same "
+        f"choice, and the margin was made as wide as their misses asked for: "
+        f"{d.get('margin', d['mu'] - d['lower_bound']):.2f} points here. "
+        "It is a statement over sources, not about single frames, and not about how viewers judge.",
+    ]
+    if d.get("measured_vmaf") is not None:
+        words.append(
+            f"Checked: every frame of the result was compared with the source; mean {d['measured_vmaf']:.2f}."
+        )
+    else:
+        words.append("Not checked: the result was not measured. Run again with --verify to measure every frame.")
+    return Section("promise", "What was promised, and how it was checked", words, notes=d.get("reasons", []))

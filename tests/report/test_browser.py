@@ -1,0 +1,164 @@
+"""Pages in a real Chromium: no error, no request, tooltips, toggles, three sizes. Run with `-m browser`."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.crafted import FORECAST, make_run
+from tests.report.documents import HOSTILE, tune_document
+from vmaf_assay.registry.store import registry_dir
+from vmaf_assay.report.build import page_of
+from vmaf_assay.report.page import render
+from vmaf_assay.report.tune_page import tune_page
+
+pytestmark = pytest.mark.browser
+
+SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desk": (1280, 900)}
+ARGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The Chromium of `$ASSAY_BROWSER` or on PATH; without one these tests fail, they are not skipped."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("ASSAY_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
+    assert path, "no Chromium: install Debian's chromium or set ASSAY_BROWSER"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=ARGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """One page of each kind."""
+    folder = tmp_path_factory.mktemp("pages")
+    run = make_run(folder / "run", model_id=FORECAST)
+    made = {"tune": tune_page(tune_document()), "run": page_of(run), "registry": page_of(registry_dir())}
+    made |= {
+        f"hostile{i}": tune_page(tune_document(source=n, reasons=[n], preset=n)) for i, n in enumerate(HOSTILE)
+    }
+    for name, page in made.items():
+        (folder / f"{name}.html").write_text(render(page), encoding="utf-8")
+    return folder
+
+
+def opened(browser, path: Path, size: str = "desk", scheme: str = "light"):
+    """A page, and everything that it complained of or asked for."""
+    width, height = SIZES[size]
+    page = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
+    heard: list[str] = []
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("dialog", lambda dialog: (heard.append("dialog"), dialog.dismiss()))
+    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or heard.append(request.url))
+    page.goto(path.as_uri())
+    return page, heard
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["tune", "run", "registry", *(f"hostile{i}" for i in range(len(HOSTILE)))])
+def test_pages_open_quietly_at_every_size(browser, folder, name, size):
+    """No console message, no request, no dialog, no sideways scrolling, and the document inside is read back."""
+    page, heard = opened(browser, folder / f"{name}.html", size)
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    assert isinstance(json.loads(page.locator("script#document").text_content()), dict)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert heard == []
+    page.context.close()
+
+
+def test_tooltips_by_mouse_and_by_keyboard(browser, folder):
+    """Hovering a mark shows its numbers; arrow keys step through all marks of a chart; Escape hides them."""
+    page, heard = opened(browser, folder / "tune.html")
+    point = tune_document()["curve"][5]
+    tip = page.locator("#tip")
+    assert not tip.is_visible()
+    page.locator(f'#vmaf-t >> xpath=.. >> [data-tip^="CRF {point["rate_value"]:g}\\a"]').first.hover(force=True)
+    assert f"forecast VMAF {point['mu']:.2f}" in tip.text_content()
+    page.locator("svg.chart").first.focus()
+    seen = []
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+        seen.append(tip.text_content())
+    assert [text.split("\n")[0] for text in seen] == ["CRF 14", "CRF 15", "CRF 16", "CRF 17"]
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    assert heard == []
+    page.context.close()
+
+
+def test_themes_follow_the_system_and_the_button(browser, folder):
+    """Dark where the system is dark; the button goes system, light, dark."""
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page, _ = opened(browser, folder / "tune.html", scheme="dark")
+    dark = page.evaluate(ground)
+    page.click("#theme")
+    light = page.evaluate(ground)
+    page.click("#theme")
+    assert page.evaluate(ground) == dark != light
+    page.click("#theme")
+    assert page.evaluate(ground) == dark
+    page.context.close()
+    page, _ = opened(browser, folder / "tune.html", scheme="light")
+    assert page.evaluate(ground) == light
+    page.context.close()
+
+
+CONTRAST = """() => {
+  const lum = (c) => { const [r,g,b] = c.match(/[\\d.]+/g).slice(0,3).map((v) => { v /= 255;
+    return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126*r + .7152*g + .0722*b; };
+  const back = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+    if (!c.endsWith(", 0)")) return c; } return "rgb(255,255,255)"; };
+  return [...document.querySelectorAll("p,dt,dd,td,th,a,figcaption,.badge,button,summary,svg text")].map((e) => {
+    const style = getComputedStyle(e), ink = e.closest("svg") ? style.fill : style.color;
+    const [a, b] = [lum(ink), lum(back(e))].sort((x, y) => y - x); return [(a + .05) / (b + .05), e.tagName]; });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(browser, folder, scheme):
+    """Every text has a contrast of at least 4.5 to its ground (WCAG 2.2, 1.4.3), in both themes."""
+    page, _ = opened(browser, folder / "run.html", scheme=scheme)
+    ratios = page.evaluate(CONTRAST)
+    assert len(ratios) > 100
+    assert min(ratios)[0] >= 4.5, min(ratios)
+    page.context.close()
+
+
+def test_series_and_tables_can_be_switched(browser, folder):
+    """A legend button hides its series and shows it again; one button opens and closes all tables."""
+    page, _ = opened(browser, folder / "run.html")
+    marks = page.locator('[data-series="seed 1"]')
+    assert marks.first.is_visible()
+    button = page.locator('button.series[data-for="seed 1"]')
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert not any(mark.is_visible() for mark in marks.all())
+    button.click()
+    assert marks.first.is_visible()
+    assert page.locator("details[open]").count() == 0
+    page.click("#tables")
+    assert page.locator("details[open]").count() == page.locator("details").count() > 0
+    page.click("#tables")
+    assert page.locator("details[open]").count() == 0
+    page.context.close()
+
+
+def test_print_opens_every_table(browser, folder):
+    """On paper every table is open and no button is left."""
+    page, _ = opened(browser, folder / "run.html")
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details[open]").count() == page.locator("details").count()
+    assert not page.locator("#theme").is_visible()
+    assert len(page.pdf()) > 20_000
+    page.context.close()
