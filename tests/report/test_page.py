@@ -212,7 +212,6 @@ def test_report_verb_writes_a_page(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[]", "no document that a page"),
         ("{}", "no document that a page"),
         ('{"encode_argv": []}', "lacks source"),
     ],
