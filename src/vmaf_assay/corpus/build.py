@@ -7,7 +7,7 @@ same to this file.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,8 @@ _READERS = 8
 
 Outcome = CellRecord | Failed | str
 """What a measurer yields: a cell done, a cell that failed, or a word for the user."""
-Measurer = Callable[[list[Cell], Store, Path], Iterator[Outcome]]
+Outcomes = Generator[Outcome, None, None]
+Measurer = Callable[[list[Cell], Store, Path], Outcomes]
 """Measures cells into a store, with a scratch folder; yields in the order they end."""
 
 
@@ -109,8 +110,8 @@ def build_corpus(
         failed: list[Failed] = []
         todo = [cell for cell in cells if cell.key not in done]
         # Nothing is started for nothing: a farm, say, need not be there to index a finished corpus.
-        outcomes = (measurer or _threads(ffmpeg, jobs))(todo, store, place) if todo else iter(())
-        with contextlib.closing(outcomes):  # type: ignore[type-var]
+        outcomes = (measurer or _threads(ffmpeg, jobs))(todo, store, place) if todo else _nothing()
+        with contextlib.closing(outcomes):
             for outcome in outcomes:
                 if isinstance(outcome, CellRecord):
                     yield tally.add(outcome)
@@ -218,8 +219,12 @@ def write_finished(store: Store, cells: list[Cell], versions: dict[str, str]) ->
     return finish(store, [record for record, _ in read_back], [rows for _, rows in read_back], versions)
 
 
+def _nothing() -> Outcomes:
+    yield from ()
+
+
 def _threads(ffmpeg: Ffmpeg, jobs: int) -> Measurer:
-    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Iterator[Outcome]:
+    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Outcomes:
         with contextlib.closing(Site(ffmpeg, store, scratch, keep=2)) as site:
             pool = ThreadPoolExecutor(max_workers=jobs)
             queue = iter(cells)

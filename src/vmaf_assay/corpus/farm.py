@@ -18,7 +18,7 @@ from typing import Any
 
 from distributed import Client, Future, LocalCluster, WorkerPlugin, get_worker
 
-from vmaf_assay.corpus.build import Measurer, Outcome
+from vmaf_assay.corpus.build import Measurer, Outcome, Outcomes
 from vmaf_assay.corpus.measure import Failed, Site, measure
 from vmaf_assay.corpus.plan import Cell, cell_key
 from vmaf_assay.corpus.storage import LocalStore, Store, open_store
@@ -266,7 +266,7 @@ def on_cluster(address: str, *, ffmpeg: str | None = None) -> Measurer:
       ffmpeg: path of the ffmpeg on every worker; by default each finds its own.
     """
 
-    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Iterator[Outcome]:
+    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Outcomes:
         _quiet()
         try:
             client = Client(address, timeout=_CONNECT_S, set_as_default=False)
@@ -282,7 +282,7 @@ def on_cluster(address: str, *, ffmpeg: str | None = None) -> Measurer:
 def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> Measurer:
     """Measures in `n_workers` processes of this machine."""
 
-    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Iterator[Outcome]:
+    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Outcomes:
         _quiet()
         cluster = LocalCluster(
             n_workers=n_workers, threads_per_worker=1, resources={RESOURCE: 1}, host="127.0.0.1",

@@ -141,7 +141,15 @@ class ObjectStore:
 
     def write(self, name: str, data: bytes) -> None:
         """As `Store.write`."""
-        self._asked(lambda: self._fs.pipe_file(f"{self._root}/{name}", data))
+        try:
+            self._asked(lambda: self._fs.pipe_file(f"{self._root}/{name}", data))
+        except FileNotFoundError as error:
+            raise ConfigError(f"{self.where}: {error}", next_step="make the bucket or choose -o") from error
+
+    def check_rights(self) -> None:
+        """Write and remove an object, so that a build without rights ends before its first encode."""
+        self.write(".rights", b"written to see whether it can be")
+        self.delete(".rights")
 
     def delete(self, name: str) -> None:
         """As `Store.delete`."""
@@ -235,6 +243,8 @@ def building(store: Store) -> Iterator[Path]:
             _make(scratch, store)
             if isinstance(store, LocalStore):
                 store.remove_half_written()
+            elif isinstance(store, ObjectStore):
+                store.check_rights()
             try:
                 yield scratch
             finally:
