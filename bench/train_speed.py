@@ -50,7 +50,8 @@ def main():
     from vmaf_assay.corpus.store import load_corpus
     from vmaf_assay.evaluate.folds import leave_one_group_out
     from vmaf_assay.model.features import regressor_rows
-    from vmaf_assay.model.train import RECIPES, Member, train_stacked
+    from vmaf_assay.model.recipe import RECIPES, Member
+    from vmaf_assay.model.train import train_stacked
     from vmaf_assay.runs.build import FRAMES_PER_CELL
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

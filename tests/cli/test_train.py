@@ -50,3 +50,9 @@ def test_a_folder_that_is_no_corpus_exits_2(tmp_path, capsys):
     """An empty folder is named, with the verb that makes a corpus."""
     assert main(["train", str(tmp_path), "-o", str(tmp_path / "run")]) == 2
     assert "assay corpus build" in capsys.readouterr().err
+
+
+def test_an_unknown_engine_names_the_ones_there_are(corpus_dir, tmp_path, capsys):
+    """Exit 2, with the list."""
+    assert main(["train", str(corpus_dir), "-o", str(tmp_path / "run"), "--engine", "fast"]) == 2
+    assert "choose one of auto, native, jax, jax-gpu" in capsys.readouterr().err

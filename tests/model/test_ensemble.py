@@ -26,7 +26,7 @@ def test_masks_are_the_hash_they_say():
     first, second = keep_masks(jnp.asarray(SEEDS), jnp.uint32(step), batch, width, dropout)
     for member, seed in enumerate(SEEDS.tolist()):
         for place in range(batch * width):
-            word = fmix32(fmix32((place + step * 0x9E3779B9) & 0xFFFFFFFF) ^ seed)
+            word = fmix32((fmix32(fmix32(step) ^ seed) + place * 0x9E3779B9) & 0xFFFFFFFF)
             for mask, bits in ((first, word & 0xFFFF), (second, word >> 16)):
                 scale = 65536 / (65536 - 6554)
                 expected = 0.0 if bits < 6554 else scale

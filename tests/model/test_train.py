@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import threading
 import time
 from dataclasses import replace
 
@@ -14,16 +15,9 @@ from scipy.special import erf
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.evaluate.folds import leave_one_group_out
 from vmaf_assay.evaluate.metrics import plcc
-from vmaf_assay.model.ensemble import Params
-from vmaf_assay.model.train import (
-    CHUNK,
-    RECIPES,
-    Member,
-    Recipe,
-    row_weights,
-    train_program,
-    train_stacked,
-)
+from vmaf_assay.model.ensemble import Params, begin, train_program
+from vmaf_assay.model.recipe import RECIPES, Member, Recipe, row_weights
+from vmaf_assay.model.train import CHUNK, train_stacked
 from vmaf_assay.model.weights import reference_predict
 
 ADAM, ADAMW = RECIPES["adr-0303"], RECIPES["forecast-v1"]
@@ -59,11 +53,12 @@ def run_program(recipe: Recipe, steps: int, parts: dict, *, jit: bool) -> Params
     """Train with or without jit."""
     arrays = jax.tree.map(jnp.asarray, {name: part for name, part in parts.items() if name != "initial"})
     initial = Params(**{name: jnp.asarray(value) for name, value in parts["initial"].items()})
-    arguments = (initial, arrays["rows"], arrays["order"], arrays["scale"], arrays["seeds"])
+    start = begin(recipe, steps, initial)
+    arguments = (start, arrays["rows"], arrays["order"], jnp.int32(steps), arrays["scale"], arrays["seeds"])
     if jit:
-        return jax.jit(lambda *a: train_program(recipe, steps, *a))(*arguments)
+        return jax.jit(lambda *a: train_program(recipe, steps, *a))(*arguments).params
     with jax.disable_jit():
-        return train_program(recipe, steps, *arguments)
+        return train_program(recipe, steps, *arguments).params
 
 
 @pytest.mark.parametrize("recipe", [ADAM, ADAMW], ids=lambda r: r.name)
@@ -144,14 +139,17 @@ def as_bytes(members) -> list[bytes]:
     return [b"".join(np.ascontiguousarray(part).tobytes() for part in member) for member in members]
 
 
-def test_bits_do_not_depend_on_processes():
+@pytest.mark.parametrize("engine", ["native", "jax"])
+def test_bits_do_not_depend_on_processes(engine):
     """Two chunks in one process and in two give the same bytes; different seeds give different ones."""
     rows = small_rows()
-    members = [Member(seed, np.arange(seed % 3, 80)) for seed in range(CHUNK + 2)]
+    members = [Member(seed, np.arange(seed % 3, 80)) for seed in range(CHUNK["jax"] + 2)]
     recipe = replace(ADAM, epochs=5)
     seen = []
-    one = train_stacked(*rows, members, recipe, processes=1)
-    two = train_stacked(*rows, members, recipe, processes=2, on_progress=lambda *at: seen.append(at))
+    one = train_stacked(*rows, members, recipe, processes=1, engine=engine)
+    two = train_stacked(
+        *rows, members, recipe, processes=2, engine=engine, on_progress=lambda *at: seen.append(at)
+    )
     assert as_bytes(one) == as_bytes(two)
     assert len(set(as_bytes(one))) == len(members)
     assert seen[-1] == (len(members), len(members))
@@ -213,7 +211,7 @@ def test_row_weights_follow_the_useful_range():
 
 def test_adr_0303_is_what_the_record_says():
     """MSE, Adam 5e-4 with decay 1e-5 in the gradient, batch 32, 200 epochs, dropout 0.1, 64 units."""
-    assert Recipe("adr-0303", 200, 32, 5e-4, 1e-5, 0.1, 64, "adam", "constant", "none") == ADAM
+    assert Recipe("adr-0303", 200, 32, 5e-4, 1e-5, 0.1, 64, "adam", "constant", "none", None) == ADAM
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -235,21 +233,28 @@ class _StopError(Exception):
     pass
 
 
-def test_an_interrupt_ends_the_workers_at_once():
-    """Interrupted inside a chunk of many minutes, the call returns within seconds and leaves no process."""
+@pytest.mark.parametrize(("engine", "after_s", "within_s"), [("native", 1, 1), ("jax", 4, 16)])
+def test_an_interrupt_ends_the_workers_at_once(engine, after_s, within_s):
+    """Interrupted inside a training of many minutes, the call returns at once and leaves no process or thread."""
 
     def stop(*_):
         raise _StopError
 
+    members = [Member(seed, np.arange(80)) for seed in range(3)]
     before = set(multiprocessing.active_children())
+    threads = threading.active_count()
     previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 4)
+    signal.setitimer(signal.ITIMER_REAL, after_s)
     started = time.monotonic()
     try:
         with pytest.raises(_StopError):
-            train_stacked(*small_rows(), [Member(0, np.arange(80))], replace(ADAM, epochs=200_000))
+            train_stacked(
+                *small_rows(), members, replace(ADAM, epochs=10**7, max_steps=10**7), processes=2, engine=engine
+            )
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < after_s + within_s
     assert set(multiprocessing.active_children()) <= before
+    if engine == "native":
+        assert threading.active_count() <= threads

@@ -15,8 +15,9 @@ from vmaf_assay.media.files import sha256_file
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.features import forecast_rows, regressor_rows
 from vmaf_assay.model.infer import open_ensemble, open_session
+from vmaf_assay.model.recipe import RECIPES, Member
 from vmaf_assay.model.sidecar import Sidecar
-from vmaf_assay.model.train import RECIPES, Member, train_stacked
+from vmaf_assay.model.train import train_stacked
 from vmaf_assay.model.weights import reference_predict
 from vmaf_assay.runs import build
 from vmaf_assay.runs.build import train_run

@@ -30,8 +30,9 @@ from vmaf_assay.model.bitrate import BitrateModel, fit_bitrate
 from vmaf_assay.model.codec_block import VOCABULARIES
 from vmaf_assay.model.features import DEFAULT_PROBES, TrainingRows, forecast_rows, regressor_rows
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
+from vmaf_assay.model.recipe import RECIPES, Member, Recipe
 from vmaf_assay.model.sidecar import HeldOut, Role, Seen, SeenEncoder, Sidecar, Task
-from vmaf_assay.model.train import RECIPES, Member, Recipe, train_stacked
+from vmaf_assay.model.train import choose_engine, engine_facts, train_stacked
 from vmaf_assay.model.weights import MemberWeights, reference_predict
 from vmaf_assay.runs.calibrate import calibration_from_predictions
 from vmaf_assay.runs.schema import CalibrationFile, CodeFacts, CorpusFacts, FoldScores, LosoFile, RunFile
@@ -68,6 +69,7 @@ def train_run(
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     recipe: str | None = None,
     processes: int = 1,
+    engine: str = "auto",
     on_progress: OnProgress | None = None,
 ) -> RunFile:
     """Train an ensemble on a corpus and write the run.
@@ -79,6 +81,7 @@ def train_run(
       seeds: two or more distinct seeds, one member each, in any order.
       recipe: name of a recipe; by default the model's.
       processes: processes to train in; the result does not depend on it.
+      engine: what trains, one of `model.train.ENGINES`.
       on_progress: called with (members trained, members).
 
     Raises:
@@ -91,19 +94,15 @@ def train_run(
     rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL) if spec.task == "fr" else forecast_rows(corpus)
     folds = leave_one_group_out(rows.group)
     _check_folds(rows, folds)
-    started = time.monotonic()
+    n_inputs = rows.features.shape[1] + rows.codec.shape[1]
+    chosen = choose_engine(engine, n_inputs, plan)
     members = [Member(seed, fold.train) for seed in seeds for fold in folds]
     members += [Member(seed, np.arange(len(rows.target))) for seed in seeds]
+    started = time.monotonic()
     weights = train_stacked(
-        rows.features,
-        rows.codec,
-        rows.target,
-        members,
-        plan,
-        prior_scale=rows.prior_scale,
-        processes=processes,
-        on_progress=on_progress,
-    )
+        rows.features, rows.codec, rows.target, members, plan, prior_scale=rows.prior_scale, processes=processes,
+        engine=chosen, on_progress=on_progress,
+    )  # fmt: skip
     wall_time_s = time.monotonic() - started
     n_held_out = len(seeds) * len(folds)
     predictions = _predictions(rows, folds, seeds, weights[:n_held_out])
@@ -112,7 +111,7 @@ def train_run(
     try:
         run = _write(
             temporary, corpus, rows, folds, model_id, spec.task, plan, predictions, weights[n_held_out:],
-            wall_time_s,
+            wall_time_s, trained_by=engine_facts(chosen, n_inputs, plan),
         )  # fmt: skip
         temporary.replace(out)
     finally:
@@ -180,6 +179,8 @@ def _write(
     predictions: pl.DataFrame,
     members: Sequence[MemberWeights],
     wall_time_s: float,
+    *,
+    trained_by: dict[str, str],
 ) -> RunFile:
     """Write every file of a run into `folder`, `run.json` last."""
     buffer = io.BytesIO()
@@ -208,9 +209,9 @@ def _write(
         corpus=CorpusFacts(
             digest=corpus.digest, n_rows=len(rows.target), n_cells=len(corpus.cells), n_groups=len(folds)
         ),
-        recipe=recipe.as_dict(),
+        recipe=_recipe_record(recipe, rows),
         code=code_facts(),
-        environment=_environment(),
+        environment=_environment() | trained_by,
         files={str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()},
         generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         notes={"bitrate_held_out_error": bitrate.held_out_error} if bitrate else {},
@@ -315,7 +316,7 @@ def _sidecar_base(
             min_pixels=min(pixels),
             max_pixels=max(pixels),
         ),
-        "recipe": recipe.as_dict(),
+        "recipe": _recipe_record(recipe, rows),
         "corpus_digest": corpus.digest,
         "held_out": HeldOut(
             mean_plcc=float(np.mean([loso.mean_plcc for loso in losos])),
@@ -323,6 +324,11 @@ def _sidecar_base(
             mean_rmse=float(np.mean([loso.mean_rmse for loso in losos])),
         ),
     }
+
+
+def _recipe_record(recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:
+    """The recipe and what of it depends on the features; runs written before 2026-11-25 lack `prior_scale`."""
+    return recipe.as_dict() | {"prior_scale": [float(scale) for scale in rows.prior_scale]}
 
 
 def _rates(rows: TrainingRows, encoder: str, preset: str) -> list[float]:
@@ -349,7 +355,7 @@ def code_facts() -> CodeFacts:
 
 
 def _environment() -> dict[str, str]:
-    names = ("jax", "jaxlib", "optax", "numpy", "scipy", "onnx", "onnxruntime", "polars")
+    names = ("numpy", "scipy", "onnx", "onnxruntime", "polars")
     facts = {name: version(name) for name in names}
     return facts | {
         "python": platform.python_version(),

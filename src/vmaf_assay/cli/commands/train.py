@@ -18,7 +18,10 @@ def train(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; must not exist.")] = Path("run"),
     seeds: Annotated[str, typer.Option(help="One member a seed.")] = "0,1,2,3,4",
     recipe: Annotated[str | None, typer.Option(help="Training recipe (default: the model's).")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cores to train on (default: all).")] = None,
+    engine: Annotated[
+        str, typer.Option(help="auto, native (a C compiler; the same bits everywhere), jax, or jax-gpu.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Train an ensemble, leaving out one group at a time, and write the run that the gate judges.
@@ -34,10 +37,8 @@ def train(
         numbers = [int(part) for part in seeds.split(",")]
     except ValueError as error:
         raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error
-    try:
-        from vmaf_assay.runs.build import train_run
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'") from error
+    from vmaf_assay.runs.build import train_run
+
     with render.progress_bar("members") as update:
         run = train_run(
             corpus,
@@ -45,6 +46,7 @@ def train(
             out,
             seeds=numbers,
             recipe=recipe,
+            engine=engine,
             processes=jobs or os.cpu_count() or 1,
             on_progress=lambda done, total: update(done, f"of {total}"),
         )
