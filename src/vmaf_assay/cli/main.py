@@ -51,7 +51,6 @@ def _root(
 def build_app() -> typer.Typer:
     """The application with every verb under `cli/commands/` registered."""
     app = typer.Typer(
-        add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: 100 ms faster, and the same in a pipe

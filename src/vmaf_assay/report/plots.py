@@ -1,6 +1,6 @@
 """Pictures as inline SVG: sharp at any size, coloured by the page's own theme, each point with its words.
 
-Hand-made instead of matplotlib (ADR-0390): a chart is 5 to 100 kB, follows light and dark without a second copy,
+Hand-made instead of matplotlib (ADR-0395): a chart is 5 to 100 kB, follows light and dark without a second copy,
 and its points can be hovered, stepped through with the arrow keys, and read out. Every text passes through
 `markupsafe`, so that a hostile name stays a name.
 """

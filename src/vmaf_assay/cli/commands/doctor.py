@@ -30,6 +30,8 @@ def doctor(
     """Say which ffmpeg is used and why, which encoders work, and whether the registry verifies.
 
     Exit 0 if ffmpeg, libvmaf and the registry are fine, 3 if no ffmpeg is usable, 4 if the registry is not.
+
+    Example: assay doctor
     """
     found = {
         "version": __version__,
@@ -115,3 +117,9 @@ def _show(found: dict[str, Any]) -> None:
             ["encoder", "usable", "why not"],
             [(item["name"], item["usable"], item["detail"]) for item in found["encoders"]],
         )
+    usable = sum(item["usable"] for item in found["encoders"])
+    fine = libvmaf["usable"] and registry["verified"]
+    render.say()
+    render.say(
+        f"assay {'works' if fine else 'DOES NOT WORK'} here, with {usable} of {len(found['encoders'])} encoders"
+    )

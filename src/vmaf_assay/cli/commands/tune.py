@@ -36,7 +36,7 @@ def tune(
 
     Exit 0 promised (and met, if verified); 1 out of reach, not supported, or found missed.
 
-    Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 --quality-confidence 0.95 -o out.mkv --verify
+    Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
     from vmaf_assay.cli import render
     from vmaf_assay.media.ffmpeg import find_ffmpeg
