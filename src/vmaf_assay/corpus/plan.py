@@ -52,7 +52,7 @@ class Rendition:
         """Argv from `-ss` to the filters, without the path: what determines the frames."""
         rate = f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
         args = ["-ss", f"{self.source.start_s:g}"] if self.source.start_s else []
-        args += ["-i", "SOURCE", "-map", "0:v:0", "-fps_mode", "passthrough"]
+        args += [*self.source.input_args(), "-i", "SOURCE", "-map", "0:v:0", "-fps_mode", "passthrough"]
         if self.source.duration_s is not None:
             args += ["-t", f"{self.source.duration_s:g}"]
         if self.max_frames is not None:
@@ -127,7 +127,10 @@ def renditions_of(
       MediaError: the source cannot be read, or a score of it would mean nothing.
       IntegrityError: its digest is not what the manifest says.
     """
-    info = probe_video(ffmpeg, source.path)
+    if source.raw:
+        source.raw.check(source.path)
+    rate = source.raw.frame_rate if source.raw else None
+    info = probe_video(ffmpeg, source.path, frame_rate=rate, input_args=source.input_args())
     conversions = tuple(admit(source.path, info))
     whole = not source.start_s and source.duration_s is None
     expected = min(info.n_frames, max_frames or info.n_frames) if whole else None

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from vmaf_assay.corpus.layouts import VIDEO_SUFFIXES, found_file
 from vmaf_assay.corpus.plan import Rendition
-from vmaf_assay.corpus.sources import VIDEO_SUFFIXES, Source, sources_from_manifest
+from vmaf_assay.corpus.sources import Source, sources_from_manifest
 from vmaf_assay.corpus.storage import fetch, find
 from vmaf_assay.errors import ConfigError, IntegrityError, MediaError
 from vmaf_assay.media.files import sha256_file
+from vmaf_assay.media.raw import RAW_SUFFIXES, RawGeometry
 
 
-def remote_sources(urls: Sequence[str]) -> list[Source]:
+def remote_sources(urls: Sequence[str], raw: RawGeometry | None = None) -> list[Source]:
     """One source an object; a prefix stands for the video objects under it. The group is the object's own name.
 
     Raises:
@@ -25,12 +27,12 @@ def remote_sources(urls: Sequence[str]) -> list[Source]:
     for url in urls:
         found = find(url)
         if found != [url.rstrip("/")]:
-            found = [name for name in found if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+            found = [name for name in found if Path(name).suffix.lower() in VIDEO_SUFFIXES | RAW_SUFFIXES]
         if not found:
             raise ConfigError(f"no video under {url}", next_step="name the objects")
         for name in found:
-            stem = Path(posixpath.basename(name)).stem
-            sources.append(Source(stem, stem, Path(posixpath.basename(name)), url=name))
+            one = found_file(Path(posixpath.basename(name)), raw)
+            sources.append(Source(one.path.stem, one.group, one.path, url=name, raw=one.raw))
     return sources
 
 

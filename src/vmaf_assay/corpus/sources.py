@@ -1,20 +1,14 @@
-"""Layouts of source collections: a manifest, a folder, or files named one by one."""
+"""Sources of a corpus: from a manifest, from folders of known layouts, from files and patterns."""
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vmaf_assay.corpus.layouts import Found, Layout, files_in, found_file
 from vmaf_assay.errors import ConfigError, IntegrityError, MediaError
 from vmaf_assay.media.files import read_json_strict
-
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        "mp4", "mkv", "webm", "mov", "avi", "m4v", "ts", "mts", "m2ts", "mpg", "mpeg", "wmv", "flv", "y4m", "264",
-        "h264", "265", "hevc", "ivf", "obu", "mxf", "ogv", "3gp",
-    )
-)  # fmt: skip
-"""What a folder is searched for."""
+from vmaf_assay.media.raw import RAW_SUFFIXES, RawGeometry, geometry_in_name, parse_raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +29,12 @@ class Source:
     """What a manifest says the file's digest is; checked before it is encoded."""
     url: str = ""
     """Where the file is if it is remote; `path` then only gives its name."""
+    raw: RawGeometry | None = None
+    """The geometry of a file of bare pictures; None for files that carry their own."""
+
+    def input_args(self) -> tuple[str, ...]:
+        """Options before `-i` that make the file readable."""
+        return self.raw.input_args() if self.raw else ()
 
 
 def sources_from_manifest(manifest: Path) -> list[Source]:
@@ -67,6 +67,14 @@ def _entry(manifest: Path, index: int, entry: Any) -> Source:  # noqa: ANN401 - 
     for value in (start_s, duration_s):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             raise ConfigError(f"{where}: times are seconds, 0 or more", next_step="correct the manifest")
+    raw = entry.get("raw")
+    if raw is not None and not isinstance(raw, str):
+        raise ConfigError(f"{where}: raw is text", next_step='write "raw": "1920x1080:yuv420p:25"')
+    geometry = parse_raw(raw) if raw else None
+    if file.suffix.lower() in RAW_SUFFIXES:
+        geometry = geometry or geometry_in_name(file.stem)
+        if geometry is None:
+            raise ConfigError(f"{where}: {file} is raw video", next_step='add "raw": "1920x1080:yuv420p:25"')
     return Source(
         name=entry["source"],
         group=str(entry.get("group") or entry["source"]),
@@ -74,27 +82,42 @@ def _entry(manifest: Path, index: int, entry: Any) -> Source:  # noqa: ANN401 - 
         start_s=float(start_s),
         duration_s=None if duration_s is None else float(duration_s),
         sha256=entry.get("sha256"),
+        raw=geometry,
     )
 
 
-def sources_from_paths(paths: list[Path]) -> list[Source]:
-    """One source a file; a folder stands for the video files under it. The group is the file's own name.
+def sources_from_paths(
+    paths: list[Path], *, layout: Layout | None = None, raw: RawGeometry | None = None
+) -> list[Source]:
+    """One source a file; a folder stands for the video files under it, a pattern for those that match it.
+
+    Args:
+      paths: files, folders, or patterns such as `clips/*.mkv`.
+      layout: of the folders; None recognises it (`corpus/layouts.py`).
+      raw: geometry of raw files; None reads it off their names.
 
     Raises:
-      ConfigError: a path is missing, a folder holds no video, or two files share a name.
+      ConfigError: a folder holds no video, a raw file's geometry is unknown, or two files share a name.
+      MediaError: a path is missing.
     """
-    sources: list[Source] = []
+    found: list[Found] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-            if not found:
-                raise ConfigError(f"no video file under {path}", next_step="name the files")
-            sources += [Source(p.stem, p.stem, p) for p in found]
+            found += files_in(path, layout, raw)
         elif path.is_file():
-            sources.append(Source(path.stem, path.stem, path))
+            found.append(found_file(path, raw))
+        elif matches := _matches(path):
+            found += [found_file(match, raw) for match in matches]
         else:
             raise MediaError(f"no such file: {path}", next_step="check the path")
-    return _unique(sources)
+    return _unique([Source(one.path.stem, one.group, one.path, raw=one.raw) for one in found])
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Files that match a pattern which the shell has left alone."""
+    if not glob.has_magic(str(pattern)):
+        return []
+    return sorted(path for name in glob.glob(str(pattern), recursive=True) if (path := Path(name)).is_file())
 
 
 def _unique(sources: list[Source]) -> list[Source]:

@@ -8,7 +8,7 @@ import re
 # What ffmpeg says on reading a file that is not whole (n9.0.2, 2026-11-24).
 _BROKEN = re.compile(
     r"(truncat|ended prematurely|partial file|Invalid data found|error while decoding|corrupt|"
-    r"moov atom not found|End of file|Packet mismatch|concealing|invalid as first byte of an EBML)",
+    r"moov atom not found|End of file|Packet mismatch|concealing|EBML|exceeds (containing|max))",
     re.IGNORECASE,
 )
 # "[h264 @ 0x55d0] mmco: unref short failure": who speaks, and what it says.

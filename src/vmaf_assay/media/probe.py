@@ -21,6 +21,9 @@ _SNAP = 2e-4
 # Demuxers of bare elementary streams: they carry no time, so ffmpeg makes the stamps up.
 _RAW_DEMUXERS = {"h264", "hevc", "vvc", "mpegvideo", "m4v", "cavsvideo", "obu"}
 
+# A file of such a name that ffmpeg takes for a bare stream has lost its header; its rate would be a guess.
+_CONTAINERS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".flv", ".wmv", ".mxf"}
+
 # framecrc prints a packet's flags; this one marks a packet that an edit list takes out (AV_PKT_FLAG_DISCARD).
 _DISCARD = 0x4
 
@@ -95,6 +98,8 @@ def _parse(done: process.Completed, path: Path, frame_rate: Fraction | None) -> 
     tick = Fraction(int(time_base[1]), int(time_base[2]))
     demuxer = re.search(r"^Input #0, ([\w,]+), from", done.stderr, re.MULTILINE)
     if demuxer and demuxer[1] in _RAW_DEMUXERS:
+        if path.suffix.lower() in _CONTAINERS:
+            raise MediaError(f"cannot read {path}: its header is broken", next_step="copy or export it again")
         stamps = stamps[:1]
     rate = frame_rate or _frame_rate(stamps, tick, stream[1])
     rotation = re.search(r"rotation of (-?[\d.]+)", done.stderr)

@@ -42,6 +42,12 @@ def build(
         str, typer.Option("-o", "--out", help="Corpus: a folder or URL; an unfinished one is resumed.")
     ] = "corpus",
     manifest: Annotated[str | None, typer.Option(help="JSON manifest that names sources and groups.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Of folders: netflix, bvi-dvc or folder (default: recognised).")
+    ] = None,
+    raw: Annotated[
+        str | None, typer.Option(metavar="WxH:PIX_FMT:RATE", help="Geometry of .yuv files: 1920x1080:yuv420p:25.")
+    ] = None,
     encoder: Annotated[
         list[str] | None, typer.Option("--encoder", "-e", help="NAME[:PRESET[:RATE,RATE...]]; repeatable.")
     ] = None,
@@ -78,7 +84,7 @@ def build(
     sizes += [_size(text) for text in rendition or []]
     store = open_store(out)
     with building(store) as scratch:
-        found = _sources(sources or [], manifest, scratch)
+        found = _sources(sources or [], manifest, scratch, layout, raw)
         tool = find_ffmpeg(ffmpeg)
         versions = tool_versions(tool, sorted({request.encoder.name for request in requests}), scratch=scratch)
         cells = plan_cells(_renditions(tool, found, sizes, max_frames, scratch), requests, versions)
@@ -86,19 +92,28 @@ def build(
     _print_info(_load(out), as_json=False)
 
 
-def _sources(named: list[str], manifest: str | None, scratch: Path) -> "list[Source]":
+def _sources(
+    named: list[str], manifest: str | None, scratch: Path, layout: str | None, raw: str | None
+) -> "list[Source]":
+    from vmaf_assay.cli.render import note
+    from vmaf_assay.corpus.layouts import check_layout, describe
     from vmaf_assay.corpus.remote import remote_manifest, remote_sources
     from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
     from vmaf_assay.corpus.storage import is_url
     from vmaf_assay.errors import ConfigError
+    from vmaf_assay.media.raw import parse_raw
 
+    geometry = parse_raw(raw) if raw else None
     found: list[Source] = []
     if manifest:
         found += remote_manifest(manifest, scratch) if is_url(manifest) else sources_from_manifest(Path(manifest))
     if urls := [text for text in named if is_url(text)]:
-        found += remote_sources(urls)
+        found += remote_sources(urls, geometry)
     if paths := [Path(text) for text in named if not is_url(text)]:
-        found += sources_from_paths(paths)
+        kind = check_layout(layout)
+        found += sources_from_paths(paths, layout=kind, raw=geometry)
+        for words in filter(None, (describe(path, kind) for path in paths if path.is_dir())):
+            note(words)
     (name, count), *_ = Counter(source.name for source in found).most_common(1) or [("", 0)]
     if count > 1:
         raise ConfigError(f"two sources are named {name!r}", next_step="use a manifest to name them apart")
