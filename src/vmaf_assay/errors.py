@@ -15,12 +15,20 @@ of reach) are values, never exceptions.
 from collections.abc import Sequence
 
 
+def _one_line(text: str) -> str:
+    """The text on one line; what no terminal should be sent (escapes, half a surrogate pair) spelled out."""
+    text = " ".join(text.split())
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 class AssayError(Exception):
     """Base of all errors here; `str()` is one line that ends in the next step."""
 
     def __init__(self, what: str, *, next_step: str = "") -> None:
-        self.what = " ".join(what.split())
-        self.next_step = " ".join(next_step.split())
+        self.what = _one_line(what)
+        self.next_step = _one_line(next_step)
         super().__init__(self.what)
 
     def __str__(self) -> str:

@@ -150,7 +150,7 @@ def test_jsonl_round_trip_gives_the_same_rows(corpus_dir, tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"vmaf": float("nan")}, "NaN or infinite"),
+        ({"vmaf": float("nan")}, "NaN is not a JSON number"),
         ({"vmaf": "high"}, "could not convert"),
         ({"encoder": "libx999"}, "unknown encoder"),
         ({"frame_index": 5}, "gaps"),

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from tests.model.conftest import random_member
 from vmaf_assay.errors import ModelLoadError
-from vmaf_assay.model.onnx import ALLOWED_OPS, MAX_BYTES, check_graph, mean_graph, member_graph
+from vmaf_assay.model.onnx import ALLOWED_OPS, MAX_BYTES, MAX_NODES, check_graph, mean_graph, member_graph
 from vmaf_assay.model.weights import reference_predict
 
 MEMBERS = [random_member(seed) for seed in range(5)]
@@ -174,6 +174,18 @@ def text_attribute(model: onnx.ModelProto) -> None:
     model.graph.node[0].attribute.append(helper.make_attribute("path", "text"))
 
 
+def two_datas(model: onnx.ModelProto) -> None:
+    """A tensor with a second set of values."""
+    next(t for t in model.graph.initializer if t.name == "w2").float_data.append(1.0)
+
+
+def endless(model: onnx.ModelProto) -> None:
+    """A thousand nodes more."""
+    last = "mu"
+    for index in range(MAX_NODES):
+        model.graph.node.append(helper.make_node("Add", [last, "mu"], [last := f"more{index}"]))
+
+
 BREAKS: dict[Callable[[onnx.ModelProto], None], str] = {
     outside: "outside the model file",
     outside_quietly: "outside the model file",
@@ -190,6 +202,8 @@ BREAKS: dict[Callable[[onnx.ModelProto], None], str] = {
     broadcast_bomb: "'bomb' has no bounded shape",
     square_in_n: "'n_by_n' has no bounded shape",
     contradiction: "contradict",
+    two_datas: "'w2' has another type or size",
+    endless: "over 1000 nodes",
     text_attribute: "holds a graph, tensor or text",
 }
 

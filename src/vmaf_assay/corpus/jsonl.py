@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from vmaf_assay.corpus.store import VALUES, Corpus, content_sha256, write_cell, write_index
-from vmaf_assay.errors import CorpusError
+from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.encoders import ENCODERS
-from vmaf_assay.media.files import canonical_json, sha256_bytes, write_bytes_atomic
+from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, write_bytes_atomic
+from vmaf_assay.media.parquet import MAX_TEXT_BYTES
 from vmaf_assay.records import CellRecord
 
 _CellId = tuple[str, str, str, float, str]
@@ -47,8 +48,8 @@ def read_jsonl(path: Path, folder: Path, *, preset: str | None = None) -> str:
     if not path.is_file():
         raise CorpusError(f"no such file: {path}", next_step="check the path")
     cells: dict[_CellId, dict[int, list[float]]] = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, text in enumerate(lines, 1):
+    with path.open("rb") as lines:
+        for number, text in enumerate(iter(lambda: lines.readline(MAX_LINE_BYTES + 1), b""), 1):
             if text.strip():
                 _add_line(cells, text, f"{path.name}, line {number}", preset)
     if not cells:
@@ -57,23 +58,49 @@ def read_jsonl(path: Path, folder: Path, *, preset: str | None = None) -> str:
     return write_index(folder, records, {"imported": path.name})
 
 
-def _add_line(cells: dict[_CellId, dict[int, list[float]]], text: str, where: str, preset: str | None) -> None:
+MAX_LINE_BYTES = 1 << 16
+"""Longest line read; a line written here has about 300."""
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - JSON
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_BYTES // 4:
+        raise ValueError(f"{value!r:.60} is no name")
+    return value
+
+
+def _number(value: Any) -> float:  # noqa: ANN401 - JSON
+    """A number that a float32 holds; text that looks like one is not one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MAX_VALUE:
+        raise ValueError(f"{value!r:.60} is no number that can be measured")
+    return float(value)
+
+
+MAX_VALUE = 1e9
+"""Of VMAF, a feature or a rate value; all are far smaller."""
+
+
+def _add_line(cells: dict[_CellId, dict[int, list[float]]], text: bytes, where: str, preset: str | None) -> None:
+    if len(text) > MAX_LINE_BYTES:
+        raise CorpusError(f"{where} is over {MAX_LINE_BYTES} bytes", next_step="give one object a line")
     try:
-        row = json.loads(text)
-        encoder = str(row["encoder"])
-        identity = (str(row["src"]), str(row.get("group") or row["src"]), encoder, float(row["cq"]))
-        values = [float(row[name]) for name in VALUES]
-        frame_index = int(row["frame_index"])
+        row = parse_json_strict(text, where=where)
+        encoder, source = (_text(row[name]) for name in ("encoder", "src"))
+        group = _text(row["group"]) if row.get("group") else source
+        named = _text(row["preset"]) if row.get("preset") else preset or ""
+        identity = (source, group, encoder, _number(row["cq"]))
+        values = [_number(row[name]) for name in VALUES]
+        frame_index = row["frame_index"]
+    except IntegrityError as error:
+        raise CorpusError(error.what, next_step="correct the line") from error
     except KeyError as error:
         raise CorpusError(f"{where}: no column {error}", next_step="add it") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise CorpusError(f"{where}: {error}", next_step="correct the line") from error
-    if not np.isfinite(values).all():
-        raise CorpusError(f"{where}: a value is NaN or infinite", next_step="measure that frame again")
+    if isinstance(frame_index, bool) or not isinstance(frame_index, int) or frame_index < 0:
+        raise CorpusError(f"{where}: frame_index is no whole number", next_step="correct the line")
     if encoder not in ENCODERS:
         raise CorpusError(f"{where}: unknown encoder {encoder!r}", next_step="see `assay doctor` for the names")
-    named = str(row.get("preset") or preset or ENCODERS[encoder].default_preset)
-    frames = cells.setdefault((*identity, named), {})
+    frames = cells.setdefault((*identity, named or ENCODERS[encoder].default_preset), {})
     if frame_index in frames:
         raise CorpusError(f"{where}: frame {frame_index} comes twice", next_step="remove one")
     frames[frame_index] = values

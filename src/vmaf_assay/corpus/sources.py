@@ -60,13 +60,14 @@ def _entry(manifest: Path, index: int, entry: Any) -> Source:  # noqa: ANN401 - 
     for field in ("source", "file"):
         if not isinstance(entry.get(field), str) or not entry[field]:
             raise ConfigError(f"{where} has no {field!r}", next_step="add it")
-    file = Path(entry["file"])
-    if file.is_absolute() or ".." in file.parts:
-        raise ConfigError(f"{where}: {file} leaves the manifest's folder", next_step="use a relative path")
-    start_s, duration_s = entry.get("start_s", 0), entry.get("duration_s")
+    for field in ("group", "sha256"):
+        if not isinstance(entry.get(field), str | None):
+            raise ConfigError(f"{where}: {field!r} is no text", next_step="correct the manifest")
+    start_s, duration_s = entry.get("start_s") or 0, entry.get("duration_s")
     for value in (start_s, duration_s):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             raise ConfigError(f"{where}: times are seconds, 0 or more", next_step="correct the manifest")
+    file = _inside(manifest.parent, entry["file"], where)
     raw = entry.get("raw")
     if raw is not None and not isinstance(raw, str):
         raise ConfigError(f"{where}: raw is text", next_step='write "raw": "1920x1080:yuv420p:25"')
@@ -74,16 +75,28 @@ def _entry(manifest: Path, index: int, entry: Any) -> Source:  # noqa: ANN401 - 
     if file.suffix.lower() in RAW_SUFFIXES:
         geometry = geometry or geometry_in_name(file.stem)
         if geometry is None:
-            raise ConfigError(f"{where}: {file} is raw video", next_step='add "raw": "1920x1080:yuv420p:25"')
+            raise ConfigError(f"{where}: {file.name} is raw video", next_step='add "raw": "1920x1080:yuv420p:25"')
     return Source(
         name=entry["source"],
-        group=str(entry.get("group") or entry["source"]),
-        path=manifest.parent / file,
+        group=entry.get("group") or entry["source"],
+        path=file,
         start_s=float(start_s),
         duration_s=None if duration_s is None else float(duration_s),
         sha256=entry.get("sha256"),
         raw=geometry,
     )
+
+
+def _inside(folder: Path, name: str, where: str) -> Path:
+    """A file under a folder; ConfigError if the name, or a link on its way, leads elsewhere."""
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # a name too long, or links in a ring
+        raise ConfigError(f"{where}: {name[:100]} is no path", next_step="correct the manifest") from error
+    if Path(name).is_absolute() or ".." in Path(name).parts or not inside:
+        raise ConfigError(f"{where}: {name} leaves the manifest's folder", next_step="use a relative path")
+    return path
 
 
 def sources_from_paths(

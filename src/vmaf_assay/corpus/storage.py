@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 from filelock import FileLock, Timeout
 
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
-from vmaf_assay.media.files import write_bytes_atomic
+from vmaf_assay.media.files import read_plain, write_bytes_atomic
 
 T = TypeVar("T")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
@@ -72,6 +72,10 @@ def open_store(where: str | Path) -> Store:
     return LocalStore(Path(where))
 
 
+MAX_OBJECT_BYTES = 1 << 33
+"""Largest object read from a folder."""
+
+
 class LocalStore:
     """A folder of this machine, or one that all machines see."""
 
@@ -82,9 +86,9 @@ class LocalStore:
     def read(self, name: str) -> bytes | None:
         """As `Store.read`."""
         try:
-            return (self._folder / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            if not (self._folder / name).exists():
+                return None
+            return read_plain(self._folder / name, max_bytes=MAX_OBJECT_BYTES)
         except OSError as error:
             raise ToolError(
                 f"cannot read {self._folder / name}: {error.strerror}", next_step="check the disk and its rights"

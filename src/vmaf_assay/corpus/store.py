@@ -9,6 +9,7 @@ The digest depends on content alone: not on order, machine, clock, or how the ro
 
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from vmaf_assay.corpus.storage import Store, open_store
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.files import MAX_JSON_BYTES, canonical_json, parse_json_strict, sha256_bytes
+from vmaf_assay.media.parquet import Limits, parquet_metadata, parse_parquet
 from vmaf_assay.records import CANONICAL6, CellRecord, Scored
 
 Where = Path | str | Store
@@ -29,8 +31,10 @@ Where = Path | str | Store
 SCHEMA_VERSION = 1
 VALUES = ("vmaf", *CANONICAL6)
 """Measured columns, in the order they are hashed."""
-# A damaged file can also make polars panic, which is no PolarsError (polars 2.1.0, 2026-11-24).
-_POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_CELL_SCHEMA = dict.fromkeys(VALUES, pl.Float32)
+_PACKED_SCHEMA = {"cell": pl.String, "frame_index": pl.Int32, **_CELL_SCHEMA}
+_LIMITS = Limits(unpacked_bytes=1 << 36)
+"""A packed corpus of some hundred million frames."""
 _UNDIGESTED = frozenset({"encode_s", "source_sha256"})
 # Wall seconds are no content; the source's digest is in the key already.
 _IDENTITY = ("cell", "source", "group", "encoder", "preset", "rate_mode", "rate_value")
@@ -100,13 +104,13 @@ def read_cell(where: Where, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
 
 def parse_cell(data: bytes, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
     """A cell's record and rows [F, 7] from its bytes; raises IntegrityError as `read_cell` does."""
+    where = f"cell {key}"
     try:
-        record = CellRecord(**json.loads(pl.read_parquet_metadata(io.BytesIO(data))["cell"]))
-        values = pl.read_parquet(io.BytesIO(data)).select(VALUES).to_numpy().astype(np.float32)
-    except (OSError, KeyError, TypeError, ValueError, *_POLARS_ERRORS) as error:
-        raise IntegrityError(
-            f"cell {key} cannot be read ({type(error).__name__})", next_step="run `assay corpus build` again"
-        ) from error
+        values = parse_parquet(data, where=where, columns=_CELL_SCHEMA, limits=_LIMITS).to_numpy()
+        entry = parquet_metadata(data, where=where).get("cell", "")
+        record = cell_record(parse_json_strict(entry.encode(), where=where), where)
+    except IntegrityError as error:
+        raise IntegrityError(error.what, next_step="run `assay corpus build` again") from error
     if record.key != key or record.n_frames != len(values) or content_sha256(values) != record.content_sha256:
         raise IntegrityError(f"cell {key} is damaged", next_step="run `assay corpus build` again")
     return record, values
@@ -237,7 +241,11 @@ def _read_index(store: Store) -> dict[str, Any]:
             f"{path} has schema version {index.get('schema_version')!r}, this reads {SCHEMA_VERSION}",
             next_step="use the release that wrote it",
         )
-    if not isinstance(index.get("cells"), list) or not index["cells"] or "versions" not in index:
+    if (
+        not isinstance(index.get("cells"), list)
+        or not index["cells"]
+        or not isinstance(index.get("versions"), dict)
+    ):
         raise CorpusError(f"{path} lists no cell", next_step="build it again")
     rows = index.get("rows", "rows.parquet")
     if not isinstance(rows, str) or "/" in rows or "\\" in rows or not rows.endswith(".parquet"):
@@ -247,16 +255,44 @@ def _read_index(store: Store) -> dict[str, Any]:
 
 def _records(store: Store, index: dict[str, Any]) -> tuple[CellRecord, ...]:
     """The index's records in key order, checked against its digest."""
-    try:
-        cells = [CellRecord(**entry) for entry in index["cells"]]
-        cells.sort(key=lambda cell: cell.key)
-    except TypeError as error:
-        raise IntegrityError(
-            f"{store.path('corpus.json')} has a malformed cell: {error}", next_step="build it again"
-        ) from error
-    if corpus_digest(cells) != index["digest"]:
+    cells = [cell_record(entry, store.path("corpus.json")) for entry in index["cells"]]
+    cells.sort(key=lambda cell: cell.key)
+    if len({cell.key for cell in cells}) != len(cells):
+        raise IntegrityError(f"{store.path('corpus.json')} lists a cell twice", next_step="build it again")
+    if corpus_digest(cells) != index.get("digest"):
         raise IntegrityError(f"{store.path('corpus.json')} does not match its digest", next_step="build it again")
     return tuple(cells)
+
+
+def cell_record(entry: Any, where: str) -> CellRecord:  # noqa: ANN401 - JSON
+    """A cell's record from JSON, every field of its type and in its range. Raises IntegrityError otherwise."""
+    if not isinstance(entry, dict) or not set(_FIELD_TYPES) <= set(entry) <= {*_FIELD_TYPES, "source_sha256"}:
+        raise IntegrityError(f"{where} has a malformed cell", next_step="build it again")
+    for name, kind in (_FIELD_TYPES | {"source_sha256": str}).items():
+        value = entry.get(name, "")
+        if isinstance(value, bool) or not isinstance(value, kind) or (isinstance(value, int) and value < 0):
+            raise IntegrityError(f"{where} has a cell whose {name} is {value!r:.60}", next_step="build it again")
+    if not all(isinstance(version, str) for version in entry["versions"].values()):
+        raise IntegrityError(f"{where} has a cell without versions", next_step="build it again")
+    if not (_FRAME_RATE.fullmatch(entry["frame_rate"]) and _SHA256.fullmatch(entry["key"])):
+        raise IntegrityError(f"{where} has a cell with a malformed key or frame rate", next_step="build it again")
+    if not 0 < entry["n_frames"] <= MAX_FRAMES:
+        raise IntegrityError(f"{where} has a cell of {entry['n_frames']} frames", next_step="build it again")
+    return CellRecord(**entry)
+
+
+MAX_FRAMES = 1 << 24
+"""Most frames of one cell: 77 hours at 60 a second."""
+
+_FIELD_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("key", "source", "group", "encoder", "preset", "rate_mode", "frame_rate"), str),
+    **dict.fromkeys(("rate_value", "kbps", "encode_s"), int | float),
+    **dict.fromkeys(("width", "height", "n_frames", "bytes"), int),
+    "versions": dict,
+    "content_sha256": str,
+}
+_FRAME_RATE = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def _table(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataFrame:
@@ -281,13 +317,9 @@ def _frame_index(lengths: NDArray[np.int64]) -> NDArray[np.int32]:
 
 def _packed_values(data: bytes, cells: Sequence[CellRecord], path: str) -> NDArray[np.float32]:
     """Rows [N, 7] of packed cells in key order; every frame of every cell once, and nothing else."""
-    try:
-        packed = pl.read_parquet(io.BytesIO(data))
-        missing = {"cell", "frame_index", *VALUES} - set(packed.columns)
-    except (OSError, *_POLARS_ERRORS) as error:
-        raise IntegrityError(f"{path} cannot be read", next_step="restore it or build again") from error
-    if missing:
-        raise CorpusError(f"{path} has no column {', '.join(sorted(missing))}", next_step="restore it")
+    packed = parse_parquet(data, where=path, limits=_LIMITS)
+    if missing := [name for name, kind in _PACKED_SCHEMA.items() if packed.schema.get(name) != kind]:
+        raise CorpusError(f"{path} has no column {', '.join(missing)}", next_step="restore it")
     runs = packed["cell"].rle().struct.unnest()
     if runs["value"].to_list() != [cell.key for cell in cells]:
         packed = packed.sort("cell", "frame_index")

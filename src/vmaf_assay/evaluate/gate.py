@@ -32,13 +32,18 @@ PREDICTION_COLUMNS: dict[str, type[pl.DataType]] = {
 """Columns of `predictions.parquet`, in order."""
 
 
+MAX_POINTS = 1000.0
+"""Largest prediction that is taken for one of VMAF. PLCC does not see a factor of a million; this does."""
+
+
 def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: GatePolicy = POLICY) -> None:
     """Refuse predictions that are not leave-one-group-out evidence of every seed.
 
     Raises:
       CorpusError: a column missing, a seed missing, twice or not asked for, a row missing or twice, a value that
-        is not finite, a row held out under another group's name, truths that differ between seeds, too few groups,
-        or two members that predict the same.
+        is not finite or no VMAF, a row held out under another group's name, truths that differ between seeds, a
+        cell or frame with two identities, a source in two groups, too few groups, or two members that predict
+        the same.
     """
     if odd := [f"{n} {t}" for n, t in PREDICTION_COLUMNS.items() if predictions.schema.get(n) != t]:
         raise CorpusError(f"predictions lack column {', '.join(odd)}", next_step="train again")
@@ -54,11 +59,27 @@ def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: Gate
     values = predictions.select("truth", "prediction").to_numpy()
     if predictions.null_count().sum_horizontal().sum() or not np.isfinite(values).all():
         raise CorpusError("a held-out prediction or truth is NaN or missing", next_step="train again")
+    if np.abs(values).max(initial=0) > MAX_POINTS or not predictions["truth"].is_between(0, 100).all():
+        raise CorpusError("a held-out prediction or truth is no VMAF", next_step="train again")
     if (predictions["fold"] != predictions["group"]).any():
         raise CorpusError("a row was held out under the name of another group", next_step="train again")
     if predictions["group"].n_unique() < policy.min_groups:
         raise CorpusError("one fold is not leave-one-group-out", next_step="build a corpus of more groups")
+    _check_identities(predictions.filter(pl.col("seed") == seeds[0]))
     _check_same_rows(predictions, seeds)
+
+
+def _check_identities(rows: pl.DataFrame) -> None:
+    """Of one seed: a source is of one group, a cell is one encode, and a frame of it comes once."""
+    if rows.group_by("source").agg(pl.col("group").n_unique())["group"].max() != 1:
+        raise CorpusError(
+            "a source is in two groups, so that it was in its own training rows", next_step="train again"
+        )
+    encode = pl.struct("source", "encoder", "preset", "rate_value").n_unique().alias("n")
+    if rows.group_by("cell").agg(encode)["n"].max() != 1:
+        raise CorpusError("a cell of the predictions stands for two encodes", next_step="train again")
+    if rows.select("cell", "frame_index").is_duplicated().any():
+        raise CorpusError("a frame of a cell is predicted twice by one seed", next_step="train again")
 
 
 def _check_same_rows(predictions: pl.DataFrame, seeds: Sequence[int]) -> None:

@@ -28,8 +28,12 @@ ALLOWED_OPS = frozenset(
 MAX_BYTES = 16 * 1024 * 1024
 """Largest model file opened; a shipped fused graph has about 150 kB."""
 
-MAX_ELEMENTS = 1 << 20
-"""Largest tensor a graph may make for one query: broadcasting two small tensors can make a huge one."""
+MAX_ELEMENTS = 1 << 16
+"""Largest tensor a graph may make for one query: broadcasting two small tensors can make a huge one. A
+shipped fused graph makes 320."""
+
+MAX_NODES = 1000
+"""Most nodes, and most tensors, of a graph; the writers below use 40."""
 
 _FLOAT = TensorProto.FLOAT
 
@@ -167,6 +171,8 @@ def check_graph(data: bytes) -> onnx.ModelProto:
         raise ModelLoadError(f"model is not IR {IR_VERSION} with opset {OPSET}", next_step=_NEXT)
     if model.functions or model.training_info or model.graph.sparse_initializer:
         raise ModelLoadError("model holds functions, training graphs or sparse tensors", next_step=_NEXT)
+    if max(len(model.graph.node), len(model.graph.initializer)) > MAX_NODES:
+        raise ModelLoadError(f"model has over {MAX_NODES} nodes or tensors", next_step=_NEXT)
     for tensor in model.graph.initializer:
         _check_tensor(tensor)
     for node in model.graph.node:
@@ -185,7 +191,8 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
     n_items = 1
     for dim in tensor.dims:
         n_items *= dim
-    if size is None or min(tensor.dims, default=1) < 1 or len(tensor.raw_data) != n_items * size:
+    typed = (tensor.float_data, tensor.int64_data, tensor.int32_data, tensor.double_data, tensor.string_data)
+    if size is None or min(tensor.dims, default=1) < 1 or len(tensor.raw_data) != n_items * size or any(typed):
         raise ModelLoadError(f"tensor {tensor.name!r} has another type or size than it says", next_step=_NEXT)
 
 

@@ -1,8 +1,8 @@
 """The JSON beside a model: what its graph expects, what it has seen, and how good it was on groups left out."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Task = Literal["fr", "forecast"]
 Role = Literal["member", "mean"]
@@ -99,3 +99,29 @@ class Sidecar(_Frozen):
     """For `mean`: what `calibration.json` of the run holds."""
     bitrate: dict[str, Any] | None = None
     """For a forecast's `mean`: the bitrate model (`model/bitrate.py`)."""
+
+    @model_validator(mode="after")
+    def _fits_itself(self) -> Self:
+        """Every list as long as the features are many; ranges that are ranges; rate values in order."""
+        seen, names = self.seen, self.feature_names
+        ranges = (seen.feature_min, seen.feature_max, seen.feature_mean, seen.feature_std)
+        if not 0 < len(set(names)) == len(names) <= MAX_FEATURES or any(
+            len(part) != len(names) for part in ranges
+        ):
+            raise ValueError("its lists do not fit its features")
+        if any(abs(value) > MAX_FEATURE for part in ranges for value in part) or any(
+            low > high for low, high in zip(seen.feature_min, seen.feature_max, strict=True)
+        ):
+            raise ValueError("a range of a feature is none")
+        pairs = [(encoder.encoder, encoder.preset) for encoder in seen.encoders]
+        rates = [encoder.rate_values for encoder in seen.encoders]
+        if not pairs or len(set(pairs)) != len(pairs) or any(not r or r != sorted(set(r)) for r in rates):
+            raise ValueError("encoders or rate values come twice, out of order or not at all")
+        return self
+
+
+MAX_FEATURES = 512
+"""Most input columns of a model."""
+
+MAX_FEATURE = 1e12
+"""Largest feature there can be; a float32 holds it."""

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from vmaf_assay.errors import IntegrityError
-from vmaf_assay.media.files import parse_json_strict, sha256_bytes
+from vmaf_assay.media.files import parse_record, read_plain, sha256_bytes
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Largest file read from a registry."""
@@ -24,22 +24,12 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def read_file(folder: Path, name: str) -> bytes:
-    """A registry file's bytes; symbolic links, special and oversized files are refused.
+    """A registry file's bytes; links, special and oversized files, and files anybody may write, are refused.
 
     Raises:
       IntegrityError: any of these, or it is missing or unreadable.
     """
-    path = folder / name
-    try:
-        if path.is_symlink():
-            raise IntegrityError(f"{path} is a symbolic link", next_step=RESTORE)
-        if not path.is_file():
-            raise IntegrityError(f"{path} is missing", next_step=RESTORE)
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise IntegrityError(f"{path} is over {MAX_FILE_BYTES} bytes", next_step=RESTORE)
-        return path.read_bytes()
-    except OSError as error:
-        raise IntegrityError(f"cannot read {path}: {error.strerror}", next_step=RESTORE) from error
+    return read_plain(folder / name, max_bytes=MAX_FILE_BYTES, guarded=True, next_step=RESTORE)
 
 
 def read_bound(folder: Path, name: str, sha256: str) -> bytes:
@@ -52,12 +42,7 @@ def read_bound(folder: Path, name: str, sha256: str) -> bytes:
 
 def parse(kind: type[_Model], data: bytes, path: Path) -> _Model:
     """A record from JSON bytes. Raises IntegrityError if they are not exactly of its schema."""
-    try:
-        return kind.model_validate(parse_json_strict(data, where=str(path)))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise IntegrityError(f"{path}: {where}: {first['msg']}", next_step=RESTORE) from error
+    return parse_record(kind, data, where=str(path), next_step=RESTORE)
 
 
 def content_name(stem: str, sha256: str, suffix: str) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
-from vmaf_assay.media.files import sha256_bytes, write_bytes_atomic, write_json_atomic
-from vmaf_assay.registry.files import RESTORE, parse, read_file, verdict_name
+from vmaf_assay.media.files import read_plain, sha256_bytes, write_bytes_atomic, write_json_atomic
+from vmaf_assay.registry.files import MAX_FILE_BYTES, RESTORE, parse, read_file, verdict_name
 from vmaf_assay.registry.history import chain, numbered, predictions_name
 from vmaf_assay.registry.manifest import FileRef, Registry, ensemble_of
 from vmaf_assay.registry.store import parse_registry, verify_row
@@ -92,7 +92,7 @@ def _read_or_empty(folder: Path) -> bytes:
 def _validated(run: "RunEvidence") -> tuple[Verdict, str]:
     """The run's PROMOTE and its digest, if judging the run again gives the same."""
     path = verdict_path(run.folder)
-    data = path.read_bytes()
+    data = read_plain(path, max_bytes=MAX_FILE_BYTES)
     verdict = parse(Verdict, data, path)
     if verdict.verdict != "PROMOTE":
         raise ConfigError(f"{path}: HOLD: {'; '.join(verdict.reasons)}", next_step="train a better ensemble")
@@ -144,9 +144,9 @@ def _write_files(
     """Write all that the commit needs, check it, and return the registry that the commit will write."""
     rows = planned_rows(run, confidence_eligible=verdict.confidence_eligible)
     for row in rows:
-        write_bytes_atomic(folder / row.onnx, (run.folder / f"members/{row.id}.onnx").read_bytes())
-        write_bytes_atomic(folder / row.sidecar.file, (run.folder / f"members/{row.id}.json").read_bytes())
-    write_bytes_atomic(folder / predictions_name(verdict), (run.folder / "predictions.parquet").read_bytes())
+        write_bytes_atomic(folder / row.onnx, run.data[f"members/{row.id}.onnx"])
+        write_bytes_atomic(folder / row.sidecar.file, run.data[f"members/{row.id}.json"])
+    write_bytes_atomic(folder / predictions_name(verdict), run.data["predictions.parquet"])
     name = verdict_name(verdict.ensemble, verdict.sequence)
     write_json_atomic(folder / name, verdict.model_dump(mode="json"))
     if first:

@@ -1,8 +1,8 @@
 """The files of a training run, as records: `run.json`, `loso_seed{N}.json`, `calibration.json`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vmaf_assay.model.sidecar import ProbeSpec, Task
 
@@ -167,6 +167,15 @@ class HeldOutCurve(_Frozen):
     """Held-out spread over seeds, ddof 1, points, [R]."""
     truth: list[float]
     """Measured pooled VMAF, points, [R]."""
+
+    @model_validator(mode="after")
+    def _is_a_curve(self) -> Self:
+        rates = self.rate_values
+        if not rates or any(len(part) != len(rates) for part in (self.mu, self.sigma, self.truth)):
+            raise ValueError("a held-out curve has lists of other lengths")
+        if rates != sorted(set(rates)):
+            raise ValueError("a held-out curve's rate values come twice or out of order")
+        return self
 
 
 class ChoiceCalibration(_Frozen):

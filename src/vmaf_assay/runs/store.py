@@ -1,7 +1,7 @@
 """Read a run as evidence: every file against its digest, and the judgement recomputed from its predictions."""
 
-import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.evaluate.choice import Curve
 from vmaf_assay.evaluate.gate import CoverageResult, choice_coverage, evaluate_gate, interval_coverage
 from vmaf_assay.evaluate.policy import GateResult
-from vmaf_assay.media.files import canonical_json, read_json_strict, sha256_bytes, sha256_file
+from vmaf_assay.media.files import canonical_json, parse_record, read_plain, sha256_bytes
+from vmaf_assay.media.parquet import parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import ProbeSpec, Sidecar
@@ -27,6 +28,9 @@ from vmaf_assay.runs.schema import (
     LosoFile,
     RunFile,
 )
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""Largest file read from a run."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -69,14 +73,16 @@ class RunEvidence:
     """Where it is."""
     file: RunFile
     """Its `run.json`."""
+    data: Mapping[str, bytes] = field(repr=False)
+    """Every file it lists, by relative path: the very bytes that were hashed."""
     calibration: IntervalCalibration | ChoiceCalibration
     """Its calibration, equal to what its predictions give."""
 
     @cached_property
     def predictions(self) -> pl.DataFrame:
         """Held-out predictions."""
-        path = self.folder / "predictions.parquet"
-        return parse_predictions(path.read_bytes(), where=str(path))
+        name = "predictions.parquet"
+        return parse_predictions(self.data[name], where=str(self.folder / name))
 
     def gate(self) -> tuple[GateResult, list[dict[str, Any]]]:
         """The gate, recomputed; and its fold table."""
@@ -96,7 +102,7 @@ class RunEvidence:
         for seed in [*map(str, self.file.seeds), None]:
             row_id = f"{self.file.model_id}_mean" if seed is None else f"{self.file.model_id}_seed{seed}"
             onnx, sidecar = f"members/{row_id}.onnx", f"members/{row_id}.json"
-            parsed = _parse(Sidecar, self.folder / sidecar)
+            parsed = _parse(Sidecar, self.data[sidecar], self.folder / sidecar)
             if parsed.id != row_id or parsed.onnx_sha256 != self.file.files[onnx]:
                 raise IntegrityError(f"{sidecar} describes another model", next_step="train again")
             found[row_id] = (self.file.files[onnx], self.file.files[sidecar], parsed)
@@ -110,10 +116,7 @@ def calibration_digest(calibration: dict[str, Any]) -> str:
 
 def parse_predictions(data: bytes, *, where: str) -> pl.DataFrame:
     """`predictions.parquet` as a table. Raises IntegrityError if it cannot be read."""
-    try:
-        return pl.read_parquet(io.BytesIO(data))
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise IntegrityError(f"{where} cannot be read", next_step="restore it or train again") from error
+    return parse_parquet(data, where=where)
 
 
 def load_run(folder: Path) -> RunEvidence:
@@ -125,17 +128,19 @@ def load_run(folder: Path) -> RunEvidence:
     """
     if not (folder / "run.json").is_file():
         raise CorpusError(f"{folder} holds no run (no run.json)", next_step="make one with `assay train`")
-    file = _parse(RunFile, folder / "run.json")
+    path = folder / "run.json"
+    file = _parse(RunFile, read_plain(path, max_bytes=MAX_FILE_BYTES), path)
     if file.dry_run:
         raise CorpusError(f"{folder} is a dry run, never evidence", next_step="train for real")
-    _check_files(folder, file)
-    calibration = _parse(CalibrationFile, folder / "calibration.json").calibration
-    run = RunEvidence(folder, file, calibration)
+    data = _read_files(folder, file)
+    calibration = _parse(CalibrationFile, data["calibration.json"], folder / "calibration.json").calibration
+    run = RunEvidence(folder, file, data, calibration)
     gate, folds = _check_predictions(run)
     groups = set(run.predictions["group"].to_list())
     for seed in file.seeds:
         scores = {str(fold["held_out"]): float(fold["plcc"]) for fold in folds if fold["seed"] == seed}
-        _check_loso(_parse(LosoFile, folder / f"loso_seed{seed}.json"), file, seed, groups, scores)
+        name = f"loso_seed{seed}.json"
+        _check_loso(_parse(LosoFile, data[name], folder / name), file, seed, groups, scores)
     probes = calibration.probes if isinstance(calibration, ChoiceCalibration) else ()
     again = calibration_from_predictions(run.predictions, file.task, file.model_id, file.corpus.digest, probes)
     if again != calibration:
@@ -153,22 +158,24 @@ def required_files(file: RunFile) -> set[str]:
     return models | {f"loso_seed{seed}.json" for seed in file.seeds} | {"predictions.parquet", "calibration.json"}
 
 
-def _check_files(folder: Path, file: RunFile) -> None:
+def _read_files(folder: Path, file: RunFile) -> dict[str, bytes]:
+    """Every file of a run, read once and checked against its digest."""
     wanted = required_files(file)
     if wanted != set(file.files):
         odd = sorted(wanted ^ set(file.files))
         raise CorpusError(f"{folder}: run.json does not list {odd[0]} as it should", next_step="train again")
-    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() or p.is_symlink()}
+    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
     present -= {"run.json", "PROMOTE.json", "HOLD.json"}
     if missing := sorted(wanted - present):
         raise CorpusError(f"{folder} lacks {missing[0]}", next_step="train again")
     if extra := sorted(present - wanted):
         raise IntegrityError(f"{folder} holds {extra[0]}, which no run has", next_step="remove it")
+    data = {}
     for name, digest in file.files.items():
-        if (folder / name).is_symlink():
-            raise IntegrityError(f"{folder / name} is a symbolic link", next_step="copy the file")
-        if sha256_file(folder / name) != digest:
+        data[name] = read_plain(folder / name, max_bytes=MAX_FILE_BYTES, guarded=True, next_step="train again")
+        if sha256_bytes(data[name]) != digest:
             raise IntegrityError(f"{folder / name} has changed since the run", next_step="train again")
+    return data
 
 
 def _check_loso(loso: LosoFile, file: RunFile, seed: int, groups: set[str], scores: dict[str, float]) -> None:
@@ -234,8 +241,7 @@ def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -
             raise IntegrityError(f"the sidecar of {row_id} claims another score", next_step="train again")
         if sidecar.role == "mean" and sidecar.calibration != run.calibration.model_dump(mode="json"):
             raise IntegrityError(f"{row_id}: its sidecar holds another calibration", next_step="train again")
-        data = (run.folder / f"members/{row_id}.onnx").read_bytes()
-        answers[row_id] = _sample_answers(data, sidecar)
+        answers[row_id] = _sample_answers(run.data[f"members/{row_id}.onnx"], sidecar)
     _check_fused(run.file, answers)
 
 
@@ -272,10 +278,5 @@ def _check_fused(file: RunFile, answers: dict[str, dict[str, NDArray[np.float64]
         )
 
 
-def _parse(kind: type[_Model], path: Path) -> _Model:
-    try:
-        return kind.model_validate(read_json_strict(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise IntegrityError(f"{path}: {where}: {first['msg']}", next_step="restore it or train again") from error
+def _parse(kind: type[_Model], data: bytes, path: Path) -> _Model:
+    return parse_record(kind, data, where=str(path), next_step="restore it or train again")

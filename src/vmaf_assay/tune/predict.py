@@ -1,5 +1,6 @@
 """Score encodes that exist with the regressor: a point, its spread, and calibrated bounds."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vmaf_assay.errors import ConfigError, CorpusError
+from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError
 from vmaf_assay.evaluate.conformal import check_confidence, hcp_interval
+from vmaf_assay.media.files import read_plain
+from vmaf_assay.media.parquet import POLARS_ERRORS, parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import unsupported_reason
 from vmaf_assay.records import CANONICAL6
@@ -83,33 +86,42 @@ def score_features(
     )
 
 
+MAX_TABLE_BYTES = 256 * 1024 * 1024
+"""Largest table read."""
+
+
 def read_table(path: Path) -> pl.DataFrame:
     """A table of features from Parquet, CSV or JSON lines, checked.
 
     Raises:
       CorpusError: missing, unreadable, without a column, or holding NaN.
     """
-    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
-        ".parquet": pl.read_parquet,
-        ".csv": pl.read_csv,
-        ".jsonl": pl.read_ndjson,
-        ".ndjson": pl.read_ndjson,
+    readers: dict[str, Callable[[bytes], pl.DataFrame]] = {
+        ".parquet": lambda data: parse_parquet(data, where=path.name),
+        ".csv": lambda data: pl.read_csv(io.BytesIO(data)),
+        ".jsonl": lambda data: pl.read_ndjson(io.BytesIO(data)),
+        ".ndjson": lambda data: pl.read_ndjson(io.BytesIO(data)),
     }
     if path.suffix not in readers:
         raise CorpusError(f"{path.name}: unknown kind of table", next_step=f"use {', '.join(readers)}")
     if not path.is_file():
         raise CorpusError(f"no such file: {path}", next_step="check the path")
     try:
-        table: pl.DataFrame = readers[path.suffix](path)
+        table = readers[path.suffix](read_plain(path, max_bytes=MAX_TABLE_BYTES))
         if missing := [name for name in TABLE_COLUMNS if name not in table.columns]:
             raise CorpusError(f"{path.name} has no column {', '.join(missing)}", next_step="add it")
         numbers = table.select(pl.col(*CANONICAL6, "rate_value").cast(pl.Float64))
         texts = table.select(pl.col("encoder", "preset").cast(pl.String))
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except IntegrityError as error:
+        raise CorpusError(error.what, next_step="check the table") from error
+    except (OSError, *POLARS_ERRORS) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorpusError(f"{path.name} cannot be read: {first}", next_step="check the table") from error
     if table.height == 0:
         raise CorpusError(f"{path.name} holds no row", next_step="give one or more")
+    # A cast of lists gives lists of floats.
+    if set(numbers.dtypes) != {pl.Float64} or set(texts.dtypes) != {pl.String}:
+        raise CorpusError(f"{path.name} holds lists where numbers or names belong", next_step="correct it")
     if not np.isfinite(numbers.to_numpy()).all() or texts.null_count().sum_horizontal().sum():
         raise CorpusError(f"{path.name} holds a value that is NaN or missing", next_step="correct it")
     return pl.concat([numbers, texts], how="horizontal")
