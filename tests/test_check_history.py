@@ -1,0 +1,222 @@
+"""The check of the registry's git history, on real repositories: what a commit may do to production rows."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.crafted import FR, edit_json, held_out_predictions, make_run
+from vmaf_assay.media.files import write_bytes_atomic
+from vmaf_assay.registry.manifest import Registry
+from vmaf_assay.registry.promotion import promote
+from vmaf_assay.registry.store import read_registry
+from vmaf_assay.registry.verdict import judge, write_verdict
+from vmaf_assay.runs.store import load_run
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "check_history.py"
+
+
+def git(repository: Path, *args: str) -> str:
+    """What git prints; nobody's own settings count."""
+    who = [
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b",
+        "-c",
+        "init.defaultBranch=main",
+        "-c",
+        "commit.gpgsign=false",
+    ]
+    done = subprocess.run(["git", "-C", str(repository), *who, *args], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(repository: Path, message: str) -> str:
+    """Commit everything; returns the commit."""
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", message)
+    return git(repository, "rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs with their verdicts."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = []
+    for number in (1, 2):
+        run = make_run(
+            folder / f"run{number}", weights_of=lambda seed, n=number: seed + 40 * n, corpus=f"corpus {number}",
+            predictions=held_out_predictions(n_groups=4, draw=number),
+        )  # fmt: skip
+        write_verdict(run, judge(load_run(run)))
+        made.append(load_run(run))
+    return made
+
+
+@pytest.fixture(scope="module")
+def template(runs, tmp_path_factory):
+    """A repository: no registry, another file, a first flip, another file, a second flip."""
+    repository = tmp_path_factory.mktemp("repository")
+    git(repository, "init", "-q")
+    (repository / "README").write_text("nothing yet\n")
+    commit(repository, "begin")
+    promote(runs[0], repository / "models")
+    commit(repository, "first flip")
+    (repository / "README").write_text("something\n")
+    commit(repository, "unrelated")
+    promote(runs[1], repository / "models")
+    commit(repository, "second flip")
+    return repository
+
+
+@pytest.fixture
+def repository(template, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(template, tmp_path / "repository")
+
+
+def check(repository: Path) -> tuple[int, str]:
+    """Exit code and what is said."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--repository", str(repository), "--registry", "models"],
+        check=False, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def rows(repository: Path, change) -> None:
+    """Write `registry.json` in its own form with its rows changed."""
+    registry = read_registry(repository / "models")
+    write_bytes_atomic(repository / "models/registry.json", Registry(rows=change(list(registry.rows))).to_bytes())
+
+
+def edited(**changes):
+    """A change of the first row."""
+    return lambda all_rows: [all_rows[0].model_copy(update=changes), *all_rows[1:]]
+
+
+def test_promotions_are_legal(repository):
+    """Two flips, each under a verdict of its own, and commits that do not touch the registry."""
+    code, said = check(repository)
+    assert (code, said) == (0, "registry history: 2 commits, each production change under a fresh verdict\n")
+
+
+def model_edit(repository: Path) -> None:
+    """One byte of a model."""
+    path = repository / "models" / read_registry(repository / "models").rows[0].onnx
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+
+
+def unsmoke(repository: Path) -> None:
+    """Scaffold by revert of everything, then a flip by hand."""
+    rows(repository, lambda old: [r.model_copy(update={"smoke": True, "verdict": None}) for r in old])
+    commit(repository, "scaffold by hand")
+    rows(repository, lambda old: [r.model_copy(update={"smoke": False}) for r in old])
+
+
+def old_verdict(repository: Path) -> None:
+    """Today's rows under the verdict of the first flip."""
+    first = Registry.model_validate_json(git(repository, "show", "HEAD~2:models/registry.json"))
+    rows(repository, lambda old: [r.model_copy(update={"verdict": first.rows[0].verdict}) for r in old])
+
+
+ILLEGAL = {
+    "a description edited": (lambda r: rows(r, edited(description="better")), "was changed under the verdict"),
+    "notes edited": (lambda r: rows(r, edited(notes="")), "was changed under the verdict"),
+    "a digest edited": (lambda r: rows(r, edited(sha256="0" * 64)), "was changed under the verdict"),
+    "a model edited": (model_edit, "was changed under the verdict"),
+    "promises edited": (lambda r: rows(r, edited(confidence_eligible=True)), "was changed under the verdict"),
+    "one row flipped back": (lambda r: rows(r, edited(smoke=True)), "was changed under the verdict"),
+    "one row taken out": (lambda r: rows(r, lambda old: old[1:]), "was changed under the verdict"),
+    "all rows taken out": (lambda r: rows(r, lambda old: []), "rows were taken out"),
+    "the registry deleted": (lambda r: (r / "models/registry.json").unlink(), "rows were taken out"),
+    "the registry no JSON": (lambda r: (r / "models/registry.json").write_text("]"), "rows were taken out"),
+    "a flip by hand": (unsmoke, "its rows name 1 verdicts"),
+    "the verdict of an earlier flip": (old_verdict, "was changed under the verdict"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ILLEGAL)
+def test_an_edit_without_a_fresh_verdict_fails(repository, what):
+    """Before it is committed, and for ever after, though later commits put it right; the ensemble is named."""
+    change, says = ILLEGAL[what]
+    change(repository)
+    if what != "a flip by hand":
+        code, said = check(repository)
+        assert code == 1
+        assert f"what is not committed yet: {FR}: " in said
+        assert says in said
+    commit(repository, "an edit")
+    git(repository, "revert", "--no-edit", "HEAD")
+    code, said = check(repository)
+    assert code == 1
+    assert f" an edit: {FR}: " in said or "scaffold by hand" in said
+    assert "Revert" not in said
+
+
+def test_a_forged_verdict_fails(repository):
+    """A verdict that is fresh and does not bind the row it is named by."""
+    path = repository / f"models/{FR}_seed_flip_PROMOTE.2.json"
+    edit_json(path, lambda d: d.update(generated_at_utc="2026-01-01T00:00:00+00:00"))
+    from vmaf_assay.media.files import sha256_bytes
+
+    ref = (
+        read_registry(repository / "models")
+        .rows[0]
+        .verdict.model_copy(update={"sha256": sha256_bytes(path.read_bytes())})
+    )
+    rows(repository, lambda old: [r.model_copy(update={"verdict": ref, "notes": "mine"}) for r in old])
+    assert "binds" in check(repository)[1]
+    edit_json(path, lambda d: d.update(verdict="HOLD"))
+    assert check(repository)[0] == 1
+
+
+def test_reverts_are_legal(repository):
+    """The revert of the last flip, of the revert, and of both flips: each is what stood before, byte for byte."""
+    git(repository, "revert", "--no-edit", "HEAD")
+    assert check(repository)[0] == 0
+    git(repository, "revert", "--no-edit", "HEAD")
+    assert check(repository)[0] == 0
+    git(repository, "revert", "--no-edit", "HEAD~2", "HEAD~4")
+    assert not (repository / "models").exists()
+    assert check(repository)[0] == 0
+
+
+def test_a_merge_of_two_branches_is_judged(repository):
+    """A merge that takes one side is legal; one that mixes both is not."""
+    git(repository, "branch", "side", "HEAD~1")
+    (repository / "other").write_text("x")
+    commit(repository, "on main")
+    git(repository, "checkout", "-q", "side")
+    (repository / "third").write_text("x")
+    commit(repository, "on side")
+    git(repository, "merge", "-q", "--no-edit", "main")
+    assert check(repository)[0] == 0
+    rows(repository, edited(notes="slipped in"))
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "--amend", "--no-edit")
+    code, said = check(repository)
+    assert code == 1
+    assert "Merge branch 'main'" in said
+
+
+def test_a_shallow_clone_says_what_it_could_not_see(repository, tmp_path):
+    """Cut below the second flip: that flip is taken as it is, and said; an edit after it fails all the same."""
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repository}", "shallow")
+    code, said = check(tmp_path / "shallow")
+    assert code == 0
+    assert "is where this clone begins: what stood before it was not seen" in said
+    rows(tmp_path / "shallow", edited(notes="mine"))
+    commit(tmp_path / "shallow", "an edit")
+    code, said = check(tmp_path / "shallow")
+    assert code == 1
+    assert " an edit: " in said
+
+
+def test_without_git_nothing_is_claimed(tmp_path):
+    """An unpacked archive has no history: said, and no failure."""
+    code, said = check(tmp_path)
+    assert (code, said) == (0, "registry history: not checked, this is no git checkout\n")
