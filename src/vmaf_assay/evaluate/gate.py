@@ -65,8 +65,8 @@ def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: Gate
         raise CorpusError("a row was held out under the name of another group", next_step="train again")
     if predictions["group"].n_unique() < policy.min_groups:
         raise CorpusError("one fold is not leave-one-group-out", next_step="build a corpus of more groups")
-    _check_identities(predictions.filter(pl.col("seed") == seeds[0]))
     _check_same_rows(predictions, seeds)
+    _check_identities(predictions.filter(pl.col("seed") == seeds[0]))
 
 
 def _check_identities(rows: pl.DataFrame) -> None:
