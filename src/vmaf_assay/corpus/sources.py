@@ -68,14 +68,6 @@ def _entry(manifest: Path, index: int, entry: Any) -> Source:  # noqa: ANN401 - 
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             raise ConfigError(f"{where}: times are seconds, 0 or more", next_step="correct the manifest")
     file = _inside(manifest.parent, entry["file"], where)
-    raw = entry.get("raw")
-    if raw is not None and not isinstance(raw, str):
-        raise ConfigError(f"{where}: raw is text", next_step='write "raw": "1920x1080:yuv420p:25"')
-    geometry = parse_raw(raw) if raw else None
-    if file.suffix.lower() in RAW_SUFFIXES:
-        geometry = geometry or geometry_in_name(file.stem)
-        if geometry is None:
-            raise ConfigError(f"{where}: {file.name} is raw video", next_step='add "raw": "1920x1080:yuv420p:25"')
     return Source(
         name=entry["source"],
         group=entry.get("group") or entry["source"],
@@ -83,8 +75,20 @@ def _entry(manifest: Path, index: int, entry: Any) -> Source:  # noqa: ANN401 - 
         start_s=float(start_s),
         duration_s=None if duration_s is None else float(duration_s),
         sha256=entry.get("sha256"),
-        raw=geometry,
+        raw=_geometry(entry.get("raw"), file, where),
     )
+
+
+def _geometry(raw: Any, file: Path, where: str) -> RawGeometry | None:  # noqa: ANN401 - JSON
+    """What a manifest, or else the file's name, says of a raw file; None for one that is not raw."""
+    if raw is not None and not isinstance(raw, str):
+        raise ConfigError(f"{where}: raw is text", next_step='write "raw": "1920x1080:yuv420p:25"')
+    geometry = parse_raw(raw) if raw else None
+    if file.suffix.lower() in RAW_SUFFIXES:
+        geometry = geometry or geometry_in_name(file.stem)
+        if geometry is None:
+            raise ConfigError(f"{where}: {file.name} is raw video", next_step='add "raw": "1920x1080:yuv420p:25"')
+    return geometry
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:

@@ -70,14 +70,15 @@ def parse_raw(text: str) -> RawGeometry:
     >>> parse_raw("1920x1080:yuv420p10le:30000/1001").frame_rate
     Fraction(30000, 1001)
     """
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5}):(\w+):(\d+(?:\.\d+|/\d+)?)", text)
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5}):(\w{1,32}):(\d{1,6}(?:\.\d{1,6}|/\d{1,6})?)", text)
     try:
         rate = Fraction(match[4]) if match else Fraction(0)
     except ZeroDivisionError:
         rate = Fraction(0)
     if match is None or not (int(match[1]) and int(match[2]) and 0 < rate <= 1000):
         raise ConfigError(
-            f"raw geometry is WIDTHxHEIGHT:PIX_FMT:RATE, not {text!r}", next_step="write 1920x1080:yuv420p:25"
+            f"raw geometry is WIDTHxHEIGHT:PIX_FMT:RATE, not {text[:100]!r}",
+            next_step="write 1920x1080:yuv420p:25",
         )
     if pixel_facts(match[3]).chroma == "unknown":
         raise ConfigError(f"{match[3]!r} is not a pixel format", next_step="write yuv420p or yuv420p10le")
