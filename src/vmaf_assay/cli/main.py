@@ -6,6 +6,7 @@ Exit codes: 0 yes; 1 a negative answer; 2 usage or bad input; 3 a tool or the me
 """
 
 import importlib
+import inspect
 import os
 import pkgutil
 import signal
@@ -61,7 +62,18 @@ def build_app() -> typer.Typer:
     names.sort(key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
     for name in names:
         importlib.import_module(f"{commands.__name__}.{name}").register(app)
+    _keep_examples(app)
     return app
+
+
+def _keep_examples(app: typer.Typer) -> None:
+    """Let no help break an example into lines: it is there to be copied."""
+    for command in app.registered_commands:
+        text = inspect.getdoc(command.callback) or ""
+        command.help = text.replace("\n\nExample: ", "\n\n\b\nExample: ")
+    for group in app.registered_groups:
+        if group.typer_instance:
+            _keep_examples(group.typer_instance)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,0 +1,75 @@
+"""Hooks of the documents' site: pages that lie outside docs/, the command reference, and guides that land later.
+
+`mkdocs build --strict` runs them. Links that lead out of docs/ are turned to the copies made here.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+from mkdocs.structure.files import File, Files
+
+from vmaf_assay.cli.main import build_app
+
+ROOT = Path(__file__).parents[1]
+PROJECT = {
+    "README.md": "readme",
+    "CONTRIBUTING.md": "contributing",
+    "AGENTS.md": "agents",
+    "CHANGELOG.md": "changelog",
+}
+"""Root pages shown in the site, by their name there."""
+OPTIONAL = {"Guides": ["tune.md"], "Understanding": ["forecast.md", "scale.md", "trust.md"]}
+"""Guides that have a place in the navigation once they are there."""
+
+
+def on_config(config: Any) -> Any:
+    """Complete the navigation: guides that exist, root pages, every decision."""
+    for section in config.nav:
+        if isinstance(section, dict) and (title := next(iter(section))) in OPTIONAL:
+            section[title] += [page for page in OPTIONAL[title] if (ROOT / "docs" / page).is_file()]
+    decisions = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
+    config.nav.append({"Decisions": [f"adr/{name}" for name in decisions]})
+    config.nav.append({"Project": [f"project/{name}.md" for name in PROJECT.values()]})
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the root pages and the command reference."""
+    for source, name in PROJECT.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, f"project/{name}.md", content=text))
+    files.append(File.generated(config, "reference/cli.md", content=command_reference()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Turn links between root pages and docs/ to where both are in the site."""
+    depth = page.file.src_uri.count("/")
+    up = "../" * depth
+    for source, name in PROJECT.items():
+        for written in (f"{up}../{source}", *([source] if page.file.src_uri.startswith("project/") else [])):
+            markdown = re.sub(rf"\]\({re.escape(written)}(#[^)]*)?\)", rf"]({up}project/{name}.md\1)", markdown)
+    if page.file.src_uri.startswith("project/"):
+        markdown = markdown.replace("](docs/adr/)", "](../adr/0303-gate-policy.md)")
+        markdown = re.sub(r"(\]\(|src=\")docs/", r"\1../", markdown)
+        markdown = markdown.replace("](LICENSE)", "](https://spdx.org/licenses/BSD-2-Clause-Patent.html)")
+    return markdown
+
+
+def command_reference() -> str:
+    """Every command's own help, in the order of the work."""
+    parts = ["# Commands\n\nGenerated from the program: what `--help` says of each command.\n"]
+    for path, command in _commands(typer.main.get_command(build_app()), ("assay",)):
+        with command.make_context(" ".join(path), ["x"] * 9, resilient_parsing=True) as context:
+            context.terminal_width = context.max_content_width = 100
+            parts.append(f"## {' '.join(path)}\n\n```text\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        return [(path, command)]
+    return [found for name, child in children.items() for found in _commands(child, (*path, name))]
