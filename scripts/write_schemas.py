@@ -7,6 +7,7 @@ from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.registry.manifest import Registry
 from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.runs.schema import CalibrationFile, LosoFile, RunFile
+from vmaf_assay.tune.batch import TuneRecord
 
 FOLDER = Path(__file__).parents[1] / "src" / "vmaf_assay" / "schemas"
 RECORDS = {
@@ -15,6 +16,7 @@ RECORDS = {
     "registry": Registry,
     "run": RunFile,
     "sidecar": Sidecar,
+    "tune_record": TuneRecord,
     "verdict": Verdict,
 }
 

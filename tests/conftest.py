@@ -8,6 +8,12 @@ from vmaf_assay.media import process
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache of measured encodes, or another test's."""
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def ffmpeg() -> Ffmpeg:
     """The ffmpeg the package finds by itself."""

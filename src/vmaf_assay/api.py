@@ -41,7 +41,10 @@ from vmaf_assay.registry.verify import verify_registry as _verify_registry
 from vmaf_assay.runs.schema import ChoiceCalibration
 from vmaf_assay.runs.store import RunEvidence, curves_of, load_run
 from vmaf_assay.tune.forecast import Forecast, default_preset, forecast, trained_rates
-from vmaf_assay.tune.run import CurvePoint, TuneRequest, TuneResult, open_source, tune
+from vmaf_assay.tune.request import TuneRequest
+from vmaf_assay.tune.result import CurvePoint, TuneResult
+from vmaf_assay.tune.run import tune
+from vmaf_assay.tune.source import open_source
 
 __all__ = [
     "AssayError",

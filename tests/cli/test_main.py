@@ -23,7 +23,19 @@ from vmaf_assay.errors import (
 )  # fmt: skip
 from vmaf_assay.media import process
 
-VERBS = ["doctor", "train", "gate", "validate", "promote", "predict", "tune", "report", "corpus", "registry"]
+VERBS = [
+    "doctor",
+    "train",
+    "gate",
+    "validate",
+    "promote",
+    "predict",
+    "tune",
+    "compare",
+    "report",
+    "corpus",
+    "registry",
+]
 
 
 def app_raising(problem: BaseException):

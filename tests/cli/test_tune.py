@@ -27,7 +27,9 @@ def source(ffmpeg, tmp_path_factory) -> Path:
 FIELDS = {
     "source", "encoder", "preset", "target_vmaf", "confidence", "rate_value", "mu", "lower_bound", "forecast_kbps",
     "supported", "trials", "encodes_spent", "encode_argv", "output", "measured_vmaf", "kbps", "reasons",
-    "reachable", "margin", "n_groups",
+    "reachable", "margin", "n_groups", "promised", "quality_met", "calibrated", "encodes_cached", "encoder_args",
+    "filters", "reference", "losses", "max_kbps", "max_bytes", "bitrate_met", "size_met", "forecast_bytes",
+    "output_bytes", "width", "height", "frame_rate", "n_frames", "probes", "curve", "frame_vmaf",
 }  # fmt: skip
 
 

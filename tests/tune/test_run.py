@@ -15,7 +15,8 @@ from vmaf_assay.errors import ConfigError, MediaError, ToolError
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.score import ReferenceInput, score_pair
 from vmaf_assay.tune.forecast import forecast
-from vmaf_assay.tune.run import TuneRequest, check_request, tune
+from vmaf_assay.tune.request import TuneRequest, check_request
+from vmaf_assay.tune.run import tune
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +124,10 @@ def test_odd_sizes_and_audio_survive(ffmpeg, tmp_path):
 
 @pytest.mark.ffmpeg
 def test_a_failed_encode_leaves_nothing(ffmpeg, tmp_path, source):
-    """A container that does not take the streams: one line with the way out, and no file, whole or half."""
-    out = tmp_path / "out.webm"
-    with pytest.raises(ToolError, match=r"\.mkv takes any video"):
-        tune(ffmpeg, verified(), TuneRequest(source, "libx264", 80.0, 0.9, trials=0, output=out))
+    """An encoder that stops on an option: one line that says so, and no file, whole or half."""
+    request = TuneRequest(source, "libx264", 80.0, 0.9, trials=0, output=tmp_path / "out.mkv")
+    with pytest.raises(ToolError, match=r"encoding source\.mkv to out\.mkv"):
+        tune(ffmpeg, verified(), replace(request, encoder_args=("-tune", "nonsense")))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Update(Protocol):
     """Moves a progress bar."""
 
-    def __call__(self, done: float, detail: object = "", /) -> None:
-        """Units finished so far, and a word on the last of them."""
+    def __call__(self, done: float, detail: object = "", total: float | None = None, /) -> None:
+        """Units finished so far, a word on the last of them, and how many there are if that has changed."""
 
 
 def console() -> "Console":
@@ -63,6 +63,12 @@ def error(text: str) -> None:
 def emit_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print one JSON document on stdout, in ASCII for any locale; a NaN in it is a bug and raises."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def emit_line(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Print one JSON document on one line of stdout, at once; a NaN in it is a bug and raises."""
+    typer.echo(json.dumps(value, allow_nan=False))
+    sys.stdout.flush()
 
 
 def cell(value: object) -> str:
@@ -117,7 +123,7 @@ def _folded(row: Sequence[str], widths: Sequence[int]) -> list[tuple[str, ...]]:
         return [tuple(row)]
     import textwrap  # 3 ms that most answers need not pay
 
-    parts = [textwrap.wrap(text, width) or [""] for text, width in zip(row, widths, strict=True)]
+    parts = [textwrap.wrap(text, max(width, 1)) or [""] for text, width in zip(row, widths, strict=True)]
     return list(zip_longest(*parts, fillvalue=""))
 
 
@@ -135,10 +141,11 @@ def progress_bar(description: str, *, total: float | None = None) -> Iterator[Up
       total: units until done; None for a bar without an end.
 
     Yields:
-      `update(done, detail)`: units finished so far, and a word on the last of them. Any thread may call it.
+      `update(done, detail, total)`: units finished so far, and a word on the last of them; a new detail with a
+      total starts the bar anew, for work of several steps. Any thread may call it.
     """
     if not sys.stderr.isatty():
-        yield lambda _done, _detail="": None
+        yield lambda _done, _detail="", _total=None: None
         return
     from rich import progress as bars
 
@@ -154,7 +161,13 @@ def progress_bar(description: str, *, total: float | None = None) -> Iterator[Up
     with bars.Progress(*columns, console=console(), transient=True) as shown:
         task = shown.add_task(visible(description), total=total, detail="", rate="")
 
-        def update(done: float, detail: object = "") -> None:
+        said = ""
+
+        def update(done: float, detail: object = "", total: float | None = None) -> None:
+            nonlocal said
+            if total is not None and str(detail) != said:  # another step: its own clock, its own time left
+                said = str(detail)
+                shown.reset(task, total=total)
             speed = shown.tasks[0].speed
             rate = f"{speed:.3g}/s" if speed else ""
             shown.update(task, completed=done, detail=visible(str(detail)), rate=rate)

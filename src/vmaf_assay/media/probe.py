@@ -196,11 +196,11 @@ def _frame_rate(stamps: list[int], tick: Fraction, stream: str) -> Fraction:
     header = re.search(r"([\d.]+) fps", stream)
     declared = Fraction(header[1]).limit_denominator(100) if header else Fraction(25)
     if len(stamps) < 2 or span <= 0 or len(set(stamps)) != len(stamps):
-        return _snap(declared)
-    return _snap((len(stamps) - 1) / span)
+        return snap_rate(declared)
+    return snap_rate((len(stamps) - 1) / span)
 
 
-def _snap(rate: Fraction) -> Fraction:
+def snap_rate(rate: Fraction) -> Fraction:
     """The common rate within the error of millisecond stamps, else a small fraction near it."""
     nearest = min(_COMMON_RATES, key=lambda common: abs(common - rate))
     if abs(nearest - rate) <= _SNAP * nearest:

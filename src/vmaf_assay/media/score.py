@@ -9,7 +9,7 @@ step looks like a bad encode.
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -47,11 +47,27 @@ class ReferenceInput:
     """(width, height) to scale to before encoding and scoring, px; None leaves it."""
     input_args: tuple[str, ...] = ()
     """Options before `-i`, such as `-ss`."""
+    user_filters: str = ""
+    """A chain that the user wants the encoder to see the source through, before everything else."""
+    unfiltered_size: tuple[int, int] | None = None
+    """(width, height), px: compare with the source as it is at this size, the distorted scaled up to it; None
+    compares with what the encoder saw."""
 
     def filters(self) -> list[str]:
-        """The chain both the encoder and libvmaf see the source through."""
-        rate = f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
-        return normalise_filters(rate, self.size)
+        """The chain libvmaf sees the source through; without `unfiltered_size` also the encoder's."""
+        return self.encode_filters() if self.unfiltered_size is None else self.distorted_filters()
+
+    def encode_filters(self) -> list[str]:
+        """The chain the encoder sees the source through."""
+        mine = [self.user_filters] if self.user_filters else []
+        return [*mine, *normalise_filters(self._rate(), self.size)]
+
+    def distorted_filters(self) -> list[str]:
+        """The chain libvmaf sees a finished encode through."""
+        return normalise_filters(self._rate(), self.unfiltered_size or self.size)
+
+    def _rate(self) -> str:
+        return f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
 
 
 def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float, *, threads: Threads = "auto") -> list[str]:
@@ -89,6 +105,7 @@ def encode_and_score(
     rate_value: float,
     *,
     threads: Threads = "single",
+    extra_args: Sequence[str] = (),
     on_frames: OnFrames | None = None,
     children: process.Children | None = None,
     scratch: Path | None = None,
@@ -106,13 +123,18 @@ def encode_and_score(
         sides are out of step.
     """
     tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
-    graph = f"[dec:0]format=yuv420p,{tick}[d];[0:v:0]{chain(reference.filters())},{tick}[r];{_compare(threads)}"
+    scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
+    graph = (
+        f"[dec:0]{scale_up}format=yuv420p,{tick}[d];[0:v:0]{chain(reference.filters())},{tick}[r];"
+        f"{_compare(threads)}"
+    )
     decode_threads = ["-threads", "1"] if threads == "single" else []
     argv = [
         *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25",
         *decode_threads, *reference.input_args, "-i", str(reference.path.resolve()),
         "-map", "0:v:0", "-fps_mode", "passthrough", "-frames:v", str(reference.n_frames),
-        "-vf", chain(reference.filters()), *encoder_args(encoder, preset, rate_value, threads=threads),
+        "-vf", chain(reference.encode_filters()),
+        *encoder_args(encoder, preset, rate_value, threads=threads), *extra_args,
         "-stats_enc_post", "packets.txt", "-stats_enc_post_fmt", "{size}", "-f", "null", "-",
         *decode_threads, "-dec", "0:0", "-filter_complex", graph, *_compare_outputs(reference.n_frames),
     ]  # fmt: skip
@@ -146,8 +168,8 @@ def score_pair(
       MediaError: the two do not have the same number of frames, are out of step, or a frame does not decode.
     """
     tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
-    both = chain(reference.filters())
-    graph = f"[0:v:0]{both},{tick}[d];[1:v:0]{both},{tick}[r];{_compare('auto')}"
+    left, right = chain(reference.distorted_filters()), chain(reference.filters())
+    graph = f"[0:v:0]{left},{tick}[d];[1:v:0]{right},{tick}[r];{_compare('auto')}"
     argv = [
         *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25",
         "-i", str(distorted_path.resolve()), *reference.input_args, "-i", str(reference.path.resolve()),

@@ -4,274 +4,168 @@ Each step reports to `on_step`; nothing here prints. The rate value comes from `
 margin was calibrated with. Probes and trials cover every frame of the source.
 """
 
-import shutil
-import tempfile
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vmaf_assay.errors import ConfigError, MediaError
+from vmaf_assay.errors import ConfigError
 from vmaf_assay.evaluate.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
-from vmaf_assay.media import process
-from vmaf_assay.media.encoders import EncoderInfo, encoder_info
-from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure
-from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.score import ReferenceInput, Threads, encode_and_score, encoder_args, score_pair
-from vmaf_assay.records import Scored, VideoInfo
+from vmaf_assay.media.admit import conversions
+from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.records import Scored
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.runs.schema import ChoiceCalibration
 from vmaf_assay.runs.store import curves_of
+from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.carry import CarryPlan, plan_carry
+from vmaf_assay.tune.final import (
+    PLAIN,
+    OnStep,
+    check_space,
+    final_argv,
+    frame_calls,
+    other_bytes,
+    write_final,
+)
 from vmaf_assay.tune.forecast import Forecast, default_preset, forecast, trained_rates
+from vmaf_assay.tune.limits import judge_limits, limit_reasons, within_limits
+from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.request import TuneRequest, check_request
+from vmaf_assay.tune.result import CurvePoint, ProbePoint, TuneResult
+from vmaf_assay.tune.source import open_source, pixels, seconds
 
-OnStep = Callable[[str, int, int], None]
-"""Called with (what is being done, frames done, frames in all)."""
-
-MAX_SECONDS = 600.0
-"""Longest source whose every frame is probed; a longer one would need sampling, which is not built yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class TuneRequest:
-    """What is asked for."""
-
-    source: Path
-    """The title."""
-    encoder: str
-    """ffmpeg encoder name."""
-    target_vmaf: float
-    """Pooled (mean) VMAF to reach, points."""
-    confidence: float
-    """Probability of reaching it, in (0, 1)."""
-    preset: str | None = None
-    """The encoder's preset; None means the one the model was trained on."""
-    trials: int = 1
-    """Trial encodes allowed, 0 to 2."""
-    output: Path | None = None
-    """Where the final encode goes; None makes none."""
-    verify: bool = False
-    """Measure the final encode as a whole."""
-    force: bool = False
-    """Overwrite `output`."""
+OnNote = Callable[[str], None]
+"""Called with one line that the user should read before more time is spent."""
 
 
 @dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """The corrected forecast at one rate value, for display."""
+class _Plan:
+    """One source with one encoder: all that is fixed before the first encode."""
 
-    rate_value: float
-    """On the encoder's own scale."""
-    mu: float
-    """Corrected forecast, points."""
-    lower_bound: float
-    """Less the margin, points."""
-    kbps: float | None
-    """Forecast bitrate."""
-    measured_vmaf: float | None
-    """What a trial measured here, points."""
-
-
-@dataclass(frozen=True, slots=True)
-class TuneResult:
-    """The answer; `as_json` is the documented form."""
-
-    source: str
-    """Path as given."""
-    encoder: str
-    """Encoder."""
+    ffmpeg: Ffmpeg
+    """The ffmpeg to run."""
+    request: TuneRequest
+    """What is asked."""
+    info: EncoderInfo
+    """The encoder."""
     preset: str
-    """Preset."""
-    target_vmaf: float
-    """What was asked, points."""
-    confidence: float
-    """What was asked."""
-    rate_value: float
-    """Chosen, on the encoder's own scale."""
-    mu: float
-    """Corrected forecast there, points."""
-    lower_bound: float
-    """Less the margin, points."""
-    forecast_kbps: float | None
-    """Forecast bitrate there; None if the model forecasts none."""
-    supported: bool
-    """False if the model has not seen the like; then nothing is promised."""
-    reachable: bool
-    """False if no rate value's lower bound meets the target."""
-    margin: float
-    """What the bound is below the forecast at the choice, points; 0 where a trial measured it."""
-    n_groups: int
-    """Calibration groups behind the margin."""
-    trials: list[dict[str, float]]
-    """`rate_value` and `measured_vmaf` of each trial."""
-    encodes_spent: int
-    """Probes, trials and the final encode."""
-    encode_argv: list[str]
-    """The final encode's command, whether it was run or not."""
-    output: str | None
-    """The file written, or None."""
-    measured_vmaf: float | None
-    """Pooled VMAF of the whole output, if verified."""
-    kbps: float | None
-    """Measured bitrate of the output's video, if encoded."""
-    reasons: list[str]
-    """How the choice came about, in words."""
-    curve: list[CurvePoint] = field(default_factory=list)
-    """The curve around the choice."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The document of docs/json-output.md."""
-        keys = (
-            "source", "encoder", "preset", "target_vmaf", "confidence", "rate_value", "mu", "lower_bound",
-            "forecast_kbps", "supported", "reachable", "margin", "n_groups", "trials", "encodes_spent",
-            "encode_argv", "output", "measured_vmaf", "kbps", "reasons",
-        )  # fmt: skip
-        return {key: getattr(self, key) for key in keys}
+    """Its preset."""
+    reference: ReferenceInput
+    """The source."""
+    conversions: tuple[str, ...]
+    """What the source's pictures go through before they are encoded, in words."""
+    margin: Margin
+    """Calibrated."""
+    carry: CarryPlan
+    """What else goes into the output."""
+    on_step: OnStep | None
+    """Told of progress."""
+    on_note: OnNote | None
+    """Told what cannot wait."""
 
     @property
-    def met(self) -> bool:
-        """Whether the answer is yes: promised, and not found missed."""
-        missed = self.measured_vmaf is not None and self.measured_vmaf < self.target_vmaf
-        return self.supported and self.reachable and not missed
+    def promised(self) -> bool:
+        """Whether the margin speaks of the very target asked for."""
+        return self.margin.target == self.request.target_vmaf
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether the encodes are of the kind the margin was calibrated on."""
+        return not self.request.encoder_args and self.request.reference == "filtered"
 
-def check_request(request: TuneRequest) -> EncoderInfo:
-    """The encoder asked for, if everything asked for can be meant.
+    def note(self, text: str) -> None:
+        """Say something now."""
+        if self.on_note:
+            self.on_note(text)
 
-    Raises:
-      ConfigError: a target, confidence, trial count, encoder or output that cannot be.
-    """
-    if not 0 < request.target_vmaf < 100:
-        raise ConfigError(
-            f"a target VMAF lies between 0 and 100, not {request.target_vmaf:g}", next_step="ask for 93"
-        )
-    if not 0 < request.confidence < 1:
-        raise ConfigError(
-            f"a confidence lies between 0 and 1, not {request.confidence:g}", next_step="ask for 0.95"
-        )
-    if not 0 <= request.trials <= 2:
-        raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
-    info = encoder_info(request.encoder)
-    if request.preset is not None:
-        info.check_preset(request.preset)
-    _check_output(request)
-    return info
-
-
-def _check_output(request: TuneRequest) -> None:
-    if request.output is None:
-        if request.verify:
-            raise ConfigError("--verify measures an encode, and none is made", next_step="add -o OUT")
-        return
-    if request.output.exists() and not request.force:
-        raise ConfigError(f"{request.output} exists", next_step="choose another -o or add --force")
-    if request.output.exists() and request.source.exists() and request.output.samefile(request.source):
-        raise ConfigError("the output is the source itself", next_step="choose another -o")
-    if not request.output.resolve().parent.is_dir():
-        raise ConfigError(f"{request.output.parent} is not a folder", next_step="make it first")
-    if request.output.suffix.lower() not in _CONTAINERS:
-        raise ConfigError(
-            f"{request.output.name}: unknown container", next_step=f"end it in {', '.join(_CONTAINERS)}"
-        )
-
-
-_CONTAINERS = (".mkv", ".mp4", ".webm", ".mov")
+    def argv(self, rate_value: float, out: Path) -> list[str]:
+        """The final encode's command."""
+        return final_argv(
+            self.ffmpeg, self.reference, self.info, self.preset, rate_value, out,
+            carry=self.carry, extra_args=self.request.encoder_args,
+        )  # fmt: skip
 
 
 def tune(
-    ffmpeg: Ffmpeg, verified: VerifiedEnsemble, request: TuneRequest, *, on_step: OnStep | None = None
+    ffmpeg: Ffmpeg,
+    verified: VerifiedEnsemble,
+    request: TuneRequest,
+    *,
+    cache: Cache | None = None,
+    on_step: OnStep | None = None,
+    on_note: OnNote | None = None,
 ) -> TuneResult:
     """Choose the cheapest rate value that keeps the promise, and make the encode if one is asked for.
+
+    Args:
+      ffmpeg: the ffmpeg to run.
+      verified: a forecast ensemble that may promise.
+      request: what is asked.
+      cache: where results of earlier runs are; None asks and keeps nothing.
+      on_step: told of progress.
+      on_note: told, before anything is encoded, what the output will not hold.
 
     Raises:
       ConfigError: the request cannot be meant, or the ensemble may not promise it.
       MediaError: the source cannot be used.
       ToolError: ffmpeg or the disk failed.
     """
-    info = check_request(request)
-    reference, _ = open_source(ffmpeg, request.source)
-    sidecar = verified.ensemble.sidecar
-    preset = request.preset or default_preset(sidecar, request.encoder, info.default_preset)
-    trained_rates(sidecar, request.encoder, preset)
-    margin = _margin(verified, request, preset)
-    probes = _probe(ffmpeg, verified, reference, on_step)
+    plan = _plan(ffmpeg, verified, request, on_step, on_note)
+    measurer = Measurer(ffmpeg, plan.reference, cache, on_step)
+    probes = measurer.probe(verified.ensemble.sidecar.probes)
     predicted = forecast(
-        verified.ensemble,
-        probes,
-        request.encoder,
-        preset,
-        pixels=_pixels(reference),
-        frame_rate=float(reference.frame_rate),
-        source=request.source.name,
-    )
+        verified.ensemble, probes, request.encoder, plan.preset,
+        pixels=pixels(plan.reference), frame_rate=float(plan.reference.frame_rate), source=request.source.name,
+    )  # fmt: skip
     forecaster = Forecaster(predicted.curve)
-    promised = margin.target == request.target_vmaf
-    tried = _trials(ffmpeg, request, reference, forecaster, info, preset, on_step) if promised else {}
+    tried = _trials(plan, measurer, forecaster) if plan.promised else {}
     measured = {rate_value: scored.pooled_vmaf for rate_value, scored in tried.items()}
-    trial_kbps = {rate_value: scored.kbps for rate_value, scored in tried.items()}
-    predicted = replace(predicted, known_kbps=predicted.known_kbps | trial_kbps)
-    choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
-    choice = replace(choice, reachable=choice.reachable and promised)
-    reasons = _reasons(verified, request, predicted, margin, measured, choice, reference)
-    argv, written = _final(ffmpeg, request, info, preset, choice, predicted, reference, on_step)
-    return TuneResult(
-        source=str(request.source),
-        encoder=request.encoder,
-        preset=preset,
-        target_vmaf=request.target_vmaf,
-        confidence=request.confidence,
-        rate_value=choice.rate_value,
-        mu=choice.mu,
-        lower_bound=choice.lower_bound,
-        forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]),
-        supported=predicted.supported,
-        reachable=choice.reachable,
-        margin=choice.mu - choice.lower_bound,
-        n_groups=margin.n_groups,
-        trials=[{"rate_value": r, "measured_vmaf": v} for r, v in measured.items()],
-        encodes_spent=len(probes) + len(measured) + (written is not None),
-        encode_argv=argv,
-        output=str(request.output) if written else None,
-        measured_vmaf=written.measured_vmaf if written else None,
-        kbps=written.kbps if written else None,
-        reasons=reasons,
-        curve=_curve(forecaster, predicted, measured, margin, choice),
-    )
+    known = predicted.known_kbps | {rate_value: scored.kbps for rate_value, scored in tried.items()}
+    predicted = replace(predicted, known_kbps=known)
+    choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
+    choice = replace(choice, reachable=choice.reachable and plan.promised)
+    answer = _Answer(plan, probes, predicted, forecaster, measured, choice)
+    result = answer.result(verified, measurer)
+    if request.output is not None and choice.reachable and predicted.supported and within_limits(result):
+        result = _write(plan, result)
+        result = _verify(plan, result) if request.verify else result
+    return result
 
 
-def open_source(ffmpeg: Ffmpeg, path: Path) -> tuple[ReferenceInput, VideoInfo]:
-    """A title as the reference of every comparison, at its own size made even.
+def _plan(
+    ffmpeg: Ffmpeg,
+    verified: VerifiedEnsemble,
+    request: TuneRequest,
+    on_step: OnStep | None,
+    on_note: OnNote | None,
+) -> _Plan:
+    """Everything that can be refused is refused here, while it costs nothing."""
+    info = check_request(request)
+    preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
+    trained_rates(verified.ensemble.sidecar, request.encoder, preset)
+    margin = calibrated_margin(verified, request, preset)
+    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
+    carry = PLAIN
+    if request.output is not None:
+        carry = plan_carry(ffmpeg, request.source, request.output.name, info, preset)
+    said = tuple(conversions(video))
+    plan = _Plan(ffmpeg, request, info, preset, reference, said, margin, carry, on_step, on_note)
+    for loss in carry.losses:
+        plan.note(f"not carried over: {loss}")
+    return plan
+
+
+def calibrated_margin(verified: VerifiedEnsemble, request: TuneRequest, preset: str) -> Margin:
+    """The calibrated margin of a request.
 
     Raises:
-      MediaError: it cannot be read, is a still picture, or is too long to probe whole.
+      ConfigError: the ensemble may not promise, or not this.
     """
-    video = probe_video(ffmpeg, path)
-    if video.n_frames < 2:
-        raise MediaError(f"{path} has one frame; VMAF measures motion", next_step="give a video of two or more")
-    if video.duration_s > MAX_SECONDS:
-        raise MediaError(
-            f"{path} lasts {video.duration_s:.0f} s; sources up to {MAX_SECONDS:.0f} s are probed whole",
-            next_step="cut a part with `ffmpeg -ss START -t SECONDS -c copy` and tune that",
-        )
-    if not video.pix_fmt.startswith(("yuv420p", "yuvj420p", "nv12", "gray")) or "10" in video.pix_fmt[7:]:
-        raise MediaError(
-            f"{path} is {video.pix_fmt}; the shipped calibration is of 8-bit 4:2:0",
-            next_step="convert it with `-pix_fmt yuv420p` first",
-        )
-    turned = abs(video.rotation) % 180 == 90
-    width, height = (video.height, video.width) if turned else (video.width, video.height)
-    size = even_fit(width, height, None)
-    return ReferenceInput(path, video.frame_rate, video.n_frames, size), video
-
-
-def _pixels(reference: ReferenceInput) -> int:
-    assert reference.size is not None  # `open_source` sets it
-    return reference.size[0] * reference.size[1]
-
-
-def _margin(verified: VerifiedEnsemble, request: TuneRequest, preset: str) -> Margin:
-    """The calibrated margin, before anything is encoded: a promise that cannot be made costs nothing."""
     if not verified.confidence_eligible:
         raise ConfigError(
             f"{verified.verdict.ensemble} did not pass the coverage policy, so it makes no promise",
@@ -285,195 +179,168 @@ def _margin(verified: VerifiedEnsemble, request: TuneRequest, preset: str) -> Ma
     )  # fmt: skip
 
 
-def _probe(
-    ffmpeg: Ffmpeg, verified: VerifiedEnsemble, reference: ReferenceInput, on_step: OnStep | None
-) -> list[Scored]:
-    probes = []
-    for spec in verified.ensemble.sidecar.probes:
-        what = f"probe {spec.encoder} {spec.preset} {spec.rate_value:g}"
-        probes.append(
-            _score(ffmpeg, reference, encoder_info(spec.encoder), spec.preset, spec.rate_value, what, on_step)
-        )
-    return probes
-
-
-def _score(
-    ffmpeg: Ffmpeg,
-    reference: ReferenceInput,
-    info: EncoderInfo,
-    preset: str,
-    rate_value: float,
-    what: str,
-    on_step: OnStep | None,
-    threads: Threads = "single",
-) -> Scored:
-    def on_frames(done: int) -> None:
-        if on_step:
-            on_step(what, done, reference.n_frames)
-
-    on_frames(0)
-    return encode_and_score(ffmpeg, reference, info, preset, rate_value, threads=threads, on_frames=on_frames)
-
-
-def _trials(
-    ffmpeg: Ffmpeg,
-    request: TuneRequest,
-    reference: ReferenceInput,
-    forecaster: Forecaster,
-    info: EncoderInfo,
-    preset: str,
-    on_step: OnStep | None,
-) -> dict[float, Scored]:
+def _trials(plan: _Plan, measurer: Measurer, forecaster: Forecaster) -> dict[float, Scored]:
     tried: dict[float, Scored] = {}
-    for number in range(1, request.trials + 1):
+    for number in range(1, plan.request.trials + 1):
         measured = {rate_value: scored.pooled_vmaf for rate_value, scored in tried.items()}
-        rate_value = trial_rate(forecaster, request.target_vmaf, measured)
+        rate_value = trial_rate(forecaster, plan.request.target_vmaf, measured)
         if rate_value is None:
             break
-        what = f"trial {number} {info.rate_mode} {rate_value:g}"
-        tried[rate_value] = _score(ffmpeg, reference, info, preset, rate_value, what, on_step, "auto")
+        where = f"{plan.info.rate_mode} {rate_value:g}"
+        what = f"trial {number} of {plan.request.trials}, to correct the forecast: {where}"
+        tried[rate_value] = measurer.measure(
+            plan.info, plan.preset, rate_value, what, threads="auto", extra_args=plan.request.encoder_args
+        )
     return tried
 
 
-def _reasons(
-    verified: VerifiedEnsemble,
-    request: TuneRequest,
-    predicted: Forecast,
-    margin: Margin,
-    measured: Measured,
-    choice: Choice,
-    reference: ReferenceInput,
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is known once the choice is made."""
+
+    plan: _Plan
+    """What was fixed before."""
+    probes: list[Scored]
+    """The probes."""
+    predicted: Forecast
+    """The forecast, with the bitrates that probes and trials had."""
+    forecaster: Forecaster
+    """On it."""
+    measured: Measured
+    """What the trials measured."""
+    choice: Choice
+    """What was chosen."""
+
+    def result(self, verified: VerifiedEnsemble, measurer: Measurer) -> TuneResult:
+        """The answer before the final encode."""
+        plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
+        kbps = _number(self.predicted.kbps_at(np.array([choice.rate_value]))[0])
+        n_bytes = None
+        if kbps is not None and (request.output is not None or request.max_bytes is not None):
+            n_bytes = other_bytes(plan.ffmpeg, reference.path) + kbps * 125 * seconds(reference)
+        assert reference.size is not None  # `open_source` sets it
+        result = TuneResult(
+            source=str(request.source), encoder=request.encoder, preset=plan.preset,
+            target_vmaf=request.target_vmaf, confidence=request.confidence, rate_value=choice.rate_value,
+            mu=choice.mu, lower_bound=choice.lower_bound, forecast_kbps=kbps, supported=self.predicted.supported,
+            reachable=choice.reachable, margin=choice.mu - choice.lower_bound, n_groups=plan.margin.n_groups,
+            trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in self.measured.items()],
+            encodes_spent=measurer.spent, encodes_cached=measurer.cached,
+            output=None, measured_vmaf=None, kbps=None,
+            encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")), reasons=[],
+            calibrated=plan.calibrated, encoder_args=list(request.encoder_args), filters=request.filters,
+            reference=request.reference, losses=list(plan.carry.losses), max_kbps=request.max_kbps,
+            max_bytes=request.max_bytes, forecast_bytes=n_bytes, width=reference.size[0], height=reference.size[1],
+            frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
+            n_frames=reference.n_frames, probes=self._probe_points(verified), curve=self._curve(),
+        )  # fmt: skip
+        result = judge_limits(result)
+        known = f"{measurer.cached} encodes were known from an earlier run (--no-cache runs them again)"
+        said = [*_reasons(verified, self), *limit_reasons(result), *([known] if measurer.cached else [])]
+        return replace(result, reasons=said)
+
+    def _probe_points(self, verified: VerifiedEnsemble) -> list[ProbePoint]:
+        return [
+            ProbePoint(spec.encoder, spec.preset, spec.rate_value, scored.pooled_vmaf, scored.kbps)
+            for spec, scored in zip(verified.ensemble.sidecar.probes, self.probes, strict=True)
+        ]
+
+    def _curve(self) -> list[CurvePoint]:
+        """Whole rate values over the trained range, the choice, and every trial, dearest first."""
+        mu = self.forecaster.corrected(self.measured)
+        lower = self.forecaster.lower(self.measured, self.plan.margin.scale)
+        grid = self.forecaster.grid
+        wanted = sorted(
+            {rate for rate in grid.tolist() if rate == round(rate)} | {self.choice.rate_value, *self.measured}
+        )
+        kbps = self.predicted.kbps_at(np.array(wanted))
+        return [
+            CurvePoint(
+                rate, float(mu[self.forecaster.at(rate)]), float(lower[self.forecaster.at(rate)]), _number(cost),
+                self.measured.get(rate),
+            )
+            for rate, cost in zip(wanted, kbps, strict=True)
+        ]  # fmt: skip
+
+
+def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
+    plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
     scope = "all encoders" if margin.pooled else request.encoder
-    trials = request.trials if margin.target == request.target_vmaf else 0
+    trials = request.trials if plan.promised else 0
     said = [
         f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
         f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}"
     ]
-    if not predicted.supported:
-        said.append(f"not supported, so nothing is promised: {predicted.reason}")
-    seen = verified.ensemble.sidecar.seen
-    if seen.max_pixels and not seen.min_pixels <= _pixels(reference) <= seen.max_pixels:
+    if not answer.predicted.supported:
+        said.append(f"not supported, so nothing is promised: {answer.predicted.reason}")
+    if outside_sizes(verified, pixels(plan.reference)):
         said.append("the picture is smaller or larger than any calibrated on; the promise is only as good as that")
-    if margin.target < request.target_vmaf:
+    said += [*plan.conversions, *_kind_reasons(plan)]
+    if not plan.promised:
         said.append(
             f"too few calibration groups reach {request.target_vmaf:g} to promise it with confidence "
             f"{request.confidence:g}"
         )
     elif not choice.reachable:
         said.append(
-            f"no {encoder_info(request.encoder).rate_mode} reaches {request.target_vmaf:g} with confidence "
-            f"{request.confidence:g}; the highest lower bound is {choice.lower_bound:.2f}"
+            f"no {plan.info.rate_mode} reaches {request.target_vmaf:g} with confidence {request.confidence:g}; "
+            f"the highest lower bound is {choice.lower_bound:.2f}"
         )
-    if choice.rate_value in measured:
+    if choice.rate_value in answer.measured:
         said.append("the choice is a rate value that a trial measured on every frame")
     return said
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """The final encode."""
-
-    kbps: float
-    """Measured video bitrate."""
-    measured_vmaf: float | None
-    """Pooled VMAF of the whole, if verified."""
+def outside_sizes(verified: VerifiedEnsemble, n_pixels: int) -> bool:
+    """Whether a picture is smaller or larger than every picture of the corpus."""
+    seen = verified.ensemble.sidecar.seen
+    return bool(seen.max_pixels) and not seen.min_pixels <= n_pixels <= seen.max_pixels
 
 
-def final_argv(
-    ffmpeg: Ffmpeg, reference: ReferenceInput, info: EncoderInfo, preset: str, rate_value: float, out: Path
-) -> list[str]:
-    """The command of the final encode: the first video stream at the chosen rate value, audio copied.
-
-    The picture goes through the scaler that probes and trials saw it through (even size, limited range), but keeps
-    its own time stamps.
-    """
-    scale = next(step for step in reference.filters() if step.startswith("scale"))
-    return [
-        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25", "-i", str(reference.path.resolve()),
-        "-map", "0:v:0", "-map", "0:a?", "-c:a", "copy", "-vf", f"{scale},format=yuv420p",
-        "-fps_mode", "passthrough", *encoder_args(info, preset, rate_value, threads="auto"), str(out),
-    ]  # fmt: skip
-
-
-def _final(
-    ffmpeg: Ffmpeg,
-    request: TuneRequest,
-    info: EncoderInfo,
-    preset: str,
-    choice: Choice,
-    predicted: Forecast,
-    reference: ReferenceInput,
-    on_step: OnStep | None,
-) -> tuple[list[str], _Written | None]:
-    shown = final_argv(ffmpeg, reference, info, preset, choice.rate_value, request.output or Path("OUT.mkv"))
-    if request.output is None or not (choice.reachable and predicted.supported):
-        return shown, None
-    folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=request.output.resolve().parent))
-    try:
-        temporary = folder / request.output.name
-        argv = final_argv(ffmpeg, reference, info, preset, choice.rate_value, temporary)
-        done = process.run(argv, on_line=_frame_lines("encode", reference.n_frames, on_step))
-        if done.exit_code != 0:
-            raise failure(
-                f"encoding {request.source.name} to {request.output.name}", done,
-                next_step="an output that ends in .mkv takes any video and audio",
-            )  # fmt: skip
-        vmaf = None
-        if request.verify:
-            frames = _frame_calls("verify", reference.n_frames, on_step)
-            vmaf = score_pair(ffmpeg, reference, temporary, on_frames=frames).pooled_vmaf
-        kbps = _video_kbps(ffmpeg, temporary, reference)
-        temporary.replace(request.output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return shown, _Written(kbps, vmaf)
+def _kind_reasons(plan: _Plan) -> list[str]:
+    """What makes this encode another than those calibrated on."""
+    said = []
+    if plan.request.filters:
+        against = (
+            "the filtered picture" if plan.request.reference == "filtered" else "the source, scaled back to it"
+        )
+        said.append(f"VMAF is against {against} (--vf {plan.request.filters})")
+    if not plan.calibrated:
+        changed = f"encoder options {shlex.join(plan.request.encoder_args)}" if plan.request.encoder_args else ""
+        scaled = "comparison with the unscaled source" if plan.request.reference == "source" else ""
+        said.append(
+            f"{' and '.join(filter(None, (changed, scaled)))}: nothing like it was calibrated, so nothing is "
+            "promised but what trials and --verify measure"
+        )
+    return said
 
 
-def _frame_calls(what: str, total: int, on_step: OnStep | None) -> Callable[[int], None]:
-    def on_frames(done: int) -> None:
-        if on_step:
-            on_step(what, done, total)
-
-    return on_frames
-
-
-def _frame_lines(what: str, total: int, on_step: OnStep | None) -> Callable[[str], None]:
-    on_frames = _frame_calls(what, total, on_step)
-
-    def on_line(line: str) -> None:
-        if line.startswith("frame="):
-            on_frames(int(line[6:]))
-
-    return on_line
-
-
-def _video_kbps(ffmpeg: Ffmpeg, path: Path, reference: ReferenceInput) -> float:
-    """Bitrate of a file's video packets, kbps."""
-    done = process.run(
-        [*ffmpeg.base_argv(), "-i", str(path), "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
+def _write(plan: _Plan, result: TuneResult) -> TuneResult:
+    """Make the final encode."""
+    assert plan.request.output is not None  # the caller asked for a file
+    check_space(plan.request.output, result.forecast_bytes or 0)
+    written = write_final(
+        plan.ffmpeg, plan.request, lambda out: plan.argv(result.rate_value, out), plan.reference, plan.on_step
     )
-    if done.exit_code != 0:
-        raise failure(f"reading {path.name}", done)
-    lines = [line for line in done.stdout.decode().splitlines() if line and not line.startswith("#")]
-    total = sum(int(line.split(",")[4]) for line in lines)
-    return total * 8 / float(reference.n_frames / reference.frame_rate) / 1000
+    return judge_limits(
+        replace(
+            result, output=str(plan.request.output), kbps=written.kbps, output_bytes=written.n_bytes,
+            encodes_spent=result.encodes_spent + 1,
+        )
+    )  # fmt: skip
 
 
-def _curve(
-    forecaster: Forecaster, predicted: Forecast, measured: Measured, margin: Margin, choice: Choice
-) -> list[CurvePoint]:
-    """Up to nine whole rate values around the choice, and every trial, dearest first."""
-    mu, lower = forecaster.corrected(measured), forecaster.lower(measured, margin.scale)
-    grid = forecaster.grid
-    near = {float(np.round(choice.rate_value + offset)) for offset in range(-4, 5)}
-    wanted = sorted({choice.rate_value, *measured, *near} & set(grid.tolist()))
-    points = []
-    for rate_value in wanted:
-        at = int(np.flatnonzero(grid == rate_value)[0])
-        kbps = _number(predicted.kbps_at(np.array([rate_value]))[0])
-        points.append(CurvePoint(rate_value, float(mu[at]), float(lower[at]), kbps, measured.get(rate_value)))
-    return points
+def _verify(plan: _Plan, result: TuneResult) -> TuneResult:
+    """Measure every frame of the output, which is in place already: an interrupt loses the measurement alone."""
+    assert plan.request.output is not None  # the caller asked for a file
+    on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, plan.on_step)
+    try:
+        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, on_frames=on_frames)
+    except BaseException:
+        plan.note(f"{plan.request.output} is whole, but was not measured to its end")
+        raise
+    frames = [round(float(value), 3) for value in scored.vmaf]
+    return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)
 
 
 def _number(value: float) -> float | None:

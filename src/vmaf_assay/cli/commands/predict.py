@@ -97,7 +97,7 @@ def _pair(
     from vmaf_assay.media.probe import probe_video
     from vmaf_assay.media.score import score_pair
     from vmaf_assay.tune.predict import score_features
-    from vmaf_assay.tune.run import open_source
+    from vmaf_assay.tune.source import open_source
 
     encoder, preset, rate_value = made_by
     info = encoder_info(encoder)

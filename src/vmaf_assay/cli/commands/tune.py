@@ -1,12 +1,16 @@
 """`assay tune`, also installed as `vmaf-tune`."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from vmaf_assay.tune.run import TuneResult
+    from vmaf_assay.tune.batch import Item, Outcome
+    from vmaf_assay.tune.request import TuneRequest
+    from vmaf_assay.tune.result import CurvePoint, TuneResult
 
 FORECAST = "vmaf_forecast_ensemble_v1"
 
@@ -17,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(
-    source: Annotated[Path, typer.Argument(help="The video to encode.")],
+    sources: Annotated[
+        list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
+    ],
     encoder: Annotated[str, typer.Option("--encoder", "-e", help="ffmpeg's encoder name.")] = "libx264",
     target_vmaf: Annotated[float, typer.Option("--target-vmaf", help="Mean VMAF to reach, points.")] = 93.0,
     quality_confidence: Annotated[
@@ -25,41 +31,161 @@ def tune(
     ] = 0.95,
     preset: Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")] = None,
     trials: Annotated[int, typer.Option(help="Trial encodes allowed: 0, 1 or 2.")] = 1,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Encode the choice to this file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Encode the choice to this .mkv, .mp4, .mov or .webm.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
+    ] = None,
+    container: Annotated[str, typer.Option(help="Container in --out-dir: mkv, mp4, mov or webm.")] = "mkv",
     verify: Annotated[bool, typer.Option("--verify", help="Measure the whole output.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
+    encoder_args: Annotated[
+        str, typer.Option(help='More options for the encoder, as "-tune grain"; ends the promise (see reasons).')
+    ] = "",
+    vf: Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")] = "",
+    reference: Annotated[
+        str, typer.Option(help="VMAF against the `filtered` picture, or the `source` (one scale only).")
+    ] = "filtered",
+    max_bitrate: Annotated[float | None, typer.Option(help="Most video bitrate wanted, kbps.")] = None,
+    max_size: Annotated[float | None, typer.Option(help="Largest file wanted, MB (10^6 bytes).")] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither use nor keep probe and trial results ($ASSAY_CACHE).")
+    ] = False,
     registry: Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")] = None,
     ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON on stdout: one document, or of several sources one a line.")
+    ] = False,
 ) -> None:
     """Find the cheapest encode that meets a VMAF target with a stated confidence, and make it.
 
-    Exit 0 promised (and met, if verified); 1 out of reach, not supported, or found missed.
+    Exit 0 promised (and met, if verified); 1 out of reach, not supported, over a limit, or found missed.
+    Of several sources the highest code of any.
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
+    from vmaf_assay.tune.request import TuneRequest
+
+    base = TuneRequest(
+        sources[0], encoder, target_vmaf, quality_confidence, preset, trials, output, verify, force,
+        _words(encoder_args), vf, reference,  # type: ignore[arg-type]  # checked by check_request
+        max_bitrate, None if max_size is None else max_size * 1e6,
+    )  # fmt: skip
+    code = _run(base, _items(sources, base, out_dir, container), registry, ffmpeg, no_cache, as_json)
+    if code:
+        raise typer.Exit(code)
+
+
+def _items(sources: list[Path], base: "TuneRequest", out_dir: Path | None, container: str) -> "list[Item] | None":
+    """The sources of a batch, everything checked that can be; None for one source by itself."""
+    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.tune.batch import plan_items
+    from vmaf_assay.tune.request import check_request
+
+    several = len(sources) > 1 or sources[0].is_dir() or (_is_glob(sources[0]) and not sources[0].exists())
+    if not several and out_dir is None:
+        check_request(base)
+        return None
+    if base.output is not None:
+        raise ConfigError("-o names one output, and there are several sources", next_step="use --out-dir")
+    if base.verify and out_dir is None:
+        raise ConfigError("--verify measures encodes, and none are made", next_step="add --out-dir")
+    check_request(replace(base, verify=False))
+    return plan_items(sources, out_dir, container)
+
+
+def _is_glob(path: Path) -> bool:
+    return any(char in str(path) for char in "*?[")
+
+
+def _run(
+    base: "TuneRequest",
+    items: "list[Item] | None",
+    registry: Path | None,
+    ffmpeg: str | None,
+    no_cache: bool,
+    as_json: bool,
+) -> int:
+    """Tune one source or all of a batch, print the answers, and return the exit code."""
     from vmaf_assay.cli import render
     from vmaf_assay.media.ffmpeg import find_ffmpeg
     from vmaf_assay.registry.store import load_verified, registry_dir
-    from vmaf_assay.tune.run import TuneRequest, check_request
+    from vmaf_assay.tune.batch import request_digest, tune_many
+    from vmaf_assay.tune.cache import Cache, default_cache_dir
     from vmaf_assay.tune.run import tune as run_tune
 
-    request = TuneRequest(source, encoder, target_vmaf, quality_confidence, preset, trials, output, verify, force)
-    check_request(request)
-    verified = load_verified(registry_dir(registry), FORECAST)
+    verified, found = load_verified(registry_dir(registry), FORECAST), find_ffmpeg(ffmpeg)
+    digests = Cache(default_cache_dir())
+    cache = None if no_cache else digests
     with render.progress_bar("frames") as update:
-        result = run_tune(
-            find_ffmpeg(ffmpeg),
-            verified,
-            request,
-            on_step=lambda what, done, total: update(done, f"of {total}: {what}"),
-        )
+
+        def tune_one(request: "TuneRequest") -> "TuneResult":
+            def on_step(what: str, done: int, total: int) -> None:
+                update(done, f"{request.source.name}: {what}", total)
+
+            return run_tune(found, verified, request, cache=cache, on_step=on_step, on_note=render.note)
+
+        if items is not None:
+            digest = request_digest(base, verified, found)
+            return _many(tune_many(items, base, tune_one, digest=digest, cache=digests), len(items), as_json)
+        result = tune_one(base)
     if as_json:
         render.emit_json(result.as_json())
     else:
         _render(result)
-    if not result.met:
-        raise typer.Exit(1)
+    return 0 if result.met else 1
+
+
+def _many(outcomes: "Iterator[Outcome]", total: int, as_json: bool) -> int:
+    """Print each outcome as it comes, then a summary; the highest exit code of any."""
+    from vmaf_assay.cli import main, render
+    from vmaf_assay.errors import AssayError
+
+    counts = {"done": 0, "skipped": 0, "failed": 0, "met": 0, "encodes_spent": 0}
+    code = 0
+    for number, outcome in enumerate(outcomes, start=1):
+        own = 0 if outcome.met else 1
+        if outcome.problem is not None:
+            own = main.exit_code(outcome.problem) if isinstance(outcome.problem, AssayError) else 3
+        code = max(code, own)
+        counts[outcome.status] += 1
+        counts["met"] += outcome.met
+        counts["encodes_spent"] += outcome.result.encodes_spent if outcome.result else 0
+        if as_json:
+            render.emit_line(outcome.document | {"status": outcome.status, "exit_code": own})
+        else:
+            render.say(f"[{number}/{total}] {outcome.item.source.name}: {_line(outcome)}")
+    if as_json:
+        render.emit_line({"summary": counts | {"sources": total, "exit_code": code}})
+    else:
+        render.say(
+            f"{total} sources: {counts['met']} met, {total - counts['met'] - counts['failed']} not met, "
+            f"{counts['failed']} failed; {counts['skipped']} were finished before; "
+            f"{counts['encodes_spent']} encodes spent"
+        )
+    return code
+
+
+def _line(outcome: "Outcome") -> str:
+    if outcome.problem is not None:
+        return f"error: {outcome.problem}"
+    if outcome.result is not None:
+        return answer(outcome.result)
+    kept = outcome.document
+    return f"finished before: {kept['output']}, {kept['encoder']} {kept['preset']} at {kept['rate_value']:g}"
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words of `--encoder-args`, as a shell reads them."""
+    import shlex
+
+    from vmaf_assay.errors import ConfigError
+
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ConfigError(f"--encoder-args: {error}", next_step="close the quotes") from error
 
 
 def _render(result: "TuneResult") -> None:
@@ -79,15 +205,24 @@ def _render(result: "TuneResult") -> None:
                 rounded(point.measured_vmaf),
                 rounded(point.kbps, 0),
             ]
-            for point in result.curve
+            for point in _shown(result)
         ],
     )
     for reason in result.reasons:
         render.say(reason)
-    render.say(_answer(result))
+    render.say(answer(result))
 
 
-def _answer(result: "TuneResult") -> str:
+def _shown(result: "TuneResult") -> "list[CurvePoint]":
+    """The points near the choice, and every trial."""
+    return [
+        point
+        for point in result.curve
+        if point.measured_vmaf is not None or abs(point.rate_value - result.rate_value) <= 4
+    ]
+
+
+def answer(result: "TuneResult") -> str:
     """The one line that answers the question."""
     name = f"{result.encoder} {result.preset} at {result.rate_value:g}"
     if not result.supported:
@@ -97,12 +232,19 @@ def _answer(result: "TuneResult") -> str:
             f"out of reach with confidence {result.confidence:g}: the best there is, {name}, "
             f"has a lower bound of VMAF {result.lower_bound:.2f}"
         )
-    promise = f"{name}: VMAF >= {result.target_vmaf:g} with confidence {result.confidence:g}"
+    said = f"{name}: VMAF >= {result.target_vmaf:g} with confidence {result.confidence:g}"
+    if not result.promised:
+        said = f"{name}: VMAF {result.mu:.2f} forecast, not promised"
     spent = f"{result.encodes_spent} encodes spent"
+    if result.bitrate_met is False or result.size_met is False:
+        over = " and ".join(
+            word for word, met in (("bitrate", result.bitrate_met), ("size", result.size_met)) if met is False
+        )
+        said += f", but over the {over} limit"
     if result.measured_vmaf is not None:
-        met = "met" if result.measured_vmaf >= result.target_vmaf else "MISSED"
+        met = "met" if result.quality_met else "MISSED"
         measured = f"measured {result.measured_vmaf:.2f}, {met}"
-        return f"{promise}; {measured}; {result.output}, {result.kbps:.0f} kbps, {spent}"
+        return f"{said}; {measured}; {result.output}, {result.kbps:.0f} kbps, {spent}"
     if result.output is not None:
-        return f"{promise}; {result.output}, {result.kbps:.0f} kbps, not measured (add --verify), {spent}"
-    return f"{promise}; {spent}; add -o OUT to encode"
+        return f"{said}; {result.output}, {result.kbps:.0f} kbps, not measured (add --verify), {spent}"
+    return f"{said}; {spent}; " + ("nothing encoded" if result.met is False else "add -o OUT to encode")

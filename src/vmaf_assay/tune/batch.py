@@ -1,0 +1,196 @@
+"""Many sources one after another: what is finished is skipped, what fails does not stop the rest.
+
+Beside the outputs lies a folder `.assay` with one record for each finished encode: what was asked, of which
+bytes, and the answer. A source is skipped if its record and its output say that this very encode is there.
+"""
+
+import glob
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vmaf_assay.errors import AssayError, ConfigError
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import canonical_json, read_json_strict, sha256_bytes, write_json_atomic
+from vmaf_assay.media.streams import CONTAINERS
+from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.request import TuneRequest
+from vmaf_assay.tune.result import TuneResult
+
+VIDEO_SUFFIXES = {
+    ".mkv", ".mp4", ".mov", ".webm", ".m4v", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".y4m",
+}  # fmt: skip
+"""What is taken from a folder; a file named by itself is taken whatever it is called."""
+
+Status = Literal["done", "skipped", "failed"]
+
+
+class TuneRecord(BaseModel):
+    """`.assay/<output>.json`: one finished encode."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    schema_version: Literal[1] = 1
+    """Major version of this file's schema."""
+    request_sha256: str
+    """Digest of everything asked for but the paths, of the ensemble that answered, and of ffmpeg's version."""
+    source_sha256: str
+    """Digest of the source's bytes."""
+    output_sha256: str
+    """Digest of the output's bytes."""
+    met: bool
+    """Whether the answer was yes."""
+    result: dict[str, Any]
+    """The answer, as `tune --json` prints it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One source of many."""
+
+    source: Path
+    """The source."""
+    output: Path | None
+    """Where its encode goes; None makes none."""
+
+    @property
+    def record(self) -> Path | None:
+        """Where its record lies."""
+        return None if self.output is None else self.output.parent / ".assay" / f"{self.output.name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one source."""
+
+    item: Item
+    """The source."""
+    status: Status
+    """`done` now, `skipped` because it was done before, or `failed`."""
+    met: bool
+    """Whether the answer is yes."""
+    document: dict[str, Any]
+    """The answer as `tune --json` prints it; of a failure the error."""
+    result: TuneResult | None = None
+    """The answer, if it was made now."""
+    problem: AssayError | OSError | None = None
+    """Why it failed."""
+
+
+def plan_items(sources: Sequence[Path], out_dir: Path | None, container: str) -> list[Item]:
+    """Every source that files, folders and globs name, with its output.
+
+    A folder gives every video in it and below, and its outputs keep the folders' names.
+
+    Raises:
+      ConfigError: a folder or glob without videos, an unknown container, or two sources with one output.
+    """
+    suffix = f".{container.lower().lstrip('.')}"
+    if suffix not in CONTAINERS:
+        raise ConfigError(
+            f"unknown container {container!r}",
+            next_step=f"choose one of {', '.join(name[1:] for name in CONTAINERS)}",
+        )
+    items: dict[Path, Item] = {}
+    for source, relative in _expand(sources, out_dir):
+        output = None if out_dir is None else (out_dir / relative).with_suffix(suffix)
+        key = source.resolve() if output is None else output
+        if key in items and items[key].source.resolve() != source.resolve():
+            raise ConfigError(
+                f"{items[key].source} and {source} would both become {output}", next_step="rename one of them"
+            )
+        items.setdefault(key, Item(source, output))
+    return list(items.values())
+
+
+def _expand(sources: Sequence[Path], out_dir: Path | None) -> Iterator[tuple[Path, Path]]:
+    """(source, path of its output below the folder of outputs)."""
+    for named in sources:
+        if named.is_dir():
+            found = [path for path in sorted(named.rglob("*")) if _is_video(path, named, out_dir)]
+            yield from ((path, path.relative_to(named)) for path in found)
+        elif not named.exists() and glob.has_magic(str(named)):
+            found = [Path(name) for name in sorted(glob.glob(str(named), recursive=True)) if Path(name).is_file()]
+            yield from ((path, Path(path.name)) for path in found)
+        else:
+            found = [named]
+            yield named, Path(named.name)
+        if not found:
+            raise ConfigError(f"no video in {named}", next_step=f"looked for {', '.join(sorted(VIDEO_SUFFIXES))}")
+
+
+def _is_video(path: Path, folder: Path, out_dir: Path | None) -> bool:
+    if (
+        out_dir is not None
+        and path.resolve().is_relative_to(out_dir.resolve())
+        and out_dir.resolve() != folder.resolve()
+    ):
+        return False
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file()
+
+
+def request_digest(request: TuneRequest, verified: VerifiedEnsemble, ffmpeg: Ffmpeg) -> str:
+    """What was asked, of which models, with which ffmpeg; no path has a part in it."""
+    asked = {name: value for name, value in asdict(request).items() if name not in ("source", "output", "force")}
+    models = verified.ensemble.sidecar.model_dump(mode="json")
+    return sha256_bytes(canonical_json({"request": asked, "models": models, "ffmpeg": ffmpeg.version}))
+
+
+def tune_many(
+    items: Sequence[Item],
+    base: TuneRequest,
+    tune_one: Callable[[TuneRequest], TuneResult],
+    *,
+    digest: str,
+    cache: Cache,
+) -> Iterator[Outcome]:
+    """Tune each source in turn, and yield what became of it.
+
+    Args:
+      items: from `plan_items`.
+      base: what is asked of each; its source and output are replaced.
+      tune_one: does one.
+      digest: from `request_digest`.
+      cache: for the digests of files; it need not keep results.
+    """
+    for item in items:
+        try:
+            yield _one(item, base, tune_one, digest, cache)
+        except (AssayError, OSError) as problem:
+            yield Outcome(
+                item, "failed", False, {"source": str(item.source), "error": str(problem)}, problem=problem
+            )
+
+
+def _one(
+    item: Item, base: TuneRequest, tune_one: Callable[[TuneRequest], TuneResult], digest: str, cache: Cache
+) -> Outcome:
+    if kept := _finished(item, digest, cache):
+        return Outcome(item, "skipped", kept.met, kept.result)
+    if item.output is not None:
+        item.output.parent.mkdir(parents=True, exist_ok=True)
+    result = tune_one(replace(base, source=item.source, output=item.output))
+    if item.record is not None and item.output is not None and result.output is not None:
+        record = TuneRecord(
+            request_sha256=digest, source_sha256=cache.digest(item.source),
+            output_sha256=cache.digest(item.output), met=result.met, result=result.as_json(),
+        )  # fmt: skip
+        write_json_atomic(item.record, record.model_dump(mode="json"))
+    return Outcome(item, "done", result.met, result.as_json(), result)
+
+
+def _finished(item: Item, digest: str, cache: Cache) -> TuneRecord | None:
+    """The record of this very encode, if its output is there as it was written."""
+    if item.record is None or item.output is None or not item.record.is_file() or not item.output.is_file():
+        return None
+    try:
+        record = TuneRecord.model_validate(read_json_strict(item.record))
+    except (AssayError, ValidationError):
+        return None
+    same = record.request_sha256 == digest and record.source_sha256 == cache.digest(item.source)
+    return record if same and record.output_sha256 == cache.digest(item.output) else None

@@ -1,0 +1,228 @@
+"""Compare encoders and presets on one source: rate against quality, forecast from one pair of probes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vmaf_assay.errors import ConfigError
+from vmaf_assay.evaluate.bd import bd_rate
+from vmaf_assay.evaluate.choice import Forecaster, Margin
+from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.final import OnStep
+from vmaf_assay.tune.forecast import Forecast, default_preset, forecast, trained_rates
+from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.request import TuneRequest, check_request
+from vmaf_assay.tune.result import CurvePoint
+from vmaf_assay.tune.run import calibrated_margin, outside_sizes
+from vmaf_assay.tune.source import open_source, pixels
+
+
+@dataclass(frozen=True, slots=True)
+class CompareRequest:
+    """What is to be compared."""
+
+    source: Path
+    """The title."""
+    encoders: tuple[str, ...]
+    """`ENCODER` or `ENCODER:PRESET`; the first is what BD-rates are against."""
+    target_vmaf: float
+    """Pooled (mean) VMAF to reach, points."""
+    confidence: float
+    """Probability of reaching it, in (0, 1)."""
+    measure: bool = False
+    """Make each one's encode at its choice, and measure it."""
+    filters: str = ""
+    """ffmpeg filter chain that the picture goes through first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One encoder and preset."""
+
+    encoder: str
+    """ffmpeg encoder name."""
+    preset: str
+    """Its preset."""
+    rate_value: float
+    """Cheapest whose lower bound meets the target, else the best there is; on the encoder's own scale."""
+    mu: float
+    """Forecast there, points."""
+    lower_bound: float
+    """Less the margin, points."""
+    forecast_kbps: float | None
+    """Forecast bitrate there."""
+    supported: bool
+    """False if the model has not seen the like."""
+    reachable: bool
+    """False if no rate value's lower bound meets the target."""
+    bd_rate: float | None
+    """Bitrate more (or less) than the first one's at equal forecast VMAF, as a share; None without overlap."""
+    measured_vmaf: float | None
+    """Pooled VMAF of the encode at `rate_value`, if measured."""
+    kbps: float | None
+    """Its bitrate, if measured."""
+    reasons: list[str]
+    """What stands against it, in words."""
+    curve: list[CurvePoint] = field(default_factory=list)
+    """Forecast, lower bound and bitrate at whole rate values."""
+
+    @property
+    def promised(self) -> bool:
+        """Whether the promise of this package stands behind the choice."""
+        return self.supported and self.reachable
+
+
+@dataclass(frozen=True, slots=True)
+class CompareResult:
+    """The answer; `as_json` is the documented form."""
+
+    source: str
+    """Path as given."""
+    target_vmaf: float
+    """What was asked, points."""
+    confidence: float
+    """What was asked, of each contender by itself."""
+    encodes_spent: int
+    """Probes and measured encodes that were run."""
+    encodes_cached: int
+    """Those known from an earlier run."""
+    contenders: list[Contender]
+    """In the order asked for."""
+
+    @property
+    def cheapest(self) -> Contender | None:
+        """Of those that meet the target, the one of least bitrate: measured if all of them were, else forecast."""
+        meeting = [one for one in self.contenders if self._meets(one) and _cost(one) is not None]
+        return min(meeting, key=lambda one: _cost(one) or 0.0, default=None)
+
+    def _meets(self, one: Contender) -> bool:
+        if one.measured_vmaf is not None:
+            return one.measured_vmaf >= self.target_vmaf
+        return one.promised
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of docs/json-output.md."""
+        best = self.cheapest
+        named = None if best is None else {"encoder": best.encoder, "preset": best.preset}
+        contenders = [asdict(one) | {"promised": one.promised, "met": self._meets(one)} for one in self.contenders]
+        return asdict(self) | {"contenders": contenders, "cheapest": named}
+
+
+def _cost(one: Contender) -> float | None:
+    return one.kbps if one.kbps is not None else one.forecast_kbps
+
+
+def check_compare(request: CompareRequest) -> list[tuple[str, str | None]]:
+    """Encoders and presets asked for; raises ConfigError for what cannot be meant."""
+    if len(request.encoders) < 2:
+        raise ConfigError(
+            "a comparison takes two encoders or more", next_step="give -e twice, as -e A -e B:PRESET"
+        )
+    pairs = []
+    for text in request.encoders:
+        encoder, _, preset = text.partition(":")
+        check_request(_as_tune(request, encoder, preset or None))
+        pairs.append((encoder, preset or None))
+    return pairs
+
+
+def compare(
+    ffmpeg: Ffmpeg,
+    verified: VerifiedEnsemble,
+    request: CompareRequest,
+    *,
+    cache: Cache | None = None,
+    on_step: OnStep | None = None,
+) -> CompareResult:
+    """Forecast every contender from one pair of probes, and measure them if that is asked for.
+
+    Raises:
+      ConfigError: fewer than two, one that the model was not trained on, or a promise that may not be made.
+      MediaError: the source cannot be used.
+      ToolError: ffmpeg failed.
+    """
+    sidecar = verified.ensemble.sidecar
+    asked = []
+    for encoder, preset in check_compare(request):
+        chosen = preset or default_preset(sidecar, encoder, encoder_info(encoder).default_preset)
+        trained_rates(sidecar, encoder, chosen)
+        asked.append((encoder, chosen))
+    if len(set(asked)) < len(asked):
+        raise ConfigError("an encoder and preset is named twice", next_step="name each once")
+    margins = [
+        calibrated_margin(verified, _as_tune(request, encoder, preset), preset) for encoder, preset in asked
+    ]
+    reference, _ = open_source(ffmpeg, request.source, request.filters)
+    measurer = Measurer(ffmpeg, reference, cache, on_step)
+    probes = measurer.probe(sidecar.probes)
+    contenders = []
+    for (encoder, preset), margin in zip(asked, margins, strict=True):
+        predicted = forecast(
+            verified.ensemble, probes, encoder, preset,
+            pixels=pixels(reference), frame_rate=float(reference.frame_rate), source=request.source.name,
+        )  # fmt: skip
+        one = _contender(request, predicted, margin)
+        if outside_sizes(verified, pixels(reference)):
+            one.reasons.append("the picture is smaller or larger than any calibrated on")
+        contenders.append(one)
+    contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
+    if request.measure:
+        contenders = _measured(measurer, contenders)
+    return CompareResult(
+        str(request.source), request.target_vmaf, request.confidence, measurer.spent, measurer.cached, contenders
+    )
+
+
+def _as_tune(request: CompareRequest, encoder: str, preset: str | None) -> TuneRequest:
+    return TuneRequest(request.source, encoder, request.target_vmaf, request.confidence, preset, trials=0)
+
+
+def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> Contender:
+    """The choice of one encoder and preset without trials, and its curve at whole rate values."""
+    forecaster = Forecaster(predicted.curve)
+    choice = forecaster.choose(request.target_vmaf, {}, margin.scale)
+    reachable = choice.reachable and margin.target == request.target_vmaf
+    lower, kbps = forecaster.lower({}, margin.scale), predicted.kbps_at(forecaster.grid)
+    points = [
+        CurvePoint(rate, float(mu), float(bound), _number(cost), None)
+        for rate, mu, bound, cost in zip(forecaster.grid.tolist(), forecaster.mu, lower, kbps, strict=True)
+        if rate == round(rate)
+    ]
+    reasons = [f"not supported: {predicted.reason}"] if predicted.reason else []
+    if not reachable:
+        reasons.append(f"{request.target_vmaf:g} is out of reach with confidence {request.confidence:g}")
+    return Contender(
+        encoder=predicted.curve.encoder, preset=predicted.curve.preset, rate_value=choice.rate_value, mu=choice.mu,
+        lower_bound=choice.lower_bound, supported=predicted.supported, reachable=reachable, bd_rate=None,
+        forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]), measured_vmaf=None, kbps=None,
+        reasons=reasons, curve=points,
+    )  # fmt: skip
+
+
+def _bd(first: Contender, one: Contender) -> float | None:
+    def columns(contender: Contender) -> tuple[np.ndarray, np.ndarray]:
+        kbps = np.array([np.nan if point.kbps is None else point.kbps for point in contender.curve])
+        return kbps, np.array([point.mu for point in contender.curve])
+
+    return bd_rate(*columns(first), *columns(one))
+
+
+def _measured(measurer: Measurer, contenders: Sequence[Contender]) -> list[Contender]:
+    """Each contender with what its encode at its choice measured."""
+    done = []
+    for number, one in enumerate(contenders, start=1):
+        info = encoder_info(one.encoder)
+        what = f"measure {number} of {len(contenders)}: {one.encoder} {one.preset} {one.rate_value:g}"
+        scored = measurer.measure(info, one.preset, one.rate_value, what, threads="auto")
+        done.append(replace(one, measured_vmaf=scored.pooled_vmaf, kbps=scored.kbps))
+    return done
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,123 @@
+"""What is asked of `tune`, and whether it can be meant."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.encoders import EncoderInfo, encoder_info
+from vmaf_assay.media.streams import CONTAINERS
+
+ReferenceKind = Literal["filtered", "source"]
+
+
+@dataclass(frozen=True, slots=True)
+class TuneRequest:
+    """What is asked for."""
+
+    source: Path
+    """The title."""
+    encoder: str
+    """ffmpeg encoder name."""
+    target_vmaf: float
+    """Pooled (mean) VMAF to reach, points."""
+    confidence: float
+    """Probability of reaching it, in (0, 1)."""
+    preset: str | None = None
+    """The encoder's preset; None means the one the model was trained on."""
+    trials: int = 1
+    """Trial encodes allowed, 0 to 2."""
+    output: Path | None = None
+    """Where the final encode goes; None makes none."""
+    verify: bool = False
+    """Measure the final encode as a whole."""
+    force: bool = False
+    """Overwrite `output`."""
+    encoder_args: tuple[str, ...] = ()
+    """More options for the encoder, in trials and the final encode."""
+    filters: str = ""
+    """ffmpeg filter chain that the picture goes through first."""
+    reference: ReferenceKind = "filtered"
+    """What VMAF compares with: the picture after `filters`, or as it is in the source."""
+    max_kbps: float | None = None
+    """Most bitrate of the video wanted, kbps."""
+    max_bytes: float | None = None
+    """Largest file wanted, bytes."""
+
+
+def check_request(request: TuneRequest) -> EncoderInfo:
+    """The encoder asked for, if everything asked for can be meant.
+
+    Raises:
+      ConfigError: a target, confidence, trial count, encoder, filter, limit or output that cannot be.
+    """
+    if not 0 < request.target_vmaf < 100:
+        raise ConfigError(
+            f"a target VMAF lies between 0 and 100, not {request.target_vmaf:g}", next_step="ask for 93"
+        )
+    if not 0 < request.confidence < 1:
+        raise ConfigError(
+            f"a confidence lies between 0 and 1, not {request.confidence:g}", next_step="ask for 0.95"
+        )
+    if not 0 <= request.trials <= 2:
+        raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
+    info = encoder_info(request.encoder)
+    if request.preset is not None:
+        info.check_preset(request.preset)
+    _check_limits(request)
+    _check_options(request)
+    _check_output(request)
+    return info
+
+
+def _check_limits(request: TuneRequest) -> None:
+    for name, limit in (("--max-bitrate", request.max_kbps), ("--max-size", request.max_bytes)):
+        if limit is not None and not 0 < limit < 1e18:
+            raise ConfigError(f"{name} is a positive number", next_step="for example --max-bitrate 3000")
+
+
+_OWN_OPTIONS = (
+    "-i", "-map", "-c", "-c:v", "-vcodec", "-vf", "-filter:v", "-filter_complex", "-f", "-y", "-ss", "-t",
+    "-frames:v", "-r", "-s", "-pix_fmt", "-an", "-sn", "-dn", "-vn", "-pass",
+)  # fmt: skip
+"""Options that say what is encoded, and not how."""
+
+
+def _check_options(request: TuneRequest) -> None:
+    """Options that would take the encode out of the hands of what measures it are refused."""
+    info = encoder_info(request.encoder)
+    taken = {*_OWN_OPTIONS, info.rate_flag, info.preset_flag, *info.also_rate_flags, *info.constant_quality_args}
+    for option in request.encoder_args:
+        if option.startswith("-") and option in taken:
+            raise ConfigError(f"--encoder-args may not hold {option}", next_step="`tune` decides that one itself")
+    if request.reference not in ("filtered", "source"):
+        raise ConfigError(
+            f"--reference is filtered or source, not {request.reference!r}", next_step="leave it out for filtered"
+        )
+    if request.reference == "source" and not only_scales(request.filters):
+        raise ConfigError(
+            "--reference source needs --vf scale=... alone: only a scaled picture can be scaled back and compared",
+            next_step="use --reference filtered, which compares with the filtered picture",
+        )
+
+
+def only_scales(filters: str) -> bool:
+    """Whether a chain is one scale filter."""
+    return filters.startswith("scale=") and not set(filters) & {",", ";", "["}
+
+
+def _check_output(request: TuneRequest) -> None:
+    if request.output is None:
+        if request.verify:
+            raise ConfigError("--verify measures an encode, and none is made", next_step="add -o OUT")
+        return
+    if request.output.exists() and not request.force:
+        raise ConfigError(f"{request.output} exists", next_step="choose another -o or add --force")
+    if request.output.exists() and request.source.exists() and request.output.samefile(request.source):
+        raise ConfigError("the output is the source itself", next_step="choose another -o")
+    if not request.output.resolve().parent.is_dir():
+        raise ConfigError(f"{request.output.parent} is not a folder", next_step="make it first")
+    if request.output.suffix.lower() not in CONTAINERS:
+        raise ConfigError(
+            f"{request.output.name}: unknown container", next_step=f"end it in {', '.join(CONTAINERS)}"
+        )

@@ -1,0 +1,151 @@
+"""The answer of `tune`, and what it is in JSON (docs/json-output.md)."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The corrected forecast at one rate value, for display."""
+
+    rate_value: float
+    """On the encoder's own scale."""
+    mu: float
+    """Corrected forecast, points."""
+    lower_bound: float
+    """Less the margin, points."""
+    kbps: float | None
+    """Forecast bitrate."""
+    measured_vmaf: float | None
+    """What a trial measured here, points."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePoint:
+    """A probe encode of this source."""
+
+    encoder: str
+    """ffmpeg encoder name."""
+    preset: str
+    """Its preset."""
+    rate_value: float
+    """On its own scale."""
+    vmaf: float
+    """Pooled VMAF, points."""
+    kbps: float
+    """Bitrate."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneResult:
+    """The answer; `as_json` is the documented form."""
+
+    source: str
+    """Path as given."""
+    encoder: str
+    """Encoder."""
+    preset: str
+    """Preset."""
+    target_vmaf: float
+    """What was asked, points."""
+    confidence: float
+    """What was asked."""
+    rate_value: float
+    """Chosen, on the encoder's own scale."""
+    mu: float
+    """Corrected forecast there, points."""
+    lower_bound: float
+    """Less the margin, points."""
+    forecast_kbps: float | None
+    """Forecast bitrate there; None if the model forecasts none."""
+    supported: bool
+    """False if the model has not seen the like; then nothing is promised."""
+    reachable: bool
+    """False if no rate value's lower bound meets the target."""
+    margin: float
+    """What the bound is below the forecast at the choice, points; 0 where a trial measured it."""
+    n_groups: int
+    """Calibration groups behind the margin."""
+    trials: list[dict[str, float]]
+    """`rate_value` and `measured_vmaf` of each trial."""
+    encodes_spent: int
+    """Probes, trials and the final encode that were run."""
+    encode_argv: list[str]
+    """The final encode's command, whether it was run or not."""
+    output: str | None
+    """The file written, or None."""
+    measured_vmaf: float | None
+    """Pooled VMAF of the whole output, if verified."""
+    kbps: float | None
+    """Measured bitrate of the output's video, if encoded."""
+    reasons: list[str]
+    """How the choice came about, in words."""
+    calibrated: bool = True
+    """False if encoder options or the reference asked for are not what the margin was calibrated on."""
+    encodes_cached: int = 0
+    """Probes and trials whose results were known from an earlier run."""
+    encoder_args: list[str] = field(default_factory=list)
+    """What was added to the encoder's options."""
+    filters: str = ""
+    """What the picture goes through first."""
+    reference: str = "filtered"
+    """What VMAF compares with: `filtered` or `source`."""
+    losses: list[str] = field(default_factory=list)
+    """What of the source the output does not hold, or holds in another form."""
+    max_kbps: float | None = None
+    """Bitrate limit asked for."""
+    max_bytes: float | None = None
+    """Size limit asked for."""
+    bitrate_met: bool | None = None
+    """Whether the video's bitrate, measured if encoded, else forecast, is within `max_kbps`; None if not asked."""
+    size_met: bool | None = None
+    """Whether the file's size, measured if encoded, else forecast, is within `max_bytes`; None if not asked."""
+    forecast_bytes: float | None = None
+    """Forecast size of the whole file."""
+    output_bytes: int | None = None
+    """Size of the whole file, if encoded."""
+    width: int = 0
+    """Of the picture encoded, px."""
+    height: int = 0
+    """Of the picture encoded, px."""
+    frame_rate: str = ""
+    """Frames per second, rational."""
+    n_frames: int = 0
+    """Frames encoded."""
+    probes: list[ProbePoint] = field(default_factory=list)
+    """The probes' own figures."""
+    curve: list[CurvePoint] = field(default_factory=list)
+    """The corrected forecast at whole rate values over the trained range, and at choice and trials."""
+    frame_vmaf: list[float] | None = None
+    """Per-frame VMAF of the whole output, if verified."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of docs/json-output.md."""
+        return asdict(self) | {"promised": self.promised, "quality_met": self.quality_met}
+
+    @property
+    def promised(self) -> bool:
+        """Whether the promise of this package stands behind the choice."""
+        return self.supported and self.reachable and self.calibrated
+
+    @property
+    def quality_met(self) -> bool:
+        """Whether the target is met: measured on the whole output or, without that, promised.
+
+        Also met is an encode with options of the user's own whose very rate value a trial measured: trials run
+        with those options and cover every frame.
+        """
+        if self.measured_vmaf is not None:
+            return self.measured_vmaf >= self.target_vmaf
+        return self.promised or (self.supported and self.reachable and self._tried())
+
+    @property
+    def met(self) -> bool:
+        """Whether the answer is yes: quality, and every limit asked for."""
+        return self.quality_met and self.bitrate_met is not False and self.size_met is not False
+
+    def _tried(self) -> bool:
+        return any(
+            trial["rate_value"] == self.rate_value and trial["measured_vmaf"] >= self.target_vmaf
+            for trial in self.trials
+        )
