@@ -36,16 +36,17 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the root pages and the command reference."""
+    """Add the root pages."""
     for source, name in PROJECT.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, f"project/{name}.md", content=text))
-    files.append(File.generated(config, "reference/cli.md", content=command_reference()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Turn links between root pages and docs/ to where both are in the site."""
+    """Turn links between root pages and docs/ to where both are in the site; append the command reference."""
+    if page.file.src_uri == "reference/cli.md":
+        return f"{markdown}\n{command_reference()}"
     depth = page.file.src_uri.count("/")
     up = "../" * depth
     for source, name in PROJECT.items():
@@ -60,7 +61,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def command_reference() -> str:
     """Every command's own help, in the order of the work."""
-    parts = ["# Commands\n\nGenerated from the program: what `--help` says of each command.\n"]
+    parts = []
     for path, command in _commands(typer.main.get_command(build_app()), ("assay",)):
         with command.make_context(" ".join(path), ["x"] * 9, resilient_parsing=True) as context:
             context.terminal_width = context.max_content_width = 100
