@@ -8,7 +8,7 @@ from scipy import stats
 from tests.crafted import SEEDS, held_out_predictions
 from vmaf_assay.errors import CorpusError
 from vmaf_assay.evaluate.choice import Curve
-from vmaf_assay.evaluate.gate import choice_coverage, evaluate_gate, interval_coverage
+from vmaf_assay.evaluate.gate import choice_coverage, evaluate_gate, held_out_protocol, interval_coverage
 from vmaf_assay.evaluate.policy import CoveragePolicy
 
 GOOD = held_out_predictions()
@@ -46,6 +46,16 @@ NOT_EVIDENCE = {
     "an infinite prediction": (edited("prediction", float("inf"), FIRST), SEEDS, "NaN or missing"),
     "a missing truth": (edited("truth", None, FIRST), SEEDS, "NaN or missing"),
     "held out under another name": (edited("fold", "g01", FIRST), SEEDS, "name of another group"),
+    "a group in two folds": (
+        GOOD.with_columns(fold=pl.format("fold {} of 2", 1 + pl.col("row") % 2)),
+        SEEDS,
+        "name of another group",
+    ),
+    "a fold of K missing": (
+        GOOD.with_columns(fold=pl.lit("fold 1 of 3")),
+        SEEDS,
+        "name of another group",
+    ),
     "truths that differ between seeds": (edited("truth", 1.0, FIRST), SEEDS, "other rows"),
     "one fold": (GOOD.filter(pl.col("group") == "g00"), SEEDS, "one fold is not"),
     "a constant fold": (
@@ -136,3 +146,12 @@ def test_choice_coverage_that_answers_too_few_is_not_a_pass():
     """An ensemble that cannot answer is not rewarded for it."""
     results = choice_coverage(curves(8, lambda i: 0.1 * i), CoveragePolicy(targets=(85.0,)))
     assert {result.confidence: result.passed for result in results}[0.95] is False
+
+
+def test_grouped_folds_are_evidence_and_are_named():
+    """The same predictions out of 4 folds: the same gate, group by group, and the protocol said."""
+    number = pl.col("group").str.slice(1).cast(pl.Int32) % 4 + 1
+    grouped = GOOD.with_columns(fold=pl.format("fold {} of 4", number))
+    assert evaluate_gate(grouped, SEEDS) == evaluate_gate(GOOD, SEEDS)
+    assert held_out_protocol(grouped) == "4 grouped folds"
+    assert held_out_protocol(GOOD) == "leave-one-group-out"

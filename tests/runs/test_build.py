@@ -19,6 +19,7 @@ from vmaf_assay.model.recipe import RECIPES, Member
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.train import train_stacked
 from vmaf_assay.model.weights import reference_predict
+from vmaf_assay.registry.verdict import judge
 from vmaf_assay.runs import build
 from vmaf_assay.runs.build import train_run
 from vmaf_assay.runs.store import load_run, required_files
@@ -223,3 +224,33 @@ def test_a_stopped_training_leaves_nothing(corpus_dir, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train_run(corpus_dir, FORECAST, tmp_path / "run", seeds=[0, 1], on_progress=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_grouped_folds_and_a_budget_are_said(corpus_dir, tmp_path):
+    """Three folds of two groups, 30 steps: in run.json and the verdict, accepted by the gate's reader, no leak."""
+    out = tmp_path / "run"
+    train_run(corpus_dir, FORECAST, out, seeds=SEEDS, folds=3, max_steps=30)
+    run = load_run(out)
+    assert run.file.protocol == "3 grouped folds"
+    assert (run.file.recipe["name"], run.file.recipe["max_steps"]) == ("forecast-v1, at most 30 steps", 30)
+    assert judge(run).protocol == "3 grouped folds"
+    table = predictions(out)
+    together = {name: set(part["group"]) for (name,), part in table.group_by("fold")}
+    assert sorted(map(len, together.values())) == [2, 2, 2]
+    loso = json.loads((out / "loso_seed0.json").read_text())
+    assert loso["n_folds"] == N_GROUPS
+    for fold in loso["folds"]:
+        (own,) = (groups for groups in together.values() if fold["held_out"] in groups)
+        assert own.isdisjoint(fold["train_groups"])
+        assert len(fold["train_groups"]) == N_GROUPS - 2
+
+
+def test_run_says_what_its_bits_depend_on(run_dir, corpus_dir):
+    """Engine and compiler in run.json, prior scale of every feature in the recipe of run and sidecar."""
+    run = load_run(run_dir)
+    scale = forecast_rows(load_corpus(corpus_dir)).prior_scale
+    assert run.file.environment["engine"] == "native"
+    assert run.file.environment["compiler"]
+    np.testing.assert_allclose(run.file.recipe["prior_scale"], scale)
+    for _, _, sidecar in run.models().values():
+        assert sidecar.recipe == run.file.recipe

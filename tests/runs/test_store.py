@@ -133,7 +133,11 @@ NO_EVIDENCE = {
     "a fold's group in its training rows": (leak, "was in its own training rows"),
     "a fold trained on less": (
         lambda run: edit_json(run / "loso_seed0.json", lambda d: d["folds"][0]["train_groups"].pop()),
-        "not trained on all other groups",
+        "not trained on all groups left in",
+    ),
+    "a protocol that the predictions are not of": (
+        set_in("run.json", "protocol", "10 grouped folds"),
+        "says 10 grouped folds, its predictions are of leave-one-group-out",
     ),
     "a mean that its folds do not give": (set_in("loso_seed0.json", "mean_plcc", 0.99), "its predictions give"),
     "folds that the predictions do not give": (

@@ -14,6 +14,7 @@ import polars as pl
 from vmaf_assay.errors import ConfigError, CorpusError
 from vmaf_assay.evaluate.choice import Curve, cross_fitted_choices
 from vmaf_assay.evaluate.conformal import covered_enough, hcp_interval
+from vmaf_assay.evaluate.folds import protocol_of
 from vmaf_assay.evaluate.metrics import plcc
 from vmaf_assay.evaluate.policy import (
     COVERAGE_POLICY,
@@ -37,13 +38,13 @@ MAX_POINTS = 1000.0
 
 
 def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: GatePolicy = POLICY) -> None:
-    """Refuse predictions that are not leave-one-group-out evidence of every seed.
+    """Refuse predictions that are not evidence of every seed: each group left out once, alone or with its fold.
 
     Raises:
       CorpusError: a column missing, a seed missing, twice or not asked for, a row missing or twice, a value that
-        is not finite or no VMAF, a row held out under another group's name, truths that differ between seeds, a
-        cell or frame with two identities, a source in two groups, too few groups, or two members that predict
-        the same.
+        is not finite or no VMAF, a row held out under another group's name, a group in two folds, truths that
+        differ between seeds, a cell or frame with two identities, a source in two groups, too few groups, or two
+        members that predict the same.
     """
     if odd := [f"{n} {t}" for n, t in PREDICTION_COLUMNS.items() if predictions.schema.get(n) != t]:
         raise CorpusError(f"predictions lack column {', '.join(odd)}", next_step="train again")
@@ -61,8 +62,7 @@ def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: Gate
         raise CorpusError("a held-out prediction or truth is NaN or missing", next_step="train again")
     if np.abs(values).max(initial=0) > MAX_POINTS or not predictions["truth"].is_between(0, 100).all():
         raise CorpusError("a held-out prediction or truth is no VMAF", next_step="train again")
-    if (predictions["fold"] != predictions["group"]).any():
-        raise CorpusError("a row was held out under the name of another group", next_step="train again")
+    held_out_protocol(predictions)
     if predictions["group"].n_unique() < policy.min_groups:
         raise CorpusError("one fold is not leave-one-group-out", next_step="build a corpus of more groups")
     _check_same_rows(predictions, seeds)
@@ -83,7 +83,7 @@ def _check_identities(rows: pl.DataFrame) -> None:
 
 
 def _check_same_rows(predictions: pl.DataFrame, seeds: Sequence[int]) -> None:
-    identity = ["row", "cell", "group", "source", "encoder", "preset", "rate_value", "frame_index", "truth"]
+    identity = [name for name in PREDICTION_COLUMNS if name not in {"seed", "prediction"}]
     first: pl.DataFrame | None = None
     seen: list[tuple[int, Any]] = []
     for seed in sorted(seeds):
@@ -105,19 +105,39 @@ def _check_same_rows(predictions: pl.DataFrame, seeds: Sequence[int]) -> None:
         seen.append((seed, predicted))
 
 
+def folds_of_groups(predictions: pl.DataFrame) -> dict[str, str]:
+    """The fold that each group was left out in.
+
+    Raises:
+      CorpusError: a group was left out in two.
+    """
+    pairs = predictions.select("group", "fold").unique().sort("group")
+    if pairs["group"].n_unique() != pairs.height:
+        raise CorpusError("a row was held out under the name of another group", next_step="train again")
+    return dict(pairs.iter_rows())
+
+
+def held_out_protocol(predictions: pl.DataFrame) -> str:
+    """`leave-one-group-out` or `K grouped folds`, as the predictions say. Raises CorpusError if neither."""
+    return protocol_of(folds_of_groups(predictions))
+
+
 def fold_table(predictions: pl.DataFrame) -> list[dict[str, Any]]:
-    """PLCC of every seed and fold: `seed, held_out, plcc, n_val`.
+    """PLCC of every seed and group left out: `seed, held_out, plcc, n_val`.
+
+    By group for grouped folds too: the gate's statistic stays the mean over groups, each predicted by a member
+    that saw no row of it (nor of the groups left out with it, so that the score is, if anything, lower).
 
     Raises:
       CorpusError: a fold has no defined correlation (one row, or a constant side).
     """
     table = []
-    for (seed, fold), part in sorted(predictions.group_by("seed", "fold"), key=lambda kv: kv[0]):
+    for (seed, fold), part in sorted(predictions.group_by("seed", "group"), key=lambda kv: kv[0]):
         ordered = part.sort("row")
         score = plcc(ordered["truth"].to_numpy(), ordered["prediction"].to_numpy())
         if not np.isfinite(score):
             raise CorpusError(
-                f"fold {fold} of seed {seed} has no correlation ({part.height} rows or constant)",
+                f"group {fold} of seed {seed} has no correlation ({part.height} rows or constant)",
                 next_step="measure that group at more rate values",
             )
         table.append({"seed": int(seed), "held_out": str(fold), "plcc": score, "n_val": part.height})

@@ -128,6 +128,8 @@ class Verdict(Frozen):
     """ISO 8601, UTC."""
     recommendation: str
     """What to do next."""
+    protocol: str = "leave-one-group-out"
+    """How groups were left out: one at a time, or `K grouped folds`."""
     adr: str = "ADR-0320"
     """The decision this carries out."""
     parent_adr: str = "ADR-0303"
@@ -207,6 +209,7 @@ def judge(run: "RunEvidence") -> Verdict:
         reasons=reasons,
         corpus={"present": True, **facts.model_dump()},
         seeds=sorted(run.file.seeds),
+        protocol=run.file.protocol,
         loso_dir=run.folder.resolve().name,
         folds=[FoldPlcc(**fold) for fold in folds],
         coverage=[Coverage(**asdict(result)) for result in coverage],

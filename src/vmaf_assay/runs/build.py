@@ -9,7 +9,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from vmaf_assay import __version__
 from vmaf_assay.corpus.store import Corpus, load_corpus
 from vmaf_assay.errors import ConfigError, CorpusError
-from vmaf_assay.evaluate.folds import Fold, leave_one_group_out
+from vmaf_assay.evaluate.folds import Fold, make_folds, protocol_of
+from vmaf_assay.evaluate.gate import folds_of_groups
 from vmaf_assay.evaluate.metrics import plcc, rmse, srocc
 from vmaf_assay.media import process
 from vmaf_assay.media.files import sha256_bytes, sha256_file, write_bytes_atomic, write_json_atomic
@@ -68,6 +69,8 @@ def train_run(
     *,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     recipe: str | None = None,
+    folds: int | None = None,
+    max_steps: int | None = None,
     processes: int = 1,
     engine: str = "auto",
     on_progress: OnProgress | None = None,
@@ -80,6 +83,8 @@ def train_run(
       out: the run's folder; must not exist.
       seeds: two or more distinct seeds, one member each, in any order.
       recipe: name of a recipe; by default the model's.
+      folds: grouped folds instead of leaving out one group at a time; None leaves that to the number of groups.
+      max_steps: budget of steps a member, where the recipe's epochs are more.
       processes: processes to train in; the result does not depend on it.
       engine: what trains, one of `model.train.ENGINES`.
       on_progress: called with (members trained, members).
@@ -88,15 +93,15 @@ def train_run(
       ConfigError: unknown model or recipe, doubled seeds, or `out` exists.
       CorpusError: the corpus cannot give what the model reads.
     """
-    spec, plan = _check_request(model_id, recipe, seeds, out)
+    spec, plan = _check_request(model_id, recipe, seeds, max_steps, out)
     seeds = sorted(seeds)
     corpus = load_corpus(corpus_dir)
     rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL) if spec.task == "fr" else forecast_rows(corpus)
-    folds = leave_one_group_out(rows.group)
-    _check_folds(rows, folds)
+    left_out = make_folds(rows.group, folds)
+    _check_groups(rows)
     n_inputs = rows.features.shape[1] + rows.codec.shape[1]
     chosen = choose_engine(engine, n_inputs, plan)
-    members = [Member(seed, fold.train) for seed in seeds for fold in folds]
+    members = [Member(seed, fold.train) for seed in seeds for fold in left_out]
     members += [Member(seed, np.arange(len(rows.target))) for seed in seeds]
     started = time.monotonic()
     weights = train_stacked(
@@ -104,13 +109,13 @@ def train_run(
         engine=chosen, on_progress=on_progress,
     )  # fmt: skip
     wall_time_s = time.monotonic() - started
-    n_held_out = len(seeds) * len(folds)
-    predictions = _predictions(rows, folds, seeds, weights[:n_held_out])
+    n_held_out = len(seeds) * len(left_out)
+    predictions = _predictions(rows, left_out, seeds, weights[:n_held_out])
     temporary = out.with_name(f".{out.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         run = _write(
-            temporary, corpus, rows, folds, model_id, spec.task, plan, predictions, weights[n_held_out:],
+            temporary, corpus, rows, left_out, model_id, spec.task, plan, predictions, weights[n_held_out:],
             wall_time_s, trained_by=engine_facts(chosen, n_inputs, plan),
         )  # fmt: skip
         temporary.replace(out)
@@ -119,7 +124,9 @@ def train_run(
     return run
 
 
-def _check_request(model_id: str, recipe: str | None, seeds: Sequence[int], out: Path) -> tuple[ModelSpec, Recipe]:
+def _check_request(
+    model_id: str, recipe: str | None, seeds: Sequence[int], max_steps: int | None, out: Path
+) -> tuple[ModelSpec, Recipe]:
     if model_id not in MODELS:
         raise ConfigError(f"unknown model {model_id!r}", next_step=f"choose one of {', '.join(MODELS)}")
     name = recipe or MODELS[model_id].recipe
@@ -133,15 +140,20 @@ def _check_request(model_id: str, recipe: str | None, seeds: Sequence[int], out:
         )
     if out.exists():
         raise ConfigError(f"{out} exists", next_step="choose another -o or remove it")
-    return MODELS[model_id], RECIPES[name]
+    plan = RECIPES[name]
+    if max_steps is not None:
+        plan = replace(plan, name=f"{name}, at most {max_steps} steps", max_steps=max_steps)
+    return MODELS[model_id], plan
 
 
-def _check_folds(rows: TrainingRows, folds: Sequence[Fold]) -> None:
+def _check_groups(rows: TrainingRows) -> None:
     """Refuse, before the training and not after it, a group on which no correlation exists."""
-    for fold in folds:
-        if np.ptp(rows.target[fold.test]) == 0:
+    of_row = np.array(rows.group)
+    for name in np.unique(of_row):
+        target = rows.target[of_row == name]
+        if np.ptp(target) == 0:
             raise CorpusError(
-                f"all {len(fold.test)} rows of group {fold.held_out} have the same VMAF: no correlation exists",
+                f"all {len(target)} rows of group {name} have the same VMAF: no correlation exists",
                 next_step="measure it at more rate values, or leave it out",
             )
 
@@ -207,13 +219,14 @@ def _write(
         task=task,
         seeds=seeds,
         corpus=CorpusFacts(
-            digest=corpus.digest, n_rows=len(rows.target), n_cells=len(corpus.cells), n_groups=len(folds)
+            digest=corpus.digest, n_rows=len(rows.target), n_cells=len(corpus.cells), n_groups=len(set(rows.group))
         ),
         recipe=_recipe_record(recipe, rows),
         code=code_facts(),
         environment=_environment() | trained_by,
         files={str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()},
         generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        protocol=protocol_of(folds_of_groups(predictions)),
         notes={"bitrate_held_out_error": bitrate.held_out_error} if bitrate else {},
     )
     write_json_atomic(folder / "run.json", run.model_dump(mode="json"))
@@ -230,26 +243,27 @@ def _loso(
     wall_time_s: float,
 ) -> LosoFile:
     mine = predictions.filter(pl.col("seed") == seed)
+    training = {fold.held_out: (len(fold.train), sorted({rows.group[i] for i in fold.train})) for fold in folds}
     scores = []
-    for fold in folds:
-        part = mine.filter(pl.col("fold") == fold.held_out)
+    for (group, name), part in sorted(mine.group_by("group", "fold", maintain_order=True), key=lambda kv: kv[0]):
+        n_train, train_groups = training[str(name)]
         truth, predicted = part["truth"].to_numpy(), part["prediction"].to_numpy()
         scores.append(
             FoldScores(
-                held_out=fold.held_out,
+                held_out=str(group),
                 plcc=plcc(truth, predicted),
                 srocc=srocc(truth, predicted),
                 rmse=rmse(truth, predicted),
-                n_train=len(fold.train),
-                n_val=len(fold.test),
-                train_groups=sorted({rows.group[i] for i in fold.train}),
+                n_train=n_train,
+                n_val=part.height,
+                train_groups=train_groups,
             )
         )
     plccs = np.array([score.plcc for score in scores])
     return LosoFile(
         seed=seed,
         corpus={"digest": digest, "n_rows": len(rows.target)},
-        n_folds=len(folds),
+        n_folds=len(scores),
         folds=scores,
         mean_plcc=float(plccs.mean()),
         std_plcc=float(plccs.std()),

@@ -62,6 +62,8 @@ class RunFile(_Frozen):
     """ISO 8601, UTC."""
     dry_run: bool = False
     """True if the run only tried the machinery; it is never evidence."""
+    protocol: str = "leave-one-group-out"
+    """How groups were left out: one at a time, or `K grouped folds`."""
     notes: dict[str, Any] = Field(default_factory=dict)
     """What else was measured, such as the bitrate forecast's error."""
 
@@ -95,7 +97,7 @@ class LosoFile(_Frozen):
     corpus: dict[str, Any]
     """`digest` and `n_rows`."""
     n_folds: int
-    """Groups left out, one at a time."""
+    """Groups left out, each once; `protocol` of the run says whether alone."""
     folds: list[FoldScores]
     """By group."""
     mean_plcc: float

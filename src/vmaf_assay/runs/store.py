@@ -13,7 +13,14 @@ from pydantic import BaseModel
 
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.evaluate.choice import Curve
-from vmaf_assay.evaluate.gate import CoverageResult, choice_coverage, evaluate_gate, interval_coverage
+from vmaf_assay.evaluate.folds import protocol_of
+from vmaf_assay.evaluate.gate import (
+    CoverageResult,
+    choice_coverage,
+    evaluate_gate,
+    folds_of_groups,
+    interval_coverage,
+)
 from vmaf_assay.evaluate.policy import GateResult
 from vmaf_assay.media.files import canonical_json, parse_record, read_plain, sha256_bytes
 from vmaf_assay.media.parquet import parse_parquet
@@ -136,11 +143,16 @@ def load_run(folder: Path) -> RunEvidence:
     calibration = _parse(CalibrationFile, data["calibration.json"], folder / "calibration.json").calibration
     run = RunEvidence(folder, file, data, calibration)
     gate, folds = _check_predictions(run)
-    groups = set(run.predictions["group"].to_list())
+    folds_by_group = folds_of_groups(run.predictions)
+    if file.protocol != protocol_of(folds_by_group):
+        raise CorpusError(
+            f"{folder}: run.json says {file.protocol}, its predictions are of {protocol_of(folds_by_group)}",
+            next_step="train again",
+        )
     for seed in file.seeds:
         scores = {str(fold["held_out"]): float(fold["plcc"]) for fold in folds if fold["seed"] == seed}
         name = f"loso_seed{seed}.json"
-        _check_loso(_parse(LosoFile, data[name], folder / name), file, seed, groups, scores)
+        _check_loso(_parse(LosoFile, data[name], folder / name), file, seed, folds_by_group, scores)
     probes = calibration.probes if isinstance(calibration, ChoiceCalibration) else ()
     again = calibration_from_predictions(run.predictions, file.task, file.model_id, file.corpus.digest, probes)
     if again != calibration:
@@ -178,8 +190,9 @@ def _read_files(folder: Path, file: RunFile) -> dict[str, bytes]:
     return data
 
 
-def _check_loso(loso: LosoFile, file: RunFile, seed: int, groups: set[str], scores: dict[str, float]) -> None:
+def _check_loso(loso: LosoFile, file: RunFile, seed: int, folds: dict[str, str], scores: dict[str, float]) -> None:
     """What a seed says of its own folds must be whole, free of leaks, and what its predictions give."""
+    groups = set(folds)
     where = f"loso_seed{seed}.json"
     if loso.seed != seed:
         raise CorpusError(f"{where} is of seed {loso.seed}", next_step="train again")
@@ -195,9 +208,11 @@ def _check_loso(loso: LosoFile, file: RunFile, seed: int, groups: set[str], scor
             raise CorpusError(
                 f"{where}: group {fold.held_out} was in its own training rows", next_step="train again"
             )
-        if set(fold.train_groups) != groups - {fold.held_out}:
+        together = {group for group, name in folds.items() if name == folds[fold.held_out]}
+        if set(fold.train_groups) != groups - together:
             raise CorpusError(
-                f"{where}: fold {fold.held_out} was not trained on all other groups", next_step="train again"
+                f"{where}: fold {fold.held_out} was not trained on all groups left in",
+                next_step="train again",
             )
         _check_score(f"{where}: fold {fold.held_out}", fold.plcc, scores[fold.held_out])
     _check_score(where, loso.mean_plcc, float(np.mean(list(scores.values()))))

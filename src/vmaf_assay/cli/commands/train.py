@@ -18,6 +18,13 @@ def train(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; must not exist.")] = Path("run"),
     seeds: Annotated[str, typer.Option(help="One member a seed.")] = "0,1,2,3,4",
     recipe: Annotated[str | None, typer.Option(help="Training recipe (default: the model's).")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Grouped folds (default: one group at a time up to 100 groups, then 20 folds)."),
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Budget of steps a member, where the recipe's epochs are more.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cores to train on (default: all).")] = None,
     engine: Annotated[
         str, typer.Option(help="auto, native (a C compiler; the same bits everywhere), jax, or jax-gpu.")
@@ -46,15 +53,18 @@ def train(
             out,
             seeds=numbers,
             recipe=recipe,
+            folds=folds,
+            max_steps=max_steps,
             engine=engine,
             processes=jobs or os.cpu_count() or 1,
             on_progress=lambda done, total: update(done, f"of {total}"),
         )
     losos = [json.loads((out / f"loso_seed{seed}.json").read_text()) for seed in run.seeds]
     if as_json:
-        render.emit_json({"run": str(out), "model_id": run.model_id, "seeds": losos})
+        render.emit_json({"run": str(out), "model_id": run.model_id, "protocol": run.protocol, "seeds": losos})
         return
-    headers = ["seed", "folds", "PLCC", "lowest", "SROCC", "RMSE"]
+    headers = ["seed", "groups", "PLCC", "lowest", "SROCC", "RMSE"]
     keys = ("seed", "n_folds", "mean_plcc", "min_plcc", "mean_srocc", "mean_rmse")
     render.say_table(headers, [[loso[key] for key in keys] for loso in losos])
-    render.say(f"{out}: {run.corpus.n_rows} rows in {run.corpus.n_groups} groups; next: assay validate {out}")
+    how = f"{run.corpus.n_rows} rows in {run.corpus.n_groups} groups, {run.protocol}, {run.environment['engine']}"
+    render.say(f"{out}: {how}; next: assay validate {out}")

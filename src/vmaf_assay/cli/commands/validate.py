@@ -35,6 +35,7 @@ def validate(
         for reason in verdict.reasons:
             render.say(f"reason: {reason}")
         promises = "may" if verdict.confidence_eligible else "may not"
-        render.say(f"{path}: {verdict.verdict}, {promises} make promises; {verdict.recommendation}")
+        said = f"{verdict.verdict} by {verdict.protocol}, {promises} make promises"
+        render.say(f"{path}: {said}; {verdict.recommendation}")
     if verdict.verdict != "PROMOTE":
         raise typer.Exit(1)
