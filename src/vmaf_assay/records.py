@@ -142,3 +142,5 @@ class CellRecord:
     """SHA-256 of the per-frame rows as little-endian float32, [F, 7]: VMAF, then canonical-6."""
     source_sha256: str = ""
     """SHA-256 of the source file; empty where it is not known. The key covers it, so no digest repeats it."""
+    encoder_args: str = ""
+    """Encoder options beyond the table's, as given with `--encoder-args`; empty for none."""

@@ -1,5 +1,6 @@
 """Measure one cell, wherever that is: decode its rendition once, encode and score, write the cell."""
 
+import shlex
 import shutil
 import signal
 import threading
@@ -199,6 +200,7 @@ def _stored(store: Store, cell: Cell, scored: Scored) -> CellRecord:
         versions=cell.versions,
         content_sha256=content_sha256(values),
         source_sha256=rendition.source_sha256,
+        encoder_args=shlex.join(cell.encoder.extra_args),
     )
     write_cell(store, record, values)
     return record

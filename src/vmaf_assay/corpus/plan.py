@@ -1,12 +1,13 @@
 """From sources and encoders to cells, each with the key that names its content."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.media.admit import admit
-from vmaf_assay.media.encoders import EncoderInfo, encoder_info
+from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, normalise_filters
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
@@ -95,6 +96,31 @@ def parse_encoder(text: str, rate_values: tuple[float, ...] | None) -> EncoderRe
     return EncoderRequest(info, info.check_preset(preset or info.default_preset), values)
 
 
+def with_encoder_args(requests: list[EncoderRequest], texts: list[str]) -> list[EncoderRequest]:
+    """The requests with the user's own encoder options, `[NAME=]OPTIONS` each.
+
+    Raises:
+      ConfigError: options without a name where several encoders are asked for, a name that is not among them, or
+        options that cannot be passed on (`media.encoders.with_extra_args`).
+    """
+    names = sorted({request.encoder.name for request in requests})
+    options: dict[str, str] = {}
+    for text in texts:
+        named = re.match(r"([a-z]\w+(?:-\w+)*)=(.*)", text, re.DOTALL)
+        if named is None and len(names) > 1:
+            raise ConfigError(f"--encoder-args {text!r} of which encoder?", next_step=f"write '{names[0]}={text}'")
+        name, given = (named[1], named[2]) if named else (names[0], text)
+        if name not in names:
+            raise ConfigError(f"--encoder-args of {name}, which is not asked for", next_step=f"add -e {name}")
+        options[name] = f"{options.get(name, '')} {given}"
+    return [
+        replace(request, encoder=with_extra_args(request.encoder, options[request.encoder.name]))
+        if request.encoder.name in options
+        else request
+        for request in requests
+    ]
+
+
 def parse_rates(text: str) -> tuple[float, ...]:
     """Read `22,28,34`; raises ConfigError if a part is not a number or comes twice."""
     try:
@@ -162,6 +188,7 @@ def plan_cells(
       versions: of ffmpeg, libvmaf, and each encoder by name.
     """
     cells: dict[str, Cell] = {}
+    meant: dict[tuple[str, str, str, float], str] = {}
     for rendition in renditions:
         for request in requests:
             for rate_value in request.rate_values:
@@ -172,6 +199,12 @@ def plan_cells(
                     raise ConfigError(
                         f"sources {cells[key].rendition.name!r} and {rendition.name!r} have the same content",
                         next_step="remove one",
+                    )
+                what = (rendition.name, request.encoder.name, request.preset, rate_value)
+                if meant.setdefault(what, key) != key:
+                    raise ConfigError(
+                        f"{request.encoder.name} {request.preset} is asked for with two sets of --encoder-args",
+                        next_step="build a corpus for each",
                     )
                 cells[key] = Cell(key, rendition, request.encoder, request.preset, rate_value, used)
     return list(cells.values())

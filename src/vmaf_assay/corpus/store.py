@@ -62,6 +62,9 @@ def corpus_digest(cells: Iterable[CellRecord]) -> str:
     """SHA-256 over what was measured and of what, in key order; wall seconds are left out."""
     names = [field.name for field in fields(CellRecord) if field.name not in _UNDIGESTED]
     entries = [{name: getattr(cell, name) for name in names} for cell in cells]
+    for entry in entries:
+        if not entry["encoder_args"]:
+            del entry["encoder_args"]  # corpora that were measured before there were any keep their digest
     return sha256_bytes(canonical_json(sorted(entries, key=lambda entry: str(entry["key"]))))
 
 
@@ -266,9 +269,9 @@ def _records(store: Store, index: dict[str, Any]) -> tuple[CellRecord, ...]:
 
 def cell_record(entry: Any, where: str) -> CellRecord:  # noqa: ANN401 - JSON
     """A cell's record from JSON, every field of its type and in its range. Raises IntegrityError otherwise."""
-    if not isinstance(entry, dict) or not set(_FIELD_TYPES) <= set(entry) <= {*_FIELD_TYPES, "source_sha256"}:
+    if not isinstance(entry, dict) or not set(_FIELD_TYPES) <= set(entry) <= {*_FIELD_TYPES, *_LATER}:
         raise IntegrityError(f"{where} has a malformed cell", next_step="build it again")
-    for name, kind in (_FIELD_TYPES | {"source_sha256": str}).items():
+    for name, kind in (_FIELD_TYPES | _LATER).items():
         value = entry.get(name, "")
         if isinstance(value, bool) or not isinstance(value, kind) or (isinstance(value, int) and value < 0):
             raise IntegrityError(f"{where} has a cell whose {name} is {value!r:.60}", next_step="build it again")
@@ -291,6 +294,8 @@ _FIELD_TYPES: dict[str, Any] = {
     "versions": dict,
     "content_sha256": str,
 }
+_LATER: dict[str, Any] = {"source_sha256": str, "encoder_args": str}
+# Fields that corpora measured before they existed lack.
 _FRAME_RATE = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -1,12 +1,13 @@
 """What this machine can do, found by doing it: one frame through libvmaf and through each encoder."""
 
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmaf_assay.errors import AssayError
+from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
@@ -52,7 +53,7 @@ def check_encoder(ffmpeg: Ffmpeg, encoder: EncoderInfo) -> Capability:
     """Encode one frame with the table's own options, at the middle of the declared range."""
     middle = float((encoder.rate_min + encoder.rate_max) // 2)
     argv = [*ffmpeg.base_argv(), *_ONE_FRAME, "-frames:v", "1"]
-    argv += [*encoder_args(encoder, encoder.default_preset, middle), "-f", "null", "-"]
+    argv += [*encoder_args(encoder, encoder.default_preset, middle, threads="single"), "-f", "null", "-"]
     done = process.run(argv, timeout_s=TIMEOUT_S)
     if done.exit_code == 0:
         return Capability(encoder.name, True, "")
@@ -60,6 +61,18 @@ def check_encoder(ffmpeg: Ffmpeg, encoder: EncoderInfo) -> Capability:
     listed = process.run([ffmpeg.path, "-hide_banner", "-encoders"], timeout_s=TIMEOUT_S).stdout
     missing = f" {encoder.name} ".encode() not in listed
     return Capability(encoder.name, False, "not in this ffmpeg" if missing else explain(done))
+
+
+def check_extra_args(ffmpeg: Ffmpeg, encoder: EncoderInfo) -> None:
+    """Encode one frame with the user's own options; raises ConfigError, with the reason, if they do not work."""
+    if not encoder.extra_args:
+        return
+    answer = check_encoder(ffmpeg, encoder)
+    if not answer.usable:
+        raise ConfigError(
+            f"--encoder-args {shlex.join(encoder.extra_args)!r} do not work with {encoder.name}: {answer.detail}",
+            next_step=f"see `ffmpeg -h encoder={encoder.name}`",
+        )
 
 
 def check_encoders(ffmpeg: Ffmpeg) -> Iterator[Capability]:

@@ -5,7 +5,9 @@ Every fact about an encoder lives here and nowhere else. Ranges are the encoder'
 `preset_norm` are computed from them, so changing a range or a preset list changes what every model reads.
 """
 
-from dataclasses import dataclass
+import re
+import shlex
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError
@@ -47,6 +49,8 @@ class EncoderInfo:
     """True if a GPU or ASIC is needed."""
     pix_fmts: tuple[str, ...] = ("yuv420p",)
     """Pixel formats this table feeds the encoder, preferred first."""
+    extra_args: tuple[str, ...] = ()
+    """The user's own options, in pairs of option and value; see `with_extra_args`."""
 
     def rate_args(self, rate_value: float) -> list[str]:
         """Argv that sets constant quality at `rate_value` (on the encoder's own scale)."""
@@ -99,7 +103,8 @@ def _numbers(slowest: int, fastest: int) -> tuple[str, ...]:
 
 
 def _nvenc(name: str, rate_max: float) -> EncoderInfo:
-    # -b:v 0 with vbr and -cq is NVENC's constant quality; without it the default 2 Mb/s caps the rate.
+    # -b:v 0 with vbr and -cq is NVENC's constant quality; without it the default 2 Mb/s caps the rate. -qp would
+    # be constant too, but leaves out the adaptive quantisation that makes NVENC worth using.
     return EncoderInfo(
         name, "cq", "-cq", 1, rate_max, 1, True, "-preset", _NVENC_PRESETS, "p4",
         constant_quality_args=("-rc", "vbr", "-b:v", "0"), hardware=True,
@@ -107,13 +112,15 @@ def _nvenc(name: str, rate_max: float) -> EncoderInfo:
 
 
 def _qsv(name: str) -> EncoderInfo:
-    # -global_quality without a bit rate selects ICQ; QSV reads planes as nv12.
+    # -global_quality without -maxrate and look_ahead selects ICQ, whatever the default bit rate (qsvenc.c,
+    # select_rc_mode); QSV reads planes as nv12.
     return EncoderInfo(
         name, "cq", "-global_quality", 1, 51, 1, True, "-preset", _QSV_PRESETS, "medium",
         hardware=True, pix_fmts=("nv12",),
     )  # fmt: skip
 
 
+# CQP is AMF's only constant mode; VBAQ and pre-analysis are off in it (amfenc_h264.c). H.265 has no B-frame QP.
 def _amf(name: str, rate_max: float, also: tuple[str, ...]) -> EncoderInfo:
     return EncoderInfo(
         name, "qp", "-qp_i", 0, rate_max, 1, True, "-quality", ("quality", "balanced", "speed"), "balanced",
@@ -122,6 +129,7 @@ def _amf(name: str, rate_max: float, also: tuple[str, ...]) -> EncoderInfo:
 
 
 def _videotoolbox(name: str) -> EncoderInfo:
+    # -q:v is VideoToolbox's quality, higher is better; on Apple silicon only, elsewhere ffmpeg refuses it.
     return EncoderInfo(name, "cq", "-q:v", 1, 100, 1, False, "-prio_speed", ("0", "1"), "0", hardware=True)
 
 
@@ -148,7 +156,8 @@ _ENCODERS = (
         single_thread_args=("-threads", "1", "-row-mt", "0"),
     ),
     EncoderInfo(
-        # qpa off: with perceptual adaptation the QP given is not the QP used.
+        # qpa off: with perceptual adaptation the QP given is not the QP used. A picture that takes more bytes than
+        # it has pixels (noise at low QP) ends in "Generic error in an external library" (ffmpeg n9.0.2).
         "libvvenc", "qp", "-qp", 0, 63, 1, True, "-preset", ("slower", "slow", "medium", "fast", "faster"),
         "faster", constant_quality_args=("-qpa", "0"), single_thread_args=("-threads", "1"),
         pix_fmts=("yuv420p10le",),
@@ -169,3 +178,62 @@ def encoder_info(name: str) -> EncoderInfo:
     if name not in ENCODERS:
         raise ConfigError(f"unknown encoder {name!r}", next_step=f"choose one of {', '.join(ENCODERS)}")
     return ENCODERS[name]
+
+
+# What decides quality, threads, frames or files is set here or by the caller; given twice, the last would win.
+_RESERVED = re.compile(
+    r"-(c|codec|vcodec|b|crf|qp|q|qscale|global_quality|cq|pass|passlogfile|threads|i|f|map|vf|filter|filter_complex|"
+    r"lavfi|r|s|ss|sseof|t|to|frames|vframes|fps_mode|vsync|enc_time_base|stats_enc\w*|vstats\w*|progress|y|n)(:.*)?"
+)
+_RESERVED_PARAMS = re.compile(
+    r"(?:^|:)(crf|qp|bitrate|rc|tbr|pass|stats|threads|lookahead-threads|sliced-threads|pools|numa-pools|"
+    r"frame-threads|lp|pin|tile-threads)="
+)
+
+
+def with_extra_args(info: EncoderInfo, text: str) -> EncoderInfo:
+    """The encoder with the user's options added, as in `-tune grain -g 48`.
+
+    Args:
+      info: entry of the table.
+      text: options as a shell would read them; each takes one value.
+
+    Raises:
+      ConfigError: an option without a value, a bare word (ffmpeg would take it for an output), or an option that
+        decides rate, preset, threads, frames or files.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"--encoder-args {text!r}: {error}", next_step="quote it once") from error
+    options, values = words[::2], words[1::2]
+    bare = next((word for word in options if not re.fullmatch(r"-[A-Za-z][\w:.-]*", word)), None)
+    if bare is not None or len(options) != len(values):
+        raise ConfigError(
+            f"--encoder-args {text!r}: " + (f"{bare!r} is no option" if bare else f"{options[-1]} has no value"),
+            next_step="write pairs, as '-tune grain -g 48'",
+        )
+    own = {info.preset_flag, info.rate_flag, *info.also_rate_flags, *info.constant_quality_args}
+    for option, value in zip(options, values, strict=True):
+        inner = _RESERVED_PARAMS.search(value) if option.endswith("-params") else None
+        if option in own or _RESERVED.fullmatch(option) or inner:
+            raise ConfigError(
+                f"--encoder-args: {inner[1] if inner else option} of {info.name} is set by the encoder table",
+                next_step="use -e NAME:PRESET:RATE for rate and preset, and leave threads alone",
+            )
+    return replace(info, extra_args=tuple(words))
+
+
+def join_args(args: list[str], extra: tuple[str, ...]) -> list[str]:
+    """Argv with the user's pairs added; `-x265-params` and the like are joined, because the last one would win.
+
+    >>> join_args(["-x265-params", "pools=1"], ("-x265-params", "aq-mode=3", "-g", "48"))
+    ['-x265-params', 'pools=1:aq-mode=3', '-g', '48']
+    """
+    joined = list(args)
+    for option, value in zip(extra[::2], extra[1::2], strict=True):
+        if option.endswith("-params") and option in joined:
+            joined[joined.index(option) + 1] += f":{value}"
+        else:
+            joined += [option, value]
+    return joined

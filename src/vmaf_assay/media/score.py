@@ -20,7 +20,7 @@ import numpy as np
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
 from vmaf_assay.media.damage import damage_line
-from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.encoders import EncoderInfo, join_args
 from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure, normalise_filters
 from vmaf_assay.media.files import read_json_strict
 from vmaf_assay.media.sync import SIGNATURE_FILTER, find_slip, read_signatures
@@ -83,7 +83,7 @@ def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float, *, thread
     args += encoder.rate_args(encoder.check_rate(rate_value))
     if threads == "single":
         args += encoder.single_thread_args
-    return [*args, "-pix_fmt", encoder.pix_fmts[0]]
+    return join_args([*args, "-pix_fmt", encoder.pix_fmts[0]], encoder.extra_args)
 
 
 def libvmaf_filter(*, n_threads: int) -> str:

@@ -5,7 +5,9 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
+from vmaf_assay.errors import ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.capability import check_encoder
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.score import ReferenceInput, encode_and_score, encoder_args
@@ -63,10 +65,13 @@ def encoder_version(ffmpeg: Ffmpeg, encoder: EncoderInfo, clip: Path) -> str:
          *encoder_args(encoder, encoder.presets[-1], middle), "-f", muxer, "-"], timeout_s=120,
     )  # fmt: skip
     if done.exit_code != 0 or not done.stdout:
-        raise failure(
-            f"encoding two frames with {encoder.name}",
-            done,
-            next_step=f"choose an encoder that `assay doctor` calls usable, not {encoder.name}",
+        answer = check_encoder(ffmpeg, encoder)
+        reason = answer.detail or done.tail(1)
+        raise ToolError(
+            f"encoder {encoder.name} does not work here: {reason}",
+            next_step="choose one that `assay doctor` calls usable",
+            argv=done.argv,
+            exit_code=done.exit_code,
         )
     pattern = _PATTERNS.get(encoder.name)
     match = re.search(pattern, done.stdout + done.stderr.encode()) if pattern else None

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from vmaf_assay.corpus.build import Measurer
-    from vmaf_assay.corpus.plan import Cell, Rendition, Size
+    from vmaf_assay.corpus.plan import Cell, EncoderRequest, Rendition, Size
     from vmaf_assay.corpus.sources import Source
     from vmaf_assay.corpus.storage import Store
     from vmaf_assay.corpus.store import Corpus
@@ -51,6 +51,10 @@ def build(
     encoder: Annotated[
         list[str] | None, typer.Option("--encoder", "-e", help="NAME[:PRESET[:RATE,RATE...]]; repeatable.")
     ] = None,
+    encoder_args: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]OPTIONS", help="More options for an encoder: '-tune grain'; repeatable."),
+    ] = None,
     rates: Annotated[str | None, typer.Option(help="Rate values for encoders that name none: 22,28,34.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells in flight (default: one a core).")] = None,
     workers: Annotated[
@@ -70,26 +74,41 @@ def build(
 
     Example: assay corpus build clips/ -e libx264:medium -e libsvtav1:8:20,32,44,56 --max-frames 72 -o corpus
     """
-    from vmaf_assay.corpus.plan import parse_encoder, parse_rates, plan_cells
+    from vmaf_assay.corpus.plan import plan_cells
     from vmaf_assay.corpus.storage import building, open_store
     from vmaf_assay.errors import ConfigError
     from vmaf_assay.media.ffmpeg import find_ffmpeg
-    from vmaf_assay.media.versions import tool_versions
 
     if sum(choice is not None for choice in (jobs, workers, scheduler)) > 1:
         raise ConfigError("--jobs, --workers and --scheduler exclude each other", next_step="name one")
-    values = parse_rates(rates) if rates else None
-    requests = [parse_encoder(text, values) for text in encoder or ["libx264"]]
-    sizes: list[Size | None] = [_size(max_size) if max_size else None]
-    sizes += [_size(text) for text in rendition or []]
+    requests = _requests(encoder or ["libx264"], rates, encoder_args or [])
+    sizes = [_size(max_size) if max_size else None, *(_size(text) for text in rendition or [])]
     store = open_store(out)
     with building(store) as scratch:
         found = _sources(sources or [], manifest, scratch, layout, raw)
         tool = find_ffmpeg(ffmpeg)
-        versions = tool_versions(tool, sorted({request.encoder.name for request in requests}), scratch=scratch)
+        versions = _versions(tool, requests, scratch)
         cells = plan_cells(_renditions(tool, found, sizes, max_frames, scratch), requests, versions)
         _measure(tool, cells, store, versions, scratch, jobs=jobs, workers=workers, scheduler=scheduler)
     _print_info(_load(out), as_json=False)
+
+
+def _requests(encoders: list[str], rates: str | None, encoder_args: list[str]) -> "list[EncoderRequest]":
+    from vmaf_assay.corpus.plan import parse_encoder, parse_rates, with_encoder_args
+
+    values = parse_rates(rates) if rates else None
+    return with_encoder_args([parse_encoder(text, values) for text in encoders], encoder_args)
+
+
+def _versions(tool: "Ffmpeg", requests: "list[EncoderRequest]", scratch: Path) -> dict[str, str]:
+    """Tool versions; an encoder or an option that does not work here is named now, not after an hour."""
+    from vmaf_assay.media.capability import check_extra_args
+    from vmaf_assay.media.versions import tool_versions
+
+    versions = tool_versions(tool, sorted({request.encoder.name for request in requests}), scratch=scratch)
+    for request in requests:
+        check_extra_args(tool, request.encoder)
+    return versions
 
 
 def _sources(
@@ -222,6 +241,9 @@ def _print_info(corpus: "Corpus", *, as_json: bool) -> None:
             for name, preset in encoders
         ],
     }
+    options = sorted({(c.encoder, c.preset, c.encoder_args) for c in corpus.cells if c.encoder_args})
+    if options:
+        facts["encoder_args"] = [{"encoder": e, "preset": p, "options": given} for e, p, given in options]
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return
@@ -232,6 +254,8 @@ def _print_info(corpus: "Corpus", *, as_json: bool) -> None:
     for name, preset in encoders:
         rates = sorted({c.rate_value for c in corpus.cells if (c.encoder, c.preset) == (name, preset)})
         typer.echo(f"encoder  {name} {preset}: {', '.join(f'{rate:g}' for rate in rates)}")
+    for name, preset, given in options:
+        typer.echo(f"options  {name} {preset}: {given}")
 
 
 def verify(folder: Folder) -> None:
