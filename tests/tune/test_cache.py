@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import lavfi
 from tests.tune.made_up import verified
-from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.encoders import ENCODERS, with_extra_args
 from vmaf_assay.media.score import ReferenceInput
 from vmaf_assay.records import Scored
 from vmaf_assay.tune.cache import Cache, default_cache_dir
@@ -63,15 +63,15 @@ def test_keys_follow_what_decides(ffmpeg, source, tmp_path):
     base = ReferenceInput(source, Fraction(25), 12, (192, 108))
     x264 = ENCODERS["libx264"]
 
-    def key(reference=base, info=x264, preset="medium", rate=30.0, threads="single", extra=()):
-        return cache.key(ffmpeg, reference, info, preset, rate, threads, extra)
+    def key(reference=base, info=x264, preset="medium", rate=30.0, threads="single"):
+        return cache.key(ffmpeg, reference, info, preset, rate, threads)
 
     assert key() == key(replace(base, path=same))
     different = [
         key(), key(replace(base, path=other)), key(replace(base, size=(96, 54))), key(replace(base, n_frames=11)),
         key(replace(base, user_filters="hflip")), key(replace(base, unfiltered_size=(192, 108))),
         key(replace(base, input_args=("-ss", "1"))), key(info=ENCODERS["libx265"]), key(preset="fast"),
-        key(rate=31.0), key(threads="auto"), key(extra=("-tune", "grain")),
+        key(rate=31.0), key(threads="auto"), key(info=with_extra_args(x264, "-tune grain")),
     ]  # fmt: skip
     assert len(set(different)) == len(different)
 

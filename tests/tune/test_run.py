@@ -124,10 +124,17 @@ def test_odd_sizes_and_audio_survive(ffmpeg, tmp_path):
 
 @pytest.mark.ffmpeg
 def test_a_failed_encode_leaves_nothing(ffmpeg, tmp_path, source):
-    """An encoder that stops on an option: one line that says so, and no file, whole or half."""
-    request = TuneRequest(source, "libx264", 80.0, 0.9, trials=0, output=tmp_path / "out.mkv")
-    with pytest.raises(ToolError, match=r"encoding source\.mkv to out\.mkv"):
-        tune(ffmpeg, verified(), replace(request, encoder_args=("-tune", "nonsense")))
+    """A source that disappears before the encode: one line that says so, and no file, whole or half."""
+    gone = tmp_path / "gone.mkv"
+    gone.write_bytes(source.read_bytes())
+
+    def on_step(what, done, total):
+        if what.startswith("probe 2") and done == total:
+            gone.unlink(missing_ok=True)
+
+    request = TuneRequest(gone, "libx264", 80.0, 0.9, trials=0, output=tmp_path / "out.mkv")
+    with pytest.raises(ToolError, match=r"encoding gone\.mkv to out\.mkv"):
+        tune(ffmpeg, verified(), request, on_step=on_step)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,6 +155,8 @@ def test_refusals_come_before_the_first_encode(ffmpeg, source):
         ask(verified(), encoder="libx265")
     with pytest.raises(ConfigError, match="never trained on libx264 preset slow"):
         ask(verified(), preset="slow")
+    with pytest.raises(ConfigError, match="'-tune nonsense' do not work with libx264"):
+        ask(verified(), encoder_args="-tune nonsense")
     assert steps == []
 
 

@@ -9,7 +9,7 @@ step looks like a bad encode.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -105,7 +105,6 @@ def encode_and_score(
     rate_value: float,
     *,
     threads: Threads = "single",
-    extra_args: Sequence[str] = (),
     on_frames: OnFrames | None = None,
     children: process.Children | None = None,
     scratch: Path | None = None,
@@ -134,7 +133,7 @@ def encode_and_score(
         *decode_threads, *reference.input_args, "-i", str(reference.path.resolve()),
         "-map", "0:v:0", "-fps_mode", "passthrough", "-frames:v", str(reference.n_frames),
         "-vf", chain(reference.encode_filters()),
-        *encoder_args(encoder, preset, rate_value, threads=threads), *extra_args,
+        *encoder_args(encoder, preset, rate_value, threads=threads),
         "-stats_enc_post", "packets.txt", "-stats_enc_post_fmt", "{size}", "-f", "null", "-",
         *decode_threads, "-dec", "0:0", "-filter_complex", graph, *_compare_outputs(reference.n_frames),
     ]  # fmt: skip

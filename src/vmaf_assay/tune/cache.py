@@ -9,7 +9,6 @@ is not used; what cannot be written is not kept; neither is an error.
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,6 @@ class Cache:
         preset: str,
         rate_value: float,
         threads: Threads,
-        extra_args: Sequence[str],
     ) -> str:
         """The entry's name; raises ToolError if the encoder does not work here."""
         if (ffmpeg.path, info.name) not in self._versions:
@@ -83,7 +81,7 @@ class Cache:
                     "source": self.digest(reference.path),
                     "reference": made_of,
                     "filters": [reference.encode_filters(), reference.filters(), libvmaf_filter(n_threads=1)],
-                    "encoder": [*encoder_args(info, preset, rate_value, threads=threads), *extra_args],
+                    "encoder": encoder_args(info, preset, rate_value, threads=threads),
                     "threads": 1 if threads == "single" else os.cpu_count(),
                     "versions": self._versions[ffmpeg.path, info.name],
                 }

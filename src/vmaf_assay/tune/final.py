@@ -46,7 +46,6 @@ def final_argv(
     out: Path,
     *,
     carry: CarryPlan = PLAIN,
-    extra_args: tuple[str, ...] = (),
 ) -> list[str]:
     """The command of the final encode: the first video stream at the chosen rate value, the rest as `carry` says.
 
@@ -58,7 +57,7 @@ def final_argv(
     return [
         *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25", "-i", str(reference.path.resolve()),
         *carry.args, "-filter:v:0", f"{mine}{scale},format=yuv420p", "-fps_mode:v:0", "passthrough",
-        *_first_video_only(encoder_args(info, preset, rate_value, threads="auto")), *extra_args, str(out),
+        *_first_video_only(encoder_args(info, preset, rate_value, threads="auto")), str(out),
     ]  # fmt: skip
 
 

@@ -32,7 +32,6 @@ class Measurer:
         what: str,
         *,
         threads: Threads = "single",
-        extra_args: Sequence[str] = (),
     ) -> Scored:
         """Per-frame scores of one encode of every frame, from the cache if it is there.
 
@@ -42,11 +41,10 @@ class Measurer:
           rate_value: on its own scale.
           what: what is being done and why, for progress.
           threads: `single` for probes, `auto` for what must run as the final encode does.
-          extra_args: options of the user's own.
         """
         key = None
         if self._cache is not None:
-            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value, threads, extra_args)
+            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value, threads)
             if known := self._cache.load(key, self.reference.n_frames):
                 self.cached += 1
                 return known
@@ -54,7 +52,7 @@ class Measurer:
         on_frames(0)
         scored = encode_and_score(
             self._ffmpeg, self.reference, info, preset, rate_value,
-            threads=threads, extra_args=extra_args, on_frames=on_frames,
+            threads=threads, on_frames=on_frames,
         )  # fmt: skip
         self.spent += 1
         if self._cache is not None and key is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoders import EncoderInfo, encoder_info
+from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.streams import CONTAINERS
 
 ReferenceKind = Literal["filtered", "source"]
@@ -33,8 +33,8 @@ class TuneRequest:
     """Measure the final encode as a whole."""
     force: bool = False
     """Overwrite `output`."""
-    encoder_args: tuple[str, ...] = ()
-    """More options for the encoder, in trials and the final encode."""
+    encoder_args: str = ""
+    """More options for the encoder, in trials and the final encode, as `-tune grain -g 48`."""
     filters: str = ""
     """ffmpeg filter chain that the picture goes through first."""
     reference: ReferenceKind = "filtered"
@@ -46,7 +46,7 @@ class TuneRequest:
 
 
 def check_request(request: TuneRequest) -> EncoderInfo:
-    """The encoder asked for, if everything asked for can be meant.
+    """The encoder asked for with the user's own options, if everything asked for can be meant.
 
     Raises:
       ConfigError: a target, confidence, trial count, encoder, filter, limit or output that cannot be.
@@ -61,11 +61,11 @@ def check_request(request: TuneRequest) -> EncoderInfo:
         )
     if not 0 <= request.trials <= 2:
         raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
-    info = encoder_info(request.encoder)
+    info = with_extra_args(encoder_info(request.encoder), request.encoder_args)
     if request.preset is not None:
         info.check_preset(request.preset)
     _check_limits(request)
-    _check_options(request)
+    _check_reference(request)
     _check_output(request)
     return info
 
@@ -76,20 +76,7 @@ def _check_limits(request: TuneRequest) -> None:
             raise ConfigError(f"{name} is a positive number", next_step="for example --max-bitrate 3000")
 
 
-_OWN_OPTIONS = (
-    "-i", "-map", "-c", "-c:v", "-vcodec", "-vf", "-filter:v", "-filter_complex", "-f", "-y", "-ss", "-t",
-    "-frames:v", "-r", "-s", "-pix_fmt", "-an", "-sn", "-dn", "-vn", "-pass",
-)  # fmt: skip
-"""Options that say what is encoded, and not how."""
-
-
-def _check_options(request: TuneRequest) -> None:
-    """Options that would take the encode out of the hands of what measures it are refused."""
-    info = encoder_info(request.encoder)
-    taken = {*_OWN_OPTIONS, info.rate_flag, info.preset_flag, *info.also_rate_flags, *info.constant_quality_args}
-    for option in request.encoder_args:
-        if option.startswith("-") and option in taken:
-            raise ConfigError(f"--encoder-args may not hold {option}", next_step="`tune` decides that one itself")
+def _check_reference(request: TuneRequest) -> None:
     if request.reference not in ("filtered", "source"):
         raise ConfigError(
             f"--reference is filtered or source, not {request.reference!r}", next_step="leave it out for filtered"

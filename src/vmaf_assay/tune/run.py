@@ -4,7 +4,6 @@ Each step reports to `on_step`; nothing here prints. The rate value comes from `
 margin was calibrated with. Probes and trials cover every frame of the source.
 """
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.evaluate.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
 from vmaf_assay.media.admit import conversions
+from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, score_pair
@@ -76,7 +76,7 @@ class _Plan:
     @property
     def calibrated(self) -> bool:
         """Whether the encodes are of the kind the margin was calibrated on."""
-        return not self.request.encoder_args and self.request.reference == "filtered"
+        return not self.info.extra_args and self.request.reference == "filtered"
 
     def note(self, text: str) -> None:
         """Say something now."""
@@ -87,7 +87,7 @@ class _Plan:
         """The final encode's command."""
         return final_argv(
             self.ffmpeg, self.reference, self.info, self.preset, rate_value, out,
-            carry=self.carry, extra_args=self.request.encoder_args,
+            carry=self.carry,
         )  # fmt: skip
 
 
@@ -149,6 +149,7 @@ def _plan(
     preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
     trained_rates(verified.ensemble.sidecar, request.encoder, preset)
     margin = calibrated_margin(verified, request, preset)
+    check_extra_args(ffmpeg, info)
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
     carry = PLAIN
     if request.output is not None:
@@ -188,9 +189,7 @@ def _trials(plan: _Plan, measurer: Measurer, forecaster: Forecaster) -> dict[flo
             break
         where = f"{plan.info.rate_mode} {rate_value:g}"
         what = f"trial {number} of {plan.request.trials}, to correct the forecast: {where}"
-        tried[rate_value] = measurer.measure(
-            plan.info, plan.preset, rate_value, what, threads="auto", extra_args=plan.request.encoder_args
-        )
+        tried[rate_value] = measurer.measure(plan.info, plan.preset, rate_value, what, threads="auto")
     return tried
 
 
@@ -228,7 +227,7 @@ class _Answer:
             encodes_spent=measurer.spent, encodes_cached=measurer.cached,
             output=None, measured_vmaf=None, kbps=None,
             encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")), reasons=[],
-            calibrated=plan.calibrated, encoder_args=list(request.encoder_args), filters=request.filters,
+            calibrated=plan.calibrated, encoder_args=list(plan.info.extra_args), filters=request.filters,
             reference=request.reference, losses=list(plan.carry.losses), max_kbps=request.max_kbps,
             max_bytes=request.max_bytes, forecast_bytes=n_bytes, width=reference.size[0], height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
@@ -306,7 +305,7 @@ def _kind_reasons(plan: _Plan) -> list[str]:
         )
         said.append(f"VMAF is against {against} (--vf {plan.request.filters})")
     if not plan.calibrated:
-        changed = f"encoder options {shlex.join(plan.request.encoder_args)}" if plan.request.encoder_args else ""
+        changed = f"encoder options {plan.request.encoder_args}" if plan.info.extra_args else ""
         scaled = "comparison with the unscaled source" if plan.request.reference == "source" else ""
         said.append(
             f"{' and '.join(filter(None, (changed, scaled)))}: nothing like it was calibrated, so nothing is "

@@ -69,7 +69,7 @@ def tune(
 
     base = TuneRequest(
         sources[0], encoder, target_vmaf, quality_confidence, preset, trials, output, verify, force,
-        _words(encoder_args), vf, reference,  # type: ignore[arg-type]  # checked by check_request
+        encoder_args, vf, reference,  # type: ignore[arg-type]  # checked by check_request
         max_bitrate, None if max_size is None else max_size * 1e6,
     )  # fmt: skip
     code = _run(base, _items(sources, base, out_dir, container), registry, ffmpeg, no_cache, as_json)
@@ -174,18 +174,6 @@ def _line(outcome: "Outcome") -> str:
         return answer(outcome.result)
     kept = outcome.document
     return f"finished before: {kept['output']}, {kept['encoder']} {kept['preset']} at {kept['rate_value']:g}"
-
-
-def _words(text: str) -> tuple[str, ...]:
-    """The words of `--encoder-args`, as a shell reads them."""
-    import shlex
-
-    from vmaf_assay.errors import ConfigError
-
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise ConfigError(f"--encoder-args: {error}", next_step="close the quotes") from error
 
 
 def _render(result: "TuneResult") -> None:
