@@ -1,0 +1,83 @@
+"""What a corpus build costs above its encodes: wall on N cores over the CPU of bare encode + bare libvmaf / N.
+
+    python bench/corpus_overhead.py CLIP...
+
+Bare means: the same encoder arguments from the same decoded Y4M to a file, then libvmaf on that file and the Y4M,
+one thread each, as many at a time as there are cores; their CPU seconds (user and system) are what is divided.
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vmaf_assay.corpus.build import build_corpus
+from vmaf_assay.corpus.measure import decode
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
+from vmaf_assay.corpus.sources import sources_from_paths
+from vmaf_assay.media import process
+from vmaf_assay.media.ffmpeg import find_ffmpeg
+from vmaf_assay.media.score import encoder_args, libvmaf_filter
+from vmaf_assay.media.versions import tool_versions
+
+ENCODERS = ("libx264:medium:22,30,38", "libx265:medium:22,30,38", "libsvtav1:8:28,42,56", "libvpx-vp9:4:28,42,56")
+
+
+def cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def bare(ffmpeg, cell, reference, folder: Path) -> None:
+    distorted = folder / f"{cell.key}.mkv"
+    encode = encoder_args(cell.encoder, cell.preset, cell.rate_value, threads="single")
+    graph = f"[0:v][1:v]{libvmaf_filter(n_threads=1)}"
+    y4m = ["-threads", "1", "-i", str(reference.path)]
+    work = folder / cell.key
+    work.mkdir()
+    for argv in (
+        [*y4m, *encode, str(distorted)],
+        ["-threads", "1", "-i", str(distorted), *y4m, "-lavfi", graph, "-f", "null", "-"],
+    ):
+        done = process.run([*ffmpeg.base_argv(), *argv], cwd=work)
+        assert done.exit_code == 0, done.stderr
+    distorted.unlink()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--frames", type=int, default=72)
+    arguments = parser.parse_args()
+    cores, ffmpeg = os.cpu_count() or 1, find_ffmpeg()
+    requests = [parse_encoder(text, None) for text in ENCODERS]
+    versions = tool_versions(ffmpeg, [request.encoder.name for request in requests])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        started = time.monotonic()
+        renditions = []
+        for source in sources_from_paths(arguments.clips):
+            renditions += renditions_of(ffmpeg, source, sizes=[(1280, 720)], max_frames=arguments.frames)
+        cells = plan_cells(renditions, requests, versions)
+        plan_s = time.monotonic() - started
+
+        references = {r.name: decode(ffmpeg, r, folder / f"{i}.y4m") for i, r in enumerate(renditions)}
+        before = cpu_s()
+        with ThreadPoolExecutor(cores) as pool:
+            list(pool.map(lambda cell: bare(ffmpeg, cell, references[cell.rendition.name], folder), cells))
+        bare_s = cpu_s() - before
+
+        before, started = cpu_s(), time.monotonic()
+        list(build_corpus(ffmpeg, cells, folder / "corpus", versions, jobs=cores))
+        wall_s, ours_s = time.monotonic() - started, cpu_s() - before
+    print(f"{len(cells)} cells of {len(renditions)} sources, {cores} cores; planned in {plan_s:.1f} s")
+    print(f"bare encode + bare libvmaf   {bare_s:.1f} CPU s, over {cores} cores {bare_s / cores:.1f} s")
+    print(f"build                        {ours_s:.1f} CPU s, {wall_s:.1f} s wall")
+    print(f"wall / (bare CPU / cores)    {wall_s / (bare_s / cores):.3f}   (goal: 1.10 or less)")
+
+
+if __name__ == "__main__":
+    main()
