@@ -85,9 +85,8 @@ def main() -> None:
         for how in ("packed", "packed again"):
             started = time.monotonic()
             corpus = load_corpus(folder)
-            print(
-                f"{corpus.frames.height} rows, {len(corpus.cells)} cells, {how}: {time.monotonic() - started:.2f} s"
-            )
+            elapsed_s = time.monotonic() - started
+            print(f"{corpus.frames.height} rows of {len(corpus.cells)} cells, {how}: {elapsed_s:.2f} s")
         for rows in folder.glob("rows-*"):
             rows.unlink()
         started = time.monotonic()

@@ -113,6 +113,23 @@ def test_an_edited_index_is_refused(corpus_dir, tmp_path):
         load_corpus(folder)
 
 
+def test_an_index_of_many_cells_is_a_table(corpus_dir, tmp_path, monkeypatch):
+    """Beyond a number of cells their records lie beside the index: the same corpus; damaged or lost, refused."""
+    before = load_corpus(corpus_dir)
+    monkeypatch.setattr("vmaf_assay.corpus.store.MAX_INLINE_CELLS", 3)
+    assert pack(before, tmp_path, index_versions(corpus_dir)) == before.digest
+    (table,) = tmp_path.glob("cells-*.parquet")
+    after = load_corpus(tmp_path)
+    assert (after.digest, after.cells) == (before.digest, before.cells)
+    assert after.frames.equals(before.frames)
+    table.write_bytes(table.read_bytes()[:-1])
+    with pytest.raises(IntegrityError, match="damaged"):
+        load_corpus(tmp_path)
+    table.unlink()
+    with pytest.raises(IntegrityError, match="missing"):
+        load_corpus(tmp_path)
+
+
 def test_nan_or_a_missing_column_is_refused(corpus_dir, tmp_path):
     """Rows with NaN, or without a column, are not a corpus."""
     corpus = load_corpus(corpus_dir)

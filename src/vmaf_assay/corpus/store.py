@@ -3,6 +3,7 @@
     corpus.json            index: every cell's record, tool versions, digest, name of the packed rows
     cells/<key>.parquet    per-frame rows of one cell; its record in the file's metadata
     rows-<digest>.parquet  the rows of all cells, packed: what is read back (`rows.parquet` in a packed corpus)
+    cells-<digest>.parquet the cells' records, where there are too many for the index
 
 The digest depends on content alone: not on order, machine, clock, or how the rows are packed.
 """
@@ -29,6 +30,8 @@ Where = Path | str | Store
 """A folder, a URL, or a store that is open already."""
 
 SCHEMA_VERSION = 1
+MAX_INLINE_CELLS = 20_000
+"""Cells listed in `corpus.json` itself, at 0.8 kB each; more go to a table beside it, at 0.14 kB each."""
 VALUES = ("vmaf", *CANONICAL6)
 """Measured columns, in the order they are hashed."""
 _CELL_SCHEMA = dict.fromkeys(VALUES, pl.Float32)
@@ -135,10 +138,36 @@ def write_index(
     index: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "digest": digest, "versions": versions}
     if packed is not None:
         index |= {"rows": packed[0], "rows_sha256": sha256_bytes(packed[1])}
-    index |= {"cells": [asdict(cell) for cell in ordered]}
+    store = as_store(where)
+    if len(ordered) <= MAX_INLINE_CELLS:
+        index |= {"cells": [asdict(cell) for cell in ordered]}
+    else:
+        name, data = f"cells-{digest[:16]}.parquet", _records_bytes(ordered)
+        store.write(name, data)
+        index |= {"cells": name, "cells_sha256": sha256_bytes(data)}
     text = json.dumps(index, ensure_ascii=False, allow_nan=False)
-    as_store(where).write("corpus.json", text.encode() + b"\n")
+    store.write("corpus.json", text.encode() + b"\n")
     return digest
+
+
+def _records_bytes(cells: Sequence[CellRecord]) -> bytes:
+    columns = {name: [getattr(cell, name) for cell in cells] for name in _RECORD_SCHEMA}
+    columns["versions"] = [json.dumps(versions) for versions in columns["versions"]]
+    buffer = io.BytesIO()
+    pl.DataFrame(columns, schema=_RECORD_SCHEMA).write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _listed(store: Store, index: dict[str, Any]) -> Iterable[Any]:
+    """The index's cells as JSON objects, from the index or the table beside it."""
+    if isinstance(index["cells"], list):
+        return index["cells"]
+    path, data = store.path(index["cells"]), store.read(index["cells"])
+    if data is None or sha256_bytes(data) != index.get("cells_sha256"):
+        raise IntegrityError(f"{path} is {'missing' if data is None else 'damaged'}", next_step="build it again")
+    table = parse_parquet(data, where=path, columns=_RECORD_SCHEMA, limits=_LIMITS)
+    versions = {text: parse_json_strict(text.encode(), where=path) for text in table["versions"].unique()}
+    return (row | {"versions": versions[row["versions"]]} for row in table.iter_rows(named=True))
 
 
 def finish(
@@ -158,7 +187,7 @@ def finish(
     store.write(name, data)
     digest = write_index(store, ordered, versions, packed=(name, data))
     for old in store.names():
-        if old.startswith("rows-") and old != name:
+        if old.startswith(("rows-", "cells-")) and old.split("-")[1] != name.split("-")[1]:
             store.delete(old)
     return digest
 
@@ -244,21 +273,18 @@ def _read_index(store: Store) -> dict[str, Any]:
             f"{path} has schema version {index.get('schema_version')!r}, this reads {SCHEMA_VERSION}",
             next_step="use the release that wrote it",
         )
-    if (
-        not isinstance(index.get("cells"), list)
-        or not index["cells"]
-        or not isinstance(index.get("versions"), dict)
-    ):
+    cells = index.get("cells")
+    if not cells or not isinstance(cells, list | str) or not isinstance(index.get("versions"), dict):
         raise CorpusError(f"{path} lists no cell", next_step="build it again")
-    rows = index.get("rows", "rows.parquet")
-    if not isinstance(rows, str) or "/" in rows or "\\" in rows or not rows.endswith(".parquet"):
-        raise IntegrityError(f"{path} names rows outside its folder", next_step="build it again")
+    for name in (index.get("rows", "rows.parquet"), cells if isinstance(cells, str) else "x.parquet"):
+        if not isinstance(name, str) or "/" in name or "\\" in name or not name.endswith(".parquet"):
+            raise IntegrityError(f"{path} names a table outside its folder", next_step="build it again")
     return index
 
 
 def _records(store: Store, index: dict[str, Any]) -> tuple[CellRecord, ...]:
     """The index's records in key order, checked against its digest."""
-    cells = [cell_record(entry, store.path("corpus.json")) for entry in index["cells"]]
+    cells = [cell_record(entry, store.path("corpus.json")) for entry in _listed(store, index)]
     cells.sort(key=lambda cell: cell.key)
     if len({cell.key for cell in cells}) != len(cells):
         raise IntegrityError(f"{store.path('corpus.json')} lists a cell twice", next_step="build it again")
@@ -296,6 +322,11 @@ _FIELD_TYPES: dict[str, Any] = {
 }
 _LATER: dict[str, Any] = {"source_sha256": str, "encoder_args": str}
 # Fields that corpora measured before they existed lack.
+_RECORD_SCHEMA: dict[str, Any] = {
+    **{name: {str: pl.String, int: pl.Int64}.get(kind, pl.Float64) for name, kind in _FIELD_TYPES.items()},
+    "versions": pl.String,  # as JSON
+    **dict.fromkeys(_LATER, pl.String),
+}
 _FRAME_RATE = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
