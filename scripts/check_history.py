@@ -7,7 +7,8 @@ A commit that changes an ensemble's production rows, or a file they name, must
 
 - give all of them a verdict that no commit before it named, that says PROMOTE, and that binds every row and model
   of the commit; or
-- restore, byte for byte, what an earlier commit held: the revert of a flip.
+- restore, byte for byte, what an earlier commit held: the revert of a flip; or
+- leave all of them as smoke under a fresh verdict that says SUPERSEDED and follows the one that stood before.
 
 Everything else fails: an edited description, a new digest under an old verdict, a flip of `smoke` by hand, a row
 taken out. What is not committed yet is checked as if it were. Exit 0 if all is well or there is no history to look
@@ -163,12 +164,32 @@ def problem(history: History, commit: str, parents: Sequence[str], before: Seque
     if now is None:
         # A flip that is reverted takes its files along; rows that are only struck out leave them behind.
         reverted = any(history.names(earlier, name) == history.names(commit, name) for earlier in same)
-        return "" if reverted else "its production rows were taken out, and their files were not"
+        return (
+            ""
+            if reverted or superseded(history, commit, parents, name)
+            else "its production rows were taken out, and their files were not"
+        )
     if same:
         return ""
     if old := now.verdicts & {v for earlier in before for v in verdicts_at(history, earlier, name)}:
         return f"it was changed under the verdict {min(old)[:12]}, which admitted something else"
     return unbound(history, commit, name, now)
+
+
+def superseded(history: History, commit: str, parents: Sequence[str], name: str) -> bool:
+    """Whether a verdict took the ensemble out of service, the one after that which stood before."""
+    stood = {verdict for parent in parents for verdict in verdicts_at(history, parent, name)}
+    try:
+        rows = json.loads(history.read(commit, "registry.json") or b"")["rows"]
+        named = [(row["verdict"] or {}).get("sha256") for row in rows if ensemble_of(row["id"]) == name]
+        for data in history.verdicts(commit, name):
+            verdict = json.loads(data)
+            follows = verdict.get("previous_verdict_sha256") in stood
+            if verdict.get("verdict") == "SUPERSEDED" and follows and set(named) == {sha256(data)}:
+                return set(verdict["rows"]) == {row["id"] for row in rows if ensemble_of(row["id"]) == name}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return False
 
 
 def verdicts_at(history: History, commit: str, name: str) -> set[str]:

@@ -5,6 +5,8 @@ from pathlib import Path
 from vmaf_assay.media.files import write_json_atomic
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.registry.manifest import Registry
+from vmaf_assay.registry.signing import Envelope
+from vmaf_assay.registry.trust import TrustPolicy
 from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.runs.schema import CalibrationFile, LosoFile, RunFile
 from vmaf_assay.tune.batch import TuneRecord
@@ -16,6 +18,8 @@ RECORDS = {
     "registry": Registry,
     "run": RunFile,
     "sidecar": Sidecar,
+    "signatures": Envelope,
+    "trust-policy": TrustPolicy,
     "tune_record": TuneRecord,
     "verdict": Verdict,
 }

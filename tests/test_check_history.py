@@ -9,8 +9,9 @@ import pytest
 
 from tests.crafted import FR, edit_json, held_out_predictions, make_run
 from vmaf_assay.media.files import write_bytes_atomic
+from vmaf_assay.registry.acts import rejudge, rollback, supersede
 from vmaf_assay.registry.manifest import Registry
-from vmaf_assay.registry.promotion import promote
+from vmaf_assay.registry.promotion import Who, promote
 from vmaf_assay.registry.store import read_registry
 from vmaf_assay.registry.verdict import judge, write_verdict
 from vmaf_assay.runs.store import load_run
@@ -183,6 +184,43 @@ def test_reverts_are_legal(repository):
     git(repository, "revert", "--no-edit", "HEAD~2", "HEAD~4")
     assert not (repository / "models").exists()
     assert check(repository)[0] == 0
+
+
+def test_acts_are_legal(repository):
+    """Rollback, rejudging, supersedure and the way back each bring a verdict of their own."""
+    folder = repository / "models"
+    for act, options in ((rollback, {}), (rejudge, {}), (supersede, {}), (rollback, {"to": 2})):
+        act(folder, FR, Who(reason="a reason"), **options)
+        assert check(repository)[0] == 0, act
+        commit(repository, act.__name__)
+        assert check(repository)[0] == 0, act
+
+
+def test_out_of_service_without_a_verdict_fails(repository):
+    """Rows put to smoke by hand, or under a supersedure that belongs to another state, are no supersedure."""
+    folder = repository / "models"
+    out = {"smoke": True, "confidence_eligible": False}
+    rows(repository, lambda old: [r.model_copy(update=out | {"verdict": None}) for r in old])
+    assert "were taken out" in check(repository)[1]
+    git(repository, "checkout", "-q", "--", ".")
+    supersede(folder, FR, Who(reason="a reason"))
+    superseded = read_registry(folder).rows
+    commit(repository, "out")
+    promote(load_run_of(repository), folder)
+    commit(repository, "in again")
+    assert check(repository)[0] == 0
+    rows(repository, lambda _: list(superseded))
+    assert "were taken out" in check(repository)[1]
+
+
+def load_run_of(repository: Path):
+    """A third run."""
+    run = make_run(
+        repository.with_name("run3"), weights_of=lambda seed: seed + 200, corpus="corpus 3",
+        predictions=held_out_predictions(n_groups=4, draw=3),
+    )  # fmt: skip
+    write_verdict(run, judge(load_run(run)))
+    return load_run(run)
 
 
 def test_a_merge_of_two_branches_is_judged(repository):

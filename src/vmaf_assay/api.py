@@ -35,6 +35,7 @@ from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import CellRecord, Scored, VideoInfo
 from vmaf_assay.registry.promotion import promote
 from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir
+from vmaf_assay.registry.trust import find_trust
 from vmaf_assay.registry.verdict import Verdict, judge, write_verdict
 from vmaf_assay.registry.verify import RowReport
 from vmaf_assay.registry.verify import verify_registry as _verify_registry
@@ -106,20 +107,23 @@ class Probed:
     """The encodes that the ensemble's sidecar names, scored, in its order."""
 
 
-def load_ensemble(ensemble_id: str = FORECAST_ENSEMBLE, *, registry: PathLike | None = None) -> VerifiedEnsemble:
+def load_ensemble(
+    ensemble_id: str = FORECAST_ENSEMBLE, *, registry: PathLike | None = None, trust_policy: PathLike | None = None
+) -> VerifiedEnsemble:
     """An ensemble whose every byte has been checked against the verdict that admitted it.
 
     Args:
       ensemble_id: the ensemble, without `_seedN` or `_mean`.
       registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
+      trust_policy: whose signatures to believe; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
 
     Raises:
-      IntegrityError: it is not there, is scaffolded, or does not verify.
+      IntegrityError: it is not there, is scaffolded, does not verify, or the policy does not believe it.
 
     >>> load_ensemble().verdict.verdict
     'PROMOTE'
     """
-    return load_verified(_registry(registry), ensemble_id)
+    return load_verified(_registry(registry), ensemble_id, None if trust_policy is None else Path(trust_policy))
 
 
 def probe_source(
@@ -379,7 +383,7 @@ def verify_registry(registry: PathLike | None = None, *, deep: bool = False) -> 
     >>> {report.status for report in verify_registry()}
     {'production'}
     """
-    return _verify_registry(_registry(registry), deep=deep)
+    return _verify_registry(_registry(registry), deep=deep, trust=find_trust())
 
 
 def _registry(explicit: PathLike | None) -> Path:

@@ -35,6 +35,7 @@ VERBS = [
     "report",
     "corpus",
     "registry",
+    "keys",
 ]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.crafted import FORECAST, FR, held_out_predictions, make_run
 from vmaf_assay.registry.promotion import promote
+from vmaf_assay.registry.signing import generate_key, load_private_key
 from vmaf_assay.registry.verdict import judge, write_verdict
 from vmaf_assay.runs.store import load_run
 
@@ -57,3 +58,12 @@ def registry(promoted, tmp_path) -> Path:
 def names() -> tuple[str, str]:
     """The two ensembles of `registry`."""
     return FR, FORECAST
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory):
+    """Two key pairs: the folder and the private key of each."""
+    folders = [tmp_path_factory.mktemp("keys") / name for name in ("one", "two")]
+    for folder in folders:
+        generate_key(folder)
+    return [(folder, load_private_key(folder)) for folder in folders]

@@ -21,7 +21,7 @@ from vmaf_assay import __version__
 from vmaf_assay.cli import commands, render
 from vmaf_assay.errors import AssayError, IntegrityError, ToolError
 
-_VERBS = "doctor train gate validate promote predict tune compare report export corpus registry"
+_VERBS = "doctor train gate validate promote predict tune compare report export corpus registry keys"
 _ORDER = tuple(_VERBS.split())
 """Verbs in the order of the work, for `--help`; typer puts the groups last, and so does an unnamed verb."""
 

@@ -5,7 +5,6 @@ NaN, identical members, ...) is refused with CorpusError; what is evidence and n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from vmaf_assay.evaluate.policy import (
     COVERAGE_POLICY,
     POLICY,
     CoveragePolicy,
+    CoverageResult,
     GatePolicy,
     GateResult,
     gate_from_scores,
@@ -158,22 +158,6 @@ def evaluate_gate(
     return gate_from_scores(per_seed, policy), folds
 
 
-@dataclass(frozen=True, slots=True)
-class CoverageResult:
-    """Empirical coverage at one nominal confidence."""
-
-    confidence: float
-    """Nominal."""
-    scope: str
-    """`all` for intervals; the encoder and preset for choices."""
-    n_groups: int
-    """Groups with an answer."""
-    coverage: float
-    """Mean over groups of the share covered, in [0, 1]."""
-    passed: bool
-    """Compatible with the nominal confidence, by the binomial bound."""
-
-
 def interval_coverage(
     residuals: Mapping[str, Sequence[float]], policy: CoveragePolicy = COVERAGE_POLICY
 ) -> list[CoverageResult]:
@@ -220,5 +204,5 @@ def _result(confidence: float, scope: str, covered: list[float], policy: Coverag
         scope=scope,
         n_groups=len(covered),
         coverage=float(np.mean(covered)) if covered else 0.0,
-        passed=covered_enough(covered, confidence, error=policy.error),
+        passed=bool(covered_enough(covered, confidence, error=policy.error)),
     )

@@ -1,12 +1,15 @@
 """The pre-declared policies, and their judgement of scores. The one place for the gate's numbers.
 
+Policies are known by digest, past ones too, so that an old verdict is judged by the policy it was given under.
 No tables and no training here, so that every load of a model can afford to judge its verdict again.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from vmaf_assay.errors import CorpusError
 from vmaf_assay.media.files import canonical_json, sha256_bytes
@@ -57,13 +60,48 @@ class CoveragePolicy:
 POLICY = GatePolicy()
 COVERAGE_POLICY = CoveragePolicy()
 
+RETIRED: tuple[tuple[GatePolicy | CoveragePolicy, str], ...] = ()
+"""Policies that `validate` no longer uses, each with the day it was retired (ISO 8601): a verdict given under one
+before that day stands, as what it admitted then, and no later one does. Whoever changes a policy above lists the
+old one here, with every field written out."""
+
+CHOICE_RULE = 1
+"""Version of the rule in `evaluate/choice.py`. Raise it with every change that can choose another rate value or
+margin: verdicts name the version that their coverage was measured with, and promises rest on no other."""
+
+INTERVAL_RULE = 1
+"""Version of the rule in `evaluate/conformal.py`, likewise."""
+
+PolicyKind = TypeVar("PolicyKind", GatePolicy, CoveragePolicy)
+"""A policy of either kind."""
+
+
+def known_policy(today: PolicyKind, sha256: str, given_utc: str) -> PolicyKind | None:
+    """The policy with a digest, if a verdict of that time may rest on it; else None.
+
+    Args:
+      today: the policy of its kind that is in force.
+      sha256: digest of the policy looked for.
+      given_utc: when the verdict was given, ISO 8601, UTC.
+    """
+    if today.digest() == sha256:
+        return today
+    for policy, until in RETIRED:
+        if isinstance(policy, type(today)) and policy.digest() == sha256 and given_utc[: len(until)] < until:
+            return policy
+    return None
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
 # 0.955 - 0.950 is 0.0050000000000000044 in binary: a spread that is 0.005 on paper must pass.
 _ROUNDING = 1e-12
 
 
-@dataclass(frozen=True, slots=True)
-class GateResult:
-    """The gate's answer, in the verdict's words."""
+class GateResult(_Result):
+    """The gate's answer: the `gate` block of a verdict, fields as in the reference system's schema version 1."""
 
     passed: bool
     """All three conditions hold."""
@@ -98,6 +136,21 @@ class GateResult:
         if not self.per_seed_pass:
             said.append(f"seeds {', '.join(map(str, self.failing_seeds))} are below {self.per_seed_min:g}")
         return said
+
+
+class CoverageResult(_Result):
+    """Empirical coverage at one nominal confidence."""
+
+    confidence: float
+    """Nominal."""
+    scope: str
+    """`all` for intervals; the encoder and preset for choices."""
+    n_groups: int
+    """Groups with an answer."""
+    coverage: float
+    """Mean over groups of the share covered, in [0, 1]."""
+    passed: bool
+    """Compatible with the nominal confidence, by the binomial bound."""
 
 
 def gate_from_scores(per_seed: Mapping[int, float], policy: GatePolicy = POLICY) -> GateResult:

@@ -14,11 +14,14 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 
 RESTORE = "restore the registry from its last good state"
 
+TRUST_POLICY = "ASSAY_TRUST_POLICY"
+"""Environment variable that names a trust policy, where no option does."""
+
 CONTENT_NAMED = re.compile(r"[a-z0-9_]+\.([0-9a-f]{12})\.(onnx|json|parquet)")
 """A file named by the first 12 hex digits of its SHA-256."""
 
-VERDICT_NAMED = re.compile(r"[a-z0-9_]+_seed_flip_PROMOTE(\.[0-9]+)?\.json")
-"""A verdict's file, plain or numbered."""
+VERDICT_NAMED = re.compile(r"[a-z0-9_]+_seed_flip_PROMOTE(\.[0-9]+(\.dsse)?)?\.json")
+"""A verdict's file, plain or numbered, or the signatures on a numbered one."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -62,3 +65,12 @@ def verdict_name(ensemble: str, sequence: int | None = None) -> str:
     """
     middle = "" if sequence is None else f".{sequence}"
     return f"{ensemble}_seed_flip_PROMOTE{middle}.json"
+
+
+def envelope_name(ensemble: str, sequence: int) -> str:
+    """The file of the signatures on a numbered verdict.
+
+    >>> envelope_name("m", 2)
+    'm_seed_flip_PROMOTE.2.dsse.json'
+    """
+    return f"{ensemble}_seed_flip_PROMOTE.{sequence}.dsse.json"

@@ -3,7 +3,9 @@
 A promotion writes the numbered verdict before the commit (the rename of `registry.json`), and the plain copy
 `<ensemble>_seed_flip_PROMOTE.json` after it; the very first promotion, which replaces nothing, writes the plain
 copy before. So at every moment the plain copy exists and is the verdict that rows name or the one before it.
-Signatures and rollback will rest on the same chain: a rollback is a new number.
+
+Rollback, rejudging and supersedure are new numbers in the same chain: nothing is taken out of it. Signatures lie
+beside the numbered verdict they sign.
 """
 
 from pathlib import Path
@@ -12,7 +14,7 @@ from vmaf_assay.errors import IntegrityError
 from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, read_file, verdict_name
 from vmaf_assay.registry.manifest import FileRef
-from vmaf_assay.registry.verdict import Verdict
+from vmaf_assay.registry.verdict import ADMITTED_BY_ACT, Verdict
 
 
 def numbered(folder: Path, ensemble: str) -> dict[int, Path]:
@@ -56,7 +58,41 @@ def chain(folder: Path, ensemble: str, ref: FileRef) -> list[Verdict]:
     plain = sha256_bytes(read_file(folder, ref.file))
     if plain not in (ref.sha256, verdicts[0].previous_verdict_sha256):
         raise IntegrityError(f"{folder / ref.file} is not the verdict that the rows name", next_step=RESTORE)
+    _check_acts(folder, digests_of(verdicts, ref), verdicts)
     return verdicts
+
+
+def digests_of(verdicts: list[Verdict], ref: FileRef) -> list[str]:
+    """SHA-256 of the file of every verdict in a chain that begins at `ref`."""
+    return [ref.sha256, *(str(verdict.previous_verdict_sha256) for verdict in verdicts[:-1])]
+
+
+def _check_acts(folder: Path, digests: list[str], verdicts: list[Verdict]) -> None:
+    """A rollback admits what the verdict it names admitted, no more; only a supersedure ends service."""
+    for at, verdict in enumerate(verdicts):
+        where = folder / verdict_name(verdict.ensemble, verdict.sequence)
+        kind = verdict.act.kind if verdict.act else "promote"
+        if (kind == "supersede") != (verdict.verdict == "SUPERSEDED"):
+            raise IntegrityError(f"{where} says {kind} and {verdict.verdict}", next_step=RESTORE)
+        returns_to = verdict.act.returns_to if verdict.act else None
+        if (kind == "rollback") != (returns_to is not None):
+            raise IntegrityError(f"{where} is a {kind} that names a wrong verdict", next_step=RESTORE)
+        if returns_to is None:
+            continue
+        earlier = dict(zip(digests[at + 1 :], verdicts[at + 1 :], strict=True))
+        target = earlier.get(returns_to.sha256)
+        if target is None or target.sequence != returns_to.sequence or not _admits_the_same(verdict, target):
+            raise IntegrityError(f"{where} does not return to verdict {returns_to.sequence}", next_step=RESTORE)
+
+
+def _admits_the_same(verdict: Verdict, target: Verdict) -> bool:
+    return verdict.model_dump(exclude=ADMITTED_BY_ACT) == target.model_dump(exclude=ADMITTED_BY_ACT)
+
+
+def origin(verdict: Verdict) -> int:
+    """The number under which what a verdict admits came in: a rollback's is that of its target."""
+    returns_to = verdict.act.returns_to if verdict.act else None
+    return returns_to.sequence if returns_to else verdict.sequence
 
 
 def predictions_name(verdict: Verdict) -> str:

@@ -61,7 +61,7 @@ class Row(Frozen):
     sidecar: FileRef
     """Its sidecar."""
     verdict: FileRef | None = None
-    """What admitted it; required when `smoke` is false."""
+    """What admitted it; required when `smoke` is false. On a smoke row: what took it out of service."""
     confidence_eligible: bool = False
     """Whether `--quality-confidence` may rest on it."""
 

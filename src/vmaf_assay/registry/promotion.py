@@ -1,36 +1,80 @@
-"""The one way into a registry: `promote`.
+"""The one way into a registry: `promote`; what follows it lies in `registry/acts.py` and commits the same way.
 
-Order of writes: models, sidecars and predictions under names that carry their content; the numbered verdict; then
-`registry.json` by rename, which is the commit; then the plain copy of the verdict. (A first promotion replaces
-nothing and writes the plain copy before the commit.) No write overwrites a file that the registry being replaced
-still needs, so a kill between any two leaves a registry that verifies in its old state or its new one, and
-promoting the same run again finishes the work.
+Order of writes: models, sidecars and predictions under names that carry their content; the numbered verdict, and
+its signatures if it is signed; then `registry.json` by rename, which is the commit; then the plain copy of the
+verdict. (A first promotion replaces nothing and writes the plain copy before the commit.) No write overwrites a
+file that the registry being replaced still needs, so a kill between any two leaves a registry that verifies in its
+old state or its new one, and promoting the same run again finishes the work.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
-from vmaf_assay.media.files import read_plain, sha256_bytes, write_bytes_atomic, write_json_atomic
-from vmaf_assay.registry.files import MAX_FILE_BYTES, RESTORE, parse, read_file, verdict_name
+from vmaf_assay.media.files import read_plain, sha256_bytes, write_bytes_atomic
+from vmaf_assay.registry.files import MAX_FILE_BYTES, RESTORE, envelope_name, parse, read_file, verdict_name
 from vmaf_assay.registry.history import chain, numbered, predictions_name
-from vmaf_assay.registry.manifest import FileRef, Registry, ensemble_of
-from vmaf_assay.registry.store import parse_registry, verify_row
-from vmaf_assay.registry.verdict import Verdict, judge, planned_rows, same, verdict_path
+from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
+from vmaf_assay.registry.signing import read_envelope, sign
+from vmaf_assay.registry.store import admitting_verdict, parse_registry, verify_row
+from vmaf_assay.registry.trust import signatures_on
+from vmaf_assay.registry.verdict import Act, Verdict, judge, planned_rows, same, verdict_path
 from vmaf_assay.registry.verify import verify_registry
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from vmaf_assay.runs.store import RunEvidence
 
 LOCK_TIMEOUT_S = 60.0
-"""How long one promotion waits for another."""
+"""How long one promotion waits for another, unless told otherwise."""
 
 
-def promote(run: "RunEvidence", folder: Path) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Who:
+    """What the history is to say of an act, and how long the act may wait."""
+
+    by: str | None = None
+    """Who, in their own words; never guessed."""
+    reason: str | None = None
+    """Why."""
+    wait_s: float | None = None
+    """Seconds to wait for the registry's lock; None for `LOCK_TIMEOUT_S`."""
+    keys: "tuple[Ed25519PrivateKey, ...]" = ()
+    """Private keys that sign."""
+    expires_at_utc: str | None = None
+    """When the signatures end, ISO 8601; None for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A registry, read under its lock."""
+
+    folder: Path
+    """Where it is."""
+    before: bytes
+    """`registry.json` as read; empty if there is none."""
+    registry: Registry
+    """Its rows."""
+    history: list[Verdict] = field(default_factory=list)
+    """Verdicts of the ensemble acted on, newest first."""
+
+    def next_number(self, ensemble: str) -> int:
+        """A number that no verdict of the ensemble has had, committed or not."""
+        return max([0, *numbered(self.folder, ensemble)]) + 1
+
+    def last_digest(self, ensemble: str) -> str | None:
+        """SHA-256 of the verdict that the ensemble's rows name; None if they name none."""
+        return _ref(self.registry, ensemble).sha256 if self.history else None
+
+
+def promote(run: "RunEvidence", folder: Path, who: Who | None = None) -> Verdict:
     """Flip an ensemble's rows to `smoke: false`, all or nothing, under the registry's lock.
 
     The run must hold a PROMOTE whose every digest still fits; the gate is run again. The registry must be what it
@@ -39,6 +83,7 @@ def promote(run: "RunEvidence", folder: Path) -> Verdict:
     Args:
       run: the run, checked by `runs.store.load_run`.
       folder: the registry; made if absent.
+      who: what the history is to say.
 
     Returns:
       The verdict as filed, with its place in the sequence.
@@ -48,45 +93,113 @@ def promote(run: "RunEvidence", folder: Path) -> Verdict:
       IntegrityError: the run changed since it was validated, or the registry does not verify.
       ToolError: another promotion holds the lock, or the disk failed.
     """
+    who = who or Who()
     validated, digest = _validated(run)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        before = _read_or_empty(folder)
-        registry = parse_registry(before, folder) if before else Registry()
-        intact = _check_others(folder, validated.ensemble) if before else False
-        history = _history(folder, registry, validated.ensemble)
-        if history and intact and history[0].validated_sha256 == digest:
-            _write_plain(folder, history[0])
-            return history[0]
-        numbers = [0, *numbered(folder, validated.ensemble)]
+    with locked(folder, who.wait_s):
+        state = read_state(folder, validated.ensemble)
+        intact = _check_others(folder, validated.ensemble) if state.before else False
+        newest = state.history[0] if state.history else None
+        if newest and intact and newest.verdict == "PROMOTE" and newest.validated_sha256 == digest:
+            _finish(folder, newest)
+            add_signatures(folder, newest, who)
+            return newest
         verdict = validated.model_copy(
             update={
-                "sequence": max(numbers) + 1,
-                "previous_verdict_sha256": _ref(registry, validated.ensemble).sha256 if history else None,
+                "sequence": state.next_number(validated.ensemble),
+                "previous_verdict_sha256": state.last_digest(validated.ensemble),
                 "validated_sha256": digest,
+                "act": Act(kind="promote", at_utc=now_utc(), by=who.by, reason=who.reason),
             }
         )
-        after = _write_files(run, folder, registry, verdict, first=not history)
-        if _read_or_empty(folder) != before:
-            raise IntegrityError(f"{folder / 'registry.json'} changed while promoting", next_step="promote again")
-        write_bytes_atomic(folder / "registry.json", after.to_bytes())
-        _write_plain(folder, verdict)
+        commit(state, verdict, _copy_models(run, folder, verdict), who)
     return verdict
 
 
+def now_utc() -> str:
+    """The time, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait_s: float | None = None) -> Iterator[None]:
+    """Hold a registry's lock. Raises ToolError if it cannot be had in `wait_s` seconds."""
+    wait_s = LOCK_TIMEOUT_S if wait_s is None else wait_s
     try:
-        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
+        with FileLock(folder / ".lock", timeout=wait_s):
             yield
     except Timeout as error:
         raise ToolError(
-            f"{folder} has been locked for {LOCK_TIMEOUT_S:g} s", next_step="wait for the other promotion"
+            f"{folder} has been locked for {wait_s:g} s; nothing was changed",
+            next_step="wait for the other promotion and run this again",
         ) from error
 
 
-def _read_or_empty(folder: Path) -> bytes:
-    return read_file(folder, "registry.json") if (folder / "registry.json").exists() else b""
+def read_state(folder: Path, ensemble: str) -> State:
+    """The registry as it is, with an ensemble's history. Raises IntegrityError if it cannot be believed."""
+    before = read_file(folder, "registry.json") if (folder / "registry.json").exists() else b""
+    registry = parse_registry(before, folder) if before else Registry()
+    if not any(ensemble_of(row.id) == ensemble and row.verdict is not None for row in registry.rows):
+        return State(folder, before, registry)
+    return State(folder, before, registry, chain(folder, ensemble, _ref(registry, ensemble)))
+
+
+def commit(state: State, verdict: Verdict, rows: Sequence[Row], who: Who) -> None:
+    """File a verdict under its number, signed if `who` has keys, and make `rows` the ensemble's, all or nothing.
+
+    Every file the rows rest on must be in the folder. The lock must be held.
+
+    Raises:
+      IntegrityError: the rows would not stand, or the registry is no longer what `state` says.
+    """
+    folder, data = state.folder, verdict.to_bytes()
+    write_bytes_atomic(folder / verdict_name(verdict.ensemble, verdict.sequence), data)
+    add_signatures(folder, verdict, who)
+    if not state.history:
+        write_bytes_atomic(folder / verdict_name(verdict.ensemble), data)
+    ref = FileRef(file=verdict_name(verdict.ensemble), sha256=sha256_bytes(data))
+    new = {row.id: row.model_copy(update={"verdict": ref}) for row in rows}
+    after = _with_rows(state.registry, verdict.ensemble, new)
+    _check_rows(folder, after, verdict, new)
+    if (read_file(folder, "registry.json") if (folder / "registry.json").exists() else b"") != state.before:
+        raise IntegrityError(f"{folder / 'registry.json'} changed while promoting", next_step="promote again")
+    write_bytes_atomic(folder / "registry.json", after.to_bytes())
+    _finish(folder, verdict)
+
+
+def add_signatures(folder: Path, verdict: Verdict, who: Who) -> list[str]:
+    """Sign a filed verdict with every key that has not signed it yet; the ids of all keys that have."""
+    data = read_file(folder, verdict_name(verdict.ensemble, verdict.sequence))
+    signed = signatures_on(folder, verdict, data)
+    if not who.keys:
+        return signed.key_ids if signed else []
+    name, before = envelope_name(verdict.ensemble, verdict.sequence), signed
+    for key in who.keys:
+        envelope = sign(verdict, data, key, existing=signed, expires_at_utc=who.expires_at_utc)
+        signed = read_envelope(folder, verdict, data, envelope.to_bytes())
+    if signed and signed != before:
+        write_bytes_atomic(folder / name, signed.envelope.to_bytes())
+    return signed.key_ids if signed else []
+
+
+def _finish(folder: Path, verdict: Verdict) -> None:
+    """Make the plain copy that of the verdict in force, letter by letter."""
+    data = read_file(folder, verdict_name(verdict.ensemble, verdict.sequence))
+    write_bytes_atomic(folder / verdict_name(verdict.ensemble), data)
+
+
+def _with_rows(registry: Registry, ensemble: str, new: Mapping[str, Row]) -> Registry:
+    kept = {row.id: row for row in registry.rows if ensemble_of(row.id) != ensemble}
+    return Registry(rows=[row for _, row in sorted((kept | dict(new)).items())])
+
+
+def _check_rows(folder: Path, after: Registry, verdict: Verdict, new: Mapping[str, Row]) -> None:
+    """Nothing is committed that would not verify."""
+    if verdict.verdict == "SUPERSEDED":
+        return  # the rows' own files were checked as they stood; none is served from here on
+    admitting = admitting_verdict(folder, next(iter(new.values())))
+    for row in new.values():
+        verify_row(folder, after, row, admitting)
 
 
 def _validated(run: "RunEvidence") -> tuple[Verdict, str]:
@@ -127,34 +240,11 @@ def _ref(registry: Registry, ensemble: str) -> FileRef:
     return refs.pop()
 
 
-def _history(folder: Path, registry: Registry, ensemble: str) -> list[Verdict]:
-    """Verdicts under which the ensemble's rows stand, newest first; empty if none does."""
-    if not any(ensemble_of(row.id) == ensemble and row.verdict is not None for row in registry.rows):
-        return []
-    return chain(folder, ensemble, _ref(registry, ensemble))
-
-
-def _write_plain(folder: Path, verdict: Verdict) -> None:
-    write_json_atomic(folder / verdict_name(verdict.ensemble), verdict.model_dump(mode="json"))
-
-
-def _write_files(
-    run: "RunEvidence", folder: Path, registry: Registry, verdict: Verdict, *, first: bool
-) -> Registry:
-    """Write all that the commit needs, check it, and return the registry that the commit will write."""
+def _copy_models(run: "RunEvidence", folder: Path, verdict: Verdict) -> list[Row]:
+    """Copy what a verdict binds into the registry; the rows that it will admit."""
     rows = planned_rows(run, confidence_eligible=verdict.confidence_eligible)
     for row in rows:
         write_bytes_atomic(folder / row.onnx, run.data[f"members/{row.id}.onnx"])
         write_bytes_atomic(folder / row.sidecar.file, run.data[f"members/{row.id}.json"])
     write_bytes_atomic(folder / predictions_name(verdict), run.data["predictions.parquet"])
-    name = verdict_name(verdict.ensemble, verdict.sequence)
-    write_json_atomic(folder / name, verdict.model_dump(mode="json"))
-    if first:
-        _write_plain(folder, verdict)
-    ref = FileRef(file=verdict_name(verdict.ensemble), sha256=sha256_bytes((folder / name).read_bytes()))
-    kept = {row.id: row for row in registry.rows if ensemble_of(row.id) != verdict.ensemble}
-    new = {row.id: row.model_copy(update={"verdict": ref}) for row in rows}
-    after = Registry(rows=[row for _, row in sorted((kept | new).items())])
-    for row in new.values():
-        verify_row(folder, after, row)
-    return after
+    return rows

@@ -5,6 +5,7 @@
     <ensemble>_predictions.<sha12>.parquet      held-out predictions the verdict was recomputed from
     <ensemble>_seed_flip_PROMOTE.json           the verdict that admitted the current rows
     <ensemble>_seed_flip_PROMOTE.<n>.json       every verdict by sequence number
+    <ensemble>_seed_flip_PROMOTE.<n>.dsse.json  signatures on it, if there are any
 
 Everything fails closed: what is absent, unreadable, edited, unknown or HOLD is refused.
 """
@@ -19,10 +20,10 @@ from vmaf_assay.errors import IntegrityError
 from vmaf_assay.media.files import canonical_json, sha256_bytes
 from vmaf_assay.model.infer import Ensemble, open_ensemble
 from vmaf_assay.model.sidecar import Sidecar
-from vmaf_assay.registry.files import RESTORE, parse, read_bound, read_file
+from vmaf_assay.registry.files import RESTORE, TRUST_POLICY, parse, read_bound, read_file
 from vmaf_assay.registry.history import chain, predictions_name
 from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
-from vmaf_assay.registry.verdict import Verdict
+from vmaf_assay.registry.verdict import Verdict, rule_in_force
 from vmaf_assay.runs.schema import CalibrationFile, ChoiceCalibration, IntervalCalibration
 
 
@@ -70,25 +71,51 @@ def parse_registry(data: bytes, folder: Path) -> Registry:
     return registry
 
 
-def verify_row(folder: Path, registry: Registry, row: Row) -> tuple[bytes, Sidecar, Verdict]:
+def admitting_verdict(folder: Path, row: Row) -> Verdict:
+    """The verdict that a production row names, with its history checked and its gate judged again.
+
+    Raises:
+      IntegrityError: it does not stand, or the row is scaffolded or out of service.
+    """
+    if row.verdict is None:
+        raise IntegrityError(
+            f"{row.id} is scaffolded (smoke), no verdict admits it", next_step="promote a run that passed its gate"
+        )
+    verdict = chain(folder, ensemble_of(row.id), row.verdict)[0]
+    if row.smoke or verdict.verdict == "SUPERSEDED":
+        when, why = (verdict.act.at_utc[:10], verdict.act.reason) if verdict.act else ("", None)
+        raise IntegrityError(
+            f"{verdict.ensemble} was taken out of service on {when} (verdict {verdict.sequence}): {why}",
+            next_step="promote another run, or roll back with --to",
+        )
+    verdict.recheck()
+    return verdict
+
+
+def verify_row(
+    folder: Path, registry: Registry, row: Row, verdict: Verdict | None = None
+) -> tuple[bytes, Sidecar, Verdict]:
     """Check one production row: bytes, sidecar, verdict and its history, binding, and the gate judged again.
+
+    Args:
+      folder: the registry.
+      registry: its rows.
+      row: the row.
+      verdict: what `admitting_verdict` gave for a row that names the same one; by default it is asked.
 
     Returns:
       The very model bytes that were hashed, the sidecar, and the verdict.
 
     Raises:
-      IntegrityError: anything at all does not fit, or the row is only scaffolded.
+      IntegrityError: anything at all does not fit, or the row is only scaffolded or out of service.
     """
-    if row.smoke or row.verdict is None:
-        raise IntegrityError(
-            f"{row.id} is scaffolded (smoke), no verdict admits it", next_step="promote a run that passed its gate"
-        )
+    verdict = verdict or admitting_verdict(folder, row)
+    if row.smoke:
+        raise IntegrityError(f"{row.id} is smoke beside production rows", next_step=RESTORE)
     onnx = read_bound(folder, row.onnx, row.sha256)
     sidecar_bytes = read_bound(folder, row.sidecar.file, row.sidecar.sha256)
     sidecar = parse(Sidecar, sidecar_bytes, folder / row.sidecar.file)
     name = ensemble_of(row.id)
-    verdict = chain(folder, name, row.verdict)[0]
-    verdict.recheck()
     bound = (verdict.members.get(row.id), verdict.sidecars.get(row.id))
     if bound != (row.sha256, row.sidecar.sha256):
         raise IntegrityError(f"the verdict did not admit the model of {row.id}", next_step=RESTORE)
@@ -115,15 +142,20 @@ def _check_mean(registry: Registry, row: Row, sidecar: Sidecar, verdict: Verdict
         raise IntegrityError(f"the calibration of {row.id} is not the verdict's", next_step=RESTORE)
 
 
-def load_verified(folder: Path, ensemble_id: str) -> VerifiedEnsemble:
+def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = None) -> VerifiedEnsemble:
     """Open an ensemble after checking all its rows; the session is made from the bytes that were hashed.
 
     Args:
       folder: the registry.
       ensemble_id: the ensemble, without `_seedN` or `_mean`.
+      trust_policy: whose signatures to believe; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
+
+    Returns:
+      The ensemble; not `confidence_eligible` if its coverage was measured with another rule than today's.
 
     Raises:
-      IntegrityError: the ensemble is not in the registry, is scaffolded, or does not verify.
+      IntegrityError: the ensemble is not in the registry, is scaffolded or out of service, does not verify, or the
+        trust policy does not believe it.
     """
     registry = read_registry(folder)
     row = registry.row(f"{ensemble_id}_mean")
@@ -134,9 +166,22 @@ def load_verified(folder: Path, ensemble_id: str) -> VerifiedEnsemble:
     onnx, sidecar, verdict = verify_row(folder, registry, row)
     for member in registry.rows:
         if member.id in verdict.members and member.id != row.id:
-            verify_row(folder, registry, member)
+            verify_row(folder, registry, member, verdict)  # of the same verdict: `_check_mean` saw to that
     read_bound(folder, predictions_name(verdict), verdict.predictions_sha256)
-    return VerifiedEnsemble(open_ensemble(onnx, sidecar), _calibration(sidecar), row.confidence_eligible, verdict)
+    if trust_policy is not None or TRUST_POLICY in os.environ:
+        _check_trust(folder, verdict, trust_policy)
+    eligible = row.confidence_eligible and verdict.coverage_rule == rule_in_force(sidecar.task)
+    return VerifiedEnsemble(open_ensemble(onnx, sidecar), _calibration(sidecar), eligible, verdict)
+
+
+def _check_trust(folder: Path, verdict: Verdict, trust_policy: Path | None) -> None:
+    from vmaf_assay.registry.trust import (
+        check_trust,
+        find_trust,
+    )  # 18 ms that a load without a policy need not pay
+
+    if (trust := find_trust(trust_policy)) is not None:
+        check_trust(folder, verdict, trust, remember=True)
 
 
 def _calibration(sidecar: Sidecar) -> IntervalCalibration | ChoiceCalibration:

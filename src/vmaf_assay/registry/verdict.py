@@ -5,8 +5,9 @@ place in the sequence. What it says is recomputed from the run's held-out predic
 report.
 """
 
+import json
 import math
-from dataclasses import asdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,8 +16,21 @@ import numpy as np
 from pydantic import Field
 
 from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError
-from vmaf_assay.evaluate.policy import COVERAGE_POLICY, POLICY, GateResult, gate_from_scores
+from vmaf_assay.evaluate.policy import (
+    CHOICE_RULE,
+    COVERAGE_POLICY,
+    INTERVAL_RULE,
+    POLICY,
+    CoveragePolicy,
+    CoverageResult,
+    GatePolicy,
+    GateResult,
+    PolicyKind,
+    gate_from_scores,
+    known_policy,
+)
 from vmaf_assay.media.files import write_json_atomic
+from vmaf_assay.model.sidecar import Sidecar, Task
 from vmaf_assay.registry.files import content_name
 from vmaf_assay.registry.manifest import Digest, FileRef, Frozen, Kind, Row
 
@@ -24,33 +38,6 @@ if TYPE_CHECKING:
     from vmaf_assay.runs.store import RunEvidence
 
 LICENSE = "BSD-2-Clause-Patent"
-
-
-class Gate(Frozen):
-    """The gate's block, fields as in schema version 1 of the reference system."""
-
-    passed: bool
-    """All conditions hold."""
-    mean_plcc: float
-    """Mean over seeds of the mean LOSO PLCC."""
-    mean_plcc_threshold: float
-    """What it must reach."""
-    mean_plcc_pass: bool
-    """Whether it does."""
-    plcc_spread: float
-    """Highest minus lowest seed."""
-    plcc_spread_max: float
-    """What it may reach."""
-    plcc_spread_pass: bool
-    """Whether it stays within."""
-    per_seed_plccs: dict[str, float]
-    """By seed."""
-    per_seed_min: float
-    """What each must reach."""
-    per_seed_pass: bool
-    """Whether each does."""
-    failing_seeds: list[int]
-    """Those that do not."""
 
 
 class FoldPlcc(Frozen):
@@ -66,19 +53,33 @@ class FoldPlcc(Frozen):
     """Its rows."""
 
 
-class Coverage(Frozen):
-    """Empirical coverage at one confidence."""
+class ReturnsTo(Frozen):
+    """The verdict that a rollback returns to."""
 
-    confidence: float
-    """Nominal."""
-    scope: str
-    """`all`, or an encoder and preset."""
-    n_groups: int
-    """Groups with an answer."""
-    coverage: float
-    """Share covered, mean over groups."""
-    passed: bool
-    """Compatible with the nominal confidence."""
+    sequence: Annotated[int, Field(ge=1)]
+    """Its number."""
+    sha256: Digest
+    """SHA-256 of its file."""
+
+
+class Act(Frozen):
+    """Why a verdict is in a registry's sequence: who did what to the rows, when and why."""
+
+    kind: Literal["promote", "rollback", "supersede", "rejudge"]
+    """`promote`: a run came in. `rollback`: an earlier verdict admits again. `supersede`: the rows went out of
+    service. `rejudge`: the same models were judged again, under today's policies and rules."""
+    at_utc: str
+    """ISO 8601, UTC."""
+    by: Annotated[str, Field(max_length=200)] | None = None
+    """Who, in the words they gave; a signature says it better."""
+    reason: Annotated[str, Field(max_length=500)] | None = None
+    """Why, in the words they gave."""
+    returns_to: ReturnsTo | None = None
+    """Of a rollback: the verdict that admits again."""
+
+
+ADMITTED_BY_ACT = {"sequence", "previous_verdict_sha256", "act"}
+"""What a rollback's verdict has of its own; all else is that of the verdict it returns to."""
 
 
 class Verdict(Frozen):
@@ -86,11 +87,11 @@ class Verdict(Frozen):
 
     schema_version: Literal[2] = 2
     """2: version 1's fields, and what binds them."""
-    verdict: Literal["PROMOTE", "HOLD"]
-    """The answer."""
+    verdict: Literal["PROMOTE", "HOLD", "SUPERSEDED"]
+    """The answer; SUPERSEDED only in a registry, of rows that were taken out of service."""
     ensemble: str
     """The ensemble judged."""
-    gate: Gate
+    gate: GateResult
     """The gate's numbers."""
     reasons: list[str]
     """Why it is a HOLD; empty for a PROMOTE."""
@@ -102,7 +103,7 @@ class Verdict(Frozen):
     """Name of the run's folder."""
     folds: list[FoldPlcc]
     """Every fold of every seed."""
-    coverage: list[Coverage]
+    coverage: list[CoverageResult]
     """The coverage policy's results."""
     confidence_eligible: bool
     """Whether promises may rest on it."""
@@ -120,6 +121,8 @@ class Verdict(Frozen):
     """SHA-256 of the gate policy's canonical JSON."""
     coverage_policy_sha256: Digest
     """SHA-256 of the coverage policy's canonical JSON."""
+    coverage_rule: Annotated[int, Field(ge=1)] = 1
+    """Version of the rule that the coverage was measured with (`evaluate/policy.py`)."""
     code: dict[str, Any]
     """Version, commit and dirty flag of the code that trained."""
     environment: dict[str, str]
@@ -140,38 +143,63 @@ class Verdict(Frozen):
     """The verdict that this one replaced."""
     validated_sha256: Digest | None = None
     """SHA-256 of the run's own PROMOTE.json."""
+    act: Act | None = None
+    """What put it into the sequence; None in a run, and in registries written before this field."""
 
-    def recheck(self) -> GateResult:
-        """Judge the fold table again under today's policy.
+    @property
+    def n_groups(self) -> int:
+        """Groups in the corpus."""
+        return int(self.corpus.get("n_groups", 0))
 
-        Raises:
-          IntegrityError: the verdict contradicts itself, the policy is another, or the gate does not pass.
-        """
-        if self.policy_sha256 != POLICY.digest() or self.coverage_policy_sha256 != COVERAGE_POLICY.digest():
+    def to_bytes(self) -> bytes:
+        """The one byte string of a verdict's file in a registry."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False).encode() + b"\n"
+
+    def gate_policy(self) -> GatePolicy:
+        """The gate policy it was given under. Raises IntegrityError if that is none that this version knows."""
+        return self._policy(POLICY, self.policy_sha256)
+
+    def coverage_policy(self) -> CoveragePolicy:
+        """The coverage policy, likewise."""
+        return self._policy(COVERAGE_POLICY, self.coverage_policy_sha256)
+
+    def _policy(self, today: PolicyKind, sha256: str) -> PolicyKind:
+        policy = known_policy(today, sha256, self.generated_at_utc)
+        if policy is None:
             raise IntegrityError(
                 f"the verdict on {self.ensemble} was given under another gate policy", next_step="validate again"
             )
+        return policy
+
+    def recheck(self) -> GateResult:
+        """Judge the fold table again under the policy it was given under.
+
+        Raises:
+          IntegrityError: the verdict contradicts itself, the policy is unknown, or the gate does not pass.
+        """
+        policy = self.gate_policy()
+        self.coverage_policy()
         ids = {f"{self.ensemble}_seed{seed}" for seed in self.seeds} | {f"{self.ensemble}_mean"}
         lists = (self.members, self.sidecars, self.rows)
         if any(set(bound) != ids for bound in lists) or len(set(self.members.values())) != len(ids):
             raise self._contradiction("does not bind one distinct model for every seed")
         if self.confidence_eligible != (bool(self.coverage) and all(c.passed for c in self.coverage)):
             raise self._contradiction("contradicts its own coverage table")
-        again = self._judge_folds()
-        if not same(asdict(again), self.gate.model_dump()):
+        again = self._judge_folds(policy)
+        if not same(again.model_dump(), self.gate.model_dump()):
             raise self._contradiction("contradicts its own fold table")
         if not again.passed or self.reasons or self.verdict != "PROMOTE":
             raise self._contradiction("is not a PROMOTE")
         return again
 
-    def _judge_folds(self) -> GateResult:
+    def _judge_folds(self, policy: GatePolicy) -> GateResult:
         by_seed = {s: {f.held_out: f.plcc for f in self.folds if f.seed == s} for s in self.seeds}
         n_groups = len(self.folds) // max(len(self.seeds), 1)
         groups = {frozenset(scores) for scores in by_seed.values()}
         if len(groups) != 1 or {len(group) for group in groups} != {n_groups, self.corpus.get("n_groups")}:
             raise self._contradiction("lacks a fold or has one twice")
         try:
-            return gate_from_scores({s: float(np.mean(list(v.values()))) for s, v in by_seed.items()})
+            return gate_from_scores({s: float(np.mean(list(v.values()))) for s, v in by_seed.items()}, policy)
         except CorpusError as error:
             raise IntegrityError(error.what, next_step="validate again") from error
 
@@ -205,14 +233,14 @@ def judge(run: "RunEvidence") -> Verdict:
     return Verdict(
         verdict="HOLD" if reasons else "PROMOTE",
         ensemble=run.file.model_id,
-        gate=Gate(**asdict(gate)),
+        gate=gate,
         reasons=reasons,
         corpus={"present": True, **facts.model_dump()},
         seeds=sorted(run.file.seeds),
         protocol=run.file.protocol,
         loso_dir=run.folder.resolve().name,
         folds=[FoldPlcc(**fold) for fold in folds],
-        coverage=[Coverage(**asdict(result)) for result in coverage],
+        coverage=coverage,
         confidence_eligible=eligible,
         members={row.id: row.sha256 for row in rows},
         sidecars={row.id: row.sidecar.sha256 for row in rows},
@@ -221,6 +249,7 @@ def judge(run: "RunEvidence") -> Verdict:
         calibration_sha256=run.calibration_sha256(),
         policy_sha256=POLICY.digest(),
         coverage_policy_sha256=COVERAGE_POLICY.digest(),
+        coverage_rule=rule_in_force(run.file.task),
         code=run.file.code.model_dump(),
         environment=dict(run.file.environment),
         generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -230,17 +259,38 @@ def judge(run: "RunEvidence") -> Verdict:
     )
 
 
+def rule_in_force(task: Task) -> int:
+    """Version of the rule that promises of such an ensemble are made with today."""
+    return CHOICE_RULE if task == "forecast" else INTERVAL_RULE
+
+
 def planned_rows(run: "RunEvidence", *, confidence_eligible: bool) -> list[Row]:
-    """The registry rows a run would get, in order of id, without verdicts.
+    """The registry rows a run would get, in order of id, without verdicts."""
+    return rows_of(
+        run.file.model_id, run.models(), run.file.corpus.n_groups, confidence_eligible=confidence_eligible
+    )
+
+
+def rows_of(
+    ensemble: str, models: Mapping[str, tuple[str, str, Sidecar]], n_groups: int, *, confidence_eligible: bool
+) -> list[Row]:
+    """The registry rows of an ensemble's models, in order of id, without verdicts.
 
     File names carry the first 12 hex digits of their content, so that a promotion never overwrites a file that the
-    registry it replaces still needs.
+    registry it replaces still needs. Verdicts bind these rows letter by letter, and a rollback makes them again:
+    a text that changes here can no longer be rolled back to.
+
+    Args:
+      ensemble: the ensemble's id.
+      models: model digest, sidecar digest and sidecar, by row id.
+      n_groups: groups in the corpus.
+      confidence_eligible: whether promises may rest on the rows.
     """
     rows = []
-    recipe = str(run.file.recipe.get("name", "unnamed"))[:64]
-    for row_id, (onnx_sha256, sidecar_sha256, sidecar) in sorted(run.models().items()):
+    for row_id, (onnx_sha256, sidecar_sha256, sidecar) in sorted(models.items()):
         kind: Kind = "ensemble" if sidecar.role == "mean" else sidecar.task
         what = "fused mean of all members" if kind == "ensemble" else "one member"
+        recipe = str(sidecar.recipe.get("name", "unnamed"))[:64]
         rows.append(
             Row(
                 id=row_id,
@@ -250,9 +300,9 @@ def planned_rows(run: "RunEvidence", *, confidence_eligible: bool) -> list[Row]:
                 opset=sidecar.opset,
                 smoke=False,
                 license=LICENSE,
-                description=f"{run.file.model_id}: {what}, {_TASKS[sidecar.task]}",
+                description=f"{ensemble}: {what}, {_TASKS[sidecar.task]}",
                 notes=(
-                    f"corpus {run.file.corpus.digest[:12]}, {run.file.corpus.n_groups} groups, recipe {recipe}, "
+                    f"corpus {sidecar.corpus_digest[:12]}, {n_groups} groups, recipe {recipe}, "
                     f"held-out PLCC {sidecar.held_out.mean_plcc:.4f}"
                 ),
                 sidecar=FileRef(file=content_name(row_id, sidecar_sha256, "json"), sha256=sidecar_sha256),

@@ -1,32 +1,32 @@
 """`assay registry verify`: every row, every file, and every gate judged again from its held-out predictions."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from vmaf_assay.errors import AssayError, IntegrityError
 from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.registry.evidence import recompute
 from vmaf_assay.registry.files import (
     CONTENT_NAMED,
     RESTORE,
     VERDICT_NAMED,
+    envelope_name,
     parse,
     read_bound,
     read_file,
     verdict_name,
 )
-from vmaf_assay.registry.history import bound_files, chain, predictions_name
+from vmaf_assay.registry.history import bound_files, chain
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
-from vmaf_assay.registry.store import read_registry, verify_row
-from vmaf_assay.registry.verdict import Verdict, same
+from vmaf_assay.registry.store import admitting_verdict, read_registry, verify_row
+from vmaf_assay.registry.trust import Trust, check_trust, signatures_on
+from vmaf_assay.registry.verdict import Verdict
 
-if TYPE_CHECKING:
-    import polars as pl
-
-Status = Literal["production", "scaffolded", "leftover", "refused"]
+Status = Literal["production", "scaffolded", "superseded", "leftover", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +36,24 @@ class RowReport:
     row_id: str
     """The row's id, or the file's name."""
     status: Status
-    """`production`: verified and eligible; `scaffolded`: smoke; `leftover`: whole, but nothing rests on it, as
-    after a promotion that was killed; `refused`: see `reason`."""
+    """`production`: verified and eligible; `scaffolded`: smoke; `superseded`: taken out of service by a verdict;
+    `leftover`: whole, but nothing rests on it, as after a promotion that was killed; `refused`: see `reason`."""
     reason: str
     """Why it is refused or left over; empty otherwise."""
     confidence_eligible: bool
     """Whether promises may rest on it."""
 
 
-def verify_registry(folder: Path, *, deep: bool = False) -> list[RowReport]:
+def verify_registry(
+    folder: Path, *, deep: bool = False, ensemble: str | None = None, trust: Trust | None = None
+) -> list[RowReport]:
     """Check every row, every file, and the gate of every verdict against its held-out predictions.
 
     Args:
       folder: the registry.
       deep: recompute the calibration and the coverage policy too (up to a minute instead of milliseconds).
+      ensemble: only this ensemble's rows, and no files that belong to none.
+      trust: whose signatures to believe; what this machine has accepted is compared, and not changed.
 
     Returns:
       One report a row, and one for each file that no row or verdict accounts for.
@@ -58,69 +62,90 @@ def verify_registry(folder: Path, *, deep: bool = False) -> list[RowReport]:
       IntegrityError: `registry.json` itself cannot be believed.
     """
     registry = read_registry(folder)
-    recomputed: dict[str, str] = {}
+    judged: dict[FileRef, Judged] = {}
     reports = []
     for row in registry.rows:
-        try:
-            if row.smoke or row.verdict is None:
-                _check_scaffolded(folder, row)
-                reports.append(RowReport(row.id, "scaffolded", "", False))
-                continue
-            onnx, sidecar, verdict = verify_row(folder, registry, row)
-            open_session(onnx, sidecar)
-            if verdict.ensemble not in recomputed:
-                recomputed[verdict.ensemble] = _recompute(folder, row.verdict, verdict, sidecar, deep=deep)
-            if reason := recomputed[verdict.ensemble]:
-                raise IntegrityError(reason)
-            reports.append(RowReport(row.id, "production", "", row.confidence_eligible))
-        except IntegrityError as error:
-            reports.append(RowReport(row.id, "refused", str(error), False))
-    return [*reports, *_other_files(folder, registry)]
+        if ensemble in (None, ensemble_of(row.id)):
+            try:
+                reports.append(_verify(folder, registry, row, judged, trust, deep=deep))
+            except IntegrityError as error:
+                reports.append(RowReport(row.id, "refused", str(error), False))
+    return reports if ensemble else [*reports, *_other_files(folder, registry)]
+
+
+@dataclass(slots=True)
+class Judged:
+    """What has been found out about one verdict, so that its other rows need not ask again."""
+
+    verdict: Verdict
+    """The verdict."""
+    reason: str | None = None
+    """Why its evidence does not hold; '' if it does; None before it was recomputed."""
+
+
+def _verify(
+    folder: Path, registry: Registry, row: Row, judged: dict[FileRef, Judged], trust: Trust | None, *, deep: bool
+) -> RowReport:
+    if row.verdict is None:
+        _check_scaffolded(folder, row)
+        return RowReport(row.id, "scaffolded", "", False)
+    if row.smoke:
+        _check_superseded(folder, row)
+        return RowReport(row.id, "superseded", "", False)
+    if row.verdict not in judged:
+        judged[row.verdict] = Judged(admitting_verdict(folder, row))
+    known = judged[row.verdict]
+    onnx, sidecar, verdict = verify_row(folder, registry, row, known.verdict)
+    open_session(onnx, sidecar)
+    if known.reason is None:
+        known.reason = _recompute(folder, row.verdict, verdict, sidecar, trust, deep=deep)
+    if known.reason:
+        raise IntegrityError(known.reason)
+    return RowReport(row.id, "production", "", row.confidence_eligible)
 
 
 def _check_scaffolded(folder: Path, row: Row) -> None:
     """A scaffolded row has no claims, and still matches its own digests."""
-    if not row.smoke or row.verdict is not None or row.confidence_eligible:
+    if not row.smoke or row.confidence_eligible:
         raise IntegrityError(f"{row.id}: a verdict, and only a verdict, makes it production", next_step=RESTORE)
     sidecar_bytes = read_bound(folder, row.sidecar.file, row.sidecar.sha256)
     sidecar = parse(Sidecar, sidecar_bytes, folder / row.sidecar.file)
     open_session(read_bound(folder, row.onnx, row.sha256), sidecar)
 
 
-def _recompute(folder: Path, ref: FileRef, verdict: Verdict, sidecar: Sidecar, *, deep: bool) -> str:
-    """Judge a verdict's held-out predictions again; the reason if they do not give its numbers, else ''."""
-    from vmaf_assay.evaluate.gate import evaluate_gate
-    from vmaf_assay.runs.store import parse_predictions
+def _check_superseded(folder: Path, row: Row) -> None:
+    """A row out of service is as its last verdict left it, and so is all that the history rests on."""
+    _check_scaffolded(folder, row)
+    if row.verdict is None:
+        return
+    verdict = chain(folder, ensemble_of(row.id), row.verdict)[0]
+    if verdict.verdict != "SUPERSEDED":
+        raise IntegrityError(f"{row.id}: only a verdict takes it out of production", next_step=RESTORE)
+    if verdict.rows.get(row.id) != row.binding():
+        raise IntegrityError(f"row {row.id} was edited after its verdict", next_step=RESTORE)
+    _check_history(folder, row.verdict, verdict.ensemble)
 
-    name = predictions_name(verdict)
+
+def _check_history(folder: Path, ref: FileRef, ensemble: str) -> None:
+    """Every file that any verdict of the history rests on is there, with its digest."""
+    for admitted in chain(folder, ensemble, ref):
+        signatures_on(folder, admitted, read_file(folder, verdict_name(ensemble, admitted.sequence)))
+        for file, digest in bound_files(admitted).items():
+            read_bound(folder, file, digest)
+
+
+def _recompute(
+    folder: Path, ref: FileRef, verdict: Verdict, sidecar: Sidecar, trust: Trust | None, *, deep: bool
+) -> str:
+    """Judge a verdict's held-out predictions again; the reason if they do not give its numbers, else ''."""
     try:
-        for admitted in chain(folder, verdict.ensemble, ref):
-            for file, digest in bound_files(admitted).items():
-                read_bound(folder, file, digest)
-        data = read_bound(folder, name, verdict.predictions_sha256)
-        predictions = parse_predictions(data, where=str(folder / name))
-        gate, folds = evaluate_gate(predictions, verdict.seeds)
-        said = [fold.model_dump() for fold in verdict.folds]
-        if not same(said, folds) or not gate.passed:
-            return f"{name} does not give the gate of the verdict"
-        return _recompute_coverage(predictions, verdict, sidecar) if deep else ""
+        _check_history(folder, ref, verdict.ensemble)
+        if trust is not None:
+            check_trust(folder, verdict, trust, remember=False)
+        checks = recompute(folder, verdict, sidecar, deep=deep)
     except AssayError as error:
         return str(error)
-
-
-def _recompute_coverage(predictions: "pl.DataFrame", verdict: Verdict, sidecar: Sidecar) -> str:
-    from vmaf_assay.runs.calibrate import calibration_from_predictions
-    from vmaf_assay.runs.store import calibration_digest, coverage_of
-
-    calibration = calibration_from_predictions(
-        predictions, sidecar.task, verdict.ensemble, sidecar.corpus_digest, sidecar.probes
-    )
-    if calibration_digest(calibration.model_dump(mode="json")) != verdict.calibration_sha256:
-        return "the held-out predictions do not give the calibration of the verdict"
-    again = [asdict(result) for result in coverage_of(calibration)]
-    if not same([result.model_dump() for result in verdict.coverage], again):
-        return "the held-out predictions do not give the coverage of the verdict"
-    return ""
+    return next((check.detail for check in checks if check.outcome == "differs"), "")
 
 
 def _other_files(folder: Path, registry: Registry) -> Iterator[RowReport]:
@@ -148,7 +173,8 @@ def _accounted(folder: Path, registry: Registry) -> set[str]:
         except IntegrityError:
             continue  # the row's own report says why; its files are then reported too
         for verdict in verdicts:
-            known |= {verdict_name(name, verdict.sequence), *bound_files(verdict)}
+            known |= {verdict_name(name, verdict.sequence), envelope_name(name, verdict.sequence)}
+            known |= set(bound_files(verdict))
     return known
 
 

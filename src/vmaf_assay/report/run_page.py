@@ -1,14 +1,12 @@
 """The page of a training run: whether it passes its gate, and where it is good and bad, on held-out groups."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from vmaf_assay.evaluate.gate import CoverageResult
 from vmaf_assay.evaluate.metrics import srocc
-from vmaf_assay.evaluate.policy import GateResult
+from vmaf_assay.evaluate.policy import CoverageResult, GateResult
 from vmaf_assay.report.page import Page, Section, Table
 from vmaf_assay.report.plots import Axis, Chart, Point
 from vmaf_assay.runs.store import RunEvidence
@@ -29,9 +27,9 @@ def run_page(run: RunEvidence) -> Page:
     answer += f"; the ensemble {'may' if promises else 'may not'} make promises"
     document = {
         "run": run.file.model_dump(mode="json"),
-        "gate": asdict(gate),
+        "gate": gate.model_dump(),
         "folds": folds,
-        "coverage": [asdict(result) for result in coverage],
+        "coverage": [result.model_dump() for result in coverage],
     }
     sections = [
         gate_section(gate), _folds(folds, gate), _predicted(rows), _errors(rows), coverage_section(coverage),

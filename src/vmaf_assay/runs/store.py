@@ -14,14 +14,8 @@ from pydantic import BaseModel
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.evaluate.choice import Curve
 from vmaf_assay.evaluate.folds import protocol_of
-from vmaf_assay.evaluate.gate import (
-    CoverageResult,
-    choice_coverage,
-    evaluate_gate,
-    folds_of_groups,
-    interval_coverage,
-)
-from vmaf_assay.evaluate.policy import GateResult
+from vmaf_assay.evaluate.gate import choice_coverage, evaluate_gate, folds_of_groups, interval_coverage
+from vmaf_assay.evaluate.policy import COVERAGE_POLICY, CoveragePolicy, CoverageResult, GateResult
 from vmaf_assay.media.files import canonical_json, parse_record, read_plain, sha256_bytes
 from vmaf_assay.media.parquet import parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
@@ -65,11 +59,13 @@ def curves_of(calibration: ChoiceCalibration) -> list[Curve]:
     ]
 
 
-def coverage_of(calibration: IntervalCalibration | ChoiceCalibration) -> list[CoverageResult]:
-    """The coverage policy on a calibration."""
+def coverage_of(
+    calibration: IntervalCalibration | ChoiceCalibration, policy: CoveragePolicy = COVERAGE_POLICY
+) -> list[CoverageResult]:
+    """A coverage policy on a calibration."""
     if isinstance(calibration, ChoiceCalibration):
-        return choice_coverage(curves_of(calibration))
-    return interval_coverage({group.group: group.residuals for group in calibration.groups})
+        return choice_coverage(curves_of(calibration), policy)
+    return interval_coverage({group.group: group.residuals for group in calibration.groups}, policy)
 
 
 @dataclass(frozen=True)
@@ -256,11 +252,11 @@ def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -
             raise IntegrityError(f"the sidecar of {row_id} claims another score", next_step="train again")
         if sidecar.role == "mean" and sidecar.calibration != run.calibration.model_dump(mode="json"):
             raise IntegrityError(f"{row_id}: its sidecar holds another calibration", next_step="train again")
-        answers[row_id] = _sample_answers(run.data[f"members/{row_id}.onnx"], sidecar)
+        answers[row_id] = sample_answers(run.data[f"members/{row_id}.onnx"], sidecar)
     _check_fused(run.file, answers)
 
 
-def _sample_answers(onnx: bytes, sidecar: Sidecar) -> dict[str, NDArray[np.float64]]:
+def sample_answers(onnx: bytes, sidecar: Sidecar) -> dict[str, NDArray[np.float64]]:
     """Every output of a model at five feature rows of its range, for each encoder it has seen."""
     seen = sidecar.seen
     mean, std = np.array(seen.feature_mean), np.array(seen.feature_std)

@@ -31,6 +31,9 @@ def compare(
         bool, typer.Option("--no-cache", help="Neither use nor keep results of encodes ($ASSAY_CACHE).")
     ] = False,
     registry: Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")] = None,
+    trust_policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY).")
+    ] = None,
     ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -49,7 +52,7 @@ def compare(
 
     request = CompareRequest(source, tuple(encoder), target_vmaf, quality_confidence, measure, vf)
     check_compare(request)
-    verified = load_verified(registry_dir(registry), FORECAST)
+    verified = load_verified(registry_dir(registry), FORECAST, trust_policy)
     with render.progress_bar("frames") as update:
         result = run_compare(
             find_ffmpeg(ffmpeg),

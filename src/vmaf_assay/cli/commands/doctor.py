@@ -83,12 +83,13 @@ def examine_registry(explicit: Path | None) -> dict[str, Any]:
     """The `registry` field of the answer: every row verified, and the first reason if one is not."""
     from vmaf_assay.errors import AssayError
     from vmaf_assay.registry.store import registry_dir
+    from vmaf_assay.registry.trust import find_trust
     from vmaf_assay.registry.verify import verify_registry
 
     folder = registry_dir(explicit)
     answer: dict[str, Any] = {"path": str(folder), "verified": False, "detail": "", "rows": []}
     try:
-        reports = verify_registry(folder)
+        reports = verify_registry(folder, trust=find_trust())
     except AssayError as error:
         return answer | {"detail": str(error)}
     answer["rows"] = [

@@ -19,14 +19,12 @@ def gate(
 
     Example: assay gate run --json
     """
-    from dataclasses import asdict
-
     from vmaf_assay.cli import render
     from vmaf_assay.runs.store import load_run
 
     result, _ = load_run(run).gate()
     if as_json:
-        render.emit_json(asdict(result))
+        render.emit_json(result.model_dump(mode="json"))
     else:
         rows = [[f"seed {seed}", score, result.per_seed_min] for seed, score in result.per_seed_plccs.items()]
         rows.append(["mean", result.mean_plcc, result.mean_plcc_threshold])

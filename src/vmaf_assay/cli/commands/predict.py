@@ -28,6 +28,9 @@ def predict(
     ] = None,
     confidence: Annotated[float, typer.Option(help="Of each bound.")] = 0.95,
     registry: Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")] = None,
+    trust_policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY).")
+    ] = None,
     ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -41,7 +44,7 @@ def predict(
     from vmaf_assay.errors import ConfigError
     from vmaf_assay.registry.store import load_verified, registry_dir
 
-    verified = load_verified(registry_dir(registry), REGRESSOR)
+    verified = load_verified(registry_dir(registry), REGRESSOR, trust_policy)
     if table is not None and reference is None and distorted is None:
         rows = _table(verified, table, confidence)
     elif table is None and reference is not None and distorted is not None:

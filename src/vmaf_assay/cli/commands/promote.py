@@ -1,9 +1,26 @@
 """`assay promote`."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from vmaf_assay.cli.commands.keys import ask_passphrase
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from vmaf_assay.registry.promotion import Who
+
+Sign = Annotated[
+    list[Path] | None, typer.Option("--sign", metavar="KEY", help="Private key that signs (repeatable).")
+]
+Expires = Annotated[
+    int | None, typer.Option("--expires-days", min=1, help="Signatures end after so many days (default: never).")
+]
+By = Annotated[str | None, typer.Option(help="Who you are, for the history; never guessed.")]
+Wait = Annotated[float | None, typer.Option(min=0, help="Seconds to wait for the lock (default: 60).")]
 
 
 def register(app: typer.Typer) -> None:
@@ -14,11 +31,16 @@ def register(app: typer.Typer) -> None:
 def promote(
     run: Annotated[Path, typer.Argument(help="A run with a PROMOTE.json.")],
     registry: Annotated[Path | None, typer.Option(help="Registry to flip (default: the shipped one).")] = None,
+    sign: Sign = None,
+    expires_days: Expires = None,
+    by: By = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for the history.")] = None,
+    wait: Wait = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Flip an ensemble's rows from smoke to production, all or nothing, after running its gate again.
 
-    Example: assay promote run --registry models
+    Example: assay promote run --registry models --sign ~/assay-key --reason "corpus of spring"
     """
     from vmaf_assay.cli import render
     from vmaf_assay.registry.promotion import promote as flip
@@ -26,7 +48,8 @@ def promote(
     from vmaf_assay.runs.store import load_run
 
     folder = registry_dir(registry)
-    verdict = flip(load_run(run), folder)
+    who = who_of(sign, expires_days, by, reason, wait)
+    verdict = flip(load_run(run), folder, who)
     if as_json:
         render.emit_json(
             {
@@ -38,7 +61,29 @@ def promote(
             }
         )
         return
+    signed = f", signed by {len(who.keys)}" if who.keys else ""
     render.say(
         f"{folder}: {len(verdict.rows)} rows of {verdict.ensemble} are production-eligible "
-        f"(verdict {verdict.sequence}); check with `assay registry verify --registry {folder}`"
+        f"(verdict {verdict.sequence}{signed}); check with `assay registry verify --registry {folder}`"
     )
+
+
+def who_of(
+    sign: list[Path] | None, expires_days: int | None, by: str | None, reason: str | None, wait: float | None
+) -> "Who":
+    """The options on who acts, with the private keys read."""
+    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.registry.promotion import Who
+
+    keys: tuple[Ed25519PrivateKey, ...] = ()
+    if sign:
+        from vmaf_assay.registry.signing import load_private_key
+
+        keys = tuple(load_private_key(path, ask_passphrase) for path in sign)
+    elif expires_days is not None:
+        raise ConfigError("--expires-days is about signatures", next_step="add --sign KEY")
+    until = datetime.now(UTC) + timedelta(days=expires_days) if expires_days else None
+    for name, text, limit in (("--by", by, 200), ("--reason", reason, 500)):
+        if text is not None and not 0 < len(text.strip()) <= limit:
+            raise ConfigError(f"{name} takes 1 to {limit} characters", next_step="shorten it, or leave it out")
+    return Who(by, reason, wait, keys, until.isoformat(timespec="seconds") if until else None)

@@ -1,12 +1,26 @@
-"""`assay registry list | show | verify`."""
+"""`assay registry list | show | verify | history | rollback | rejudge | supersede | sign`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.commands.promote import By, Expires, Sign, Wait, who_of
+
+if TYPE_CHECKING:
+    from vmaf_assay.registry.acts import Entry
+    from vmaf_assay.registry.audit import Audit
+    from vmaf_assay.registry.evidence import Check
+    from vmaf_assay.registry.verdict import Verdict
+
 Folder = Annotated[Path | None, typer.Option("--registry", help="Registry folder (default: the shipped one).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Policy = Annotated[
+    Path | None,
+    typer.Option("--trust-policy", metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY)."),
+]
+Ensemble = Annotated[str, typer.Argument(metavar="ENSEMBLE", help="Without _seedN or _mean.")]
+Reason = Annotated[str, typer.Option(help="Why, for the history; required.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -15,6 +29,11 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_rows)
     group.command("show")(show)
     group.command("verify")(verify)
+    group.command("history")(history)
+    group.command("rollback")(rollback)
+    group.command("rejudge")(rejudge)
+    group.command("supersede")(supersede)
+    group.command("sign")(sign)
     app.add_typer(group, name="registry")
 
 
@@ -39,6 +58,7 @@ def list_rows(registry: Folder = None, as_json: Json = False) -> None:
 def show(
     row_id: Annotated[str, typer.Argument(metavar="ROW", help="A row's id.")],
     registry: Folder = None,
+    trust_policy: Policy = None,
     as_json: Json = False,
 ) -> None:
     """Show one row, verified, and the verdict that admitted it.
@@ -48,16 +68,19 @@ def show(
     from vmaf_assay.cli import render
     from vmaf_assay.errors import ConfigError
     from vmaf_assay.registry.store import read_registry, registry_dir, verify_row
+    from vmaf_assay.registry.trust import check_trust, find_trust
 
-    folder = registry_dir(registry)
+    folder, trust = registry_dir(registry), find_trust(trust_policy)
     content = read_registry(folder)
     row = content.row(row_id)
     if row is None:
         raise ConfigError(f"{folder} has no row {row_id}", next_step="see `assay registry list`")
-    if row.smoke:
+    if row.smoke and row.verdict is None:
         render.emit_json(row.model_dump(mode="json")) if as_json else render.say(f"{row.id}: scaffolded (smoke)")
         return
     _, sidecar, verdict = verify_row(folder, content, row)
+    if trust is not None:
+        check_trust(folder, verdict, trust, remember=False)
     if as_json:
         render.emit_json({"row": row.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")})
         return
@@ -77,24 +100,109 @@ def show(
 
 
 def verify(
+    row: Annotated[
+        str | None, typer.Argument(metavar="[ROW]", help="A row or an ensemble (default: all).")
+    ] = None,
     registry: Folder = None,
     deep: Annotated[bool, typer.Option("--deep", help="Recompute calibration and coverage as well.")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train again from --corpus and compare.")] = False,
+    corpus: Annotated[Path | None, typer.Option(help="The corpus, for --retrain.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes for --retrain (default: one a core).")] = None,
+    trust_policy: Policy = None,
     as_json: Json = False,
 ) -> None:
     """Check every byte and judge every verdict's held-out predictions again. Exit 0 all verify, 4 otherwise.
 
-    Example: assay registry verify --deep
+    With --deep ROW, a page on what admitted the row and what was computed again.
+
+    Example: assay registry verify --deep vmaf_forecast_ensemble_v1_mean
     """
+    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.registry.store import registry_dir
+
+    if row is None and retrain:
+        raise ConfigError(
+            "--retrain trains one ensemble", next_step="name it: assay registry verify ROW --retrain"
+        )
+    if retrain != (corpus is not None):
+        raise ConfigError("--retrain and --corpus go together", next_step="add --retrain --corpus DIR")
+    folder = registry_dir(registry)
+    if row is None:
+        _verify_all(folder, trust_policy, deep=deep, as_json=as_json)
+    else:
+        _verify_one(folder, row, trust_policy, deep=deep, corpus=corpus, jobs=jobs, as_json=as_json)
+
+
+def _verify_one(
+    folder: Path,
+    row: str,
+    trust_policy: Path | None,
+    *,
+    deep: bool,
+    corpus: Path | None,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    from dataclasses import replace
+
+    from vmaf_assay.cli import render
+    from vmaf_assay.cli.audit import page
+    from vmaf_assay.errors import IntegrityError
+    from vmaf_assay.registry.audit import audit
+    from vmaf_assay.registry.manifest import ensemble_of
+    from vmaf_assay.registry.trust import find_trust
+
+    found = audit(folder, ensemble_of(row), deep=deep or corpus is not None, trust=find_trust(trust_policy))
+    if corpus is not None:
+        found = replace(found, checks=[*found.checks, *_retrained(folder, found, corpus, jobs)])
+    if as_json:
+        render.emit_json({"registry": str(folder), **found.as_dict()})
+    else:
+        for line in page(found):
+            render.say(line)
+    if not found.agrees:
+        wrong = [f"{check.what}: {check.detail}" for check in found.checks if check.outcome == "differs"]
+        raise IntegrityError(f"{found.ensemble} does not verify: {(wrong or [found.status])[0]}")
+
+
+def _retrained(folder: Path, found: "Audit", corpus: Path, jobs: int | None) -> "list[Check]":
+    import os
+    import tempfile
+
+    from vmaf_assay.cli import render
+    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.registry.audit import retrain
+
+    with (
+        tempfile.TemporaryDirectory(prefix="assay-retrain-") as workspace,
+        render.progress_bar("members") as update,
+    ):
+        try:
+            return retrain(
+                folder,
+                found,
+                corpus,
+                Path(workspace),
+                processes=jobs or os.cpu_count() or 1,
+                on_progress=lambda done, total: update(done, f"of {total}"),
+            )
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'"
+            ) from error
+
+
+def _verify_all(folder: Path, trust_policy: Path | None, *, deep: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
     from vmaf_assay.cli import render
     from vmaf_assay.errors import IntegrityError
-    from vmaf_assay.registry.store import registry_dir
+    from vmaf_assay.registry.trust import find_trust
     from vmaf_assay.registry.verify import RowReport, verify_registry
 
-    folder = registry_dir(registry)
+    trust = find_trust(trust_policy)
     try:
-        reports = verify_registry(folder, deep=deep)
+        reports = verify_registry(folder, deep=deep, trust=trust)
     except IntegrityError as error:  # registry.json itself: no row can be named
         reports = [RowReport("registry.json", "refused", str(error), False)]
     refused = [report for report in reports if report.status == "refused"]
@@ -112,3 +220,171 @@ def verify(
         n_live = sum(report.status == "production" for report in reports)
         n_rows = sum(report.status != "leftover" for report in reports)
         render.say(f"{folder}: {n_rows} rows verify, {n_live} production-eligible")
+
+
+def history(
+    ensemble: Annotated[str | None, typer.Argument(metavar="[ENSEMBLE]", help="Default: all.")] = None,
+    registry: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Show who did what, when and why: every verdict in the registry, newest first.
+
+    Example: assay registry history vmaf_forecast_ensemble_v1
+    """
+    from vmaf_assay.cli import render
+    from vmaf_assay.registry.acts import history as entries_of
+    from vmaf_assay.registry.store import registry_dir
+
+    entries = entries_of(registry_dir(registry), ensemble)
+    if as_json:
+        render.emit_json([_entry(entry) for entry in entries])
+        return
+    for name in dict.fromkeys(entry.verdict.ensemble for entry in entries):
+        render.say(name)
+        mine = [entry for entry in entries if entry.verdict.ensemble == name]
+        render.say_table(["no.", "", "when (UTC)", "what", "who", "verdict"], [_line(entry) for entry in mine])
+        for entry in mine:
+            if entry.verdict.act and entry.verdict.act.reason:
+                render.say(f"{entry.verdict.sequence:>3}  why: {entry.verdict.act.reason}")
+
+
+def _line(entry: "Entry") -> list[object]:
+    act = entry.verdict.act
+    to = f" to {act.returns_to.sequence}" if act and act.returns_to else ""
+    more = f" +{len(entry.signed_by) - 1}" if len(entry.signed_by) > 1 else ""
+    who = f"key {entry.signed_by[0][:12]}{more}" if entry.signed_by else (act.by if act else None)
+    force = "now" if entry.in_force else ""
+    return [entry.verdict.sequence, force, entry.at_utc[:16], f"{entry.kind}{to}", who, entry.sha256[:12]]
+
+
+def _entry(entry: "Entry") -> dict[str, object]:
+    act, verdict = entry.verdict.act, entry.verdict
+    return {
+        "ensemble": verdict.ensemble,
+        "sequence": verdict.sequence,
+        "in_force": entry.in_force,
+        "kind": entry.kind,
+        "at_utc": entry.at_utc,
+        "by": act.by if act else None,
+        "reason": act.reason if act else None,
+        "returns_to": act.returns_to.sequence if act and act.returns_to else None,
+        "signed_by": list(entry.signed_by),
+        "verdict": verdict.verdict,
+        "verdict_sha256": entry.sha256,
+        "previous_verdict_sha256": verdict.previous_verdict_sha256,
+        "corpus_digest": verdict.corpus.get("digest"),
+        "members": verdict.members,
+        "confidence_eligible": verdict.confidence_eligible,
+    }
+
+
+def rollback(
+    ensemble: Ensemble,
+    reason: Reason,
+    to: Annotated[int | None, typer.Option(min=1, help="Verdict to return to (default: the one before).")] = None,
+    registry: Folder = None,
+    sign: Sign = None,
+    expires_days: Expires = None,
+    by: By = None,
+    wait: Wait = None,
+    as_json: Json = False,
+) -> None:
+    """Put back what an earlier verdict admitted, under a new number; nothing leaves the history.
+
+    Example: assay registry rollback vmaf_forecast_ensemble_v1 --reason "misses on film grain" --registry models
+    """
+    from vmaf_assay.registry.acts import rollback as act
+    from vmaf_assay.registry.store import registry_dir
+
+    folder = registry_dir(registry)
+    verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait), to)
+    returns_to = verdict.act.returns_to.sequence if verdict.act and verdict.act.returns_to else None
+    _acted(folder, verdict, f"what verdict {returns_to} admitted is in force again", as_json=as_json)
+
+
+def rejudge(
+    ensemble: Ensemble,
+    reason: Reason,
+    registry: Folder = None,
+    sign: Sign = None,
+    expires_days: Expires = None,
+    by: By = None,
+    wait: Wait = None,
+    as_json: Json = False,
+) -> None:
+    """Give the models in force a fresh verdict, by today's policies and choice rule, from their own predictions.
+
+    Example: assay registry rejudge vmaf_forecast_ensemble_v1 --reason "choice rule 2" --registry models
+    """
+    from vmaf_assay.registry.acts import rejudge as act
+    from vmaf_assay.registry.store import registry_dir
+
+    folder = registry_dir(registry)
+    verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait))
+    promises = "may" if verdict.confidence_eligible else "may not"
+    _acted(folder, verdict, f"judged again, {promises} make promises", as_json=as_json)
+
+
+def supersede(
+    ensemble: Ensemble,
+    reason: Reason,
+    registry: Folder = None,
+    sign: Sign = None,
+    expires_days: Expires = None,
+    by: By = None,
+    wait: Wait = None,
+    as_json: Json = False,
+) -> None:
+    """Take an ensemble out of service: its rows go back to smoke, and no consumer gets it. Its history stays.
+
+    Example: assay registry supersede fr_regressor_v2_ensemble_v1 --reason "broken clips" --registry models
+    """
+    from vmaf_assay.registry.acts import supersede as act
+    from vmaf_assay.registry.store import registry_dir
+
+    folder = registry_dir(registry)
+    verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait))
+    _acted(folder, verdict, "out of service", as_json=as_json)
+
+
+def sign(
+    ensemble: Ensemble,
+    sign: Sign = None,
+    registry: Folder = None,
+    expires_days: Expires = None,
+    wait: Wait = None,
+    as_json: Json = False,
+) -> None:
+    """Add a signature to the verdict in force; those it has stay.
+
+    Example: assay registry sign vmaf_forecast_ensemble_v1 --sign ~/assay-key --registry models
+    """
+    from vmaf_assay.cli import render
+    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.registry.acts import sign_verdict
+    from vmaf_assay.registry.store import registry_dir
+
+    if not sign:
+        raise ConfigError("nothing to sign with", next_step="add --sign KEY")
+    folder = registry_dir(registry)
+    verdict, keys = sign_verdict(folder, ensemble, who_of(sign, expires_days, None, None, wait))
+    if as_json:
+        render.emit_json({"ensemble": ensemble, "sequence": verdict.sequence, "signed_by": keys})
+        return
+    named = ", ".join(key[:12] for key in keys)
+    render.say(f"{folder}: verdict {verdict.sequence} on {ensemble} is signed by {len(keys)}: {named}")
+
+
+def _acted(folder: Path, verdict: "Verdict", what: str, *, as_json: bool) -> None:
+    from vmaf_assay.cli import render
+
+    if as_json:
+        act = verdict.act.model_dump(mode="json") if verdict.act else None
+        render.emit_json(
+            {
+                "registry": str(folder), "ensemble": verdict.ensemble, "sequence": verdict.sequence,
+                "rows": sorted(verdict.rows), "confidence_eligible": verdict.confidence_eligible, "act": act,
+            }
+        )  # fmt: skip
+        return
+    render.say(f"{folder}: {verdict.ensemble}: {what} (verdict {verdict.sequence})")

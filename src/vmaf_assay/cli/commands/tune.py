@@ -53,6 +53,9 @@ def tune(
         bool, typer.Option("--no-cache", help="Neither use nor keep probe and trial results ($ASSAY_CACHE).")
     ] = False,
     registry: Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")] = None,
+    trust_policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY).")
+    ] = None,
     ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON on stdout: one document, or of several sources one a line.")
@@ -72,7 +75,9 @@ def tune(
         encoder_args, vf, reference,  # type: ignore[arg-type]  # checked by check_request
         max_bitrate, None if max_size is None else max_size * 1e6,
     )  # fmt: skip
-    code = _run(base, _items(sources, base, out_dir, container), registry, ffmpeg, no_cache, as_json)
+    code = _run(
+        base, _items(sources, base, out_dir, container), (registry, trust_policy), ffmpeg, no_cache, as_json
+    )
     if code:
         raise typer.Exit(code)
 
@@ -102,12 +107,15 @@ def _is_glob(path: Path) -> bool:
 def _run(
     base: "TuneRequest",
     items: "list[Item] | None",
-    registry: Path | None,
+    trusted: tuple[Path | None, Path | None],
     ffmpeg: str | None,
     no_cache: bool,
     as_json: bool,
 ) -> int:
-    """Tune one source or all of a batch, print the answers, and return the exit code."""
+    """Tune one source or all of a batch, print the answers, and return the exit code.
+
+    `trusted` is the registry and the trust policy.
+    """
     from vmaf_assay.cli import render
     from vmaf_assay.media.ffmpeg import find_ffmpeg
     from vmaf_assay.registry.store import load_verified, registry_dir
@@ -115,7 +123,8 @@ def _run(
     from vmaf_assay.tune.cache import Cache, default_cache_dir
     from vmaf_assay.tune.run import tune as run_tune
 
-    verified, found = load_verified(registry_dir(registry), FORECAST), find_ffmpeg(ffmpeg)
+    verified = load_verified(registry_dir(trusted[0]), FORECAST, trusted[1])
+    found = find_ffmpeg(ffmpeg)
     digests = Cache(default_cache_dir())
     cache = None if no_cache else digests
     with render.progress_bar("frames") as update:

@@ -1,0 +1,83 @@
+"""`assay keys generate | show`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from vmaf_assay.registry.signing import PublicKey
+
+PASSPHRASE = "ASSAY_KEY_PASSPHRASE"
+"""Environment variable that holds a key's passphrase, where nobody can be asked."""
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `keys` group."""
+    group = typer.Typer(no_args_is_help=True, help="Keys that sign verdicts: make one, show its public half.")
+    group.command("generate")(generate)
+    group.command("show")(show)
+    app.add_typer(group, name="keys")
+
+
+def generate(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the two files; never a registry.")],
+    owner: Annotated[str | None, typer.Option(help="Who holds it, for the public file.")] = None,
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help=f"Encrypt it: ${PASSPHRASE}, or you are asked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an Ed25519 key: private.pem, which only you can read, and public.json, which is for everybody.
+
+    Example: assay keys generate -o ~/assay-key --passphrase
+    """
+    from vmaf_assay.registry.signing import PRIVATE_NAME, PUBLIC_NAME, generate_key
+
+    key = generate_key(out, new_passphrase() if passphrase else None, owner)
+    _answer(key, as_json=as_json)
+    if not as_json:
+        from vmaf_assay.cli import render
+
+        render.say(f"{out / PRIVATE_NAME}: keep it to yourself, and keep a copy offline")
+        render.say(f"{out / PUBLIC_NAME}: give it to those who should believe you (docs/trust.md)")
+
+
+def show(
+    key: Annotated[Path, typer.Argument(metavar="KEY", help="public.json, private.pem, or their folder.")],
+    as_json: Json = False,
+) -> None:
+    """Show a key's id and its public half, as a trust policy wants them. Never the private half.
+
+    Example: assay keys show ~/assay-key
+    """
+    from vmaf_assay.registry.signing import read_public_key
+
+    _answer(read_public_key(key, ask_passphrase), as_json=as_json)
+
+
+def _answer(key: "PublicKey", *, as_json: bool) -> None:
+    from vmaf_assay.cli import render
+
+    if as_json:
+        render.emit_json(key.model_dump(mode="json"))
+        return
+    rows = [["key id", key.key_id], ["public", key.public]]
+    render.say_table(["", ""], [*rows, ["owner", key.owner]] if key.owner else rows)
+
+
+def ask_passphrase() -> str:
+    """The passphrase of a key: from the environment, or asked for on the terminal and not shown."""
+    named = os.environ.get(PASSPHRASE)
+    return named if named is not None else str(typer.prompt("passphrase", hide_input=True, err=True))
+
+
+def new_passphrase() -> str:
+    """The passphrase of a new key, asked for twice."""
+    named = os.environ.get(PASSPHRASE)
+    if named is not None:
+        return named
+    return str(typer.prompt("passphrase", hide_input=True, confirmation_prompt=True, err=True))

@@ -1,0 +1,263 @@
+"""Whom a consumer believes: a trust policy, and the newest verdict that this machine has accepted.
+
+A registry without a policy is checked against itself: nothing in it changed since its verdict. A policy adds that
+the verdict comes from people the consumer named, that it has not ended, and that it is no older than one accepted
+before. Each failure has words of its own.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vmaf_assay.errors import IntegrityError, ToolError
+from vmaf_assay.media.files import sha256_bytes, write_json_atomic
+from vmaf_assay.registry.files import TRUST_POLICY, envelope_name, parse, read_file, verdict_name
+from vmaf_assay.registry.manifest import Digest, Frozen
+from vmaf_assay.registry.signing import PublicHex, Signed, key_id_of, read_envelope
+from vmaf_assay.registry.verdict import Verdict
+
+STATE_LOCK_TIMEOUT_S = 10.0
+"""How long to wait for another process that remembers something."""
+
+MEND_POLICY = "mend the trust policy (docs/trust.md has one)"
+
+
+class TrustedKey(Frozen):
+    """A key that a policy names."""
+
+    public: PublicHex
+    """The public key."""
+    owner: Annotated[str, Field(max_length=200)] | None = None
+    """Who holds it, for messages."""
+
+
+class Rule(Frozen):
+    """What an ensemble's verdict needs to be believed."""
+
+    keys: Annotated[list[Digest], Field(max_length=64)]
+    """Ids of the keys whose signatures count."""
+    threshold: Annotated[int, Field(ge=1)] = 1
+    """How many of them must have signed."""
+    allow_unsigned: bool = False
+    """Whether a verdict without any signature is believed all the same."""
+    min_sequence: Annotated[int, Field(ge=0)] = 0
+    """No verdict below this number is believed, whatever this machine remembers."""
+    expires_at_utc: str | None = None
+    """When this rule ends, ISO 8601; None for never."""
+
+
+class TrustPolicy(Frozen):
+    """`trust-policy.json`."""
+
+    schema_version: Literal[1] = 1
+    """Major version of this schema."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    """Which registry it is for; what this machine remembers is kept under this name."""
+    keys: dict[Digest, TrustedKey]
+    """Keys by id."""
+    default: Rule | None = None
+    """For ensembles not named below; None: these are refused."""
+    ensembles: dict[str, Rule] = Field(default_factory=dict)
+    """By ensemble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """A policy, and where it was read."""
+
+    path: Path
+    """Its file."""
+    policy: TrustPolicy
+    """Its content."""
+
+
+def find_trust(explicit: Path | None = None) -> Trust | None:
+    """The policy to use: `explicit`, else `$ASSAY_TRUST_POLICY`, else none.
+
+    Raises:
+      IntegrityError: it is named and cannot be believed.
+    """
+    named = os.environ.get(TRUST_POLICY)
+    path = explicit or (Path(named) if named else None)
+    return read_trust(path) if path else None
+
+
+def read_trust(path: Path) -> Trust:
+    """Read a policy. Raises IntegrityError if it is absent, of another form, or contradicts itself."""
+    policy = parse(TrustPolicy, read_file(path.parent, path.name), path)
+    if wrong := [key for key, value in policy.keys.items() if key != key_id_of(value.public)]:
+        raise IntegrityError(f"{path}: {wrong[0][:12]} is not the id of its key", next_step=MEND_POLICY)
+    for name, rule in {"default": policy.default, **policy.ensembles}.items():
+        if rule is None:
+            continue
+        if unknown := set(rule.keys) - set(policy.keys):
+            raise IntegrityError(
+                f"{path}: {name} names key {min(unknown)[:12]}, which it does not hold", next_step=MEND_POLICY
+            )
+        if len(set(rule.keys)) < rule.threshold and not (rule.allow_unsigned and not rule.keys):
+            raise IntegrityError(
+                f"{path}: {name} asks for {rule.threshold} of {len(set(rule.keys))} keys", next_step=MEND_POLICY
+            )
+        _end(path, name, rule.expires_at_utc)
+    return Trust(path, policy)
+
+
+def _end(path: Path, name: str, text: str | None) -> datetime | None:
+    """When something ends. Raises IntegrityError if the text is no time."""
+    if text is None:
+        return None
+    try:
+        end = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise IntegrityError(f"{path}: {name}: {text!r} is no time", next_step=MEND_POLICY) from error
+    return end if end.tzinfo else end.replace(tzinfo=UTC)
+
+
+def check_trust(folder: Path, verdict: Verdict, trust: Trust, *, remember: bool) -> None:
+    """Refuse a verdict that the policy does not believe.
+
+    Args:
+      folder: the registry.
+      verdict: the verdict in force, its history checked.
+      trust: the policy.
+      remember: whether to note it as accepted, so that an older one is refused from now on.
+
+    Raises:
+      IntegrityError: unsigned, signed by others, altered, by too few, ended, or older than one accepted before.
+      ToolError: what this machine has accepted cannot be read or written down.
+    """
+    rule = trust.policy.ensembles.get(verdict.ensemble, trust.policy.default)
+    which = f"verdict {verdict.sequence} on {verdict.ensemble}"
+    if rule is None:
+        raise IntegrityError(f"{trust.path} says nothing of {verdict.ensemble}", next_step=MEND_POLICY)
+    end = _end(trust.path, verdict.ensemble, rule.expires_at_utc)
+    if end and datetime.now(UTC) >= end:
+        raise IntegrityError(
+            f"what {trust.path} says of {verdict.ensemble} expired {rule.expires_at_utc}", next_step="renew it"
+        )
+    data = read_file(folder, verdict_name(verdict.ensemble, verdict.sequence))
+    signed = signatures_on(folder, verdict, data)
+    if signed is None:
+        if not rule.allow_unsigned:
+            raise IntegrityError(
+                f"{which} is unsigned, and {trust.path} asks for signatures",
+                next_step=f"have it signed: `assay registry sign {verdict.ensemble} --sign KEY`",
+            )
+    else:
+        _check_signers(which, signed, rule, trust)
+    _check_newest(which, verdict, sha256_bytes(data), rule, trust, remember=remember)
+
+
+def signatures_on(folder: Path, verdict: Verdict, verdict_bytes: bytes) -> Signed | None:
+    """The signatures on a filed verdict, each checked; None if it has none. Raises IntegrityError if one fails."""
+    name = envelope_name(verdict.ensemble, verdict.sequence)
+    if not (folder / name).exists() and not (folder / name).is_symlink():
+        return None
+    return read_envelope(folder, verdict, verdict_bytes, read_file(folder, name))
+
+
+def _check_signers(which: str, signed: Signed, rule: Rule, trust: Trust) -> None:
+    good = [key for key in signed.key_ids if key in rule.keys]
+    if not good:
+        raise IntegrityError(
+            f"{which} is signed by key {signed.key_ids[0][:12]}, which {trust.path} does not name for it",
+            next_step="ask whoever published it, or add the key",
+        )
+    if len(good) < rule.threshold:
+        raise IntegrityError(
+            f"{which} has {len(good)} of the {rule.threshold} signatures that {trust.path} asks for",
+            next_step="have another key holder sign it",
+        )
+    end = _end(trust.path, which, signed.expires_at_utc)
+    if end and datetime.now(UTC) >= end:
+        raise IntegrityError(
+            f"the signatures on {which} expired {signed.expires_at_utc}", next_step="ask for a newer one"
+        )
+
+
+class Accepted(Frozen):
+    """The newest verdict accepted."""
+
+    sequence: int
+    """Its number."""
+    sha256: Digest
+    """SHA-256 of its file."""
+
+
+class Memory(Frozen):
+    """`accepted.json`: what this machine has accepted, by policy name and ensemble."""
+
+    schema_version: Literal[1] = 1
+    """Major version of this schema."""
+    accepted: dict[str, dict[str, Accepted]] = Field(default_factory=dict)
+    """By name, then by ensemble."""
+
+
+def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where this machine remembers: `$ASSAY_STATE_DIR`, else the user's state folder."""
+    if named := environment.get("ASSAY_STATE_DIR"):
+        return Path(named)
+    if sys.platform == "win32" and (local := environment.get("LOCALAPPDATA")):
+        return Path(local) / "vmaf-assay"
+    state = environment.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "vmaf-assay"
+
+
+def _check_newest(which: str, verdict: Verdict, digest: str, rule: Rule, trust: Trust, *, remember: bool) -> None:
+    """Refuse what is older than, or another than, what was accepted; note what is newer."""
+    if verdict.sequence < rule.min_sequence:
+        raise IntegrityError(
+            f"{which} is older than no. {rule.min_sequence}, the least that {trust.path} accepts",
+            next_step="get the newer registry",
+        )
+    folder = state_dir()
+    if not remember:
+        _compare(which, verdict, digest, _recall(folder), trust)
+        return
+    from filelock import FileLock, Timeout  # a load without a policy need not pay for it
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=STATE_LOCK_TIMEOUT_S):
+            memory = _recall(folder)
+            if not _compare(which, verdict, digest, memory, trust):
+                return
+            mine = memory.accepted.get(trust.policy.name, {})
+            new = {**mine, verdict.ensemble: Accepted(sequence=verdict.sequence, sha256=digest)}
+            after = Memory(accepted={**memory.accepted, trust.policy.name: new})
+            write_json_atomic(folder / "accepted.json", after.model_dump(mode="json"))
+    except (OSError, Timeout) as error:
+        raise ToolError(
+            f"cannot note in {folder} that {which} was accepted: {error}", next_step="set ASSAY_STATE_DIR"
+        ) from error
+
+
+def _recall(folder: Path) -> Memory:
+    path = folder / "accepted.json"
+    if not path.exists() and not path.is_symlink():
+        return Memory()
+    return parse(Memory, read_file(folder, path.name), path)
+
+
+def _compare(which: str, verdict: Verdict, digest: str, memory: Memory, trust: Trust) -> bool:
+    """Whether a verdict is newer than the one accepted; IntegrityError if older, or a second of its number."""
+    seen = memory.accepted.get(trust.policy.name, {}).get(verdict.ensemble)
+    if seen is None or verdict.sequence > seen.sequence:
+        return True
+    if verdict.sequence < seen.sequence:
+        raise IntegrityError(
+            f"{which} is older than no. {seen.sequence}, which this machine has accepted: a replay",
+            next_step="get the newer registry; to go back, its owner runs `assay registry rollback`",
+        )
+    if digest != seen.sha256:
+        raise IntegrityError(
+            f"{which} is not the verdict {seen.sequence} that this machine has accepted",
+            next_step="ask whoever published it which one is true",
+        )
+    return False

@@ -1,0 +1,86 @@
+"""What a release shipped verifies for ever, whatever policies, choice rule and schemas became since."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.crafted import FR
+from vmaf_assay.evaluate import policy
+from vmaf_assay.registry import evidence, store
+from vmaf_assay.registry.acts import rollback
+from vmaf_assay.registry.promotion import Who, promote
+from vmaf_assay.registry.store import load_verified, read_registry
+from vmaf_assay.registry.verify import verify_registry
+from vmaf_assay.runs.store import load_run
+
+RELEASES = Path(__file__).parents[1] / "releases"
+NAMES = sorted(path.name for path in RELEASES.iterdir() if (path / "registry.json").is_file())
+
+
+def test_every_release_is_kept():
+    """The folders are there; a release adds one and takes none away."""
+    assert {"0.1.0", "signed-1"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_release_verifies(name):
+    """Every row that was production is production still, byte by byte, and nothing is left over."""
+    reports = verify_registry(RELEASES / name)
+    assert [report.reason for report in reports if report.status == "refused"] == []
+    assert {report.status for report in reports} == {"production"}
+    assert len(reports) == len(read_registry(RELEASES / name).rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_release_verifies_deep(name):
+    """Calibration and coverage come out as the verdict says.
+
+    If coverage differs here, the choice rule changed: raise `CHOICE_RULE` (or `INTERVAL_RULE`) in
+    evaluate/policy.py, and promote, or rejudge, the shipped models.
+    """
+    reports = verify_registry(RELEASES / name, deep=True)
+    assert [report.reason for report in reports if report.status == "refused"] == []
+
+
+@pytest.mark.parametrize("ensemble", ["fr_regressor_v2_ensemble_v1", "vmaf_forecast_ensemble_v1"])
+def test_the_first_release_loads(ensemble):
+    """Its models open and know their place."""
+    assert load_verified(RELEASES / "0.1.0", ensemble).verdict.sequence == 1
+
+
+def test_a_release_can_be_rolled_back_to(runs, tmp_path):
+    """Its rows can be made again letter by letter, though only their digests were kept."""
+    folder = shutil.copytree(RELEASES / "0.1.0", tmp_path / "registry")
+    before = {row.id: row.binding() for row in read_registry(folder).rows}
+    promote(load_run(runs["first"]), folder)
+    rollback(folder, FR, Who(reason="as it was"))
+    assert {row.id: row.binding() for row in read_registry(folder).rows} == before
+    assert {report.status for report in verify_registry(folder)} == {"production"}
+
+
+def test_a_retired_policy_admits_what_it_admitted(promoted, monkeypatch):
+    """After the gate's policy changes, verdicts under the old one stand if it is listed and they are older."""
+    verdict = load_verified(promoted, FR).verdict
+    stricter = replace(policy.POLICY, name="stricter", mean_plcc_threshold=0.99999)
+    for module in (policy, __import__("vmaf_assay.registry.verdict", fromlist=["x"])):
+        monkeypatch.setattr(module, "POLICY", stricter)
+    with pytest.raises(Exception, match="another gate policy"):
+        verdict.recheck()
+    monkeypatch.setattr(policy, "RETIRED", ((policy.GatePolicy(), "2999-01-01"),))
+    assert verdict.recheck().passed
+    assert verdict.gate_policy() == policy.GatePolicy()
+    monkeypatch.setattr(policy, "RETIRED", ((policy.GatePolicy(), "2001-01-01"),))
+    with pytest.raises(Exception, match="another gate policy"):
+        verdict.recheck()
+
+
+def test_a_new_choice_rule_ends_promises_not_verification(promoted, monkeypatch):
+    """Under another rule than the verdict's: it verifies, `--deep` says so, and promises rest on it no longer."""
+    assert load_verified(promoted, FR).confidence_eligible
+    for module in (store, evidence):
+        monkeypatch.setattr(module, "rule_in_force", lambda _task: 2)
+    assert {report.status for report in verify_registry(promoted, deep=True)} == {"production"}
+    assert not load_verified(promoted, FR).confidence_eligible
