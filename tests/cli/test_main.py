@@ -187,6 +187,7 @@ def test_progress_is_drawn_on_a_terminal(monkeypatch):
     with render.progress_bar("cells", total=3) as update:
         update(2, "[bold]a\x1b[2Jb")
     assert "cells" in screen.getvalue()
+    assert "…" not in screen.getvalue()
     assert "2/3" in screen.getvalue()
     assert "[bold]a\\x1b[2Jb" in screen.getvalue()
 

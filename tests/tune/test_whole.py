@@ -15,6 +15,7 @@ from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.score import ReferenceInput, score_pair
 from vmaf_assay.media.streams import list_streams, parse_streams
 from vmaf_assay.tune.carry import plan_carry
+from vmaf_assay.tune.final import final_argv
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.source import open_source
@@ -160,10 +161,29 @@ def test_time_stamps_come_through(ffmpeg, tmp_path, suffix):
     assert times(ffmpeg, source)[5] == pytest.approx(8 / 25, abs=0.001)
 
 
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
+def test_sound_stays_in_step(ffmpeg, tmp_path, name):
+    """Sound that begins 0.4 s before the picture still does so in the output."""
+    both = lavfi(
+        ffmpeg, tmp_path / "both.mkv", "-f", "lavfi", "-i", "sine=duration=1", "-frames:v", "12", "-c:v", "ffv1",
+        "-pix_fmt", "yuv420p", "-c:a", "flac",
+    )  # fmt: skip
+    late, out = tmp_path / "late.mkv", tmp_path / name
+    argv = ["-itsoffset", "0.4", "-i", str(both), "-i", str(both), "-map", "0:v", "-map", "1:a", "-c", "copy"]
+    assert process.run([*ffmpeg.base_argv(), *argv, str(late)]).exit_code == 0
+    reference, _ = open_source(ffmpeg, late)
+    x264 = ENCODERS["libx264"]
+    carry = plan_carry(ffmpeg, late, name, x264, "medium")
+    done = process.run(final_argv(ffmpeg, reference, x264, "medium", 30, out, carry=carry))
+    assert done.exit_code == 0, done.stderr
+    assert times(ffmpeg, out)[0] == pytest.approx(0.4, abs=0.001)
+
+
 def times(ffmpeg, path: Path) -> list[float]:
     """When each frame is shown, seconds, as decoded."""
-    done = process.run([*ffmpeg.base_argv(), "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough",
-                        "-f", "framecrc", "-"])  # fmt: skip
+    done = process.run([*ffmpeg.base_argv(), "-copyts", "-i", str(path), "-map", "0:v:0", "-fps_mode",
+                        "passthrough", "-f", "framecrc", "-"])  # fmt: skip
     lines = done.stdout.decode().splitlines()
     top, bottom = next(line for line in lines if line.startswith("#tb")).split(":")[1].split("/")
     return [int(line.split(",")[2]) * int(top) / int(bottom) for line in lines if not line.startswith("#")]

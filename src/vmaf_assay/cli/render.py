@@ -148,17 +148,23 @@ def progress_bar(description: str, *, total: float | None = None) -> Iterator[Up
         yield lambda _done, _detail="", _total=None: None
         return
     from rich import progress as bars
+    from rich.table import Column
 
+    def whole() -> Column:
+        return Column(no_wrap=True)
+
+    # On a narrow terminal the words give way, then the bar; the numbers stay whole.
+    words = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (
-        bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[rate]}", markup=False),
-        bars.TimeElapsedColumn(),
-        bars.TimeRemainingColumn(),
-        bars.TextColumn("{task.fields[detail]}", markup=False),
+        bars.TextColumn("{task.description}", markup=False, table_column=whole()),
+        bars.BarColumn(bar_width=10),
+        bars.MofNCompleteColumn(table_column=whole()),
+        bars.TextColumn("{task.fields[rate]}", markup=False, table_column=whole()),
+        bars.TimeElapsedColumn(table_column=whole()),
+        bars.TimeRemainingColumn(table_column=whole()),
+        bars.TextColumn("{task.fields[detail]}", markup=False, table_column=words),
     )
-    with bars.Progress(*columns, console=console(), transient=True) as shown:
+    with bars.Progress(*columns, console=console(), transient=True, expand=True) as shown:
         task = shown.add_task(visible(description), total=total, detail="", rate="")
 
         said = ""

@@ -64,7 +64,7 @@ class Measurer:
         return [
             self.measure(
                 encoder_info(spec.encoder), spec.preset, spec.rate_value,
-                f"probe {number} of {len(specs)}, for the forecast to read: "
+                f"probe {number} of {len(specs)}, for the forecast: "
                 f"{spec.encoder} {spec.preset} {spec.rate_value:g}",
             )
             for number, spec in enumerate(specs, start=1)

@@ -131,7 +131,7 @@ def _run(
 
         def tune_one(request: "TuneRequest") -> "TuneResult":
             def on_step(what: str, done: int, total: int) -> None:
-                update(done, f"{request.source.name}: {what}", total)
+                update(done, what if items is None else f"{request.source.name}: {what}", total)
 
             return run_tune(found, verified, request, cache=cache, on_step=on_step, on_note=render.note)
 
