@@ -251,6 +251,25 @@ def test_few_groups_of_an_encoder_are_pooled_with_others():
     assert pooled.n_groups == 30
 
 
+def of_preset(curves, preset: str) -> list[Curve]:
+    """The same curves as if another preset had made them."""
+    return [Curve(c.group, c.source, c.encoder, preset, c.rate_values, c.mu, c.sigma, c.truth) for c in curves]
+
+
+def test_a_preset_between_two_is_calibrated_on_both():
+    """Its margin is that of both neighbours' curves together; beyond the outermost, that of all encoders."""
+    slow, fast = of_preset(population(30, 2), "slow"), of_preset(population(30, 3, error=3.0), "veryfast")
+    other = population(30, 5, encoder="libsvtav1")
+    both = calibrate_margin([*slow, *fast, *other], "libx264", "medium", **PROMISE)
+    together = [*of_preset(slow, "medium"), *of_preset(fast, "medium")]
+    assert both == calibrate_margin(together, "libx264", "medium", **PROMISE)
+    alone = calibrate_margin([*slow, *fast], "libx264", "slow", **PROMISE)
+    assert alone == calibrate_margin(slow, "libx264", "slow", **PROMISE)
+    assert not both.pooled
+    assert both.scale > alone.scale
+    assert calibrate_margin([*slow, *fast, *other], "libx264", "ultrafast", **PROMISE).pooled
+
+
 def test_margin_has_no_say_from_the_group_left_out():
     """A choice's margin is the one calibrated without its group: changing that group's truth changes no choice."""
     base = population(25, 4)

@@ -77,3 +77,20 @@ def test_a_sidecars_dictionary_does_as_well():
     np.testing.assert_array_equal(one, other)
     with pytest.raises(ConfigError, match="libx265 preset medium"):
         predict_kbps(model, "libx265", "medium", RATES, (500, 400))
+
+
+def test_between_two_presets_the_logarithm_is_interpolated():
+    """Half the bits at slow of those at veryfast: medium lies a quarter of the way; beyond either is nothing."""
+    rates, probes, kbps, groups = table()
+    both = fit_bitrate(
+        ["libx264"] * 2 * len(kbps), ["slow"] * len(kbps) + ["veryfast"] * len(kbps), np.tile(rates, 2),
+        np.tile(probes, (2, 1)), np.concatenate([kbps / 2, kbps]), groups * 2,
+    )  # fmt: skip
+    slow, medium, fastest = (
+        predict_kbps(both, "libx264", name, RATES, (500, 400)) for name in ("slow", "medium", "veryfast")
+    )
+    np.testing.assert_allclose(medium / slow, 2**0.25, rtol=0.01)
+    np.testing.assert_allclose(fastest / slow, 2, rtol=0.01)
+    for name in ("slower", "superfast"):
+        with pytest.raises(ConfigError, match=f"libx264 preset {name}"):
+            predict_kbps(both, "libx264", name, RATES, (500, 400))

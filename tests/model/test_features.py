@@ -8,9 +8,16 @@ import pytest
 
 from tests.synthetic import GRID, write_synthetic_corpus
 from vmaf_assay.corpus.store import load_corpus
-from vmaf_assay.errors import CorpusError
+from vmaf_assay.errors import ConfigError, CorpusError
 from vmaf_assay.model.codec_block import codec_rows
-from vmaf_assay.model.features import forecast_feature_names, forecast_rows, regressor_rows
+from vmaf_assay.model.features import (
+    DEFAULT_PROBES,
+    ProbeRows,
+    forecast_feature_names,
+    forecast_rows,
+    regressor_rows,
+    source_features,
+)
 from vmaf_assay.records import CANONICAL6
 
 N_SOURCES = 7
@@ -18,27 +25,65 @@ N_ASKED = 12
 """Encodes of a source that are not only a probe."""
 
 
-def test_forecast_rows_are_of_the_probes(synthetic):
-    """Means, sizes and spreads of the row's own source's two probe encodes; target: its own encode's mean VMAF."""
-    corpus, measured = synthetic
+def tenth(values):
+    """Tenth percentile."""
+    return np.percentile(values, 10)
+
+
+def test_forecast_rows_are_of_the_probes(tmp_path):
+    """Means, sizes, spreads of the row's own source's three probe encodes; target: its own encode's mean VMAF."""
+    measured = write_synthetic_corpus(tmp_path, grid=GRID | {("libvpx-vp9", "4"): (28.0, 49.0)})
+    corpus = load_corpus(tmp_path)
     rows = forecast_rows(corpus)
-    assert len(rows.target) == N_SOURCES * N_ASKED
+    assert len(rows.target) == N_SOURCES * (N_ASKED + 2)
     by_setting = {(c.source, c.encoder, c.preset, c.rate_value): c for c in corpus.cells}
     for i, key in enumerate(rows.cell):
         source = rows.source[i]
-        probes = [by_setting[source, "libx264", "medium", 30.0], by_setting[source, "libsvtav1", "12", 42.0]]
-        wide = [measured[p.key][:, 1:].astype(np.float64) for p in probes]
+        probes = [by_setting[source, p.encoder, p.preset, p.rate_value] for p in DEFAULT_PROBES]
+        wide = [measured[p.key].astype(np.float64) for p in probes]
         bits = [math.log2(p.bytes * 8 / (192 * 108 * len(w))) for p, w in zip(probes, wide, strict=True)]
-        expected = [w.mean(axis=0) for w in wide]
-        expected += [[*bits, math.log2(192 * 108), math.log2(25)], *(w.std(axis=0) for w in wide)]
+        expected = [w[:, 1:].mean(axis=0) for w in wide[:2]]
+        expected += [[w[:, 0].mean() for w in wide[:2]], [*bits[:2], math.log2(192 * 108), math.log2(25)]]
+        expected += [w[:, 1:].std(axis=0) for w in wide[:2]]
+        expected += [[w[:, 0].std(), np.percentile(w[:, 0], 10)] for w in wide[:2]]
+        vp9 = float(rows.encoder[i] == "libvpx-vp9")
+        gaps = [statistic(wide[2][:, 0]) - statistic(wide[0][:, 0]) for statistic in (np.mean, tenth)]
+        expected += [[vp9 * gap for gap in (*gaps, bits[2] - bits[0])]]
         np.testing.assert_allclose(rows.features[i], np.concatenate(expected), rtol=2e-7)
         np.testing.assert_allclose(rows.target[i], measured[key][:, 0].astype(np.float64).mean(), rtol=1e-7)
-    assert rows.feature_names == forecast_feature_names(2)
-    assert [rows.feature_names[i] for i in (0, 11, 13, 15, 27)] == [
-        "probe0.adm2", "probe1.motion2", "probe1.log2_bits_per_pixel", "log2_frame_rate", "probe1.motion2_std",
+    assert {"libx264", "libvpx-vp9"} <= set(rows.encoder)
+    assert rows.feature_names == forecast_feature_names(2, ["libvpx-vp9"])
+    assert [rows.feature_names[i] for i in (0, 11, 13, 15, 17, 29, 33, 34)] == [
+        "probe0.adm2", "probe1.motion2", "probe1.vmaf", "probe1.log2_bits_per_pixel", "log2_frame_rate",
+        "probe1.motion2_std", "probe1.vmaf_p10", "libvpx-vp9.vmaf_gap",
     ]  # fmt: skip
-    assert rows.prior_scale.tolist() == [1] * 12 + [pytest.approx(0.2)] * 16
+    fifth = pytest.approx(0.2)
+    assert rows.prior_scale.tolist() == [1] * 14 + [fifth] * 20 + [1, fifth, fifth]
     assert (rows.frame_index == -1).all()
+
+
+def test_a_model_is_given_the_columns_it_names():
+    """An older model reads fewer columns, in its own order; one that cannot be measured is refused."""
+    rows = np.array([[90, 1, 2, 3, 4, 5, 6], [70, 3, 2, 3, 4, 5, 10]], dtype=np.float32)
+    probe = ProbeRows(DEFAULT_PROBES[0], rows, 2048)
+
+    def read(*names):
+        return source_features([probe], 64, 32.0, names, "libx264").tolist()
+
+    assert read("log2_frame_rate", "probe0.motion2", "probe0.adm2_std") == [5, 8, 1]
+    assert read("probe0.log2_bits_per_pixel") == [7]
+    for name in ("probe1.adm2", "grain"):
+        with pytest.raises(ConfigError, match=rf"the model reads {name}.*release that trained it"):
+            read(name)
+
+
+def test_a_source_of_one_frame_is_not_trained_on(synthetic):
+    """Its encodes give no forecast row; with no other source there is nothing to train on."""
+    corpus = synthetic[0]
+    cells = tuple(replace(c, n_frames=1) if c.source == "clip1" else c for c in corpus.cells)
+    assert "clip1" not in forecast_rows(replace(corpus, cells=cells)).source
+    with pytest.raises(CorpusError, match="two frames"):
+        forecast_rows(replace(corpus, cells=tuple(replace(c, n_frames=1) for c in corpus.cells)))
 
 
 def test_an_encode_made_only_as_a_probe_is_not_asked_about(synthetic):

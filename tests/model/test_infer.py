@@ -11,7 +11,13 @@ from tests.model.conftest import random_member
 from vmaf_assay.errors import ModelLoadError
 from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.model.codec_block import VOCABULARIES
-from vmaf_assay.model.infer import open_ensemble, open_session, unsupported_reason
+from vmaf_assay.model.infer import (
+    common_rates,
+    open_ensemble,
+    open_session,
+    trained_presets,
+    unsupported_reason,
+)
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
 from vmaf_assay.model.sidecar import HeldOut, Seen, SeenEncoder, Sidecar
 from vmaf_assay.model.weights import reference_predict
@@ -20,6 +26,18 @@ K = 6
 MEMBERS = [random_member(seed, n_features=K, n_codec=14) for seed in range(5)]
 MEAN, MEMBER = mean_graph(MEMBERS), member_graph(MEMBERS[0])
 INSIDE = np.full(K, 0.5)
+
+
+THREE_PRESETS = Seen(
+    encoders=[
+        SeenEncoder(encoder="libx264", preset="slow", rate_values=[16, 22, 28]),
+        SeenEncoder(encoder="libx264", preset="medium", rate_values=[18, 28, 38]),
+        SeenEncoder(encoder="libx264", preset="veryfast", rate_values=[22, 40]),
+        SeenEncoder(encoder="libsvtav1", preset="8", rate_values=[21, 56]),
+    ],
+    feature_min=[0, 14], feature_max=[1, 20], feature_mean=[0.5, 17], feature_std=[0.2, 2],
+    min_pixels=16384, max_pixels=1048576,
+)  # fmt: skip
 
 
 def sidecar(**changes) -> Sidecar:
@@ -75,7 +93,7 @@ def test_a_row_does_not_depend_on_its_neighbours():
 @pytest.mark.parametrize(
     ("data", "changes", "says"),
     [
-        (MEAN, {"feature_names": ["a", "b"]}, "inputs are"),
+        (MEAN, {"feature_names": ["a", "b"], "seen": THREE_PRESETS}, "inputs are"),
         (MEAN, {"encoder_vocab_version": 3, "encoder_vocab": list(VOCABULARIES[3])}, "inputs are"),
         (MEAN, {"encoder_vocab": list(VOCABULARIES[3])}, "vocabulary is not version 2"),
         (MEAN, {"encoder_vocab": list(reversed(VOCABULARIES[2]))}, "vocabulary is not version 2"),
@@ -109,6 +127,7 @@ def test_a_member_opens_as_a_member():
         (INSIDE, "libx264", "medium", 39, "outside"),
         (INSIDE, "libx264", "medium", float("nan"), "outside"),
         (INSIDE, "libx264", "slow", 28, "never trained on libx264 preset slow"),
+        (INSIDE, "libx264", "fast", 28, "never trained on libx264 preset fast"),
         (INSIDE, "libsvtav1", "8", 28, None),
         (INSIDE, "libx265", "medium", 28, "never trained on libx265"),
         (INSIDE, "nonsense", "medium", 28, "unknown encoder"),
@@ -128,6 +147,36 @@ def test_support_ends_where_training_did(features, encoder, preset, rate_value, 
     else:
         assert reason is not None
         assert says in reason
+
+
+@pytest.mark.parametrize(
+    ("preset", "rates", "says"),
+    [
+        ("slow", [16, 22, 28], None),
+        ("fast", [22, 28, 38], None),
+        ("faster", [22, 28, 38], None),
+        ("slower", None, "trained on slow, medium, veryfast"),
+        ("ultrafast", None, "trained on slow, medium, veryfast"),
+    ],
+)
+def test_a_forecast_answers_between_the_presets_it_was_trained_on(preset, rates, says):
+    """Rate values of both neighbours in the range they share; nothing slower or faster than what was seen."""
+    wide = sidecar(task="forecast", feature_names=["probe0.adm2", "log2_pixels"], seen=THREE_PRESETS)
+    reason = unsupported_reason(wide, np.array([0.5, 17]), "libx264", preset)
+    assert reason is None if says is None else says in str(reason)
+    seen = trained_presets(wide, "libx264", preset)
+    assert (common_rates(seen) if seen else None) == rates
+    assert unsupported_reason(wide, np.array([0.5, 17]), "libsvtav1", "9") is not None
+    if rates:
+        assert unsupported_reason(wide, np.array([0.5, 17]), "libx264", preset, rates[0] - 1) is not None
+
+
+def test_a_picture_far_larger_than_any_trained_on_is_named_in_pixels():
+    """The size is a logarithm inside, and pixels in what is said."""
+    wide = sidecar(task="forecast", feature_names=["probe0.adm2", "log2_pixels"], seen=THREE_PRESETS)
+    assert unsupported_reason(wide, np.array([0.5, 22]), "libx264", "medium") is None
+    reason = unsupported_reason(wide, np.array([0.5, 25]), "libx264", "medium")
+    assert reason == "a picture of 33554432 px is far outside the trained 16384 to 1048576 px"
 
 
 def test_sidecar_survives_its_file():

@@ -12,7 +12,8 @@ from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.runs.schema import ChoiceCalibration, HeldOutCurve
 
 RATES = [14.0, 18.0, 22.0, 26.0, 30.0, 34.0, 38.0, 42.0]
-NAMES = list(forecast_feature_names(2))
+PROBES = DEFAULT_PROBES[:2]
+NAMES = list(forecast_feature_names())
 K = len(NAMES)
 
 
@@ -39,7 +40,7 @@ def sidecar(*, feature_range: tuple[float, float] = (-100.0, 100.0), bitrate: bo
     low, high = feature_range
     return Sidecar(
         id="vmaf_forecast_ensemble_v1_mean", task="forecast", role="mean", feature_names=NAMES,
-        encoder_vocab_version=3, encoder_vocab=list(VOCABULARIES[3]), opset=17, probes=list(DEFAULT_PROBES),
+        encoder_vocab_version=3, encoder_vocab=list(VOCABULARIES[3]), opset=17, probes=list(PROBES),
         seen=Seen(
             encoders=[SeenEncoder(encoder="libx264", preset="medium", rate_values=RATES)],
             feature_min=[low] * K, feature_max=[high] * K, feature_mean=[0.0] * K, feature_std=[1.0] * K,
@@ -66,7 +67,7 @@ def verified(*, centre: float = 46.0, groups: int = 30, eligible: bool = True, *
             )
         )  # fmt: skip
     calibration = ChoiceCalibration(
-        ensemble="vmaf_forecast_ensemble_v1", corpus_digest="0" * 64, probes=list(DEFAULT_PROBES), curves=curves
+        ensemble="vmaf_forecast_ensemble_v1", corpus_digest="0" * 64, probes=list(PROBES), curves=curves
     )
     verdict = SimpleNamespace(ensemble="vmaf_forecast_ensemble_v1")
     return VerifiedEnsemble(MadeUp(sidecar(**kwargs), centre), calibration, eligible, verdict)

@@ -218,7 +218,11 @@ def test_sources_that_cannot_be_tuned(ffmpeg, tmp_path):
 def scored(vmaf: float, *, n_bytes: int = 3000) -> SimpleNamespace:
     """What the forecast reads of a probe."""
     return SimpleNamespace(
-        features=np.full((12, 6), 0.5, dtype=np.float32), bytes=n_bytes, kbps=n_bytes / 60, pooled_vmaf=vmaf
+        vmaf=np.full(12, vmaf, dtype=np.float32),
+        features=np.full((12, 6), 0.5, dtype=np.float32),
+        bytes=n_bytes,
+        kbps=n_bytes / 60,
+        pooled_vmaf=vmaf,
     )
 
 

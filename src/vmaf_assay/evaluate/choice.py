@@ -384,7 +384,9 @@ class _CrossFit:
     """Calibration on one encoder's curves, falling back on all; replayed once for any number of questions."""
 
     def __init__(self, curves: Sequence[Curve], encoder: str, preset: str, target: float, trials: int) -> None:
-        own = [curve for curve in curves if (curve.encoder, curve.preset) == (encoder, preset)]
+        presets = {curve.preset for curve in curves if curve.encoder == encoder}
+        around = encoder_info(encoder).neighbours(preset, presets)
+        own = [curve for curve in curves if curve.encoder == encoder and curve.preset in around]
         self.own = Replays(own, target, trials) if own else None
         self._all: Replays | None = None
         self._question = (curves, target, trials)

@@ -7,6 +7,7 @@ Every fact about an encoder lives here and nowhere else. Ranges are the encoder'
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -67,6 +68,22 @@ class EncoderInfo:
     def preset_norm(self, preset: str) -> float:
         """The preset's place in the declared list, 0 slowest and 1 fastest."""
         return self.presets.index(self.check_preset(preset)) / (len(self.presets) - 1)
+
+    def neighbours(self, preset: str, among: Iterable[str]) -> tuple[str, ...]:
+        """`preset` itself if it is `among`, else the nearest slower and the nearest faster one that are.
+
+        Empty if there is none on one side: then `preset` lies outside them.
+
+        >>> encoder_info("libx264").neighbours("fast", ["slow", "medium", "veryfast"])
+        ('medium', 'veryfast')
+        """
+        at = self.presets.index(self.check_preset(preset))
+        places = sorted(self.presets.index(self.check_preset(name)) for name in set(among))
+        if at in places:
+            return (preset,)
+        slower = [place for place in places if place < at]
+        faster = [place for place in places if place > at]
+        return (self.presets[slower[-1]], self.presets[faster[0]]) if slower and faster else ()
 
     def check_preset(self, preset: str) -> str:
         """Return `preset` if the encoder has it, else raise ConfigError."""

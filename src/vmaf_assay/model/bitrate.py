@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 
 RIDGE = 1e-3
 """Penalty on all coefficients but the intercept; small: the rows outnumber the coefficients fifty to one."""
@@ -90,15 +90,32 @@ def predict_kbps(
 ) -> NDArray[np.float64]:
     """Forecast bitrate at each rate value, kbps, [N].
 
+    Between two presets it was fitted on, ln(kbps) is interpolated over `preset_norm`.
+
     Raises:
-      ConfigError: the model has not seen this encoder and preset.
+      ConfigError: the model has not seen this encoder, or presets on both sides of this one.
     """
     fitted = model if isinstance(model, BitrateModel) else BitrateModel.model_validate(model)
-    key = f"{encoder}|{preset}"
-    if key not in fitted.coefficients:
-        raise ConfigError(f"no bitrate forecast for {encoder} preset {preset}", next_step="train on it")
     info = encoder_info(encoder)
+    seen = [key.split("|", maxsplit=1)[1] for key in fitted.coefficients if key.startswith(f"{encoder}|")]
+    around = info.neighbours(preset, seen)
+    if not around:
+        raise ConfigError(f"no bitrate forecast for {encoder} preset {preset}", next_step="train on it")
+    of_preset = [_forecast(fitted.coefficients[f"{encoder}|{n}"], info, rate_values, probe_kbps) for n in around]
+    norms = [info.preset_norm(name) for name in around]
+    share = (info.preset_norm(preset) - norms[0]) / (norms[-1] - norms[0]) if len(around) > 1 else 0.0
+    forecast: NDArray[np.float64] = np.exp((1 - share) * of_preset[0] + share * of_preset[-1])
+    return forecast
+
+
+def _forecast(
+    coefficients: Sequence[float],
+    info: EncoderInfo,
+    rate_values: NDArray[np.float64],
+    probe_kbps: Sequence[float],
+) -> NDArray[np.float64]:
+    """ln(kbps) of one preset at each rate value, [N]."""
     norm = np.array([info.crf_norm(float(value)) for value in rate_values])
     ln_probes = np.tile(np.log(np.asarray(probe_kbps, dtype=np.float64)), (len(norm), 1))
-    forecast: NDArray[np.float64] = np.exp(_design(norm, ln_probes) @ np.array(fitted.coefficients[key]))
+    forecast: NDArray[np.float64] = _design(norm, ln_probes) @ np.array(coefficients)
     return forecast

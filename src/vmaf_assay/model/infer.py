@@ -1,15 +1,16 @@
 """Ask a verified ensemble: onnxruntime on the very bytes that were hashed, one thread, no JAX."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import ModelLoadError
-from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.model.codec_block import VOCABULARIES, codec_width
 from vmaf_assay.model.onnx import check_graph
-from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.model.sidecar import SeenEncoder, Sidecar
 
 RANGE_MARGIN = 0.5
 """How far outside the trained range of a feature is still answered, as a share of that range. Set by hand, not
@@ -106,16 +107,37 @@ def unsupported_reason(
     """
     if encoder not in ENCODERS:
         return f"unknown encoder {encoder}"
-    presets = {seen.preset: seen for seen in sidecar.seen.encoders if seen.encoder == encoder}
+    presets = {seen.preset for seen in sidecar.seen.encoders if seen.encoder == encoder}
     if not presets:
         trained = ", ".join(sorted({seen.encoder for seen in sidecar.seen.encoders}))
         return f"never trained on {encoder} (trained on {trained})"
-    if preset not in presets:
-        return f"never trained on {encoder} preset {preset} (trained on {', '.join(presets)})"
-    rates = presets[preset].rate_values
+    seen_presets = trained_presets(sidecar, encoder, preset)
+    if not seen_presets:
+        slowest_first = sorted(presets, key=ENCODERS[encoder].preset_norm)
+        return f"never trained on {encoder} preset {preset} (trained on {', '.join(slowest_first)})"
+    rates = common_rates(seen_presets)
     if rate_value is not None and not min(rates) <= rate_value <= max(rates):
         return f"rate value {rate_value:g} is outside the trained {min(rates):g} to {max(rates):g}"
     return _feature_reason(sidecar, np.asarray(features, dtype=np.float64))
+
+
+def trained_presets(sidecar: Sidecar, encoder: str, preset: str) -> list[SeenEncoder]:
+    """What the model was trained on that answers for a preset: itself, or its two neighbours if it is a forecast.
+
+    Empty if the preset is not answered for. A regressor reads what the encode became, a forecast what it will
+    become: only for the latter has the error between two presets been measured (docs/forecast.md).
+    """
+    seen = {one.preset: one for one in sidecar.seen.encoders if one.encoder == encoder}
+    if sidecar.task == "fr" and preset not in seen:
+        return []
+    return [seen[name] for name in encoder_info(encoder).neighbours(preset, seen)]
+
+
+def common_rates(seen: Sequence[SeenEncoder]) -> list[float]:
+    """Rate values that one of several trained presets was measured at, within the range of all, ascending."""
+    low = max(min(one.rate_values) for one in seen)
+    high = min(max(one.rate_values) for one in seen)
+    return sorted({rate for one in seen for rate in one.rate_values if low <= rate <= high})
 
 
 def _feature_reason(sidecar: Sidecar, features: NDArray[np.float64]) -> str | None:
@@ -127,6 +149,11 @@ def _feature_reason(sidecar: Sidecar, features: NDArray[np.float64]) -> str | No
     if len(outside) == 0:
         return None
     index = int(outside[0])
+    if sidecar.feature_names[index] == "log2_pixels":
+        return (
+            f"a picture of {2 ** features[index]:.0f} px is far outside the trained "
+            f"{sidecar.seen.min_pixels} to {sidecar.seen.max_pixels} px"
+        )
     return (
         f"{sidecar.feature_names[index]} is {features[index]:.4g}, far outside the trained "
         f"{low[index]:.4g} to {high[index]:.4g}"

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from vmaf_assay.corpus.store import scored_values
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.evaluate.choice import Curve, interpolate
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
-from vmaf_assay.model.features import source_features
-from vmaf_assay.model.infer import Ensemble, unsupported_reason
+from vmaf_assay.model.features import ProbeRows, source_features
+from vmaf_assay.model.infer import Ensemble, common_rates, trained_presets, unsupported_reason
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.records import Scored
 
@@ -53,14 +54,13 @@ class Forecast:
 
 
 def trained_rates(sidecar: Sidecar, encoder: str, preset: str) -> list[float]:
-    """Rate values the model was trained on for an encoder and preset.
+    """Rate values the model was trained on for an encoder and preset, or for the presets on both sides of it.
 
     Raises:
       ConfigError: none; says what it was trained on.
     """
-    for seen in sidecar.seen.encoders:
-        if (seen.encoder, seen.preset) == (encoder, preset):
-            return list(seen.rate_values)
+    if seen := trained_presets(sidecar, encoder, preset):
+        return common_rates(seen)
     reason = unsupported_reason(sidecar, np.zeros(len(sidecar.feature_names)), encoder, preset)
     raise ConfigError(
         f"no forecast for {encoder} {preset}: {reason}",
@@ -100,7 +100,11 @@ def forecast(
     """
     sidecar = ensemble.sidecar
     rates = np.array(trained_rates(sidecar, encoder, preset))
-    row = source_features([p.features for p in probes], [p.bytes for p in probes], pixels, frame_rate)
+    measured = [
+        ProbeRows(spec, scored_values(probe), probe.bytes)
+        for spec, probe in zip(sidecar.probes, probes, strict=True)
+    ]
+    row = source_features(measured, pixels, frame_rate, sidecar.feature_names, encoder)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)
     codec = codec_rows([encoder] * n, [preset] * n, rates.tolist(), version=sidecar.encoder_vocab_version)
