@@ -41,8 +41,10 @@ from vmaf_assay.registry.verify import RowReport
 from vmaf_assay.registry.verify import verify_registry as _verify_registry
 from vmaf_assay.runs.schema import ChoiceCalibration
 from vmaf_assay.runs.store import RunEvidence, curves_of, load_run
+from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.compare import CompareRequest, CompareResult, Contender, compare
 from vmaf_assay.tune.forecast import Forecast, default_preset, forecast, trained_rates
-from vmaf_assay.tune.request import TuneRequest
+from vmaf_assay.tune.request import ReferenceKind, TuneRequest
 from vmaf_assay.tune.result import CurvePoint, TuneResult
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.source import open_source
@@ -51,7 +53,9 @@ __all__ = [
     "AssayError",
     "CellRecord",
     "Choice",
+    "CompareResult",
     "ConfigError",
+    "Contender",
     "Corpus",
     "CorpusError",
     "Curve",
@@ -73,6 +77,7 @@ __all__ = [
     "VideoInfo",
     "build_corpus",
     "choose_rate",
+    "compare_encoders",
     "find_ffmpeg",
     "forecast_encoder",
     "gate_run",
@@ -235,6 +240,12 @@ def tune_source(
     output: PathLike | None = None,
     verify: bool = False,
     force: bool = False,
+    encoder_args: str = "",
+    filters: str = "",
+    reference: ReferenceKind = "filtered",
+    max_kbps: float | None = None,
+    max_bytes: float | None = None,
+    cache_dir: PathLike | None = None,
     ensemble: VerifiedEnsemble | None = None,
     ffmpeg: Ffmpeg | None = None,
     on_step: OnStep | None = None,
@@ -251,18 +262,61 @@ def tune_source(
       output: file to encode the choice to; None makes none.
       verify: measure the whole output.
       force: overwrite `output`.
+      encoder_args: more options for the encoder, as `-tune grain`; then nothing is promised, only measured.
+      filters: ffmpeg filter chain that the picture goes through first.
+      reference: what VMAF compares with, the `filtered` picture or (one scale only) the `source`.
+      max_kbps: most video bitrate wanted, kbps.
+      max_bytes: largest file wanted, bytes.
+      cache_dir: folder of results of earlier runs; None keeps and uses none.
       ensemble: from `load_ensemble`; by default the shipped forecast.
       ffmpeg: by default the one that `find_ffmpeg` finds.
       on_step: told what is being done, frames done, frames in all.
 
     Returns:
-      `met` is true if the target is promised, and was not found missed.
+      `met` is true if the target is promised, and was not found missed, and every limit is kept.
     """
     request = TuneRequest(
         source=Path(source), encoder=encoder, target_vmaf=target_vmaf, confidence=confidence, preset=preset,
         trials=trials, output=None if output is None else Path(output), verify=verify, force=force,
+        encoder_args=encoder_args, filters=filters, reference=reference, max_kbps=max_kbps, max_bytes=max_bytes,
     )  # fmt: skip
-    return tune(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, on_step=on_step)
+    cache = None if cache_dir is None else Cache(Path(cache_dir))
+    return tune(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
+
+
+def compare_encoders(
+    source: PathLike,
+    encoders: Sequence[str],
+    *,
+    target_vmaf: float = 93.0,
+    confidence: float = 0.95,
+    measure: bool = False,
+    filters: str = "",
+    cache_dir: PathLike | None = None,
+    ensemble: VerifiedEnsemble | None = None,
+    ffmpeg: Ffmpeg | None = None,
+    on_step: OnStep | None = None,
+) -> CompareResult:
+    """Forecast what several encoders would spend for a target; what `assay compare` does.
+
+    Args:
+      source: the video.
+      encoders: each `NAME` or `NAME:PRESET`, two or more; BD-rates are against the first.
+      target_vmaf: pooled (mean) VMAF to reach, points.
+      confidence: probability of reaching it, in (0, 1), for each by itself.
+      measure: encode each one's choice and measure it.
+      filters: ffmpeg filter chain that the picture goes through first.
+      cache_dir: folder of results of earlier runs; None keeps and uses none.
+      ensemble: from `load_ensemble`; by default the shipped forecast.
+      ffmpeg: by default the one that `find_ffmpeg` finds.
+      on_step: told what is being done, frames done, frames in all.
+
+    Returns:
+      `cheapest` is the contender of least bitrate that meets the target, or None.
+    """
+    request = CompareRequest(Path(source), tuple(encoders), target_vmaf, confidence, measure, filters)
+    cache = None if cache_dir is None else Cache(Path(cache_dir))
+    return compare(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
 
 
 def build_corpus(
