@@ -94,6 +94,8 @@ def make_run(
     predictions: pl.DataFrame | None = None,
     weights_of: Callable[[int], int] = int,
     corpus: str = "corpus",
+    corpus_digest: str | None = None,
+    probes: Sequence[ProbeSpec] = (PROBE,),
 ) -> Path:
     """Write a run that passes the gate unless told otherwise.
 
@@ -104,13 +106,13 @@ def make_run(
       predictions: held-out predictions; by default good ones.
       weights_of: which random weights a seed gets; two seeds may be given the same.
       corpus: text that the corpus digest is made of.
+      corpus_digest: the digest itself, if there is such a corpus.
+      probes: probes of a forecast.
     """
     table = held_out_predictions(seeds=seeds) if predictions is None else predictions
     task = "fr" if model_id == FR else "forecast"
-    digest = sha256_bytes(corpus.encode())
-    calibration = calibration_from_predictions(
-        table, task, model_id, digest, [PROBE] if task == "forecast" else []
-    )
+    digest = corpus_digest or sha256_bytes(corpus.encode())
+    calibration = calibration_from_predictions(table, task, model_id, digest, probes if task == "forecast" else [])
     document = CalibrationFile(calibration=calibration).model_dump(mode="json")
     losos = [_loso(table, seed, digest) for seed in seeds]
     buffer = io.BytesIO()
@@ -119,7 +121,7 @@ def make_run(
     write_json_atomic(folder / "calibration.json", document)
     for loso in losos:
         write_json_atomic(folder / f"loso_seed{loso.seed}.json", loso.model_dump(mode="json"))
-    base = _sidecar_base(model_id, digest, float(np.mean([loso.mean_plcc for loso in losos])))
+    base = _sidecar_base(model_id, digest, probes, float(np.mean([loso.mean_plcc for loso in losos])))
     shape = (len(base["feature_names"]), codec_width(base["encoder_vocab_version"]))
     members = [member_weights(weights_of(seed), *shape) for seed in seeds]
     for seed, weights in zip(seeds, members, strict=True):
@@ -187,7 +189,7 @@ def _loso(table: pl.DataFrame, seed: int, digest: str) -> LosoFile:
     )  # fmt: skip
 
 
-def _sidecar_base(model_id: str, digest: str, mean_plcc: float) -> dict[str, Any]:
+def _sidecar_base(model_id: str, digest: str, probes: Sequence[ProbeSpec], mean_plcc: float) -> dict[str, Any]:
     version = 2 if model_id == FR else 3
     names = list(CANONICAL6) if model_id == FR else [f"probe0.{name}" for name in CANONICAL6]
     return {
@@ -196,7 +198,7 @@ def _sidecar_base(model_id: str, digest: str, mean_plcc: float) -> dict[str, Any
         "encoder_vocab_version": version,
         "encoder_vocab": list(VOCABULARIES[version]),
         "opset": OPSET,
-        "probes": [] if model_id == FR else [PROBE],
+        "probes": [] if model_id == FR else list(probes),
         "seen": Seen(
             encoders=[SeenEncoder(encoder="libx264", preset="medium", rate_values=list(RATES))],
             feature_min=[0.0] * 6, feature_max=[1.0] * 6, feature_mean=[0.5] * 6, feature_std=[0.2] * 6,

@@ -159,8 +159,20 @@ def _finite_float(text: str) -> float:
     return value
 
 
-# Only such text can be a float over 1.8e308; asking of every float would double the time of parsing.
-_MAY_OVERFLOW = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{200}")
+# An exponent of three digits at the end of a number, not one inside the text of a digest.
+_LARGE_EXPONENT = re.compile(rb"[eE]\+?[0-9]{3,}[\s,\]}]")
+
+
+def _may_overflow(data: bytes) -> bool:
+    """Whether a float of the document may be over 1.8e308; asking every float would double the time of parsing.
+
+    Without such an exponent it takes over 200 digits in a row, and those cover a whole hundred somewhere.
+    """
+    return _LARGE_EXPONENT.search(data) is not None or any(
+        data[at : at + 100].isdigit() for at in range(0, len(data), 100)
+    )
+
+
 _OPENS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(sorted(set(range(256)) - set(_OPENS)))
 
@@ -180,7 +192,7 @@ def parse_json_strict(data: bytes, *, where: str) -> dict[str, Any]:
             object_pairs_hook=_no_duplicates,
             parse_constant=_no_constants,
             parse_int=_bounded_int,
-            parse_float=_finite_float if _MAY_OVERFLOW.search(data) else None,
+            parse_float=_finite_float if _may_overflow(data) else None,
         )
         # Neither can be unless the bytes say so, brackets inside texts counted as if they nested.
         depths = accumulate(_OPENS[byte] for byte in data.translate(None, _NO_BRACKETS))

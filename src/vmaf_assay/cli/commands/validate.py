@@ -13,17 +13,28 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     run: Annotated[Path, typer.Argument(help="A run made by `assay train`.")],
+    corpus: Annotated[
+        Path | None, typer.Option(help="The corpus it was trained on: every prediction must be of it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The verdict on stdout.")] = False,
 ) -> None:
     """Write the verdict on a run: PROMOTE.json or HOLD.json. Never touches a registry. Exit 0 PROMOTE, 1 HOLD.
 
-    Example: assay validate run
+    Without --corpus a run is only asked whether it agrees with itself.
+
+    Example: assay validate run --corpus corpus
     """
     from vmaf_assay.cli import render
     from vmaf_assay.registry.verdict import judge, write_verdict
     from vmaf_assay.runs.store import load_run
 
-    verdict = judge(load_run(run))
+    evidence = load_run(run)
+    if corpus is not None:
+        from vmaf_assay.corpus.store import load_corpus
+        from vmaf_assay.runs.belongs import check_belongs
+
+        check_belongs(evidence, load_corpus(corpus))
+    verdict = judge(evidence)
     path = write_verdict(run, verdict)
     if as_json:
         render.emit_json(verdict.model_dump(mode="json"))
