@@ -78,7 +78,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(results, indent=1))
         return
-    print("| ensemble | open, unverified | verified load | adds | of it processor | import, once |\n|---|---|---|---|---|---|")
+    print("| ensemble | open, unverified | verified load | adds | of it processor | import, once |")
+    print("|---|---|---|---|---|---|")
     for name, r in results.items():
         print(
             f"| `{name}` | {r['open_ms']:.1f} ms | {r['load_ms']:.1f} ms | {r['adds_ms']:.1f} ms "

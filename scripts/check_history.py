@@ -5,8 +5,8 @@
 `assay registry verify` says that the registry of today is sound; this says that no commit made it so by editing.
 A commit that changes an ensemble's production rows, or a file they name, must
 
-- give all of them a verdict that no commit before it named, that says PROMOTE, and that binds every row and model
-  of the commit; or
+- give all of them a verdict that no commit before it named, that says PROMOTE (or SUPERSEDED, of rows taken out
+  of service), and that binds every row and model of the commit; or
 - restore, byte for byte, what an earlier commit held: the revert of a flip; or
 - leave all of them as smoke under a fresh verdict that says SUPERSEDED and follows the one that stood before.
 
@@ -105,7 +105,8 @@ class History:
             rows = json.loads(data)["rows"] if data is not None else []
             by_ensemble: dict[str, list[dict[str, Any]]] = {}
             for row in rows:
-                if row["smoke"] is not True:  # absent or odd counts as production, not as harmless
+                # Absent or odd counts as production, not as harmless; a verdict also takes rows out of service.
+                if row["smoke"] is not True or row["verdict"] is not None:
                     by_ensemble.setdefault(ensemble_of(row["id"]), []).append(row)
         except (ValueError, KeyError, TypeError):
             return {}
@@ -209,8 +210,14 @@ def unbound(history: History, commit: str, name: str, now: Ensemble) -> str:
         return f"no verdict {digest[:12]} lies beside it"
     try:
         verdict = json.loads(data)
-        admitted = verdict["verdict"] == "PROMOTE" and verdict["gate"]["passed"] is True
-        if not admitted or verdict["ensemble"] != name or set(verdict["rows"]) != {row["id"] for row in rows}:
+        in_service = {"PROMOTE": False, "SUPERSEDED": True}.get(verdict["verdict"])  # what `smoke` must be
+        as_said = in_service is not None and all(row["smoke"] is in_service for row in rows)
+        if (
+            not as_said
+            or verdict["gate"]["passed"] is not True
+            or verdict["ensemble"] != name
+            or set(verdict["rows"]) != {row["id"] for row in rows}
+        ):
             return f"the verdict {digest[:12]} does not admit these rows"
         for row in rows:
             if verdict["rows"][row["id"]] != binding(row) or verdict["members"][row["id"]] != row["sha256"]:

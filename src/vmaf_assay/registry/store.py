@@ -21,8 +21,9 @@ from vmaf_assay.media.files import canonical_json, sha256_bytes
 from vmaf_assay.model.infer import Ensemble, open_ensemble
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.registry.files import RESTORE, TRUST_POLICY, parse, read_bound, read_file
-from vmaf_assay.registry.history import chain, predictions_name
+from vmaf_assay.registry.history import bound_files, chain, predictions_name
 from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
+from vmaf_assay.registry.strays import refuse_strays
 from vmaf_assay.registry.verdict import Verdict, rule_in_force
 from vmaf_assay.runs.schema import CalibrationFile, ChoiceCalibration, IntervalCalibration
 
@@ -127,17 +128,21 @@ def verify_row(
         raise IntegrityError(f"the sidecar of {row.id} describes another model", next_step=RESTORE)
     if sidecar.corpus_digest != verdict.corpus.get("digest"):
         raise IntegrityError(f"the sidecar of {row.id} names another corpus", next_step=RESTORE)
+    _check_beside(registry, row, verdict)
     if row.id == f"{name}_mean":
-        _check_mean(registry, row, sidecar, verdict)
+        _check_calibration(row, sidecar, verdict)
     return onnx, sidecar, verdict
 
 
-def _check_mean(registry: Registry, row: Row, sidecar: Sidecar, verdict: Verdict) -> None:
-    """The fused row stands only with every seed of its verdict beside it, under the same verdict."""
+def _check_beside(registry: Registry, row: Row, verdict: Verdict) -> None:
+    """A row stands only with every row of its verdict beside it, the fused one too, under the same verdict."""
     for row_id in verdict.members:
         other = registry.row(row_id)
         if other is None or other.smoke or other.verdict != row.verdict:
-            raise IntegrityError(f"{row.id} stands without its seed {row_id}", next_step=RESTORE)
+            raise IntegrityError(f"{row.id} stands without {row_id}", next_step=RESTORE)
+
+
+def _check_calibration(row: Row, sidecar: Sidecar, verdict: Verdict) -> None:
     if sha256_bytes(canonical_json(sidecar.calibration)) != verdict.calibration_sha256:
         raise IntegrityError(f"the calibration of {row.id} is not the verdict's", next_step=RESTORE)
 
@@ -166,8 +171,9 @@ def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = No
     onnx, sidecar, verdict = verify_row(folder, registry, row)
     for member in registry.rows:
         if member.id in verdict.members and member.id != row.id:
-            verify_row(folder, registry, member, verdict)  # of the same verdict: `_check_mean` saw to that
+            verify_row(folder, registry, member, verdict)  # of the same verdict: `_check_beside` saw to that
     read_bound(folder, predictions_name(verdict), verdict.predictions_sha256)
+    refuse_strays(folder, registry, ensemble_id, bound_files(verdict))
     if trust_policy is not None or TRUST_POLICY in os.environ:
         _check_trust(folder, verdict, trust_policy)
     eligible = row.confidence_eligible and verdict.coverage_rule == rule_in_force(sidecar.task)

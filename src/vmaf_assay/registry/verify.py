@@ -6,23 +6,20 @@ from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.errors import AssayError, IntegrityError
-from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.registry.evidence import recompute
 from vmaf_assay.registry.files import (
-    CONTENT_NAMED,
     RESTORE,
-    VERDICT_NAMED,
     envelope_name,
     parse,
     read_bound,
-    read_file,
     verdict_name,
 )
 from vmaf_assay.registry.history import bound_files, chain
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
 from vmaf_assay.registry.store import admitting_verdict, read_registry, verify_row
+from vmaf_assay.registry.strays import is_note, not_left_over
 from vmaf_assay.registry.trust import Trust, check_trust, signatures_on
 from vmaf_assay.registry.verdict import Verdict
 
@@ -152,9 +149,9 @@ def _other_files(folder: Path, registry: Registry) -> Iterator[RowReport]:
     """A report on every file that no row and no verdict in a row's history accounts for."""
     known = _accounted(folder, registry)
     for path in sorted(folder.iterdir()):
-        if path.name in known or (path.suffix == ".md" and path.is_file() and not path.is_symlink()):
+        if path.name in known or is_note(path):
             continue
-        if reason := _not_left_over(folder, path):
+        if reason := not_left_over(folder, path):
             yield RowReport(path.name, "refused", reason, False)
         else:
             yield RowReport(path.name, "leftover", "whole, but nothing rests on it; it may be removed", False)
@@ -176,17 +173,3 @@ def _accounted(folder: Path, registry: Registry) -> set[str]:
             known |= {verdict_name(name, verdict.sequence), envelope_name(name, verdict.sequence)}
             known |= set(bound_files(verdict))
     return known
-
-
-def _not_left_over(folder: Path, path: Path) -> str:
-    """Why a file nothing accounts for cannot be what a killed promotion leaves; '' if it can."""
-    if path.is_symlink() or not path.is_file():
-        return "not a plain file"
-    if path.name.startswith(".") and path.name.endswith(".tmp"):
-        return ""
-    if named := CONTENT_NAMED.fullmatch(path.name):
-        same_content = sha256_bytes(read_file(folder, path.name)).startswith(named[1])
-        return "" if same_content else "its content is not what its name says"
-    if VERDICT_NAMED.fullmatch(path.name):
-        return ""
-    return "no row or verdict accounts for this file"

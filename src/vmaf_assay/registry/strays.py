@@ -1,0 +1,52 @@
+"""Files of a registry folder that no row and no verdict accounts for."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from vmaf_assay.errors import IntegrityError
+from vmaf_assay.media.files import sha256_bytes
+from vmaf_assay.registry.files import CONTENT_NAMED, VERDICT_NAMED, read_file
+from vmaf_assay.registry.manifest import Registry, ensemble_of
+
+
+def not_left_over(folder: Path, path: Path) -> str:
+    """Why a file nothing accounts for cannot be what a killed promotion leaves; '' if it can."""
+    if path.is_symlink() or not path.is_file():
+        return "not a plain file"
+    if path.name.startswith(".") and path.name.endswith(".tmp"):
+        return ""
+    if named := CONTENT_NAMED.fullmatch(path.name):
+        same_content = sha256_bytes(read_file(folder, path.name)).startswith(named[1])
+        return "" if same_content else "its content is not what its name says"
+    if VERDICT_NAMED.fullmatch(path.name):
+        return ""
+    return "no row or verdict accounts for this file"
+
+
+def is_note(path: Path) -> bool:
+    """Whether a file is a note for readers, which nothing here reads."""
+    return path.suffix == ".md" and path.is_file() and not path.is_symlink()
+
+
+def refuse_strays(folder: Path, registry: Registry, ensemble: str, checked: Iterable[str]) -> None:
+    """Refuse to load from a folder that holds what no promotion writes.
+
+    A file of another ensemble is that one's matter; one of an earlier verdict must have the content its name says.
+
+    Args:
+      folder: the registry.
+      registry: its rows.
+      ensemble: what is loaded.
+      checked: names of files whose bytes were checked already.
+
+    Raises:
+      IntegrityError: there is such a file.
+    """
+    known = {"registry.json", ".lock", *checked}
+    others = tuple({f"{ensemble_of(row.id)}_" for row in registry.rows} - {f"{ensemble}_"})
+    for name in sorted(os.listdir(folder)):
+        if name in known or name.startswith(others) or is_note(folder / name):
+            continue
+        if reason := not_left_over(folder, folder / name):
+            raise IntegrityError(f"{folder / name}: {reason}", next_step="remove it, or restore the registry")
