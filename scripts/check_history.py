@@ -210,8 +210,8 @@ def unbound(history: History, commit: str, name: str, now: Ensemble) -> str:
         return f"no verdict {digest[:12]} lies beside it"
     try:
         verdict = json.loads(data)
-        in_service = {"PROMOTE": False, "SUPERSEDED": True}.get(verdict["verdict"])  # what `smoke` must be
-        as_said = in_service is not None and all(row["smoke"] is in_service for row in rows)
+        smoke = {"PROMOTE": False, "SUPERSEDED": True}.get(verdict["verdict"])  # what `smoke` must be
+        as_said = smoke is not None and all(row["smoke"] is smoke for row in rows)
         if (
             not as_said
             or verdict["gate"]["passed"] is not True

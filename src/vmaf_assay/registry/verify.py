@@ -14,6 +14,7 @@ from vmaf_assay.registry.files import (
     envelope_name,
     parse,
     read_bound,
+    read_file,
     verdict_name,
 )
 from vmaf_assay.registry.history import bound_files, chain
