@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from tests.model.conftest import random_member
 from vmaf_assay.errors import ModelLoadError
 from vmaf_assay.model.onnx import ALLOWED_OPS, MAX_BYTES, MAX_NODES, check_graph, mean_graph, member_graph
+from vmaf_assay.model.shapes import infer_shapes
 from vmaf_assay.model.weights import reference_predict
 
 MEMBERS = [random_member(seed) for seed in range(5)]
@@ -77,6 +78,19 @@ def test_every_allowed_op_is_used():
         n.op_type for data in (member_graph(MEMBERS[0]), mean_graph(MEMBERS)) for n in check_graph(data).graph.node
     }
     assert used == ALLOWED_OPS
+
+
+@pytest.mark.parametrize("data", [member_graph(MEMBERS[0]), mean_graph(MEMBERS)], ids=["member", "mean"])
+def test_shapes_are_those_that_onnx_infers(data):
+    """Every tensor's shape, worked out here, is what onnx's own inference says."""
+    model = onnx.load_from_string(data)
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
+    said = {
+        info.name: tuple(dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim)
+        for info in (*inferred.value_info, *inferred.output)
+    }
+    assert infer_shapes(model.graph) == said
+    assert len(said) == len(model.graph.node)
 
 
 def test_one_member_is_no_ensemble():
@@ -186,6 +200,47 @@ def endless(model: onnx.ModelProto) -> None:
         model.graph.node.append(helper.make_node("Add", [last, "mu"], [last := f"more{index}"]))
 
 
+def open_axis(model: onnx.ModelProto) -> None:
+    """An axis that is computed."""
+    model.graph.node.append(helper.make_node("Squeeze", ["members", "mu"], ["squeezed"]))
+
+
+def no_such_axis(model: onnx.ModelProto) -> None:
+    """An axis beyond the rank."""
+    model.graph.node.append(helper.make_node("ReduceMean", ["members"], ["reduced"], axes=[2]))
+
+
+def not_one(model: onnx.ModelProto) -> None:
+    """A dimension of five taken away as if it were one."""
+    model.graph.node.append(helper.make_node("Squeeze", ["members", "axis_last"], ["squeezed"]))
+
+
+def unknown_attribute(model: onnx.ModelProto) -> None:
+    """An attribute that the op does not have."""
+    model.graph.node.append(helper.make_node("Sqrt", ["mu"], ["root"], speed=11))
+
+
+def made_later(model: onnx.ModelProto) -> None:
+    """A node that reads what a later one makes."""
+    model.graph.node.insert(0, helper.make_node("Sqrt", ["mu"], ["root"]))
+
+
+def made_twice(model: onnx.ModelProto) -> None:
+    """Two nodes that make one tensor."""
+    model.graph.node.append(helper.make_node("Sqrt", ["mu"], ["sigma"]))
+
+
+def nameless(model: onnx.ModelProto) -> None:
+    """An output that nothing makes."""
+    model.graph.output[0].name = "elsewhere"
+
+
+def shadowed_input(model: onnx.ModelProto) -> None:
+    """A tensor under the name of an input, so that what is asked would not count."""
+    raw = np.zeros((1, 12), np.float32).tobytes()
+    model.graph.initializer.append(helper.make_tensor("features", TensorProto.FLOAT, (1, 12), raw, raw=True))
+
+
 BREAKS: dict[Callable[[onnx.ModelProto], None], str] = {
     outside: "outside the model file",
     outside_quietly: "outside the model file",
@@ -202,6 +257,14 @@ BREAKS: dict[Callable[[onnx.ModelProto], None], str] = {
     broadcast_bomb: "'bomb' has no bounded shape",
     square_in_n: "'n_by_n' has no bounded shape",
     contradiction: "contradict",
+    open_axis: "contradict",
+    no_such_axis: "contradict",
+    not_one: "contradict",
+    unknown_attribute: "contradict",
+    made_later: "contradict",
+    made_twice: "contradict",
+    nameless: "contradict",
+    shadowed_input: "contradict",
     two_datas: "'w2' has another type or size",
     endless: "over 1000 nodes",
     text_attribute: "holds a graph, tensor or text",

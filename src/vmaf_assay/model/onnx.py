@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper
 
 from vmaf_assay.errors import ModelLoadError
+from vmaf_assay.model.shapes import ShapeError, infer_shapes
 from vmaf_assay.model.weights import MemberWeights
 
 OPSET = 17
@@ -205,19 +206,15 @@ def _check_node(node: onnx.NodeProto) -> None:
 
 
 def _check_shapes(model: onnx.ModelProto) -> None:
-    """Infer every shape afresh; the file's own claims about them are not believed."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.value_info[:]
+    """Work out every shape afresh; the file's own claims about them are not believed."""
     try:
-        graph = shape_inference.infer_shapes(bare, check_type=True, strict_mode=True).graph
-    except Exception as error:  # its InferenceError is not exported, and bad input raises others too
-        raise ModelLoadError("the shapes of the model's tensors contradict each other", next_step=_NEXT) from error
-    shapes = {info.name: info.type.tensor_type.shape for info in (*graph.value_info, *graph.output)}
-    for name in (output for node in model.graph.node for output in node.output):
-        dims = shapes[name].dim if name in shapes else []
+        shapes = infer_shapes(model.graph)
+    except ShapeError as error:
+        raise ModelLoadError(
+            f"the shapes of the model's tensors contradict each other ({error})", next_step=_NEXT
+        ) from error
+    for name, dims in shapes.items():
         # Only N, the number of queries, is open, and once a tensor; it counts as one.
-        n_open = sum(dim.dim_param == "N" for dim in dims)
-        sizes = [1 if dim.dim_param == "N" else dim.dim_value for dim in dims]
-        if n_open > 1 or not sizes or not 0 < math.prod(sizes) <= MAX_ELEMENTS:
+        sizes = [1 if dim == "N" else int(dim) for dim in dims]
+        if dims.count("N") > 1 or not sizes or not 0 < math.prod(sizes) <= MAX_ELEMENTS:
             raise ModelLoadError(f"tensor {name!r} has no bounded shape", next_step=_NEXT)

@@ -173,7 +173,7 @@ class HeldOutCurve(_Frozen):
     @model_validator(mode="after")
     def _is_a_curve(self) -> Self:
         rates = self.rate_values
-        if not rates or any(len(part) != len(rates) for part in (self.mu, self.sigma, self.truth)):
+        if not 0 < len(rates) == len(self.mu) == len(self.sigma) == len(self.truth):
             raise ValueError("a held-out curve has lists of other lengths")
         if rates != sorted(set(rates)):
             raise ValueError("a held-out curve's rate values come twice or out of order")
