@@ -50,6 +50,14 @@ def test_missing_libvmaf_model_is_not_usable(tmp_path):
     assert "vmaf.json" in answer.detail
 
 
+def test_a_libvmaf_that_scores_itself_low_is_not_usable(tmp_path):
+    """A frame against itself far below 97 is said, as no real libvmaf here gives it."""
+    log = '{"version": "1", "frames": [{"metrics": {"vmaf": 41.0}}]}'
+    answer = check_libvmaf(fake_ffmpeg(tmp_path, f"echo '{log}' > vmaf.json"))
+    assert not answer.usable
+    assert "scores 41.0, not 95 or more" in answer.detail
+
+
 @pytest.mark.parametrize(
     ("exit_code", "stderr", "reason"),
     [

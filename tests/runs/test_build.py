@@ -205,6 +205,15 @@ def test_an_existing_folder_is_never_overwritten(corpus_dir, tmp_path):
         train_run(corpus_dir, FORECAST, tmp_path / "run", seeds=[0, 1])
 
 
+def test_a_forecast_is_not_trained_on_options_it_cannot_ask_for(corpus_dir, tmp_path, monkeypatch):
+    """A corpus made with --encoder-args would make a promise about encodes that `tune` does not make."""
+    corpus = load_corpus(corpus_dir)
+    cells = (replace(corpus.cells[0], encoder_args="-tune grain"), *corpus.cells[1:])
+    monkeypatch.setattr(build, "load_corpus", lambda _: replace(corpus, cells=cells))
+    with pytest.raises(CorpusError, match="were encoded with '-tune grain'"):
+        train_run(corpus_dir, FORECAST, tmp_path / "run", seeds=SEEDS)
+
+
 def test_a_group_without_variation_is_refused_before_training(tmp_path, monkeypatch):
     """No correlation exists on a group whose rows all have one VMAF: said at once, by name."""
     write_synthetic_corpus(tmp_path / "corpus", n_groups=3)

@@ -17,6 +17,9 @@ from vmaf_assay.media.score import VMAF_MODEL, encoder_args, libvmaf_filter
 TIMEOUT_S = 30.0
 """Longest one frame may take; a hardware driver that hangs is reported, not waited for."""
 
+SELF_SCORE = 95.0
+"""What a picture against itself must score at least, points; without motion `vmaf_v0.6.1` gives about 97.4."""
+
 # 640x360: above the smallest picture any encoder of the table accepts (AV1 on NVENC wants 160x64 or more).
 _ONE_FRAME = ("-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25")
 
@@ -34,7 +37,10 @@ class Capability:
 
 
 def check_libvmaf(ffmpeg: Ffmpeg) -> Capability:
-    """Score one frame against itself with the model every score here uses; `detail` is libvmaf's version."""
+    """Score one frame against itself with the model every score here uses; `detail` is libvmaf's version.
+
+    A frame against itself that scores less than `SELF_SCORE` is a libvmaf that cannot be trusted.
+    """
     graph = f"[0:v][1:v]{libvmaf_filter(n_threads=1)}"
     with tempfile.TemporaryDirectory(prefix="assay-doctor-") as folder:
         argv = [*ffmpeg.base_argv(), *_ONE_FRAME, *_ONE_FRAME, "-filter_complex", graph]
@@ -44,8 +50,13 @@ def check_libvmaf(ffmpeg: Ffmpeg) -> Capability:
             return Capability(VMAF_MODEL, False, explain(done))
         try:
             log = read_json_strict(Path(folder) / "vmaf.json")
-        except AssayError as error:
-            return Capability(VMAF_MODEL, False, f"libvmaf left no readable log ({error.what})")
+            score = float(log["frames"][0]["metrics"]["vmaf"])
+        except (AssayError, KeyError, IndexError, TypeError, ValueError) as error:
+            return Capability(VMAF_MODEL, False, f"libvmaf left no readable log ({error})")
+    if score < SELF_SCORE:
+        return Capability(
+            VMAF_MODEL, False, f"a frame against itself scores {score:.1f}, not {SELF_SCORE:g} or more"
+        )
     return Capability(VMAF_MODEL, True, str(log.get("version", "version not stated")))
 
 

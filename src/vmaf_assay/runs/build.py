@@ -95,7 +95,7 @@ def train_run(
     """
     spec, plan = _check_request(model_id, recipe, seeds, max_steps, out)
     seeds = sorted(seeds)
-    corpus = load_corpus(corpus_dir)
+    corpus = _corpus(corpus_dir, spec.task)
     rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL) if spec.task == "fr" else forecast_rows(corpus)
     left_out = make_folds(rows.group, folds)
     _check_groups(rows)
@@ -144,6 +144,19 @@ def _check_request(
     if max_steps is not None:
         plan = replace(plan, name=f"{name}, at most {max_steps} steps", max_steps=max_steps)
     return MODELS[model_id], plan
+
+
+def _corpus(folder: Path, task: Task) -> Corpus:
+    """The corpus; a forecast names no options, so one of encodes made with some is refused for it."""
+    corpus = load_corpus(folder)
+    given = next((cell for cell in corpus.cells if cell.encoder_args), None)
+    if given and task == "forecast":
+        raise CorpusError(
+            f"{given.encoder} cells of this corpus were encoded with {given.encoder_args!r}, which a forecast "
+            "cannot ask for",
+            next_step="train on a corpus built without --encoder-args",
+        )
+    return corpus
 
 
 def _check_groups(rows: TrainingRows) -> None:

@@ -95,6 +95,7 @@ def _pair(
     confidence: float,
     ffmpeg: str | None,
 ) -> dict[str, Any]:
+    from vmaf_assay.media.admit import admit
     from vmaf_assay.media.encoders import encoder_info
     from vmaf_assay.media.ffmpeg import find_ffmpeg
     from vmaf_assay.media.probe import probe_video
@@ -107,7 +108,7 @@ def _pair(
     info.check_rate(rate_value)
     tool = find_ffmpeg(ffmpeg)
     source, _ = open_source(tool, reference)
-    probe_video(tool, distorted)
+    admit(distorted, probe_video(tool, distorted))
     scored = score_pair(tool, source, distorted)
     scores = score_features(
         verified,
