@@ -22,9 +22,9 @@ _REACH = 30
 _WINDOW = 24
 """Frames judged together; a slip in mid-stream shows in the windows behind it."""
 
-# Measured 2026-11-24 on ten of the 42 clips at the worst rate value of libx264, libx265, libsvtav1 and libvpx-vp9:
-# in step, the error one frame off is at least 0.98 times the error in place; out of step by one frame at libx264
-# CRF 30, the error in place is 10 to 430 times the least one.
+# Measured 2026-11-24 on ten of the 42 clips at the worst rate value of libx264, libx265, libsvtav1, libvpx-vp9:
+# in step, the error one frame off is at least 0.98 times the error in place. For two clips at libx264 CRF 30 it is
+# 51 and 430 times that.
 _MUCH_BETTER = 3.0
 _LEAST_ERROR = 2.0
 """Mean squared grey levels below which a difference is not looked into: still pictures are in step anyhow."""
