@@ -3,8 +3,8 @@
     python bench/tune_long_bias.py CLIPS/manifest.json [--titles 2] [--shots 10] [--frames 48]
 
 Each title is joined from shots of different groups (640x360, 25 frames a second, lossless). It is encoded and
-scored whole, and each shot by itself; the difference in a shot's VMAF (by itself less within the title) is what a sample
-of segments gets wrong however many it takes. One rate value an encoder, near VMAF 90.
+scored whole, and each shot by itself; the difference in a shot's VMAF (by itself less within the title) is what a
+sample of segments gets wrong however many it takes. One rate value an encoder, near VMAF 90.
 """
 
 import argparse
@@ -62,7 +62,9 @@ def main():
     parser.add_argument("--frames", type=int, default=48)
     args = parser.parse_args()
     ffmpeg, rng = find_ffmpeg(), np.random.default_rng(0)
-    sources = [s for s in json.loads(args.manifest.read_text())["sources"] if s["duration_s"] >= args.frames / 25]
+    listed = json.loads(args.manifest.read_text())["sources"]
+    # Bare streams (.264) cannot be cut by time.
+    sources = [s for s in listed if s["duration_s"] >= args.frames / 25 and not s["file"].endswith(".264")]
     groups = sorted({source["group"] for source in sources})
     every = {name: [] for name, _, _ in ASKED}
     for number in range(args.titles):
