@@ -20,7 +20,8 @@ demo: .venv/installed
 	@mkdir -p $(DEMO)
 	$(BIN)/python scripts/demo_clip.py $(DEMO)/in.mkv
 	$(BIN)/assay tune $(DEMO)/in.mkv -e libx264 --target-vmaf 93 --quality-confidence 0.95 \
-	  --trials 1 -o $(DEMO)/out.mkv --verify --force
+	  --trials 1 -o $(DEMO)/out.mkv --verify --force --report $(DEMO)/page.html
+	@echo "Open $(abspath $(DEMO)/page.html) in a browser: the forecast, the choice, and the worst seconds side by side."
 
 test check: .venv/installed-dev
 	scripts/check $(BIN)

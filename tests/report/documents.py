@@ -36,3 +36,24 @@ def tune_document(**changes: Any) -> dict[str, Any]:
         "frame_vmaf": frames, "frame_rate": "25/1", "n_frames": 60, "width": 640, "height": 360,
     }  # fmt: skip
     return document | changes
+
+
+def compare_document(**changes: Any) -> dict[str, Any]:
+    """A comparison of two encoders, the second cheaper and measured; `changes` replace fields."""
+    contenders = []
+    for encoder, factor, bd in (("libx264", 1.0, 0.0), ("libsvtav1", 0.6, -0.4)):
+        curve = [dict(p, kbps=p["kbps"] * factor) for p in tune_document()["curve"]]
+        shown = encoder == "libsvtav1"
+        contenders.append(
+            {
+                "encoder": encoder, "preset": "8" if shown else "medium", "rate_value": 32.0,
+                "mu": 94.268, "lower_bound": 93.128, "forecast_kbps": 812.4 * factor, "supported": True,
+                "reachable": True, "promised": True, "met": True, "bd_rate": bd, "reasons": [], "curve": curve,
+                "measured_vmaf": 93.77 if shown else None, "kbps": 477.0 if shown else None,
+            }
+        )  # fmt: skip
+    document = {
+        "source": "in.mkv", "target_vmaf": 93.0, "confidence": 0.95, "encodes_spent": 3, "encodes_cached": 0,
+        "cheapest": {"encoder": "libsvtav1", "preset": "8"}, "contenders": contenders,
+    }  # fmt: skip
+    return document | changes

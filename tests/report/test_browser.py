@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.crafted import FORECAST, make_run
-from tests.report.documents import HOSTILE, tune_document
+from tests.report.documents import HOSTILE, compare_document, tune_document
 from vmaf_assay.registry.store import registry_dir
 from vmaf_assay.report.build import page_of
+from vmaf_assay.report.compare_page import compare_page
 from vmaf_assay.report.page import render
 from vmaf_assay.report.tune_page import tune_page
 
@@ -42,6 +43,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     run = make_run(folder / "run", model_id=FORECAST)
     made = {"tune": tune_page(tune_document()), "run": page_of(run), "registry": page_of(registry_dir())}
+    made["compare"] = compare_page(compare_document())
     made |= {
         f"hostile{i}": tune_page(tune_document(source=n, reasons=[n], preset=n)) for i, n in enumerate(HOSTILE)
     }
@@ -64,7 +66,9 @@ def opened(browser, path: Path, size: str = "desk", scheme: str = "light"):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["tune", "run", "registry", *(f"hostile{i}" for i in range(len(HOSTILE)))])
+@pytest.mark.parametrize(
+    "name", ["tune", "run", "registry", "compare", *(f"hostile{i}" for i in range(len(HOSTILE)))]
+)
 def test_pages_open_quietly_at_every_size(browser, folder, name, size):
     """No console message, no request, no dialog, no sideways scrolling, and the document inside is read back."""
     page, heard = opened(browser, folder / f"{name}.html", size)

@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.crafted import FORECAST, FR, make_run
-from tests.report.documents import HOSTILE, tune_document
+from tests.report.documents import HOSTILE, compare_document, tune_document
 from vmaf_assay.cli.main import main
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.registry.store import registry_dir
 from vmaf_assay.report.build import page_of
+from vmaf_assay.report.compare_page import compare_page
 from vmaf_assay.report.page import MAX_PAGE_BYTES, Table, render
 from vmaf_assay.report.tune_page import tune_page
 
@@ -65,10 +66,11 @@ def pages(run_folder, tmp_path_factory) -> dict[str, str]:
         "run": render(page_of(run_folder)),
         "regressor": render(page_of(regressor)),
         "registry": render(page_of(registry_dir())),
+        "compare": render(compare_page(compare_document())),
     }
 
 
-KINDS = ["tune", "run", "regressor", "registry"]
+KINDS = ["tune", "run", "regressor", "registry", "compare"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -187,6 +189,27 @@ def test_registry_page_shows_rows_and_history(pages):
     for verdicts in document["verdicts"].values():
         for verdict in verdicts:
             assert verdict["generated_at_utc"][:16].replace("T", " ") in text
+
+
+def test_compare_page_shows_the_numbers_of_its_document(pages, tmp_path):
+    """Every contender's curve, choice, BD-rate and measurement, after the cheapest."""
+    document = compare_document()
+    parsed = Parsed(pages["compare"])
+    assert parsed.document() == document
+    text = parsed.text()
+    for shown in ("libsvtav1 8 is the cheapest", "-40.0 %", "93.77", "477", "812", "487", "in.mkv: 2 encoders"):
+        assert shown in text, shown
+    tips = [attrs["data-tip"] for _, attrs in parsed.tags if "data-tip" in attrs]
+    for one in document["contenders"]:
+        for point in one["curve"]:
+            said = f"VMAF {point['mu']:.2f}, surely {point['lower_bound']:.2f}"
+            assert any(said in tip and one["encoder"] in tip for tip in tips) == (point["mu"] >= 63)
+    (tmp_path / "c.json").write_text(json.dumps(document))
+    assert page_of(tmp_path / "c.json").kind == "compare"
+    none = compare_page(compare_document(cheapest=None))
+    assert (none.mood, none.answer) == ("bad", "none meets VMAF 93 with confidence 0.95")
+    with pytest.raises(ConfigError, match="lacks contenders"):
+        compare_page(compare_document(contenders=[]))
 
 
 def test_a_column_has_one_number_of_decimals():

@@ -5,6 +5,7 @@ from pathlib import Path
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import read_json_strict
+from vmaf_assay.report.compare_page import compare_page
 from vmaf_assay.report.page import Page
 from vmaf_assay.report.registry_page import registry_page
 from vmaf_assay.report.run_page import run_page
@@ -37,6 +38,9 @@ def page_of(path: Path, ffmpeg: Ffmpeg | None = None) -> Page:
     document = read_json_strict(path)
     if "encode_argv" in document:
         return tune_page(document, ffmpeg)
+    if "contenders" in document:
+        return compare_page(document)
     raise ConfigError(
-        f"{path.name} is no document that a page can be made of", next_step="give what `assay tune --json` printed"
+        f"{path.name} is no document that a page can be made of",
+        next_step="give what `assay tune --json` or `assay compare --json` printed",
     )

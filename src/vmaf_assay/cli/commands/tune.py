@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from vmaf_assay.media.ffmpeg import Ffmpeg
     from vmaf_assay.tune.batch import Item, Outcome
     from vmaf_assay.tune.request import TuneRequest
     from vmaf_assay.tune.result import CurvePoint, TuneResult
@@ -49,6 +50,10 @@ def tune(
     ] = "filtered",
     max_bitrate: Annotated[float | None, typer.Option(help="Most video bitrate wanted, kbps.")] = None,
     max_size: Annotated[float | None, typer.Option(help="Largest file wanted, MB (10^6 bytes).")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="PAGE", help="Write an HTML page too; of several sources a folder of them."),
+    ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep probe and trial results ($ASSAY_CACHE).")
     ] = False,
@@ -75,9 +80,8 @@ def tune(
         encoder_args, vf, reference,  # type: ignore[arg-type]  # checked by check_request
         max_bitrate, None if max_size is None else max_size * 1e6,
     )  # fmt: skip
-    code = _run(
-        base, _items(sources, base, out_dir, container), (registry, trust_policy), ffmpeg, no_cache, as_json
-    )
+    items = _items(sources, base, out_dir, container)
+    code = _run(base, items, (registry, trust_policy), ffmpeg, no_cache, as_json, report)
     if code:
         raise typer.Exit(code)
 
@@ -111,6 +115,7 @@ def _run(
     ffmpeg: str | None,
     no_cache: bool,
     as_json: bool,
+    report: Path | None,
 ) -> int:
     """Tune one source or all of a batch, print the answers, and return the exit code.
 
@@ -137,13 +142,36 @@ def _run(
 
         if items is not None:
             digest = request_digest(base, verified, found)
-            return _many(tune_many(items, base, tune_one, digest=digest, cache=digests), len(items), as_json)
+            outcomes = tune_many(items, base, tune_one, digest=digest, cache=digests)
+            return _many(_reported(outcomes, report, found), len(items), as_json)
         result = tune_one(base)
+    if report is not None:
+        _page(result.as_json(), report, found)
     if as_json:
         render.emit_json(result.as_json())
     else:
         _render(result)
     return 0 if result.met else 1
+
+
+def _page(document: "dict[str, Any]", out: Path, ffmpeg: "Ffmpeg") -> None:
+    """Write a page and say where it is, on stderr: stdout ends with the answer."""
+    from vmaf_assay.cli import render
+    from vmaf_assay.report.page import write_page
+    from vmaf_assay.report.tune_page import tune_page
+
+    write_page(tune_page(document, ffmpeg), out)
+    render.note(f"page: {out}")
+
+
+def _reported(outcomes: "Iterator[Outcome]", folder: Path | None, ffmpeg: "Ffmpeg") -> "Iterator[Outcome]":
+    """The outcomes, each with a page in the folder as it goes by."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    for number, outcome in enumerate(outcomes, start=1):
+        if folder is not None and "curve" in outcome.document:
+            _page(outcome.document, folder / f"{number:03d}-{outcome.item.source.stem}.html", ffmpeg)
+        yield outcome
 
 
 def _many(outcomes: "Iterator[Outcome]", total: int, as_json: bool) -> int:

@@ -1,0 +1,174 @@
+"""`--json`: document, schema and real output say the same, and a change is in the changelog."""
+
+import copy
+import json
+import re
+import runpy
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import vmaf_assay
+from tests.crafted import FR, make_run
+from tests.synthetic import write_synthetic_corpus
+from tests.tune.test_compare import two_encoders
+from vmaf_assay.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+FOLDER = Path(vmaf_assay.__file__).parent / "schemas" / "output"
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "write_output_schemas.py"))
+SCHEMAS = SCRIPT["schemas"]()
+
+
+def closed(schema: dict) -> dict:
+    """The schema with every field it does not name forbidden."""
+    schema = copy.deepcopy(schema)
+
+    def close(at: dict) -> None:
+        if "properties" in at:
+            at["additionalProperties"] = False
+        for child in [*at.get("properties", {}).values(), at.get("items"), at.get("additionalProperties")]:
+            if isinstance(child, dict):
+                close(child)
+
+    close(schema)
+    return schema
+
+
+def check(verb: str, text: str) -> dict:
+    """One document on stdout that the closed schema accepts."""
+    document = json.loads(text)
+    jsonschema.Draft202012Validator(closed(SCHEMAS[verb])).validate(document)
+    return document
+
+
+def test_published_schemas_are_the_document():
+    """The shipped schemas are what docs/json-output.md says, as its script writes them."""
+    assert {path.name for path in FOLDER.iterdir()} == {f"{verb}.schema.json" for verb in SCHEMAS}
+    for verb, schema in SCHEMAS.items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert json.loads((FOLDER / f"{verb}.schema.json").read_text()) == schema, verb
+
+
+def test_every_field_has_a_type_and_a_meaning():
+    """No field is described by its name alone, and lists and objects say what is in them."""
+
+    def fields(at: dict):
+        for name, field in at.get("properties", {}).items():
+            yield name, field
+            yield from fields(field)
+            yield from fields(field.get("items", {}))
+
+    for verb, schema in SCHEMAS.items():
+        assert schema["properties"], verb
+        for name, field in fields(schema):
+            assert field["type"], (verb, name)
+            assert len(field["description"]) > 3, (verb, name)
+            if "object" in field["type"] and ".schema.json" not in field["description"]:
+                assert "properties" in field or "additionalProperties" in field, (verb, name)
+
+
+def test_a_changed_contract_is_in_the_changelog():
+    """The changelog names the digest of today's schemas, so no field changes without a word on it."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"JSON contract {SCRIPT['digest']()}" in text, (
+        "run scripts/write_output_schemas.py and say what changed"
+    )
+
+
+def test_closed_schemas_refuse_what_is_not_described():
+    """The check below can fail: a new field, a missing one and a wrong type are each refused."""
+    good = {"run": "r", "model_id": "m", "seeds": []}
+    check("train", json.dumps(good))
+    for bad in ({**good, "new": 1}, {"run": "r", "seeds": []}, {**good, "run": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            check("train", json.dumps(bad))
+
+
+def test_runs_and_registries(tmp_path, capsys):
+    """`gate`, `promote`, `registry verify` and its audit, on a crafted run."""
+    run = make_run(tmp_path / "run")
+    assert main(["gate", str(run), "--json"]) == 0
+    check("gate", capsys.readouterr().out)
+    assert main(["validate", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["promote", str(run), "--registry", str(tmp_path / "models"), "--json"]) == 0
+    check("promote", capsys.readouterr().out)
+    assert main(["registry", "verify", "--registry", str(tmp_path / "models"), "--json"]) == 0
+    assert check("registry_verify", capsys.readouterr().out)["verified"] is True
+    argv = ["registry", "verify", "--deep", f"{FR}_mean", "--registry", str(tmp_path / "models"), "--json"]
+    assert main(argv) == 0
+    check("registry_verify_deep", capsys.readouterr().out)
+    (tmp_path / "models" / "odd.txt").write_text("x")
+    assert main(["registry", "verify", "--registry", str(tmp_path / "models"), "--json"]) == 4
+    assert check("registry_verify", capsys.readouterr().out)["verified"] is False
+
+
+def test_corpora_and_training(tmp_path, capsys):
+    """`corpus info` and `train`, on a corpus that needs no encoder."""
+    write_synthetic_corpus(tmp_path / "corpus")
+    assert main(["corpus", "info", str(tmp_path / "corpus"), "--json"]) == 0
+    check("corpus_info", capsys.readouterr().out)
+    argv = ["train", str(tmp_path / "corpus"), "-o", str(tmp_path / "run"), "--seeds", "0,1", "--json"]
+    assert main(argv) == 0
+    check("train", capsys.readouterr().out)
+
+
+def test_predictions(tmp_path, capsys):
+    """`predict --table` with the shipped regressor, one row inside what it has seen and one far outside."""
+    good = "0.95,0.6,0.9,0.93,0.95,5.0,libx264,medium,28"
+    header = "adm2,vif_scale0,vif_scale1,vif_scale2,vif_scale3,motion2,encoder,preset,rate_value"
+    (tmp_path / "t.csv").write_text(f"{header}\n{good}\n0.95,90,0.9,0.93,0.95,5.0,libx264,medium,28\n")
+    assert main(["predict", "--table", str(tmp_path / "t.csv"), "--json"]) == 1
+    assert [row["supported"] for row in check("predict", capsys.readouterr().out)["rows"]] == [True, False]
+
+
+@pytest.mark.ffmpeg
+def test_tunes_and_comparisons(clip, tmp_path, capsys, monkeypatch):
+    """`tune` with and without an output, and `compare` with and without measuring, through real encodes."""
+    monkeypatch.setattr("vmaf_assay.registry.store.load_verified", lambda *_, **__: two_encoders())
+    asked = ["--target-vmaf", "80", "--quality-confidence", "0.9", "--json"]
+    out = [
+        "-o",
+        str(tmp_path / "o.mkv"),
+        "--verify",
+        "--max-bitrate",
+        "90000",
+        "--report",
+        str(tmp_path / "p.html"),
+    ]
+    for more in ([], out):
+        assert main(["tune", str(clip), *asked, *more]) in (0, 1)
+        document = check("tune", capsys.readouterr().out)
+    assert len(document["frame_vmaf"]) == document["n_frames"] == 12
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert f"{document['measured_vmaf']:.2f}" in page
+    assert page.count("data:image/jpeg;base64,") == 2
+    for more in ([], ["--measure"]):
+        assert main(["compare", str(clip), "-e", "libx264", "-e", "libx265", *asked, *more]) in (0, 1)
+        check("compare", capsys.readouterr().out)
+
+
+@pytest.mark.ffmpeg
+def test_the_doctor(tmp_path, capsys):
+    """`doctor`, well, and without an ffmpeg."""
+    assert main(["doctor", "--json"]) == 0
+    assert len(check("doctor", capsys.readouterr().out)["encoders"]) == 17
+    assert main(["doctor", "--json", "--ffmpeg", str(tmp_path / "absent")]) == 3
+    check("doctor", capsys.readouterr().out)
+
+
+def test_every_verb_with_json_is_described():
+    """A command that takes `--json` has its section on the page."""
+    from tests.cli.test_terminal import ALL
+
+    page = (ROOT / "docs" / "json-output.md").read_text(encoding="utf-8")
+    silent = [
+        " ".join(path)
+        for path, command in ALL
+        if any("--json" in parameter.opts for parameter in command.params)
+        and not re.search(rf"assay {' '.join(path)}\b", page)
+        and not (len(path) == 2 and f"## `assay {path[0]}`" in page and f"`{path[1]}" in page)
+    ]
+    assert silent == []
