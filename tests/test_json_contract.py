@@ -79,7 +79,7 @@ def test_a_changed_contract_is_in_the_changelog():
 
 def test_closed_schemas_refuse_what_is_not_described():
     """The check below can fail: a new field, a missing one and a wrong type are each refused."""
-    good = {"run": "r", "model_id": "m", "seeds": []}
+    good = {"run": "r", "model_id": "m", "protocol": "p", "seeds": []}
     check("train", json.dumps(good))
     for bad in ({**good, "new": 1}, {"run": "r", "seeds": []}, {**good, "run": 1}):
         with pytest.raises(jsonschema.ValidationError):
