@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vmaf_assay.cli import main as cli
@@ -44,6 +44,7 @@ def test_help_shows_an_example_that_could_run(path, command, capsys):
     assert max(len(line) for line in text.splitlines() if "Example: " not in line) <= 80
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 @given(
     st.lists(
         st.tuples(

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.result import CurvePoint, TuneResult
 
 FORECAST = "vmaf_forecast_ensemble_v1"
+Report = Annotated[
+    Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; of several sources a folder of them.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,10 +53,7 @@ def tune(
     ] = "filtered",
     max_bitrate: Annotated[float | None, typer.Option(help="Most video bitrate wanted, kbps.")] = None,
     max_size: Annotated[float | None, typer.Option(help="Largest file wanted, MB (10^6 bytes).")] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="PAGE", help="Write an HTML page too; of several sources a folder of them."),
-    ] = None,
+    report: Report = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep probe and trial results ($ASSAY_CACHE).")
     ] = False,
