@@ -86,7 +86,7 @@ def dispatch(done: list, folder: Path, n_tasks: int = 1000) -> dict:
             warm.result()
         me = psutil.Process(os.getpid())  # builder and scheduler are in this one process
         before, started = sum(me.cpu_times()[:2]), time.monotonic()
-        running = as_completed([send(worker) for worker in workers * 2])
+        running = as_completed([send(worker) for worker in workers * 2], loop=client.loop)
         for number, future in enumerate(running):
             future.result()
             if number < n_tasks - 4:

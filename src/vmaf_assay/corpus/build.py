@@ -25,7 +25,7 @@ from vmaf_assay.records import CellRecord
 
 MAX_FAILED = 20
 """Cells that may fail before a build gives up: so many point at the machine, not at one source."""
-_READERS = 8
+_READERS = 4
 
 Outcome = CellRecord | Failed | str
 """What a measurer yields: a cell done, a cell that failed, or a word for the user."""
@@ -215,8 +215,10 @@ def write_finished(store: Store, cells: list[Cell], versions: dict[str, str]) ->
             ) from error
 
     with ThreadPoolExecutor(_READERS) as pool:
-        read_back = list(pool.map(read, cells))
-    return finish(store, [record for record, _ in read_back], [rows for _, rows in read_back], versions)
+        read_back = list(pool.map(read, sorted(cells, key=lambda cell: cell.key)))
+    records, values = [record for record, _ in read_back], np.concatenate([rows for _, rows in read_back])
+    del read_back  # the rows are there twice otherwise
+    return finish(store, records, values, versions)
 
 
 def _nothing() -> Outcomes:

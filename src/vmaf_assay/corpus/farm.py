@@ -8,7 +8,9 @@ cell it had.
 
 import contextlib
 import logging
+import os
 import queue
+import signal
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future, LocalCluster, WorkerPlugin, get_worker
+from distributed.utils import LoopRunner
 
 from vmaf_assay.corpus.build import Measurer, Outcome, Outcomes
 from vmaf_assay.corpus.measure import Failed, Site, measure
@@ -285,6 +288,7 @@ def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> Measurer:
     def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Outcomes:
         _quiet()
         cluster = LocalCluster(
+            loop=_loop_deaf_to_ctrl_c(),
             n_workers=n_workers, threads_per_worker=1, resources={RESOURCE: 1}, host="127.0.0.1",
             dashboard_address=None, local_directory=str(scratch / "workers"), silence_logs=logging.CRITICAL,
         )  # fmt: skip
@@ -293,9 +297,27 @@ def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> Measurer:
             client.wait_for_workers(n_workers, timeout=120)
             yield from _with_client(client, cells, store, ffmpeg.path)
         finally:
-            cluster.close()
+            for nanny in cluster.workers.values():  # at once, instead of asking and waiting; Ctrl-C is waiting too
+                nanny.auto_restart = False
+                with contextlib.suppress(ProcessLookupError, TypeError):  # gone, or not up yet
+                    os.kill(nanny.pid, signal.SIGKILL)
+            cluster.close(timeout=2)
 
     return measure_all
+
+
+def _loop_deaf_to_ctrl_c() -> Any:  # noqa: ANN401 - a tornado.ioloop.IOLoop
+    """An event loop in a thread that blocks SIGINT, and so do the processes started from it.
+
+    Ctrl-C in a terminal reaches all of them; only the builder is to act on it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner = LoopRunner()
+        runner.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return runner.loop
 
 
 def _with_client(client: Any, cells: list[Cell], store: Store, ffmpeg: str | None) -> Iterator[Outcome]:  # noqa: ANN401

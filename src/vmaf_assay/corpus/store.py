@@ -171,21 +171,18 @@ def _listed(store: Store, index: dict[str, Any]) -> Iterable[Any]:
 
 
 def finish(
-    where: Where, cells: Sequence[CellRecord], rows: Sequence[NDArray[np.float32]], versions: dict[str, str]
+    where: Where, cells: Sequence[CellRecord], values: NDArray[np.float32], versions: dict[str, str]
 ) -> str:
     """Pack the rows of all cells into one object, point the index at it, and return the digest.
 
-    The object is named by the digest and the index is written after it, so that a kill between the two leaves the
-    old corpus or the new one.
+    `cells` are in key order, `values` [N, 7] holds their rows in that order. The object is named by the digest and
+    the index is written after it, so that a kill between the two leaves the old corpus or the new one.
     """
     store = as_store(where)
-    order = sorted(range(len(cells)), key=lambda i: cells[i].key)
-    ordered = [cells[i] for i in order]
-    name = f"rows-{corpus_digest(ordered)[:16]}.parquet"
-    values = np.concatenate([rows[i] for i in order])
-    data = _packed_bytes(_table(ordered, values), level=3)
+    name = f"rows-{corpus_digest(cells)[:16]}.parquet"
+    data = _packed_bytes(_rows(cells, values), level=3)
     store.write(name, data)
-    digest = write_index(store, ordered, versions, packed=(name, data))
+    digest = write_index(store, cells, versions, packed=(name, data))
     for old in store.names():
         if old.startswith(("rows-", "cells-")) and old.split("-")[1] != name.split("-")[1]:
             store.delete(old)
@@ -213,6 +210,13 @@ def load_corpus(where: Where) -> Corpus:
         values = _packed_values(packed, cells, store.path(rows))
     _check_content(store.where, cells, values)
     return Corpus(index["digest"], cells, _table(cells, values))
+
+
+def load_records(where: Where) -> tuple[str, tuple[CellRecord, ...]]:
+    """The digest and the records of a corpus, without its rows; raises as `load_corpus`."""
+    store = as_store(where)
+    index = _read_index(store)
+    return str(index["digest"]), _records(store, index)
 
 
 def check_cells(where: Where, cells: Iterable[CellRecord]) -> int:
@@ -329,6 +333,16 @@ _RECORD_SCHEMA: dict[str, Any] = {
 }
 _FRAME_RATE = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def _rows(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataFrame:
+    """Per-frame rows as they are packed; `values` [N, 7] holds the cells' rows in order."""
+    lengths = np.array([cell.n_frames for cell in cells])
+    keys = pl.Series("cell", [cell.key for cell in cells])
+    return pl.DataFrame(
+        {"cell": keys[np.repeat(np.arange(len(cells)), lengths)], "frame_index": _frame_index(lengths)}
+        | {name: values[:, i] for i, name in enumerate(VALUES)}
+    )
 
 
 def _table(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataFrame:

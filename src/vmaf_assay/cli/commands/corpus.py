@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vmaf_assay.corpus.build import Measurer
     from vmaf_assay.corpus.plan import Cell, EncoderRequest, Rendition, Size
     from vmaf_assay.corpus.sources import Source
     from vmaf_assay.corpus.storage import Store
     from vmaf_assay.corpus.store import Corpus
     from vmaf_assay.media.ffmpeg import Ffmpeg
+    from vmaf_assay.records import CellRecord
 
 Folder = Annotated[
     str, typer.Argument(help="A corpus: a folder, or a URL such as s3://bucket/corpus.", metavar="CORPUS")
@@ -76,6 +79,7 @@ def build(
     """
     from vmaf_assay.corpus.plan import plan_cells
     from vmaf_assay.corpus.storage import building, open_store
+    from vmaf_assay.corpus.store import load_records
     from vmaf_assay.errors import ConfigError
     from vmaf_assay.media.ffmpeg import find_ffmpeg
 
@@ -90,7 +94,7 @@ def build(
         versions = _versions(tool, requests, scratch)
         cells = plan_cells(_renditions(tool, found, sizes, max_frames, scratch), requests, versions)
         _measure(tool, cells, store, versions, scratch, jobs=jobs, workers=workers, scheduler=scheduler)
-    _print_info(_load(out), as_json=False)
+    _print_info(*load_records(store), as_json=False)  # its rows were read back a moment ago
 
 
 def _requests(encoders: list[str], rates: str | None, encoder_args: list[str]) -> "list[EncoderRequest]":
@@ -219,40 +223,39 @@ def info(folder: Folder, as_json: Json = False) -> None:
 
     Example: assay corpus info corpus --json
     """
-    _print_info(_load(folder), as_json=as_json)
+    corpus = _load(folder)
+    _print_info(corpus.digest, corpus.cells, as_json=as_json)
 
 
-def _print_info(corpus: "Corpus", *, as_json: bool) -> None:
-    encoders = sorted({(cell.encoder, cell.preset) for cell in corpus.cells})
+def _print_info(digest: str, cells: "Sequence[CellRecord]", *, as_json: bool) -> None:
+    encoders = sorted({(cell.encoder, cell.preset) for cell in cells})
     facts = {
-        "digest": corpus.digest,
-        "n_cells": len(corpus.cells),
-        "n_rows": corpus.frames.height,
-        "sources": sorted({cell.source for cell in corpus.cells}),
-        "groups": sorted({cell.group for cell in corpus.cells}),
+        "digest": digest,
+        "n_cells": len(cells),
+        "n_rows": sum(cell.n_frames for cell in cells),
+        "sources": sorted({cell.source for cell in cells}),
+        "groups": sorted({cell.group for cell in cells}),
         "encoders": [
             {
                 "encoder": name,
                 "preset": preset,
-                "rate_values": sorted(
-                    {c.rate_value for c in corpus.cells if (c.encoder, c.preset) == (name, preset)}
-                ),
+                "rate_values": sorted({c.rate_value for c in cells if (c.encoder, c.preset) == (name, preset)}),
             }
             for name, preset in encoders
         ],
     }
-    options = sorted({(c.encoder, c.preset, c.encoder_args) for c in corpus.cells if c.encoder_args})
+    options = sorted({(c.encoder, c.preset, c.encoder_args) for c in cells if c.encoder_args})
     if options:
         facts["encoder_args"] = [{"encoder": e, "preset": p, "options": given} for e, p, given in options]
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return
-    typer.echo(f"digest   {corpus.digest}")
+    typer.echo(f"digest   {digest}")
     typer.echo(f"cells    {facts['n_cells']}, {facts['n_rows']} frames")
-    n_sources = len({cell.source for cell in corpus.cells})
-    typer.echo(f"sources  {n_sources} in {len({cell.group for cell in corpus.cells})} groups")
+    n_sources = len({cell.source for cell in cells})
+    typer.echo(f"sources  {n_sources} in {len({cell.group for cell in cells})} groups")
     for name, preset in encoders:
-        rates = sorted({c.rate_value for c in corpus.cells if (c.encoder, c.preset) == (name, preset)})
+        rates = sorted({c.rate_value for c in cells if (c.encoder, c.preset) == (name, preset)})
         typer.echo(f"encoder  {name} {preset}: {', '.join(f'{rate:g}' for rate in rates)}")
     for name, preset, given in options:
         typer.echo(f"options  {name} {preset}: {given}")
