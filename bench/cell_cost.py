@@ -74,7 +74,8 @@ def dispatch(done: list, folder: Path, n_tasks: int = 1000) -> dict:
     """CPU seconds a task takes of scheduler and builder together, two in flight a worker, as in the farm."""
     cell, record = done[0]
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, resources={"encode": 1}, host="127.0.0.1", dashboard_address=None,
+        n_workers=2, threads_per_worker=1, resources={"encode": 1}, host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
         local_directory=str(folder), silence_logs=50, processes=True,
     ) as cluster, Client(cluster, set_as_default=False) as client:  # fmt: skip
         workers = list(client.scheduler_info(n_workers=-1)["workers"])

@@ -39,7 +39,8 @@ def plan(ffmpeg, clips):
 def cluster(tmp_path_factory):
     """A scheduler and two worker processes that offer `encode`."""
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, resources={"encode": 1}, host="127.0.0.1", dashboard_address=None,
+        n_workers=2, threads_per_worker=1, resources={"encode": 1}, host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
         local_directory=str(tmp_path_factory.mktemp("dask")), silence_logs=50,
     ) as made:  # fmt: skip
         yield made
@@ -80,7 +81,8 @@ def test_a_killed_worker_costs_only_its_cell(ffmpeg, plan, cluster, undisturbed,
 def test_no_worker_with_the_resource_is_said_at_once(ffmpeg, plan, tmp_path):
     """A worker without `encode`: refused within seconds, with the command that starts one with it."""
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+        n_workers=1, threads_per_worker=1, host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
         local_directory=str(tmp_path / "dask"), silence_logs=50,
     ) as bare:  # fmt: skip
         started = time.monotonic()
@@ -90,7 +92,7 @@ def test_no_worker_with_the_resource_is_said_at_once(ffmpeg, plan, tmp_path):
                     ffmpeg, plan[0], tmp_path, plan[1], jobs=1, measurer=on_cluster(bare.scheduler_address)
                 )
             )
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 60, "Dask itself would wait for ever"
     assert "none of its 1 workers offers the resource 'encode'" in str(caught.value)
     assert f"dask worker {bare.scheduler_address} --nthreads 1 --resources 'encode=1'" in str(caught.value)
 
