@@ -290,7 +290,8 @@ def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> Measurer:
         cluster = LocalCluster(
             loop=_loop_deaf_to_ctrl_c(),
             n_workers=n_workers, threads_per_worker=1, resources={RESOURCE: 1}, host="127.0.0.1",
-            dashboard_address="127.0.0.1:0", local_directory=str(scratch / "workers"), silence_logs=logging.CRITICAL,
+            dashboard_address="127.0.0.1:0",
+            local_directory=str(scratch / "workers"), silence_logs=logging.CRITICAL,
         )  # fmt: skip
         try:
             client = Client(cluster, set_as_default=False)
