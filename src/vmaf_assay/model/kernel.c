@@ -119,28 +119,31 @@ INLINE void product(const float *restrict a, long row_stride, long k_stride, lon
 
 /* GELU and its derivative at z. exp(-z^2/2) = 2^n 2^f with a polynomial of degree 6 on |f| <= 1/2 (Chebyshev, our
  * fit, 2.6e-9 relative); the distribution function by Abramowitz and Stegun 26.2.17 (7.5e-8 absolute). */
-INLINE void gelu(vf z, vf *value, vf *slope) {
-  vf power = (z * z) * -0.72134752f; /* -z^2/2 in units of ln 2 */
-  power = pick(power < -125.0f, ALL(-125.0f), power);
-  vf n = (power + 12582912.0f) - 12582912.0f; /* adding 1.5 x 2^23 rounds to the nearest whole number */
-  vf f = power - n;
-  vf p = FMA(f, ALL(1.5461445e-4f), ALL(1.3400428e-3f));
-  p = FMA(p, f, ALL(9.6180569e-3f));
-  p = FMA(p, f, ALL(5.5503272e-2f));
-  p = FMA(p, f, ALL(2.4022651e-1f));
-  p = FMA(p, f, ALL(6.9314718e-1f));
-  p = FMA(p, f, ALL(1.0f));
-  vf bell = (vf)((vi)p + (__builtin_convertvector(n, vi) << 23));
-  vi negative = z < 0.0f;
-  vf u = ALL(1.0f) / FMA(ALL(0.23164190f), pick(negative, -z, z), ALL(1.0f));
-  vf q = FMA(u, ALL(0.53070271f), ALL(-0.72657602f));
-  q = FMA(q, u, ALL(0.71070687f));
-  q = FMA(q, u, ALL(-0.14224837f));
-  q = FMA(q, u, ALL(0.12741480f));
-  q = q * (u * bell);
-  vf cdf = pick(negative, q, 1.0f - q);
-  *value = z * cdf;
-  *slope = FMA(z * bell, ALL(0.39894228f), cdf);
+#define SIDE 4 /* vectors side by side: one's chain of operations is too long for a core to look past it */
+#define EACH for (int j = 0; j < SIDE; j++)
+INLINE void gelu(const vf z[SIDE], vf value[SIDE], vf slope[SIDE]) {
+  vf power[SIDE], n[SIDE], p[SIDE], q[SIDE], u[SIDE];
+  EACH power[j] = (z[j] * z[j]) * -0.72134752f; /* -z^2/2 in units of ln 2 */
+  EACH power[j] = pick(power[j] < -125.0f, ALL(-125.0f), power[j]);
+  EACH n[j] = (power[j] + 12582912.0f) - 12582912.0f; /* adding 1.5 x 2^23 rounds to the nearest whole number */
+  EACH power[j] = power[j] - n[j];
+  EACH u[j] = FMA(ALL(0.23164190f), pick(z[j] < 0.0f, -z[j], z[j]), ALL(1.0f));
+  EACH u[j] = ALL(1.0f) / u[j];
+  EACH p[j] = FMA(power[j], ALL(1.5461445e-4f), ALL(1.3400428e-3f));
+  EACH p[j] = FMA(p[j], power[j], ALL(9.6180569e-3f));
+  EACH p[j] = FMA(p[j], power[j], ALL(5.5503272e-2f));
+  EACH p[j] = FMA(p[j], power[j], ALL(2.4022651e-1f));
+  EACH p[j] = FMA(p[j], power[j], ALL(6.9314718e-1f));
+  EACH p[j] = FMA(p[j], power[j], ALL(1.0f));
+  EACH p[j] = (vf)((vi)p[j] + (__builtin_convertvector(n[j], vi) << 23)); /* exp(-z^2/2) */
+  EACH q[j] = FMA(u[j], ALL(0.53070271f), ALL(-0.72657602f));
+  EACH q[j] = FMA(q[j], u[j], ALL(0.71070687f));
+  EACH q[j] = FMA(q[j], u[j], ALL(-0.14224837f));
+  EACH q[j] = FMA(q[j], u[j], ALL(0.12741480f));
+  EACH q[j] = q[j] * (u[j] * p[j]);
+  EACH q[j] = pick(z[j] < 0.0f, q[j], 1.0f - q[j]);
+  EACH value[j] = z[j] * q[j];
+  EACH slope[j] = FMA(z[j] * p[j], ALL(0.39894228f), q[j]);
 }
 
 /* MurmurHash3's finaliser (Appleby, public domain). */
@@ -161,20 +164,24 @@ struct dropout {
 INLINE void activate(struct dropout drop, int layer, uint32_t *words, float *hidden, float *slope) {
   vu lane;
   for (int i = 0; i < LANES; i++) lane[i] = (uint32_t)i * GOLDEN;
-  for (long at = 0; at < BATCH * HIDDEN; at += LANES) {
-    vu word = lane + ((uint32_t)at * GOLDEN + drop.key);
-    if (layer == 1) {
-      MIX(word);
-      *(vu *)(words + at) = word;
-      word = word & 0xFFFFu;
-    } else {
-      word = *(vu *)(words + at) >> 16;
+  for (long at = 0; at < BATCH * HIDDEN; at += SIDE * LANES) {
+    vf z[SIDE], mask[SIDE], value[SIDE], derivative[SIDE];
+    EACH z[j] = load(hidden + at + j * LANES);
+    gelu(z, value, derivative);
+    EACH {
+      vu word = lane + ((uint32_t)(at + j * LANES) * GOLDEN + drop.key);
+      vu *kept = (vu *)(words + at + j * LANES);
+      if (layer == 1) {
+        MIX(word);
+        *kept = word;
+        word = word & 0xFFFFu;
+      } else {
+        word = *kept >> 16;
+      }
+      mask[j] = pick((vi)word < (int32_t)drop.threshold, ALL(0.0f), ALL(drop.scale));
     }
-    vf mask = pick((vi)word < (int32_t)drop.threshold, ALL(0.0f), ALL(drop.scale));
-    vf value, derivative;
-    gelu(load(hidden + at), &value, &derivative);
-    store(hidden + at, value * mask);
-    store(slope + at, derivative * mask);
+    EACH store(hidden + at + j * LANES, value[j] * mask[j]);
+    EACH store(slope + at + j * LANES, derivative[j] * mask[j]);
   }
 }
 
