@@ -15,8 +15,9 @@ from scipy.special import erf
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.evaluate.folds import leave_one_group_out
 from vmaf_assay.evaluate.metrics import plcc
+from vmaf_assay.model import ensemble
 from vmaf_assay.model.ensemble import Params, begin, train_program
-from vmaf_assay.model.recipe import RECIPES, Member, Recipe, row_weights
+from vmaf_assay.model.recipe import RECIPES, Member, Recipe, Table, row_weights
 from vmaf_assay.model.train import CHUNK, train_stacked
 from vmaf_assay.model.weights import reference_predict
 
@@ -258,3 +259,25 @@ def test_an_interrupt_ends_the_workers_at_once(engine, after_s, within_s):
     assert set(multiprocessing.active_children()) <= before
     if engine == "native":
         assert threading.active_count() <= threads
+
+
+def test_a_wide_chunk_is_the_same_program():
+    """All members in one chunk, as `jax-gpu` takes them, on the CPU: the narrow chunks' weights to rounding."""
+    features, codec, target = small_rows()
+    table = Table(features, codec, target, np.ones(6, dtype=np.float32))
+    members = [Member(seed, np.arange(seed % 3, 80)) for seed in range(14)]
+    recipe = replace(ADAM, epochs=5)
+    wide = ensemble.train_chunk(table, members, recipe, 20)
+    narrow = train_stacked(features, codec, target, members, recipe, engine="jax")
+    for parts, member in zip(wide, narrow, strict=True):
+        np.testing.assert_allclose(parts[0], member.w1, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(parts[2], member.w2, rtol=0, atol=1e-6)
+
+
+def test_without_a_gpu_it_is_said():
+    """One line with what to do, from the worker that looked for it; not a traceback, not the CPU in silence."""
+    if any(device.platform == "gpu" for device in jax.devices()):
+        train_stacked(*small_rows(), [Member(0, np.arange(80))], replace(ADAM, epochs=2), engine="jax-gpu")
+    else:
+        with pytest.raises(ConfigError, match="JAX finds no GPU"):
+            train_stacked(*small_rows(), [Member(0, np.arange(80))], ADAM, engine="jax-gpu")

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from vmaf_assay.errors import ConfigError
 from vmaf_assay.model.recipe import (
     F32,
     Member,
@@ -181,6 +182,21 @@ def prepare(device: str) -> None:
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     # JAX_PLATFORMS would come too late: it was read when this module imported jax.
     jax.config.update("jax_platforms", device)  # type: ignore[no-untyped-call]
+
+
+def check_device() -> None:
+    """Start the backend chosen by `prepare`.
+
+    Raises:
+      ConfigError: there is no such device, or this JAX was installed without it.
+    """
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"JAX finds no GPU: {error}",
+            next_step="install JAX for it (pip install 'jax[cuda12]') or use --engine auto",
+        ) from error
 
 
 def train_chunk(table: Table, members: Sequence[Member], recipe: Recipe, width: int) -> list[list[F32]]:

@@ -230,6 +230,7 @@ def _start_worker(counter: Any, engine: Engine) -> None:  # noqa: ANN401 - no pu
 def _jax_chunk(table: Table, members: Sequence[Member], recipe: Recipe, width: int) -> list[list[F32]]:
     from vmaf_assay.model import ensemble
 
+    ensemble.check_device()
     return ensemble.train_chunk(table, members, recipe, width)
 
 
