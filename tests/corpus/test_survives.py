@@ -63,7 +63,9 @@ def test_a_hundred_kills_at_random_moments(clips, undisturbed, tmp_path, victim)
                 time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.5))
         words = {"builder": "corpus build", "ffmpeg": "-nostdin", "worker": "spawn_main"}
-        tree = [builder.pid] if victim == "builder" else _below(builder.pid, words[victim])
+        tree = [builder.pid] if victim == "builder" else []
+        while not tree and builder.poll() is None:
+            tree = _below(builder.pid, words[victim])
         if tree and builder.poll() is None:
             kill(rng.choice(tree))
             n_hit += 1
