@@ -66,16 +66,16 @@ def test_where_a_rollback_goes(registry):
     assert statuses(registry) == {"production"}
 
 
-def test_a_rollback_needs_what_it_returns_to(registry):
-    """A file of the earlier verdict that changed since is refused, and nothing is written."""
-    old = next(
-        path for path in registry.glob(f"{FR}_seed0.*.onnx") if path.name not in str(read_registry(registry))
-    )
+@pytest.mark.parametrize("what", [f"{FR}_seed0.*.onnx", f"{FR}_predictions.*.parquet", f"{FR}_mean.*.json"])
+def test_a_rollback_needs_what_it_returns_to(registry, runs, tmp_path, what):
+    """A file of the earlier verdict that changed since is refused, and the state in force stays."""
+    promote(load_run(runs["first"]), tmp_path / "first")
+    (old,) = [registry / path.name for path in (tmp_path / "first").glob(what)]
     old.write_bytes(old.read_bytes()[:-1])
     before = content(registry)
     with pytest.raises(IntegrityError, match="does not match its digest"):
         rollback(registry, FR, WHY)
-    assert content(registry)["registry.json"] == before["registry.json"]
+    assert content(registry) == before
     assert load_verified(registry, FR).verdict.sequence == 2
 
 

@@ -221,10 +221,11 @@ def test_a_promotion_that_is_there_already_is_signed(promoted, runs, registry, k
     assert refused(registry) == []
 
 
-def test_a_broken_verdict_is_not_signed(registry, keys):
-    """A signer never signs what does not stand."""
-    path = registry / f"{FR}_seed_flip_PROMOTE.2.json"
-    path.write_bytes(path.read_bytes() + b" ")
+@pytest.mark.parametrize("what", [f"{FR}_seed_flip_PROMOTE.2.json", f"{FR}_predictions.*", f"{FR}_seed1.*.onnx"])
+def test_what_does_not_verify_is_not_signed(registry, keys, what):
+    """A signer never signs what does not stand: verdict, predictions, models."""
+    for path in registry.glob(what):
+        path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(IntegrityError):
         sign_verdict(registry, FR, Who(keys=(keys[0][1],)))
     assert not (registry / ENVELOPE).exists()

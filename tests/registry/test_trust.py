@@ -1,6 +1,7 @@
 """A trust policy: what it refuses, each in its own words, and what a machine remembers."""
 
 import json
+import shutil
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ from tests.crafted import FORECAST, FR
 from tests.registry.test_signing import ENVELOPE
 from vmaf_assay.errors import IntegrityError, ToolError
 from vmaf_assay.registry import trust as module
-from vmaf_assay.registry.acts import rollback, sign_verdict
+from vmaf_assay.registry.acts import rollback, sign_verdict, supersede
 from vmaf_assay.registry.promotion import Who, promote
 from vmaf_assay.registry.signing import read_public_key
 from vmaf_assay.registry.store import load_verified
@@ -131,6 +132,28 @@ def test_a_replay_is_refused(registry, policy, keys, runs, tmp_path):
     assert refusal(older, policy(name="staging")) == ""
     rollback(registry, FR, Who(reason="x", keys=(keys[0][1],)))
     assert refusal(registry, policy()) == ""
+
+
+def test_a_supersedure_is_remembered(registry, policy, keys, tmp_path):
+    """Who has seen that an ensemble went out of service does not accept the state before it again."""
+    signed_by(registry, keys[0][1])
+    before = shutil.copytree(registry, tmp_path / "before")
+    supersede(registry, FR, Who(reason="x"))
+    assert "is unsigned" in str(loaded(registry, policy()))
+    assert "is unsigned" in verify_registry(registry, ensemble=FR, trust=read_trust(policy()))[0].reason
+    assert loaded(before, policy()) is None
+    signed_by(registry, keys[0][1])
+    assert "out of service" in str(loaded(registry, policy()))
+    assert "older than no. 3, which this machine has accepted: a replay" in str(loaded(before, policy()))
+
+
+def loaded(registry, path) -> IntegrityError | None:
+    """What the load says, if it refuses."""
+    try:
+        load_verified(registry, FR, path)
+    except IntegrityError as error:
+        return error
+    return None
 
 
 def test_two_verdicts_of_one_number_are_refused(registry, policy, runs, tmp_path):

@@ -10,13 +10,14 @@ from pathlib import Path
 from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.evaluate.policy import COVERAGE_POLICY, POLICY
 from vmaf_assay.model.sidecar import Sidecar
-from vmaf_assay.registry.files import content_name, parse, read_bound, verdict_name
-from vmaf_assay.registry.history import chain, digests_of, origin, predictions_name
+from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, verdict_name
+from vmaf_assay.registry.history import bound_files, chain, digests_of, origin, predictions_name
 from vmaf_assay.registry.manifest import FileRef, Row, ensemble_of
 from vmaf_assay.registry.promotion import State, Who, add_signatures, commit, locked, now_utc, read_state
 from vmaf_assay.registry.store import admitting_verdict, read_registry, verify_row
 from vmaf_assay.registry.trust import signatures_on
 from vmaf_assay.registry.verdict import Act, ReturnsTo, Verdict, rows_of, rule_in_force
+from vmaf_assay.registry.verify import verify_registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ def rollback(folder: Path, ensemble: str, who: Who, to: int | None = None) -> Ve
         state = _with_history(folder, ensemble)
         target = _target(state, ensemble, to)
         target.recheck()
+        for file, digest in bound_files(target).items():
+            read_bound(folder, file, digest)
         digests = digests_of(state.history, FileRef(file=verdict_name(ensemble), sha256=_digest(state, ensemble)))
         returns_to = ReturnsTo(sequence=target.sequence, sha256=digests[state.history.index(target)])
         act = Act(kind="rollback", at_utc=now_utc(), by=who.by, reason=who.reason, returns_to=returns_to)
@@ -203,12 +206,13 @@ def sign_verdict(folder: Path, ensemble: str, who: Who) -> tuple[Verdict, list[s
     """Add signatures to the verdict in force; it, and the ids of all keys that have signed it.
 
     Raises:
-      IntegrityError: the verdict, or a signature that it has, does not verify.
+      IntegrityError: the verdict, anything that it rests on, or a signature that it has, does not verify.
     """
     with locked(folder, who.wait_s):
         current = _with_history(folder, ensemble).history[0]
-        if current.verdict == "PROMOTE":
-            current.recheck()
+        for report in verify_registry(folder, ensemble=ensemble):
+            if report.status == "refused":
+                raise IntegrityError(f"not signed: {report.row_id}: {report.reason}", next_step=RESTORE)
         return current, add_signatures(folder, current, who)
 
 

@@ -168,13 +168,18 @@ def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = No
         raise IntegrityError(
             f"{folder} has no row {ensemble_id}_mean", next_step="promote it, or name another --registry"
         )
+    believes = trust_policy is not None or TRUST_POLICY in os.environ
+    if (
+        believes and row.smoke and row.verdict is not None
+    ):  # out of service: what stood before is older from now on
+        _check_trust(folder, chain(folder, ensemble_id, row.verdict)[0], trust_policy)
     onnx, sidecar, verdict = verify_row(folder, registry, row)
     for member in registry.rows:
         if member.id in verdict.members and member.id != row.id:
             verify_row(folder, registry, member, verdict)  # of the same verdict: `_check_beside` saw to that
     read_bound(folder, predictions_name(verdict), verdict.predictions_sha256)
     refuse_strays(folder, registry, ensemble_id, bound_files(verdict))
-    if trust_policy is not None or TRUST_POLICY in os.environ:
+    if believes:
         _check_trust(folder, verdict, trust_policy)
     eligible = row.confidence_eligible and verdict.coverage_rule == rule_in_force(sidecar.task)
     return VerifiedEnsemble(open_ensemble(onnx, sidecar), _calibration(sidecar), eligible, verdict)

@@ -88,7 +88,7 @@ def _verify(
         _check_scaffolded(folder, row)
         return RowReport(row.id, "scaffolded", "", False)
     if row.smoke:
-        _check_superseded(folder, row)
+        _check_superseded(folder, row, trust)
         return RowReport(row.id, "superseded", "", False)
     if row.verdict not in judged:
         judged[row.verdict] = Judged(admitting_verdict(folder, row))
@@ -111,7 +111,7 @@ def _check_scaffolded(folder: Path, row: Row) -> None:
     open_session(read_bound(folder, row.onnx, row.sha256), sidecar)
 
 
-def _check_superseded(folder: Path, row: Row) -> None:
+def _check_superseded(folder: Path, row: Row, trust: Trust | None) -> None:
     """A row out of service is as its last verdict left it, and so is all that the history rests on."""
     _check_scaffolded(folder, row)
     if row.verdict is None:
@@ -121,6 +121,8 @@ def _check_superseded(folder: Path, row: Row) -> None:
         raise IntegrityError(f"{row.id}: only a verdict takes it out of production", next_step=RESTORE)
     if verdict.rows.get(row.id) != row.binding():
         raise IntegrityError(f"row {row.id} was edited after its verdict", next_step=RESTORE)
+    if trust is not None:
+        check_trust(folder, verdict, trust, remember=False)
     _check_history(folder, row.verdict, verdict.ensemble)
 
 
