@@ -13,7 +13,7 @@ from vmaf_assay.registry.acts import rollback
 from vmaf_assay.registry.promotion import Who, promote
 from vmaf_assay.registry.store import load_verified, read_registry
 from vmaf_assay.registry.verify import verify_registry
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.runs.store import coverage_of, load_run
 
 RELEASES = Path(__file__).parents[1] / "releases"
 NAMES = sorted(path.name for path in RELEASES.iterdir() if (path / "registry.json").is_file())
@@ -49,6 +49,34 @@ def test_a_release_verifies_deep(name):
 def test_the_first_release_loads(ensemble):
     """Its models open and know their place."""
     assert load_verified(RELEASES / "0.1.0", ensemble).verdict.sequence == 1
+
+
+PINNED = {
+    1: {
+        "libsvtav1 8": 0.9236111111111112,
+        "libvpx-vp9 4": 0.9201388888888888,
+        "libx264 medium": 0.9131944444444444,
+        "libx265 medium": 0.9057539682539684,
+    },
+}
+"""Coverage of choices at 0.9 and target 93 on the curves of 0.1.0, by version of the choice rule."""
+
+PINNED_INTERVALS = {1: {"all": 0.9242621527777778}}
+"""The same of intervals at 0.9."""
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "pinned", "version"),
+    [
+        ("vmaf_forecast_ensemble_v1", PINNED, policy.CHOICE_RULE),
+        ("fr_regressor_v2_ensemble_v1", PINNED_INTERVALS, policy.INTERVAL_RULE),
+    ],
+)
+def test_a_rule_has_the_version_it_says(ensemble, pinned, version):
+    """The rule chooses as it did when its version was given; another rule is another version, pinned here too."""
+    calibration = load_verified(RELEASES / "0.1.0", ensemble).calibration
+    asked = policy.CoveragePolicy(confidences=(0.9,), targets=(93.0,))
+    assert {one.scope: one.coverage for one in coverage_of(calibration, asked)} == pytest.approx(pinned[version])
 
 
 def test_a_release_can_be_rolled_back_to(runs, tmp_path):
