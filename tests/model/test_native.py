@@ -92,7 +92,7 @@ def test_kernel_is_the_jax_program(recipe, real_rows):
         for name, at in zip(("w1", "b1", "w2", "b2", "w3", "b3"), start, strict=True):
             moved = np.abs(getattr(ours, name) - at).max()
             gap = np.abs(getattr(ours, name) - getattr(theirs, name)).max()
-            assert moved > 10 * recipe.lr
+            assert moved > 5 * recipe.lr
             assert gap < 1e-3 * moved, name
 
 
