@@ -164,6 +164,23 @@ def test_rejudge_is_a_fresh_verdict_on_the_same_models(registry, monkeypatch):
     assert rollback(registry, FR, WHY, to=2).sequence == 4
 
 
+def test_an_act_finishes_what_a_killed_one_left(registry, runs):
+    """Killed after the commit, the plain copy is one verdict behind: the next act is not stopped by it."""
+    behind = (registry / f"{FR}_seed_flip_PROMOTE.json").read_bytes()
+    for act in (
+        lambda: rollback(registry, FR, WHY),
+        lambda: rejudge(registry, FR, WHY),
+        lambda: supersede(registry, FR, WHY),
+        lambda: promote(load_run(runs["second"]), registry),
+    ):
+        act()
+        current = (registry / f"{FR}_seed_flip_PROMOTE.json").read_bytes()
+        (registry / f"{FR}_seed_flip_PROMOTE.json").write_bytes(behind)
+        assert "refused" not in statuses(registry)
+        behind = current
+    assert load_verified(registry, FR).verdict.sequence == 6
+
+
 def test_history_says_who_when_and_why(registry):
     """Newest first, one in force, with digests that chain."""
     rollback(registry, FR, WHY)

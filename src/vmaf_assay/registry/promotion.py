@@ -153,6 +153,8 @@ def commit(state: State, verdict: Verdict, rows: Sequence[Row], who: Who) -> Non
       IntegrityError: the rows would not stand, or the registry is no longer what `state` says.
     """
     folder, data = state.folder, verdict.to_bytes()
+    if state.history and not _is_finished(folder, state.history[0]):
+        _finish(folder, state.history[0])  # an act that was killed may have left its plain copy to the next one
     write_bytes_atomic(folder / verdict_name(verdict.ensemble, verdict.sequence), data)
     add_signatures(folder, verdict, who)
     if not state.history:
@@ -180,6 +182,11 @@ def add_signatures(folder: Path, verdict: Verdict, who: Who) -> list[str]:
     if signed and signed != before:
         write_bytes_atomic(folder / name, signed.envelope.to_bytes())
     return signed.key_ids if signed else []
+
+
+def _is_finished(folder: Path, verdict: Verdict) -> bool:
+    names = (verdict_name(verdict.ensemble), verdict_name(verdict.ensemble, verdict.sequence))
+    return read_file(folder, names[0]) == read_file(folder, names[1])
 
 
 def _finish(folder: Path, verdict: Verdict) -> None:
