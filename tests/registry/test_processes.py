@@ -116,7 +116,7 @@ def test_an_act_killed_between_any_two_writes(promoted, third, key, tmp_path, ac
 @pytest.mark.slow
 def test_a_first_promotion_killed_between_any_two_writes(third, key, tmp_path):
     """Into an empty folder: nothing loads, or everything does, and a retry ends it."""
-    last = 2 * (WRITES["promote"])
+    last = 2 * (WRITES["promote"] + PLAIN)  # the plain copy comes before the commit as well
     became = processes_killed("promote", tmp_path / "absent", tmp_path, third, key, range(last + 1))
     assert [point for point, what in became.items() if what == "done"] == [last]
     for point in became:
