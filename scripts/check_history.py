@@ -115,7 +115,8 @@ class History:
     def _files(self, commit: str, rows: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
         names = set()
         for row in rows:
-            names |= {str(row.get("onnx")), str((row.get("sidecar") or {}).get("file"))}
+            named = [(row.get(field) or {}).get("file") for field in ("sidecar", "verdict")]
+            names |= {str(row.get("onnx")), *(str(name) for name in named if name)}
         digests = []
         for name in sorted(names):
             data = self.read(commit, name)

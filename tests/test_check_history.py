@@ -210,7 +210,7 @@ def test_out_of_service_without_a_verdict_fails(repository):
     commit(repository, "in again")
     assert check(repository)[0] == 0
     rows(repository, lambda _: list(superseded))
-    assert "were taken out" in check(repository)[1]
+    assert "was changed under the verdict" in check(repository)[1]
 
 
 def load_run_of(repository: Path):

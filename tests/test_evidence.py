@@ -14,7 +14,7 @@ import pytest
 
 from tests.crafted import FORECAST, FR, SEEDS, edit_json, held_out_predictions, make_run, reseal_predictions, seal
 from tests.runs.test_store import bare_scores, leak, one_fold, one_seed_five_times, same_member_twice, set_in
-from tests.synthetic import GRID, write_synthetic_corpus
+from tests.synthetic import write_synthetic_corpus
 from vmaf_assay.cli.main import exit_code, main
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import AssayError, CorpusError
@@ -390,4 +390,3 @@ def test_another_corpus_is_named(corpus, run, capsys):
     assert main(["validate", str(run), "--corpus", str(corpus)]) == 2
     assert f"this is {load_corpus(corpus).digest[:12]}" in last_line(capsys)
     assert FR in (run / "run.json").read_text()
-    assert len(GRID) == 3
