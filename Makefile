@@ -26,7 +26,11 @@ demo: .venv/installed
 test check: .venv/installed-dev
 	scripts/check $(BIN)
 
-slow: .venv/installed-dev
+.venv/installed-slow: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,dev-mlflow]'
+	touch $@
+
+slow: .venv/installed-slow
 	$(BIN)/python -m pytest -m slow
 
 clean:

@@ -9,7 +9,7 @@ import vmaf_assay
 PACKAGE = Path(vmaf_assay.__file__).parent
 LAYERS = (
     "errors", "records", "media", "corpus", "model", "evaluate", "runs", "registry", "tune", "report",
-    "api", "cli",
+    "export", "api", "cli",
 )  # fmt: skip
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
@@ -75,6 +75,11 @@ def test_one_file_starts_processes():
 def test_jax_stays_in_training():
     """Only the JAX engine imports JAX or optax, so `predict`, `tune` and native training can never need them."""
     assert files_importing("jax", "jaxlib", "optax") == {"model/ensemble.py"}
+
+
+def test_mlflow_stays_behind_its_extra():
+    """Only the export itself imports MLflow's client, so that nothing else can come to need it."""
+    assert files_importing("mlflow", "mlflow_skinny") == {"export/mlflow.py"}
 
 
 def test_only_the_command_line_prints():

@@ -35,6 +35,7 @@ VERBS = [
     "tune",
     "compare",
     "report",
+    "export",
     "corpus",
     "registry",
     "keys",

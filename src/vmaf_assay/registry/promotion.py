@@ -216,13 +216,19 @@ def _validated(run: "RunEvidence") -> tuple[Verdict, str]:
     verdict = parse(Verdict, data, path)
     if verdict.verdict != "PROMOTE":
         raise ConfigError(f"{path}: HOLD: {'; '.join(verdict.reasons)}", next_step="train a better ensemble")
+    check_judged(run, verdict)
+    return verdict, sha256_bytes(data)
+
+
+def check_judged(run: "RunEvidence", verdict: Verdict) -> None:
+    """Judge a run again. Raises IntegrityError if that does not give the verdict written into it."""
     where_and_when = {"generated_at_utc", "loso_dir"}
     again = judge(run).model_dump(mode="json", exclude=where_and_when)
     if not same(again, verdict.model_dump(mode="json", exclude=where_and_when)):
         raise IntegrityError(
-            f"{run.folder} is not what {path.name} judged", next_step=f"run `assay validate {run.folder}` again"
+            f"{run.folder} is not what {verdict.verdict}.json judged",
+            next_step=f"run `assay validate {run.folder}` again",
         )
-    return verdict, sha256_bytes(data)
 
 
 def _check_others(folder: Path, ensemble: str) -> bool:

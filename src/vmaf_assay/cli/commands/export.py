@@ -1,0 +1,117 @@
+"""`assay export mlflow`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from vmaf_assay.export.contents import Export
+    from vmaf_assay.export.mlflow import Exported
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `export` group."""
+    group = typer.Typer(no_args_is_help=True, help="Hand runs and models to other tools.")
+    group.callback()(lambda: None)  # so that the only command keeps its name
+    group.command("mlflow")(mlflow)
+    app.add_typer(group, name="export")
+
+
+def mlflow(
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run made by `assay train`.")] = None,
+    registry: Annotated[
+        Path | None, typer.Option(help="Registry to export (default: without a RUN, the shipped one).")
+    ] = None,
+    ensemble: Annotated[str | None, typer.Option(help="Only this ensemble of the registry.")] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(metavar="URL", help="The MLflow server (default: $MLFLOW_TRACKING_URI).")
+    ] = None,
+    experiment: Annotated[str, typer.Option(help="Made if there is none.")] = "vmaf-assay",
+    alias: Annotated[str, typer.Option(help="Names the version in force.")] = "production",
+    trust_policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Log a run, or what a registry has in production, to an MLflow server; twice is the same as once.
+
+    A run is logged whatever its verdict and never gets the alias: only a registry that verifies does. Exit 1 if
+    the run's verdict is HOLD.
+
+    Example: assay export mlflow --registry models --tracking-uri http://127.0.0.1:5000
+    """
+    import os
+
+    from vmaf_assay.cli import render
+    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.export.mlflow import check_alias, connect, export_all, reachable_server
+
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        raise ConfigError("no MLflow server is named", next_step="give --tracking-uri or set MLFLOW_TRACKING_URI")
+    check_alias(alias)
+    exports = _exports(run, registry, ensemble, trust_policy)
+    client, plain = connect(uri), reachable_server(uri)
+    with render.progress_bar("files", total=sum(len(export.files) for export in exports)) as update:
+        done = list(export_all(client, exports, experiment=experiment, alias=alias, on_progress=update))
+    if as_json:
+        documents = [_document(one) for one in done]
+        render.emit_json({"tracking_uri": plain, "experiment": experiment, "exported": documents})
+    else:
+        for one in done:
+            render.say(_line(one))
+    if any(one.export.verdict == "HOLD" for one in done):
+        raise typer.Exit(1)
+
+
+def _exports(
+    run: Path | None, registry: Path | None, ensemble: str | None, trust_policy: Path | None
+) -> "list[Export]":
+    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.export.contents import registry_exports, run_export
+    from vmaf_assay.registry.store import registry_dir
+    from vmaf_assay.registry.trust import find_trust
+    from vmaf_assay.runs.store import load_run
+
+    exports = [] if run is None else [run_export(load_run(run))]
+    if run is None or registry is not None:
+        exports += registry_exports(registry_dir(registry), ensemble, find_trust(trust_policy))
+    elif ensemble is not None:
+        raise ConfigError("--ensemble is of a registry, and none is exported", next_step="add --registry DIR")
+    return exports
+
+
+_WHY_NOT = {
+    "HOLD": "HOLD: logged, not registered",
+    "PROMOTE": "PROMOTE: logged; the registry it is promoted into registers it (--registry)",
+    "none": "no verdict: logged, not registered; see `assay validate`",
+}
+
+
+def _line(one: "Exported") -> str:
+    at = f"{one.export.title}: MLflow run {one.run_id}{'' if one.created else ' (was there)'}"
+    if one.version is None:
+        return f"{at}; {_WHY_NOT[one.export.verdict]}"
+    was = "" if one.version_created else " (was there)"
+    return f"{at}, version {one.version}{was} of {one.export.ensemble}, alias {one.alias}"
+
+
+def _document(one: "Exported") -> dict[str, object]:
+    tags = one.export.tags
+    return {
+        "kind": one.export.kind,
+        "ensemble": one.export.ensemble,
+        "verdict": one.export.verdict,
+        "run_id": one.run_id,
+        "run_created": one.created,
+        "version": one.version,
+        "version_created": one.version_created,
+        "alias": one.alias,
+        "sequence": int(tags["sequence"]) if "sequence" in tags else None,
+        "model_sha256": tags["model_sha256"],
+        "verdict_sha256": tags.get("verdict_sha256"),
+        "corpus_digest": tags["corpus_digest"],
+        "files": len(one.export.files),
+    }
