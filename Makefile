@@ -27,7 +27,7 @@ test check: .venv/installed-dev
 	scripts/check $(BIN)
 
 .venv/installed-slow: .venv/installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,dev-mlflow]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,dev-mlflow,notebook]'
 	touch $@
 
 slow: .venv/installed-slow

@@ -3,6 +3,7 @@
 `mkdocs build --strict` runs them. Links that lead out of docs/ are turned to the copies made here.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,12 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the root pages."""
+    """Add the root pages, and each notebook as a page."""
     for source, name in PROJECT.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, f"project/{name}.md", content=text))
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=notebook_page(path)))
     return files
 
 
@@ -57,6 +60,18 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = re.sub(r"(\]\(|src=\")docs/", r"\1../", markdown)
         markdown = markdown.replace("](LICENSE)", "](https://spdx.org/licenses/BSD-2-Clause-Patent.html)")
     return markdown
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as Markdown: its words, its code, and what the code printed when it was last kept."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        printed = "".join("".join(output.get("text", "")) for output in cell.get("outputs", []))
+        if printed:
+            parts.append(f"```text\n{printed.rstrip()}\n```")
+    return "\n\n".join(parts) + f"\n\nThe notebook itself: [{path.name}]({path.name}).\n"
 
 
 def command_reference() -> str:

@@ -17,27 +17,39 @@ SIMPLE = {"string", "number", "integer", "boolean", "object"}
 
 def schemas() -> dict[str, dict[str, Any]]:
     """A schema for every section of the page that has a table of fields, by verb with underscores."""
-    made = {}
+    made: dict[str, dict[str, Any]] = {}
     for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
-        title = re.match(r"`assay ([a-z -]+?)(?: [A-Z]+)?`\n", section)
-        rows = re.findall(r"^\| (`.+?) \| (.*?) \| (.*) \|$", section, re.MULTILINE)
-        if title and rows and "| field | type | meaning |" in section:
-            made[re.sub("[ -]+", "_", title[1])] = _schema(title[1], rows)
+        heading, _, text = section.partition("\n")
+        if "| field | type | meaning |" not in text:
+            continue
+        for title in re.findall(r"`assay ([a-z -]+?)(?: [A-Z]+)?`", heading):
+            verb = re.sub("[ -]+", "_", title)
+            made[verb] = _head(title) | _section(text, made)
     return made
 
 
-def _schema(verb: str, rows: list[tuple[str, str, str]]) -> dict[str, Any]:
-    root: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"assay {verb} --json",
-        "type": "object",
-        "properties": {},
-        "required": [],
-    }
-    for names, kind, meaning in rows:
-        for name in re.findall(r"`([^`]+)`", names):
-            _add(root, name, kind, meaning)
-    return root
+def _head(title: str) -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"assay {title} --json"}
+
+
+def _section(text: str, made: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The schema of a section: of its table, or of any of its tables if it is divided by `###`.
+
+    A part that says "All fields of `assay VERB`, and" has those of that verb too, which is described before it.
+    """
+    parts = re.split(r"^### ", text, flags=re.MULTILINE)
+    if len(parts) > 1:
+        return {"anyOf": [_section(part, made) for part in parts[1:]]}
+    root: dict[str, Any] = {"type": "object", "properties": {}, "required": []}
+    if more := re.search(r"^All fields of `assay ([a-z]+)`, and", text, re.MULTILINE):
+        known = made[more[1]]
+        root = {"type": "object", "properties": dict(known["properties"]), "required": [*known["required"]]}
+    rows = re.findall(r"^\| (`.+?) \| (.*?) \| (.*) \|$", text, re.MULTILINE)
+    named = [(name, kind, meaning) for names, kind, meaning in rows for name in re.findall(r"`([^`]+)`", names)]
+    listed = all(name.startswith("[].") for name, _, _ in named)
+    for name, kind, meaning in named:
+        _add(root, name.removeprefix("[].") if listed else name, kind, meaning)
+    return {"type": "array", "items": root} if listed else root
 
 
 def _add(root: dict[str, Any], name: str, kind: str, meaning: str) -> None:

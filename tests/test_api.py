@@ -114,3 +114,27 @@ def test_training_example_runs(clip_folder, tmp_path, monkeypatch, capsys):
     (folder / "data" / "corpus").symlink_to(ROOT / "data" / "corpus")
     run_page(ROOT / "docs" / "python.md", folder, monkeypatch, capsys, slow=True)
     assert (folder / "models" / "registry.json").is_file()
+
+
+@pytest.mark.ffmpeg
+def test_corpora_take_what_the_command_line_takes(ffmpeg, tmp_path):
+    """`layout`, `raw` and `encoder_args` mean what they mean to `assay corpus build`: the digest is the same."""
+    from vmaf_assay.cli.main import main
+
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    graph = "testsrc2=size=96x64:rate=25"
+    lavfi(ffmpeg, clips / "odd.yuv", "-frames:v", "4", "-f", "rawvideo", "-pix_fmt", "yuv420p", graph=graph)
+    asked = {"layout": "folder", "raw": "96x64:yuv420p:25"}
+    options = "libx264=-tune grain"
+    encoder = "libx264:veryfast:24,34"
+    made = va.build_corpus([clips], tmp_path / "api", encoders=[encoder], encoder_args=[options], jobs=1, **asked)
+    argv = ["corpus", "build", str(clips), "-o", str(tmp_path / "cli"), "-e", encoder, "--jobs", "1"]
+    argv += ["--encoder-args", options, "--layout", asked["layout"], "--raw", asked["raw"]]
+    assert main(argv) == 0
+    assert made.digest == va.load_corpus(tmp_path / "cli").digest
+    assert {cell.encoder_args for cell in made.cells} == {"-tune grain"}
+    plain = va.build_corpus([clips], tmp_path / "plain", encoders=[encoder], jobs=1, **asked)
+    assert plain.digest != made.digest
+    with pytest.raises(va.ConfigError, match="layout"):
+        va.build_corpus([clips], tmp_path / "bad", encoders=[encoder], layout="nonsense")

@@ -28,7 +28,8 @@ def closed(schema: dict) -> dict:
     def close(at: dict) -> None:
         if "properties" in at:
             at["additionalProperties"] = False
-        for child in [*at.get("properties", {}).values(), at.get("items"), at.get("additionalProperties")]:
+        inside = [*at.get("properties", {}).values(), *at.get("anyOf", [])]
+        for child in [*inside, at.get("items"), at.get("additionalProperties")]:
             if isinstance(child, dict):
                 close(child)
 
@@ -60,9 +61,12 @@ def test_every_field_has_a_type_and_a_meaning():
             yield from fields(field)
             yield from fields(field.get("items", {}))
 
-    for verb, schema in SCHEMAS.items():
-        assert schema["properties"], verb
-        for name, field in fields(schema):
+    def parts(schema: dict):
+        return [part.get("items", part) for part in schema.get("anyOf", [schema])]
+
+    for verb, part in [(verb, part) for verb, schema in SCHEMAS.items() for part in parts(schema)]:
+        assert part["properties"], verb
+        for name, field in fields(part):
             assert field["type"], (verb, name)
             assert len(field["description"]) > 3, (verb, name)
             if "object" in field["type"] and ".schema.json" not in field["description"]:
@@ -105,6 +109,34 @@ def test_runs_and_registries(tmp_path, capsys):
     assert check("registry_verify", capsys.readouterr().out)["verified"] is False
 
 
+def test_histories_and_keys(tmp_path, capsys):
+    """Every act of a crafted registry, its list, its rows and its history, and both verbs of keys."""
+    run, models, key = make_run(tmp_path / "run"), str(tmp_path / "models"), str(tmp_path / "key")
+
+    def answer(verb: str, *argv: str):
+        assert main([*argv, "--json"]) == 0
+        return check(verb, capsys.readouterr().out)
+
+    made = answer("keys_generate", "keys", "generate", "-o", key, "--owner", "Ada")
+    assert answer("keys_show", "keys", "show", key) == made
+    assert main(["validate", str(run)]) == main(["promote", str(run), "--registry", models]) == 0
+    capsys.readouterr()
+    at = ["--registry", models]
+    why = ["--reason", "grain", *at]
+    assert answer("registry_sign", "registry", "sign", FR, "--sign", key, *at)["signed_by"] == [made["key_id"]]
+    rows = answer("registry_list", "registry", "list", *at)
+    assert answer("registry_show", "registry", "show", f"{FR}_mean", *at)["row"] in rows
+    assert answer("registry_rejudge", "registry", "rejudge", FR, *why)["act"]["kind"] == "rejudge"
+    assert answer("registry_supersede", "registry", "supersede", FR, "--by", "Ada", *why)["sequence"] == 3
+    back = answer("registry_rollback", "registry", "rollback", FR, "--to", "1", *why)
+    assert back["act"]["returns_to"]["sequence"] == 1
+    history = answer("registry_history", "registry", "history", FR, *at)
+    assert [entry["kind"] for entry in history] == ["rollback", "supersede", "rejudge", "promote"]
+    assert history[3]["signed_by"] == [made["key_id"]]
+    with pytest.raises(jsonschema.ValidationError):
+        check("registry_history", json.dumps([{**history[0], "new": 1}]))
+
+
 def test_corpora_and_training(tmp_path, capsys):
     """`corpus info` and `train`, on a corpus that needs no encoder."""
     write_synthetic_corpus(tmp_path / "corpus")
@@ -145,6 +177,12 @@ def test_tunes_and_comparisons(clip, tmp_path, capsys, monkeypatch):
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert f"{document['measured_vmaf']:.2f}" in page
     assert page.count("data:image/jpeg;base64,") == 2
+    (tmp_path / "bad.mkv").write_bytes(b"x")
+    many = [str(clip), str(tmp_path / "bad.mkv"), "--out-dir", str(tmp_path / "all")]
+    assert main(["tune", *many, *asked]) >= 2
+    lines = [check("tune_out_dir", line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("status") for line in lines] == ["done", "failed", None]
+    assert (lines[2]["summary"]["sources"], lines[2]["summary"]["failed"]) == (2, 1)
     for more in ([], ["--measure"]):
         assert main(["compare", str(clip), "-e", "libx264", "-e", "libx265", *asked, *more]) in (0, 1)
         check("compare", capsys.readouterr().out)

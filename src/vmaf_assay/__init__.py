@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         tune_source,
         validate_run,
         verify_registry,
+        write_page,
     )
 
 __version__ = "0.1.0"
@@ -93,6 +94,7 @@ __all__ = [
     "tune_source",
     "validate_run",
     "verify_registry",
+    "write_page",
 ]
 
 

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmaf_assay.corpus.build import build_corpus as _build_cells
-from vmaf_assay.corpus.plan import Size, parse_encoder, parse_rates, plan_cells, renditions_of
+from vmaf_assay.corpus.layouts import Layout, check_layout
+from vmaf_assay.corpus.plan import (
+    Size,
+    parse_encoder,
+    parse_rates,
+    plan_cells,
+    renditions_of,
+    with_encoder_args,
+)
 from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
 from vmaf_assay.corpus.store import Corpus, load_corpus
 from vmaf_assay.errors import (
@@ -28,8 +36,10 @@ from vmaf_assay.errors import (
 )
 from vmaf_assay.evaluate.choice import Choice, Curve, Forecaster, nearest_margin
 from vmaf_assay.evaluate.policy import GateResult
+from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.raw import parse_raw
 from vmaf_assay.media.score import ReferenceInput, encode_and_score
 from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import CellRecord, Scored, VideoInfo
@@ -39,6 +49,8 @@ from vmaf_assay.registry.trust import find_trust
 from vmaf_assay.registry.verdict import Verdict, judge, write_verdict
 from vmaf_assay.registry.verify import RowReport
 from vmaf_assay.registry.verify import verify_registry as _verify_registry
+from vmaf_assay.report.build import page_of, page_of_document
+from vmaf_assay.report.page import write_page as _write_page
 from vmaf_assay.runs.schema import ChoiceCalibration
 from vmaf_assay.runs.store import RunEvidence, curves_of, load_run
 from vmaf_assay.tune.cache import Cache
@@ -90,6 +102,7 @@ __all__ = [
     "tune_source",
     "validate_run",
     "verify_registry",
+    "write_page",
 ]
 
 FORECAST_ENSEMBLE = "vmaf_forecast_ensemble_v1"
@@ -319,6 +332,30 @@ def compare_encoders(
     return compare(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
 
 
+def write_page(what: TuneResult | CompareResult | PathLike, out: PathLike, *, ffmpeg: Ffmpeg | None = None) -> str:
+    """Write one self-contained HTML page; what `assay report` does.
+
+    Args:
+      what: an answer of `tune_source` or `compare_encoders`, a run's or a registry's folder, or a file of what
+        `assay tune --json` or `assay compare --json` printed.
+      out: the HTML file.
+      ffmpeg: reads the frames shown; by default the one that `find_ffmpeg` finds.
+
+    Returns:
+      The page's answer, in a sentence.
+
+    Raises:
+      ConfigError: no page can be made of it.
+    """
+    if isinstance(what, TuneResult | CompareResult):
+        page = page_of_document(what.as_json(), ffmpeg or find_ffmpeg())
+    else:
+        path = Path(what)
+        page = page_of(path, (ffmpeg or find_ffmpeg()) if path.is_file() else None)
+    _write_page(page, Path(out))
+    return page.answer
+
+
 def build_corpus(
     sources: Sequence[PathLike],
     out: PathLike,
@@ -326,6 +363,9 @@ def build_corpus(
     encoders: Sequence[str],
     rates: Sequence[float] | str | None = None,
     manifest: PathLike | None = None,
+    layout: Layout | None = None,
+    raw: str | None = None,
+    encoder_args: Sequence[str] = (),
     sizes: Sequence[Size] = (),
     max_frames: int | None = None,
     jobs: int | None = None,
@@ -340,6 +380,9 @@ def build_corpus(
       encoders: each `NAME[:PRESET[:RATE,RATE...]]`.
       rates: rate values of encoders that name none.
       manifest: JSON manifest that names sources and groups, instead of or beside `sources`.
+      layout: of folders, `netflix`, `bvi-dvc` or `folder`; by default recognised.
+      raw: geometry of `.yuv` files, as `1920x1080:yuv420p:25`; by default read off their names.
+      encoder_args: more options for an encoder, each `[NAME=]OPTIONS`, as `libx264=-tune grain`.
       sizes: (width, height) boxes to fit into, largest first; by default each source's own size.
       max_frames: frames used of each source.
       jobs: cells in flight; by default one a core.
@@ -352,12 +395,16 @@ def build_corpus(
     """
     tool = ffmpeg or find_ffmpeg()
     found = sources_from_manifest(Path(manifest)) if manifest else []
-    found += sources_from_paths([Path(path) for path in sources]) if sources else []
+    if sources:
+        geometry = parse_raw(raw) if raw else None
+        found += sources_from_paths([Path(path) for path in sources], layout=check_layout(layout), raw=geometry)
     if not found:
         raise ConfigError("no source given", next_step="name files, a folder, or a manifest")
     values = parse_rates(rates) if isinstance(rates, str) else tuple(map(float, rates)) if rates else None
-    requests = [parse_encoder(text, values) for text in encoders]
+    requests = with_encoder_args([parse_encoder(text, values) for text in encoders], list(encoder_args))
     versions = tool_versions(tool, sorted({request.encoder.name for request in requests}))
+    for request in requests:
+        check_extra_args(tool, request.encoder)
     boxes: list[Size | None] = [*sizes] or [None]
     renditions = [
         made for source in found for made in renditions_of(tool, source, sizes=boxes, max_frames=max_frames)

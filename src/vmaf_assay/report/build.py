@@ -1,6 +1,7 @@
 """Which page a path asks for."""
 
 from pathlib import Path
+from typing import Any
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.ffmpeg import Ffmpeg
@@ -35,12 +36,25 @@ def page_of(path: Path, ffmpeg: Ffmpeg | None = None) -> Page:
         )
     if not path.is_file():
         raise ConfigError(f"no such file or folder: {path}", next_step="check the path")
-    document = read_json_strict(path)
+    return page_of_document(read_json_strict(path), ffmpeg, path.name)
+
+
+def page_of_document(document: dict[str, Any], ffmpeg: Ffmpeg | None = None, name: str = "it") -> Page:
+    """The page of what `assay tune --json` or `assay compare --json` prints.
+
+    Args:
+      document: see docs/json-output.md.
+      ffmpeg: reads the frames of a tune's page.
+      name: of the document, for the error.
+
+    Raises:
+      ConfigError: it is neither.
+    """
     if "encode_argv" in document:
         return tune_page(document, ffmpeg)
     if "contenders" in document:
         return compare_page(document)
     raise ConfigError(
-        f"{path.name} is no document that a page can be made of",
+        f"{name} is no document that a page can be made of",
         next_step="give what `assay tune --json` or `assay compare --json` printed",
     )
