@@ -8,11 +8,12 @@ Rollback, rejudging and supersedure are new numbers in the same chain: nothing i
 beside the numbered verdict they sign.
 """
 
+import os
 from pathlib import Path
 
 from vmaf_assay.errors import IntegrityError
 from vmaf_assay.media.files import sha256_bytes
-from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, read_file, verdict_name
+from vmaf_assay.registry.files import RESTORE, content_name, parse, parse_bound, read_file, verdict_name
 from vmaf_assay.registry.manifest import FileRef
 from vmaf_assay.registry.verdict import ADMITTED_BY_ACT, Verdict
 
@@ -20,10 +21,11 @@ from vmaf_assay.registry.verdict import ADMITTED_BY_ACT, Verdict
 def numbered(folder: Path, ensemble: str) -> dict[int, Path]:
     """Numbered verdicts of an ensemble that are in the folder, whether or not anything rests on them."""
     found = {}
-    for path in folder.glob(verdict_name(ensemble).removesuffix("json") + "*.json"):
-        middle = path.name.split(".")[-2]
-        if middle.isdecimal() and path.name == verdict_name(ensemble, int(middle)):
-            found[int(middle)] = path
+    head = verdict_name(ensemble).removesuffix("json")
+    for name in os.listdir(folder):
+        middle = name.removeprefix(head).removesuffix(".json")
+        if middle.isdecimal() and name == verdict_name(ensemble, int(middle)):
+            found[int(middle)] = folder / name
     return found
 
 
@@ -35,9 +37,8 @@ def chain(folder: Path, ensemble: str, ref: FileRef) -> list[Verdict]:
     """
     if ref.file != verdict_name(ensemble):
         raise IntegrityError(f"a row of {ensemble} names the verdict {ref.file}", next_step=RESTORE)
-    by_digest = {
-        sha256_bytes(read_file(folder, path.name)): path.name for path in numbered(folder, ensemble).values()
-    }
+    files = {path.name: read_file(folder, path.name) for path in numbered(folder, ensemble).values()}
+    by_digest = {sha256_bytes(data): name for name, data in files.items()}
     verdicts: list[Verdict] = []
     wanted: str | None = ref.sha256
     while wanted is not None:
@@ -46,7 +47,8 @@ def chain(folder: Path, ensemble: str, ref: FileRef) -> list[Verdict]:
             raise IntegrityError(
                 f"{folder} holds no verdict on {ensemble} with digest {wanted[:12]}", next_step=RESTORE
             )
-        verdict = parse(Verdict, read_bound(folder, name, wanted), folder / name)
+        read = parse_bound if verdicts else parse
+        verdict = read(Verdict, files[name], folder / name)
         if (
             name != verdict_name(ensemble, verdict.sequence)
             or verdict.ensemble != ensemble

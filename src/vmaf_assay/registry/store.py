@@ -20,7 +20,7 @@ from vmaf_assay.errors import IntegrityError
 from vmaf_assay.media.files import canonical_json, sha256_bytes
 from vmaf_assay.model.infer import Ensemble, open_ensemble
 from vmaf_assay.model.sidecar import Sidecar
-from vmaf_assay.registry.files import RESTORE, TRUST_POLICY, parse, read_bound, read_file
+from vmaf_assay.registry.files import RESTORE, TRUST_POLICY, parse, parse_bound, read_bound, read_file
 from vmaf_assay.registry.history import bound_files, chain, predictions_name
 from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
 from vmaf_assay.registry.strays import refuse_strays
@@ -94,7 +94,7 @@ def admitting_verdict(folder: Path, row: Row) -> Verdict:
 
 
 def verify_row(
-    folder: Path, registry: Registry, row: Row, verdict: Verdict | None = None
+    folder: Path, registry: Registry, row: Row, verdict: Verdict | None = None, *, for_load: bool = False
 ) -> tuple[bytes, Sidecar, Verdict]:
     """Check one production row: bytes, sidecar, verdict and its history, binding, and the gate judged again.
 
@@ -103,6 +103,8 @@ def verify_row(
       registry: its rows.
       row: the row.
       verdict: what `admitting_verdict` gave for a row that names the same one; by default it is asked.
+      for_load: rest on the digest that the verdict gives of the sidecar, and do not look for keys in it that come
+        twice (a quarter of a load's time).
 
     Returns:
       The very model bytes that were hashed, the sidecar, and the verdict.
@@ -115,11 +117,12 @@ def verify_row(
         raise IntegrityError(f"{row.id} is smoke beside production rows", next_step=RESTORE)
     onnx = read_bound(folder, row.onnx, row.sha256)
     sidecar_bytes = read_bound(folder, row.sidecar.file, row.sidecar.sha256)
-    sidecar = parse(Sidecar, sidecar_bytes, folder / row.sidecar.file)
     name = ensemble_of(row.id)
     bound = (verdict.members.get(row.id), verdict.sidecars.get(row.id))
     if bound != (row.sha256, row.sidecar.sha256):
         raise IntegrityError(f"the verdict did not admit the model of {row.id}", next_step=RESTORE)
+    read = parse_bound if for_load else parse
+    sidecar = read(Sidecar, sidecar_bytes, folder / row.sidecar.file)
     if verdict.rows.get(row.id) != row.binding():
         raise IntegrityError(
             f"row {row.id} was edited after its verdict", next_step="validate and promote again, or restore it"
@@ -173,10 +176,11 @@ def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = No
         believes and row.smoke and row.verdict is not None
     ):  # out of service: what stood before is older from now on
         _check_trust(folder, chain(folder, ensemble_id, row.verdict)[0], trust_policy)
-    onnx, sidecar, verdict = verify_row(folder, registry, row)
+    onnx, sidecar, verdict = verify_row(folder, registry, row, for_load=True)
     for member in registry.rows:
         if member.id in verdict.members and member.id != row.id:
-            verify_row(folder, registry, member, verdict)  # of the same verdict: `_check_beside` saw to that
+            # Of the same verdict: `_check_beside` saw to that.
+            verify_row(folder, registry, member, verdict, for_load=True)
     read_bound(folder, predictions_name(verdict), verdict.predictions_sha256)
     refuse_strays(folder, registry, ensemble_id, bound_files(verdict))
     if believes:
