@@ -38,11 +38,14 @@ def mutate_json(data: bytes, rng: random.Random) -> bytes | None:
 
 
 def _places(value: Any) -> Any:
-    """Every (container, key) of a document."""
-    if isinstance(value, dict | list):
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield value, key
-            yield from _places(value[key])
+    """Every (container, key) of a document, however deep."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            for key in value if isinstance(value, dict) else range(len(value)):
+                yield value, key
+                waiting.append(value[key])
 
 
 def _change(container: Any, key: Any, places: list[Any], rng: random.Random) -> None:
