@@ -29,9 +29,13 @@ from vmaf_assay.model.reference import F32, Dropout, Rows, train_reference
 
 FLAGS = (
     "-std=gnu11", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing",
-    "-fPIC", "-shared", "-w",
+    "-fPIC", "-shared", "-nostartfiles", "-w",
 )  # fmt: skip
-"""-ffp-contract=off: a multiplication and addition may be fused where the source says so, and nowhere else."""
+"""-ffp-contract=off: a multiplication and addition may be fused where the source says so, and nowhere else.
+
+-nostartfiles: with -ffast-math in `CC` a library would bring code that, on being loaded, makes the whole process
+flush subnormal numbers to zero, and refusing the library afterwards does not take that back.
+"""
 
 _CHECK_STEPS = 2
 _ALIGN = 64
