@@ -1,6 +1,6 @@
 """Forecast error on held-out groups, from a run's predictions.
 
-    python bench/forecast.py RUN [--json] [--pictures FOLDER]
+    python bench/forecast.py RUN [--json] [--pictures FOLDER]     (pictures need `pip install matplotlib`)
 
 By encoder and preset: |forecast - truth| over VMAF > 70, of the ensemble alone and as `tune` uses it (monotone,
 and led through what the probes know), and the sources it errs most on. Then what sigma is worth: its rank
