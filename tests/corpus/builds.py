@@ -10,6 +10,8 @@ from pathlib import Path
 
 from vmaf_assay.corpus.store import read_cell
 
+_started: list[subprocess.Popen[str]] = []
+
 
 def build_argv(sources, out, *extra: str) -> list[str]:
     """`assay corpus build SOURCES -e libx264:ultrafast:20,30,40 -o OUT`."""
@@ -21,10 +23,20 @@ def build_argv(sources, out, *extra: str) -> list[str]:
 
 def start(argv: list[str], **env: str) -> subprocess.Popen[str]:
     """Start a command in a session of its own, so that a signal to its group reaches nobody else."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | env,
     )  # fmt: skip
+    _started.append(process)
+    return process
+
+
+def end_all() -> None:
+    """Kill and reap what a failed test left, so that no later test is blamed for it."""
+    while _started:
+        with _started.pop() as process:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def finish(argv: list[str], **env: str) -> tuple[int, str, str]:

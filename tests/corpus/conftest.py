@@ -1,11 +1,18 @@
 """Small clips to build corpora of."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import lavfi
-from tests.corpus.builds import build_argv, digest_of, finish
+from tests.corpus.builds import build_argv, digest_of, end_all, finish
+
+
+@pytest.fixture(autouse=True)
+def _no_process_outlives_its_test() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="session")

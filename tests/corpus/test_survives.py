@@ -205,11 +205,14 @@ def test_source_that_changed_between_runs(ffmpeg, clips, undisturbed, tmp_path):
 
 
 def test_two_builders(clips, undisturbed, tmp_path):
-    """The second is told at once with exit 2; the first is not disturbed."""
+    """The second is told at once with exit 2; the first, held still meanwhile, is not disturbed."""
     folder = tmp_path / "corpus"
     first = start(build_argv(clips, folder))
     wait_until(lambda: (folder / ".scratch").exists())
+    # Held, so that it cannot be done before the second has started, however slowly that starts.
+    kill(first.pid, signal.SIGSTOP)
     code, _, err = finish(build_argv(clips, folder))
+    kill(first.pid, signal.SIGCONT)
     assert (code, len(err.splitlines())) == (2, 1)
     assert "another build is using" in err
     out, _ = first.communicate(timeout=300)
