@@ -21,7 +21,8 @@ import polars as pl
 import ab_av1
 from vmaf_assay.corpus.store import Corpus, load_corpus
 from vmaf_assay.evaluate.choice import Curve, cross_fitted_choices, interpolate, replay
-from vmaf_assay.runs.schema import CalibrationFile, ChoiceCalibration
+from vmaf_assay.model.sidecar import ChoiceCalibration
+from vmaf_assay.runs.schema import CalibrationFile
 from vmaf_assay.runs.store import curves_of
 
 TARGETS = (85.0, 90.0, 93.0, 95.0)

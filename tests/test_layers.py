@@ -57,6 +57,18 @@ def test_imports_point_one_way():
     assert wrong == []
 
 
+def test_one_file_opens_models():
+    """Nothing is given to onnxruntime but through `open_session`, which checks the graph first."""
+    opening = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute | ast.Name | ast.alias)
+        and "InferenceSession" in (getattr(node, "attr", ""), getattr(node, "id", ""), getattr(node, "name", ""))
+    }
+    assert opening == {"model/infer.py"}
+
+
 def test_one_file_starts_processes():
     """Only media/process.py imports subprocess, and nobody goes round it through os."""
     assert files_importing("subprocess", "pty") == {"media/process.py"}

@@ -42,6 +42,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.raw import parse_raw
 from vmaf_assay.media.score import ReferenceInput, encode_and_score
 from vmaf_assay.media.versions import tool_versions
+from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.records import CellRecord, Scored, VideoInfo
 from vmaf_assay.registry.promotion import promote
 from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir
@@ -51,7 +52,6 @@ from vmaf_assay.registry.verify import RowReport
 from vmaf_assay.registry.verify import verify_registry as _verify_registry
 from vmaf_assay.report.build import page_of, page_of_document
 from vmaf_assay.report.page import write_page as _write_page
-from vmaf_assay.runs.schema import ChoiceCalibration
 from vmaf_assay.runs.store import RunEvidence, curves_of, load_run
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, CompareResult, Contender, compare

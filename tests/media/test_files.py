@@ -1,13 +1,18 @@
 """Files and JSON of unknown origin: read once, bounded, or refused in one line; nothing hangs."""
 
+import json
 import os
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.crafted import FR
 from vmaf_assay.errors import AssayError, IntegrityError
+from vmaf_assay.media import files
 from vmaf_assay.media.files import MAX_INT_DIGITS, MAX_JSON_DEPTH, parse_json_strict, read_json_strict, read_plain
+from vmaf_assay.registry.store import registry_dir
 
 
 def nested(depth: int) -> bytes:
@@ -60,6 +65,59 @@ def test_good_json_is_taken():
     assert parse_json_strict(b'{"a": 999999999999999999, "b": -1.5e-400, "c": 1e99}', where="it")["c"] == 1e99
     assert parse_json_strict(b'{"a": "\\ud83d\\ude00"}', where="it") == {"a": "\U0001f600"}
     assert parse_json_strict(b'{"a": "' + b"[" * 500 + b'"}', where="it") == {"a": "[" * 500}
+
+
+def closely(data: bytes) -> object:
+    """What the close look alone makes of a document: the value and its types spelled out, or `refused`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_parse_plain", lambda data: None)
+        try:
+            return repr(parse_json_strict(data, where="it"))
+        except IntegrityError:
+            return "refused"
+
+
+NUMBERS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.integers(-(10**30), 10**30).map(str),
+    st.from_regex(r"-?[0-9]{1,25}(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,4})?", fullmatch=True),
+    st.sampled_from(["-0", "-0.0", "1e400", "01", "+1", ".5", "1.", "NaN", "Infinity", "0." + "0" * 30 + "1"]),
+)
+TEXTS = st.text(st.sampled_from('ab:{}[],0e9\\" \u00e9\U0001f600'), max_size=5).map(
+    lambda text: json.dumps(text, ensure_ascii=False)
+)
+DOCUMENTS = st.recursive(
+    st.one_of(NUMBERS, TEXTS, st.sampled_from(["true", "false", "null"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4).map(lambda items: f"[{', '.join(items)}]"),
+        st.lists(st.tuples(TEXTS, inner), max_size=4).map(
+            lambda pairs: "{" + ",".join(f"{key}:{value}" for key, value in pairs) + "}"
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(DOCUMENTS, st.data())
+def test_the_quick_way_is_the_close_look(document, data):
+    """What is parsed quickly is what the close look takes, to the last bit of a float; one byte changed or not."""
+    text = f'{{"a": {document}}}'.encode()
+    at = data.draw(st.integers(0, len(text)))
+    for tried in (
+        text,
+        text[:at] + data.draw(st.sampled_from([b"", b"\0", b"\xff", b"}", b'"', b"9"])) + text[at:],
+    ):
+        quick = files._parse_plain(tried)
+        assert quick is None or repr(quick) == closely(tried)
+
+
+def test_ordinary_files_are_parsed_quickly():
+    """Every JSON file that ships goes the quick way, and reads the same."""
+    shipped = [path.read_bytes() for path in registry_dir(None).glob("*.json")]
+    assert len(shipped) > 10
+    assert all(repr(files._parse_plain(data)) == closely(data) for data in shipped)
+    assert files._parse_plain(nested(MAX_JSON_DEPTH // 2)) is not None
+    assert files._parse_plain(nested(MAX_JSON_DEPTH + 1)) is None
 
 
 def pipe(path):
@@ -115,6 +173,28 @@ def test_a_guarded_file_is_no_link(tmp_path):
     assert read_plain(tmp_path / "link", max_bytes=9) == b"x"
     with pytest.raises(IntegrityError, match="is a symbolic link"):
         read_plain(tmp_path / "link", max_bytes=9, guarded=True)
+
+
+def test_a_file_is_read_whole_however_it_comes(tmp_path, monkeypatch):
+    """A system that gives a few bytes at a time, and a file that grows between its size and its end."""
+    path = tmp_path / "f"
+    path.write_bytes(bytes(range(200)))
+    read = os.read
+    monkeypatch.setattr(files.os, "read", lambda descriptor, size: read(descriptor, min(size, 7)))
+    assert read_plain(path, max_bytes=200) == bytes(range(200))
+    fstat = os.fstat
+    path.write_bytes(b"x")
+
+    def grow(descriptor):
+        facts = fstat(descriptor)
+        path.write_bytes(b"x" * 300)
+        return facts
+
+    monkeypatch.setattr(files.os, "fstat", grow)
+    assert read_plain(path, max_bytes=300) == b"x" * 300
+    path.write_bytes(b"x")
+    with pytest.raises(IntegrityError, match="over 299 bytes"):
+        read_plain(path, max_bytes=299)
 
 
 def test_an_error_cannot_drive_a_terminal():

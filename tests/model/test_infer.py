@@ -181,7 +181,15 @@ def test_a_picture_far_larger_than_any_trained_on_is_named_in_pixels():
 
 def test_sidecar_survives_its_file():
     """JSON and back is the same record."""
-    record = sidecar(calibration={"kind": "interval"}, bitrate=None)
+    record = sidecar(
+        calibration={
+            "kind": "interval",
+            "ensemble": "e",
+            "corpus_digest": "0",
+            "groups": [{"group": "a", "residuals": [0.5, -1e-5]}],
+        },
+        bitrate=None,
+    )
     assert Sidecar.model_validate_json(record.model_dump_json()) == record
 
 
@@ -204,10 +212,10 @@ def test_a_sidecar_of_another_shape_is_refused(changes):
 
 
 def test_inference_loads_no_training_code():
-    """`model.infer` brings in neither JAX nor optax nor polars."""
+    """`model.infer` brings in neither JAX nor optax nor polars nor scipy."""
     code = (
         "import sys, vmaf_assay.model.infer as i, vmaf_assay.model.bitrate; "
-        "print(sorted({'jax', 'jaxlib', 'optax', 'polars'} & set(sys.modules)))"
+        "print(sorted({'jax', 'jaxlib', 'optax', 'polars', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

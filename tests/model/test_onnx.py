@@ -10,7 +10,15 @@ from onnx import TensorProto, helper
 
 from tests.model.conftest import random_member
 from vmaf_assay.errors import ModelLoadError
-from vmaf_assay.model.onnx import ALLOWED_OPS, MAX_BYTES, MAX_NODES, check_graph, mean_graph, member_graph
+from vmaf_assay.model.onnx import (
+    ALLOWED_OPS,
+    MAX_BYTES,
+    MAX_NODES,
+    check_graph,
+    check_self_contained,
+    mean_graph,
+    member_graph,
+)
 from vmaf_assay.model.shapes import infer_shapes
 from vmaf_assay.model.weights import reference_predict
 
@@ -294,3 +302,22 @@ def test_what_is_no_model_is_refused(data, says):
     """Empty, foreign, cut and oversized bytes."""
     with pytest.raises(ModelLoadError, match=says):
         check_graph(data)
+
+
+def test_other_files_show_in_the_bytes():
+    """A tensor in another file is told by a word in the model; without it onnxruntime reads no other file."""
+    data = member_graph(MEMBERS[0])
+    check_self_contained(data)
+    model = onnx.load_from_string(data)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "w1")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.ClearField("raw_data")
+    for key in ("offset", "length"):
+        tensor.external_data.add(key=key, value="0")
+    wordless = bytes(model.SerializeToString())
+    check_self_contained(wordless)
+    with pytest.raises(Exception, match="location"):
+        onnxruntime.InferenceSession(wordless, providers=["CPUExecutionProvider"])
+    tensor.external_data.add(key="location", value="weights.bin")
+    with pytest.raises(ModelLoadError, match="outside the model file"):
+        check_self_contained(bytes(model.SerializeToString()))

@@ -1,5 +1,7 @@
 """Rows: their names stay in the folder, and every field is bound."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,9 +58,11 @@ def test_nothing_is_production_by_omission():
 
 @given(st.text(max_size=256), st.text(max_size=512))
 def test_text_survives(description, notes):
-    """Any description comes back from the registry's bytes as it went in."""
+    """Any description comes back from the registry's bytes as it went in; they are those of Python's writer."""
     registry = Registry(rows=[ROW.model_copy(update={"description": description, "notes": notes})])
     assert Registry.model_validate_json(registry.to_bytes(), strict=False) == registry
+    written = json.dumps(registry.model_dump(mode="json"), indent=1, ensure_ascii=False).encode() + b"\n"
+    assert registry.to_bytes() == written
 
 
 @pytest.mark.parametrize(("row_id", "ensemble"), [("a_b_seed12", "a_b"), ("a_b_mean", "a_b"), ("a_b", "a_b")])

@@ -19,12 +19,20 @@ from typing import Any
 import onnx
 import polars as pl
 import pytest
+from pydantic_core import to_json
 
 from tests.crafted import FORECAST, FR
 from tests.registry.test_verify import flip, rows_with
 from vmaf_assay.cli.main import main
 from vmaf_assay.errors import IntegrityError
-from vmaf_assay.media.files import sha256_bytes, write_bytes_atomic
+from vmaf_assay.media.files import canonical_json, sha256_bytes, write_bytes_atomic
+from vmaf_assay.model.sidecar import (
+    ChoiceCalibration,
+    GroupResiduals,
+    HeldOutCurve,
+    IntervalCalibration,
+    ProbeSpec,
+)
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.files import verdict_name
 from vmaf_assay.registry.manifest import Registry, Row
@@ -73,15 +81,16 @@ def forge(
     folder: Path,
     ensemble: str,
     *,
+    which: str = "mean",
     model: Callable[[bytes], bytes] | None = None,
     sidecar: Callable[[dict[str, Any]], None] | None = None,
     verdict: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
-    """Change the fused model, its sidecar or the verdict, and make everything else agree."""
+    """Change a model (the fused one if no other is named), its sidecar or the verdict, and make all else agree."""
     registry = read_registry(folder)
     document = json.loads((folder / verdict_name(ensemble)).read_bytes())
     rows = {row.id: row for row in registry.rows}
-    row = rows[f"{ensemble}_mean"]
+    row = rows[f"{ensemble}_{which}"]
     data = (folder / row.onnx).read_bytes()
     if model is not None:
         data = model(data)
@@ -213,6 +222,9 @@ MATRIX = {
     "an external-data tensor, forged": Tamper(
         lambda f, e: forge(f, e, model=external_tensor), "outside the model file"
     ),
+    "an external-data tensor of a member, forged": Tamper(
+        lambda f, e: forge(f, e, which="seed3", model=external_tensor), "outside the model file"
+    ),
     "control flow in the graph, forged": Tamper(lambda f, e: forge(f, e, model=loop), "'If' is not allowed"),
     "a byte of a member's sidecar": Tamper(at(sidecar_file, "seed4", middle), DIGEST),
     "a byte of the calibration": Tamper(at(sidecar_file, "mean", middle), DIGEST),
@@ -327,6 +339,32 @@ def test_every_consumer_refuses(shipped, table, clip, capsys, what):
     reports = json.loads(capsys.readouterr().out)["rows"]
     reasons = [f"{row['row_id']}: {row['reason']}" for row in reports if row["status"] == "refused"]
     assert any(re.search(tamper.says, reason) for reason in reasons), reasons
+
+
+def test_a_calibration_is_known_by_its_canonical_json(shipped):
+    """Floats that pydantic writes otherwise than Python (1e-05) too: its digest is that of Python's writer."""
+    calibration: dict[str, Any] = {}
+
+    def smaller(document):
+        document["calibration"]["groups"][0]["residuals"][0] = 1e-05
+        calibration.update(document["calibration"])
+
+    def admitted(document):
+        document["calibration_sha256"] = sha256_bytes(canonical_json(calibration))
+
+    forge(shipped, FR, sidecar=smaller, verdict=admitted)
+    found = load_verified(shipped, FR).calibration
+    assert found.model_dump(mode="json") == calibration
+    assert to_json(found) != canonical_json(calibration)
+
+
+def test_a_calibration_is_written_in_order():
+    """Fields in order of name, so that the quick writer gives the canonical JSON that verdicts were given on."""
+    for record in (IntervalCalibration, ChoiceCalibration, GroupResiduals, HeldOutCurve, ProbeSpec):
+        assert list(record.model_fields) == sorted(record.model_fields)
+    for ensemble in ENSEMBLES:
+        found = load_verified(registry_dir(None), ensemble)
+        assert sha256_bytes(to_json(found.calibration)) == found.verdict.calibration_sha256
 
 
 FIELDS = {

@@ -278,6 +278,22 @@ def test_predictions_must_give_the_verdict(registry):
     assert "does not give the gate" in refused(registry)[f"{FR}_mean"]
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d.update(protocol="3 grouped folds"), "says 3 grouped folds, its predictions are of leave-one"),
+        (lambda d: d["corpus"].update(n_rows=10**6), "n_rows 1000000, its predictions have"),
+        (lambda d: d["corpus"].update(n_cells=1), "more than the verdict says"),
+        (lambda d: d["corpus"].update(n_cells="many"), "more than the verdict says"),
+    ],
+    ids=["protocol", "rows", "cells", "no number"],
+)
+def test_a_verdicts_words_on_its_predictions_must_fit(registry, change, says):
+    """How groups were left out, rows and cells: `verify` compares them with the predictions."""
+    edited_verdict(registry, change)
+    assert says in refused(registry)[f"{FR}_mean"]
+
+
 def test_coverage_must_be_what_the_predictions_give(registry):
     """`verify --deep` recomputes coverage: an eligibility that the predictions do not support is refused."""
     edited_verdict(registry, lambda d: d["coverage"][0].update(coverage=1.0))

@@ -6,6 +6,7 @@ import math
 import shutil
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 
@@ -180,7 +181,20 @@ def reseal(run):
     edit_json(run / "run.json", lambda d: d.update(files={n: s for n, s in d["files"].items() if n in listed}))
 
 
+def member_elsewhere(run):
+    """A member that keeps its first matrix in another file."""
+    path = run / f"members/{FR}_seed2.onnx"
+    model = onnx.load_from_string(path.read_bytes())
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "w1")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    tensor.ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
+    set_in(f"members/{FR}_seed2.json", "onnx_sha256", sha256_bytes(path.read_bytes()))(run)
+
+
 CONTRADICTIONS = {
+    "a tensor of a member in another file": (member_elsewhere, "outside the model file"),
     "a fused graph of other members": (mean_of_others, "does not compute the mean of its members"),
     "a sidecar of another model": (set_in(f"members/{FR}_seed0.json", "onnx_sha256", "0" * 64), "another model"),
     "a sidecar under another id": (set_in(f"members/{FR}_seed0.json", "id", f"{FR}_seed1"), "another model"),

@@ -7,9 +7,8 @@ import numpy as np
 from vmaf_assay.model.codec_block import VOCABULARIES
 from vmaf_assay.model.features import DEFAULT_PROBES, forecast_feature_names
 from vmaf_assay.model.infer import Prediction
-from vmaf_assay.model.sidecar import HeldOut, Seen, SeenEncoder, Sidecar
+from vmaf_assay.model.sidecar import ChoiceCalibration, HeldOut, HeldOutCurve, Seen, SeenEncoder, Sidecar
 from vmaf_assay.registry.store import VerifiedEnsemble
-from vmaf_assay.runs.schema import ChoiceCalibration, HeldOutCurve
 
 RATES = [14.0, 18.0, 22.0, 26.0, 30.0, 34.0, 38.0, 42.0]
 PROBES = DEFAULT_PROBES[:2]

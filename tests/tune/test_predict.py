@@ -10,10 +10,9 @@ from vmaf_assay.cli import main as cli
 from vmaf_assay.errors import ConfigError, CorpusError
 from vmaf_assay.model.codec_block import VOCABULARIES
 from vmaf_assay.model.infer import Prediction
-from vmaf_assay.model.sidecar import HeldOut, Seen, SeenEncoder, Sidecar
+from vmaf_assay.model.sidecar import GroupResiduals, HeldOut, IntervalCalibration, Seen, SeenEncoder, Sidecar
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.store import VerifiedEnsemble
-from vmaf_assay.runs.schema import GroupResiduals, IntervalCalibration
 from vmaf_assay.tune.predict import read_table, score_features
 
 SIDECAR = Sidecar(

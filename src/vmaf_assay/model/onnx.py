@@ -185,6 +185,19 @@ def check_graph(data: bytes) -> onnx.ModelProto:
 _NEXT = "use a model written by `assay train`"
 
 
+def check_self_contained(data: bytes) -> None:
+    """Refuse a model that may keep tensors in other files, without parsing it.
+
+    ONNX names such a file by an entry whose key, `location`, stands in the model's bytes letter by letter; no
+    model written here holds the word.
+
+    Raises:
+      ModelLoadError: the word is there.
+    """
+    if b"location" in data:
+        raise ModelLoadError("a tensor of the model lies outside the model file", next_step=_NEXT)
+
+
 def _check_tensor(tensor: onnx.TensorProto) -> None:
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise ModelLoadError(f"tensor {tensor.name!r} lies outside the model file", next_step=_NEXT)

@@ -1,6 +1,6 @@
 """The JSON beside a model: what its graph expects, what it has seen, and how good it was on groups left out."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -64,6 +64,85 @@ class HeldOut(_Frozen):
     """Root mean square error, VMAF points."""
 
 
+class _Strict(_Frozen):
+    model_config = ConfigDict(strict=True)
+
+
+# Fields of a calibration stand in order of name, so that pydantic writes its canonical JSON as it is: every load
+# of a model hashes that.
+
+
+class GroupResiduals(_Strict):
+    """One group's residuals."""
+
+    group: str
+    """The group."""
+    residuals: list[float]
+    """Truth minus the held-out ensemble mean, points, by row."""
+
+
+class IntervalCalibration(_Strict):
+    """What an interval at any confidence is computed from."""
+
+    corpus_digest: str
+    """The corpus the residuals are from."""
+    ensemble: str
+    """The ensemble's id."""
+    groups: list[GroupResiduals]
+    """By group."""
+    kind: Literal["interval"] = "interval"
+    """Tells the two calibrations apart."""
+
+
+class HeldOutCurve(_Strict):
+    """Forecast and truth of one source, encoder and preset, from models that never saw its group."""
+
+    encoder: str
+    """The encoder."""
+    group: str
+    """The group."""
+    mu: list[float]
+    """Held-out ensemble mean, points, [R]."""
+    preset: str
+    """The encoder's preset."""
+    rate_values: list[float]
+    """Rate values measured, ascending, [R]."""
+    sigma: list[float]
+    """Held-out spread over seeds, ddof 1, points, [R]."""
+    source: str
+    """The source."""
+    truth: list[float]
+    """Measured pooled VMAF, points, [R]."""
+
+    @model_validator(mode="after")
+    def _is_a_curve(self) -> Self:
+        rates = self.rate_values
+        if not 0 < len(rates) == len(self.mu) == len(self.sigma) == len(self.truth):
+            raise ValueError("a held-out curve has lists of other lengths")
+        if rates != sorted(set(rates)):
+            raise ValueError("a held-out curve's rate values come twice or out of order")
+        return self
+
+
+class ChoiceCalibration(_Strict):
+    """What a margin at any target and confidence is computed from."""
+
+    corpus_digest: str
+    """The corpus the curves are from."""
+    curves: list[HeldOutCurve]
+    """Sorted by group, source, encoder, preset."""
+    ensemble: str
+    """The ensemble's id."""
+    kind: Literal["choice"] = "choice"
+    """Tells the two calibrations apart."""
+    probes: list[ProbeSpec]
+    """Probes the forecasts were made from; a curve of a probe's own encoder and preset is known there."""
+
+
+Calibration = Annotated[IntervalCalibration | ChoiceCalibration, Field(discriminator="kind")]
+"""What promises are computed from, of either task."""
+
+
 class Sidecar(_Frozen):
     """One model's sidecar."""
 
@@ -95,7 +174,7 @@ class Sidecar(_Frozen):
     """How good it was on groups left out."""
     onnx_sha256: str
     """SHA-256 of the model file."""
-    calibration: dict[str, Any] | None = None
+    calibration: Calibration | None = None
     """For `mean`: what `calibration.json` of the run holds."""
     bitrate: dict[str, Any] | None = None
     """For a forecast's `mean`: the bitrate model (`model/bitrate.py`)."""

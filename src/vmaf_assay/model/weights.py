@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
 
 F32 = NDArray[np.float32]
 
@@ -51,6 +50,8 @@ class _Double(NamedTuple):
 
 def gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """X times the standard normal's distribution function (Hendrycks and Gimpel 2016, exact form)."""
+    from scipy.special import erf  # 250 ms that a load of a model need not pay
+
     result: NDArray[np.float64] = 0.5 * x * (1 + erf(x / np.sqrt(2)))
     return result
 

@@ -50,8 +50,31 @@ def recompute(folder: Path, verdict: Verdict, sidecar: "Sidecar", *, deep: bool)
     said = [fold.model_dump() for fold in verdict.folds]
     if not same(said, folds) or not gate.passed:
         return [Check("gate", "differs", f"{name} does not give the gate of the verdict")]
+    if differs := _compare_extent(predictions, verdict):
+        return [differs]
     checks = [Check("gate", "agrees", f"{len(folds)} folds, mean PLCC {gate.mean_plcc:.6f}")]
     return [*checks, *_recompute_promises(predictions, verdict, sidecar)] if deep else checks
+
+
+def _compare_extent(predictions: "pl.DataFrame", verdict: Verdict) -> Check | None:
+    """What contradicts the verdict's words on how groups were left out and how much was predicted, if anything.
+
+    `n_cells` counts the probes' encodes too, which nothing is predicted of; the predictions can only bound it.
+    """
+    from vmaf_assay.evaluate.gate import held_out_protocol
+
+    found, said = held_out_protocol(predictions), verdict.protocol
+    if found != said:
+        return Check("protocol", "differs", f"the verdict says {said}, its predictions are of {found}")
+    counts = {f"n_{what}s": predictions[what].n_unique() for what in ("group", "row")}
+    for name, count in counts.items():
+        if verdict.corpus.get(name) != count:
+            why = f"the verdict says {name} {verdict.corpus.get(name)}, its predictions have {count}"
+            return Check("corpus", "differs", why)
+    n_cells, most = predictions["cell"].n_unique(), verdict.corpus.get("n_cells")
+    if not isinstance(most, int) or n_cells > most:
+        return Check("corpus", "differs", f"its predictions are of {n_cells} cells, more than the verdict says")
+    return None
 
 
 def _recompute_promises(predictions: "pl.DataFrame", verdict: Verdict, sidecar: "Sidecar") -> list[Check]:

@@ -49,7 +49,7 @@ def parse(kind: type[_Model], data: bytes, path: Path) -> _Model:
 
 
 def parse_bound(kind: type[_Model], data: bytes, path: Path) -> _Model:
-    """`parse` of bytes that a verdict names by digest, at a third of its time.
+    """`parse` of bytes that a verdict names by digest, at half of its time.
 
     It does not look for keys that come twice: whoever filed the verdict did, and nobody else chose these bytes.
     """

@@ -1,6 +1,5 @@
 """`registry.json`: rows, their schema, and the digest that a verdict binds each to."""
 
-import json
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -84,7 +83,7 @@ class Registry(Frozen):
 
     def to_bytes(self) -> bytes:
         """The one byte string of a registry; a file that differs in so much as a space was edited by hand."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False).encode() + b"\n"
+        return self.model_dump_json(indent=1).encode() + b"\n"
 
     def row(self, row_id: str) -> Row | None:
         """The row named, or None."""

@@ -11,21 +11,23 @@ Everything fails closed: what is absent, unreadable, edited, unknown or HOLD is 
 """
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic_core import to_json
 
 from vmaf_assay.errors import IntegrityError
 from vmaf_assay.media.files import canonical_json, sha256_bytes
 from vmaf_assay.model.infer import Ensemble, open_ensemble
-from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.model.onnx import check_self_contained
+from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, Sidecar
 from vmaf_assay.registry.files import RESTORE, TRUST_POLICY, parse, parse_bound, read_bound, read_file
 from vmaf_assay.registry.history import bound_files, chain, predictions_name
 from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
 from vmaf_assay.registry.strays import refuse_strays
 from vmaf_assay.registry.verdict import Verdict, rule_in_force
-from vmaf_assay.runs.schema import CalibrationFile, ChoiceCalibration, IntervalCalibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def admitting_verdict(folder: Path, row: Row) -> Verdict:
 
 
 def verify_row(
-    folder: Path, registry: Registry, row: Row, verdict: Verdict | None = None, *, for_load: bool = False
+    folder: Path, registry: Registry, row: Row, verdict: Verdict | None = None
 ) -> tuple[bytes, Sidecar, Verdict]:
     """Check one production row: bytes, sidecar, verdict and its history, binding, and the gate judged again.
 
@@ -103,8 +105,6 @@ def verify_row(
       registry: its rows.
       row: the row.
       verdict: what `admitting_verdict` gave for a row that names the same one; by default it is asked.
-      for_load: rest on the digest that the verdict gives of the sidecar, and do not look for keys in it that come
-        twice (a quarter of a load's time).
 
     Returns:
       The very model bytes that were hashed, the sidecar, and the verdict.
@@ -113,15 +113,29 @@ def verify_row(
       IntegrityError: anything at all does not fit, or the row is only scaffolded or out of service.
     """
     verdict = verdict or admitting_verdict(folder, row)
+    onnx, sidecar = _admitted(folder, registry, row, verdict, read=parse)
+    if row.id == f"{verdict.ensemble}_mean":
+        _calibration(sidecar, verdict)
+    return onnx, sidecar, verdict
+
+
+def _admitted(
+    folder: Path,
+    registry: Registry,
+    row: Row,
+    verdict: Verdict,
+    *,
+    read: Callable[[type[Sidecar], bytes, Path], Sidecar] = parse_bound,
+) -> tuple[bytes, Sidecar]:
+    """Model bytes and sidecar of a row, if they and it are what a verdict admits; `read` parses the sidecar."""
     if row.smoke:
         raise IntegrityError(f"{row.id} is smoke beside production rows", next_step=RESTORE)
     onnx = read_bound(folder, row.onnx, row.sha256)
     sidecar_bytes = read_bound(folder, row.sidecar.file, row.sidecar.sha256)
-    name = ensemble_of(row.id)
     bound = (verdict.members.get(row.id), verdict.sidecars.get(row.id))
     if bound != (row.sha256, row.sidecar.sha256):
         raise IntegrityError(f"the verdict did not admit the model of {row.id}", next_step=RESTORE)
-    read = parse_bound if for_load else parse
+    check_self_contained(onnx)  # of a member too, which a load does not open
     sidecar = read(Sidecar, sidecar_bytes, folder / row.sidecar.file)
     if verdict.rows.get(row.id) != row.binding():
         raise IntegrityError(
@@ -132,9 +146,7 @@ def verify_row(
     if sidecar.corpus_digest != verdict.corpus.get("digest"):
         raise IntegrityError(f"the sidecar of {row.id} names another corpus", next_step=RESTORE)
     _check_beside(registry, row, verdict)
-    if row.id == f"{name}_mean":
-        _check_calibration(row, sidecar, verdict)
-    return onnx, sidecar, verdict
+    return onnx, sidecar
 
 
 def _check_beside(registry: Registry, row: Row, verdict: Verdict) -> None:
@@ -143,11 +155,6 @@ def _check_beside(registry: Registry, row: Row, verdict: Verdict) -> None:
         other = registry.row(row_id)
         if other is None or other.smoke or other.verdict != row.verdict:
             raise IntegrityError(f"{row.id} stands without {row_id}", next_step=RESTORE)
-
-
-def _check_calibration(row: Row, sidecar: Sidecar, verdict: Verdict) -> None:
-    if sha256_bytes(canonical_json(sidecar.calibration)) != verdict.calibration_sha256:
-        raise IntegrityError(f"the calibration of {row.id} is not the verdict's", next_step=RESTORE)
 
 
 def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = None) -> VerifiedEnsemble:
@@ -176,17 +183,22 @@ def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = No
         believes and row.smoke and row.verdict is not None
     ):  # out of service: what stood before is older from now on
         _check_trust(folder, chain(folder, ensemble_id, row.verdict)[0], trust_policy)
-    onnx, sidecar, verdict = verify_row(folder, registry, row, for_load=True)
-    for member in registry.rows:
-        if member.id in verdict.members and member.id != row.id:
-            # Of the same verdict: `_check_beside` saw to that.
-            verify_row(folder, registry, member, verdict, for_load=True)
-    read_bound(folder, predictions_name(verdict), verdict.predictions_sha256)
-    refuse_strays(folder, registry, ensemble_id, bound_files(verdict))
-    if believes:
-        _check_trust(folder, verdict, trust_policy)
+    verdict = admitting_verdict(folder, row)
+    onnx, sidecar = _admitted(folder, registry, row, verdict)
+    # onnxruntime makes its session outside of Python's lock, so that the other files can be checked meanwhile.
+    with ThreadPoolExecutor(1) as beside:
+        opening = beside.submit(open_ensemble, onnx, sidecar)
+        calibration = _calibration(sidecar, verdict)
+        for member in registry.rows:
+            if member.id in verdict.members and member.id != row.id:
+                # Of the same verdict: `_check_beside` saw to that.
+                _admitted(folder, registry, member, verdict)
+        read_bound(folder, predictions_name(verdict), verdict.predictions_sha256)
+        refuse_strays(folder, registry, ensemble_id, bound_files(verdict))
+        if believes:
+            _check_trust(folder, verdict, trust_policy)
     eligible = row.confidence_eligible and verdict.coverage_rule == rule_in_force(sidecar.task)
-    return VerifiedEnsemble(open_ensemble(onnx, sidecar), _calibration(sidecar), eligible, verdict)
+    return VerifiedEnsemble(opening.result(), calibration, eligible, verdict)
 
 
 def _check_trust(folder: Path, verdict: Verdict, trust_policy: Path | None) -> None:
@@ -199,9 +211,15 @@ def _check_trust(folder: Path, verdict: Verdict, trust_policy: Path | None) -> N
         check_trust(folder, verdict, trust, remember=True)
 
 
-def _calibration(sidecar: Sidecar) -> IntervalCalibration | ChoiceCalibration:
-    document = {"schema_version": 1, "calibration": sidecar.calibration}
-    try:
-        return CalibrationFile.model_validate(document).calibration
-    except ValidationError as error:
-        raise IntegrityError(f"the sidecar of {sidecar.id} holds no calibration", next_step=RESTORE) from error
+def _calibration(sidecar: Sidecar, verdict: Verdict) -> IntervalCalibration | ChoiceCalibration:
+    """The calibration in the sidecar of a fused model, if it is the verdict's."""
+    if sidecar.calibration is None:
+        raise IntegrityError(f"the sidecar of {sidecar.id} holds no calibration", next_step=RESTORE)
+    # pydantic writes its canonical JSON in a fifth of the time, but for a few floats (1e-5, not 1e-05). Whatever
+    # has the digest is the text that was hashed.
+    digest = sha256_bytes(to_json(sidecar.calibration))
+    if digest != verdict.calibration_sha256:
+        digest = sha256_bytes(canonical_json(sidecar.calibration.model_dump(mode="json")))
+    if digest != verdict.calibration_sha256:
+        raise IntegrityError(f"the calibration of {sidecar.id} is not the verdict's", next_step=RESTORE)
+    return sidecar.calibration

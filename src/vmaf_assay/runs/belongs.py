@@ -9,7 +9,7 @@ import polars as pl
 from vmaf_assay.corpus.store import Corpus
 from vmaf_assay.errors import CorpusError
 from vmaf_assay.model.features import TrainingRows, forecast_rows, regressor_rows
-from vmaf_assay.runs.schema import ChoiceCalibration
+from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.runs.store import RunEvidence
 
 _IDENTITY = ("row", "cell", "group", "source", "encoder", "preset", "rate_value", "frame_index", "truth")

@@ -218,14 +218,14 @@ def _write(
     calibration = calibration_from_predictions(
         predictions, task, model_id, corpus.digest, DEFAULT_PROBES if task == "forecast" else ()
     )
-    document = CalibrationFile(calibration=calibration).model_dump(mode="json")
-    write_json_atomic(folder / "calibration.json", document, indent=None)
+    document = CalibrationFile(calibration=calibration)
+    write_json_atomic(folder / "calibration.json", document.model_dump(mode="json"), indent=None)
     bitrate = _bitrate(corpus, rows) if task == "forecast" else None
     base = _sidecar_base(corpus, rows, task, recipe, losos)
     for seed, weights in zip(seeds, members, strict=True):
         data = member_graph(weights)
         _write_model(folder, f"{model_id}_seed{seed}", data, "member", base)
-    mean_extra = {"calibration": document["calibration"], "bitrate": bitrate and bitrate.model_dump(mode="json")}
+    mean_extra = {"calibration": calibration, "bitrate": bitrate and bitrate.model_dump(mode="json")}
     _write_model(folder, f"{model_id}_mean", mean_graph(members), "mean", base | mean_extra)
     run = RunFile(
         model_id=model_id,
@@ -366,7 +366,8 @@ def _rates(rows: TrainingRows, encoder: str, preset: str) -> list[float]:
 def _write_model(folder: Path, name: str, data: bytes, role: Role, base: dict[str, Any]) -> None:
     sidecar = Sidecar(id=name, role=role, onnx_sha256=sha256_bytes(data), **base)
     write_bytes_atomic(folder / "members" / f"{name}.onnx", data)
-    write_json_atomic(folder / "members" / f"{name}.json", sidecar.model_dump(mode="json"))
+    # Without spaces: every load reads and hashes it.
+    write_json_atomic(folder / "members" / f"{name}.json", sidecar.model_dump(mode="json"), indent=None)
 
 
 def code_facts() -> CodeFacts:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from vmaf_assay.model.sidecar import ProbeSpec, Task
-from vmaf_assay.runs.schema import (
+from vmaf_assay.model.sidecar import (
     ChoiceCalibration,
     GroupResiduals,
     HeldOutCurve,
     IntervalCalibration,
+    ProbeSpec,
+    Task,
 )
 
 DECIMALS = 4

@@ -1,10 +1,10 @@
 """The files of a training run, as records: `run.json`, `loso_seed{N}.json`, `calibration.json`."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from vmaf_assay.model.sidecar import ProbeSpec, Task
+from vmaf_assay.model.sidecar import Calibration, Task
 
 SCHEMA_VERSION = 1
 
@@ -126,77 +126,6 @@ class LosoFile(_Frozen):
     """Of the codec block."""
     wall_time_s: float
     """Wall seconds of the whole stacked program, which trains all seeds at once."""
-
-
-class GroupResiduals(_Frozen):
-    """One group's residuals."""
-
-    group: str
-    """The group."""
-    residuals: list[float]
-    """Truth minus the held-out ensemble mean, points, by row."""
-
-
-class IntervalCalibration(_Frozen):
-    """What an interval at any confidence is computed from."""
-
-    kind: Literal["interval"] = "interval"
-    """Tells the two calibrations apart."""
-    ensemble: str
-    """The ensemble's id."""
-    corpus_digest: str
-    """The corpus the residuals are from."""
-    groups: list[GroupResiduals]
-    """By group."""
-
-
-class HeldOutCurve(_Frozen):
-    """Forecast and truth of one source, encoder and preset, from models that never saw its group."""
-
-    group: str
-    """The group."""
-    source: str
-    """The source."""
-    encoder: str
-    """The encoder."""
-    preset: str
-    """Its preset."""
-    rate_values: list[float]
-    """Rate values measured, ascending, [R]."""
-    mu: list[float]
-    """Held-out ensemble mean, points, [R]."""
-    sigma: list[float]
-    """Held-out spread over seeds, ddof 1, points, [R]."""
-    truth: list[float]
-    """Measured pooled VMAF, points, [R]."""
-
-    @model_validator(mode="after")
-    def _is_a_curve(self) -> Self:
-        rates = self.rate_values
-        if not 0 < len(rates) == len(self.mu) == len(self.sigma) == len(self.truth):
-            raise ValueError("a held-out curve has lists of other lengths")
-        if rates != sorted(set(rates)):
-            raise ValueError("a held-out curve's rate values come twice or out of order")
-        return self
-
-
-class ChoiceCalibration(_Frozen):
-    """What a margin at any target and confidence is computed from."""
-
-    kind: Literal["choice"] = "choice"
-    """Tells the two calibrations apart."""
-    ensemble: str
-    """The ensemble's id."""
-    corpus_digest: str
-    """The corpus the curves are from."""
-    probes: list[ProbeSpec]
-    """Probes the forecasts were made from; a curve of a probe's own encoder and preset is known there."""
-    curves: list[HeldOutCurve]
-    """Sorted by group, source, encoder, preset."""
-
-
-Calibration = Annotated[IntervalCalibration | ChoiceCalibration, Field(discriminator="kind")]
-"""`calibration.json`."""
 
 
 class CalibrationFile(_Frozen):

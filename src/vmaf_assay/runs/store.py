@@ -20,15 +20,9 @@ from vmaf_assay.media.files import canonical_json, parse_record, read_plain, sha
 from vmaf_assay.media.parquet import parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import open_session
-from vmaf_assay.model.sidecar import ProbeSpec, Sidecar
+from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, ProbeSpec, Sidecar
 from vmaf_assay.runs.calibrate import calibration_from_predictions
-from vmaf_assay.runs.schema import (
-    CalibrationFile,
-    ChoiceCalibration,
-    IntervalCalibration,
-    LosoFile,
-    RunFile,
-)
+from vmaf_assay.runs.schema import CalibrationFile, LosoFile, RunFile
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Largest file read from a run."""
@@ -250,7 +244,7 @@ def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -
             raise IntegrityError(f"the sidecar of {row_id} is not of this run", next_step="train again")
         if abs(sidecar.held_out.mean_plcc - gate.mean_plcc) > 1e-6:
             raise IntegrityError(f"the sidecar of {row_id} claims another score", next_step="train again")
-        if sidecar.role == "mean" and sidecar.calibration != run.calibration.model_dump(mode="json"):
+        if sidecar.role == "mean" and sidecar.calibration != run.calibration:
             raise IntegrityError(f"{row_id}: its sidecar holds another calibration", next_step="train again")
         answers[row_id] = sample_answers(run.data[f"members/{row_id}.onnx"], sidecar)
     _check_fused(run.file, answers)

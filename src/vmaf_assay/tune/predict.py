@@ -15,9 +15,9 @@ from vmaf_assay.media.files import read_plain
 from vmaf_assay.media.parquet import POLARS_ERRORS, parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import unsupported_reason
+from vmaf_assay.model.sidecar import IntervalCalibration
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.store import VerifiedEnsemble
-from vmaf_assay.runs.schema import IntervalCalibration
 
 TABLE_COLUMNS = (*CANONICAL6, "encoder", "preset", "rate_value")
 """What a table of features must hold."""
