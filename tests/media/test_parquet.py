@@ -70,6 +70,9 @@ HOSTILE = {
     "cut": (ONE[:-30], "no Parquet file"),
     "another footer length": (ONE[:-8] + b"\xff\xff\xff\x7fPAR1", "longer than the file"),
     "a footer of zeros": (b"PAR1" + bytes(40) + (40).to_bytes(4, "little") + b"PAR1", "it is damaged"),
+    "a footer without even a root": (
+        b"PAR1" + b"\x29\x0c\x00" + (3).to_bytes(4, "little") + b"PAR1", "it is damaged",
+    ),
     "a billion rows claimed": (claim(ONE, 70_001, 10**9, last=True), "rows"),
     "more values in a page than rows": (claim(ONE, 70_001, 200_001), "another number of rows"),
     "lists": (packed(pl.DataFrame({"a": [[1, 2]]})), "nested"),

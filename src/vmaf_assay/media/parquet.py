@@ -51,7 +51,7 @@ def parse_parquet(
     """
     try:
         _check_claims(data, limits or Limits())
-    except (_BadThriftError, IndexError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise _refused(where, str(error) if isinstance(error, _BadThriftError) else "it is damaged") from error
     try:
         table = pl.read_parquet(io.BytesIO(data))
@@ -69,7 +69,7 @@ def parquet_metadata(data: bytes, *, where: str) -> dict[str, str]:
     try:
         entries = _footer(data).get(5, [])
         return {entry[1].decode("utf-8"): entry[2].decode("utf-8") for entry in entries}
-    except (_BadThriftError, IndexError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise _refused(where, "it is damaged") from error
 
 
