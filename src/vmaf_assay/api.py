@@ -42,6 +42,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.raw import parse_raw
 from vmaf_assay.media.score import ReferenceInput, encode_and_score
 from vmaf_assay.media.versions import tool_versions
+from vmaf_assay.model.infer import probes_read
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.records import CellRecord, Scored, VideoInfo
 from vmaf_assay.registry.promotion import promote
@@ -55,7 +56,7 @@ from vmaf_assay.report.page import write_page as _write_page
 from vmaf_assay.runs.store import RunEvidence, curves_of, load_run
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, CompareResult, Contender, compare
-from vmaf_assay.tune.forecast import Forecast, default_preset, forecast, trained_rates
+from vmaf_assay.tune.forecast import Forecast, Probe, default_preset, forecast, trained_rates
 from vmaf_assay.tune.request import ReferenceKind, TuneRequest
 from vmaf_assay.tune.result import CurvePoint, TuneResult
 from vmaf_assay.tune.run import tune
@@ -78,6 +79,7 @@ __all__ = [
     "IntegrityError",
     "MediaError",
     "ModelLoadError",
+    "Probe",
     "Probed",
     "RowReport",
     "RunEvidence",
@@ -115,14 +117,14 @@ OnStep = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A source and its probe encodes: enough to forecast every encoder the ensemble knows."""
+    """A source and its probe encodes: enough to forecast every encoder it was probed for."""
 
     reference: ReferenceInput
     """How the source is opened and what is made of its frames."""
     video: VideoInfo
     """What the source says of itself."""
-    probes: tuple[Scored, ...]
-    """The encodes that the ensemble's sidecar names, scored, in its order."""
+    probes: tuple[Probe, ...]
+    """The encodes that forecasts of the encoders probed for read."""
 
 
 def load_ensemble(
@@ -145,13 +147,19 @@ def load_ensemble(
 
 
 def probe_source(
-    source: PathLike, ensemble: VerifiedEnsemble, *, ffmpeg: Ffmpeg | None = None, on_step: OnStep | None = None
+    source: PathLike,
+    ensemble: VerifiedEnsemble,
+    *,
+    encoders: Sequence[str] | None = None,
+    ffmpeg: Ffmpeg | None = None,
+    on_step: OnStep | None = None,
 ) -> Probed:
-    """Encode and score the cheap probes of a source; one probing serves every encoder and target.
+    """Encode and score the cheap probes of a source; one probing serves every target.
 
     Args:
       source: the video.
       ensemble: names the probes.
+      encoders: those that will be asked about; by default all that the ensemble knows.
       ffmpeg: by default the one that `find_ffmpeg` finds.
       on_step: told of each probe's frames.
 
@@ -161,15 +169,15 @@ def probe_source(
     """
     tool = ffmpeg or find_ffmpeg()
     reference, video = open_source(tool, Path(source))
+    sidecar = ensemble.ensemble.sidecar
     probes = []
-    for spec in ensemble.ensemble.sidecar.probes:
+    for spec in probes_read(sidecar, encoders or [seen.encoder for seen in sidecar.seen.encoders]):
         what = f"probe {spec.encoder} {spec.preset} {spec.rate_value:g}"
-        probes.append(
-            encode_and_score(
-                tool, reference, encoder_info(spec.encoder), spec.preset, spec.rate_value,
-                on_frames=_frames(on_step, what, reference.n_frames),
-            )
+        scored = encode_and_score(
+            tool, reference, encoder_info(spec.encoder), spec.preset, spec.rate_value,
+            on_frames=_frames(on_step, what, reference.n_frames),
         )  # fmt: skip
+        probes.append(Probe(spec, scored))
     return Probed(reference, video, tuple(probes))
 
 

@@ -11,10 +11,12 @@ from tests.model.conftest import random_member
 from vmaf_assay.errors import ModelLoadError
 from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.model.codec_block import VOCABULARIES
+from vmaf_assay.model.features import DEFAULT_PROBES, forecast_feature_names
 from vmaf_assay.model.infer import (
     common_rates,
     open_ensemble,
     open_session,
+    probes_read,
     trained_presets,
     unsupported_reason,
 )
@@ -169,6 +171,34 @@ def test_a_forecast_answers_between_the_presets_it_was_trained_on(preset, rates,
     assert unsupported_reason(wide, np.array([0.5, 17]), "libsvtav1", "9") is not None
     if rates:
         assert unsupported_reason(wide, np.array([0.5, 17]), "libx264", preset, rates[0] - 1) is not None
+
+
+@pytest.mark.parametrize(
+    ("n_bitrate", "encoders", "expected"),
+    [
+        (2, ["libx264"], [0, 1]),
+        (2, ["libsvtav1", "libx264"], [0, 1]),
+        (3, ["libx265"], [0, 1, 2]),
+        (3, ["libvpx-vp9"], [0, 1, 3]),
+        (3, ["libx265", "libvpx-vp9"], [0, 1, 2, 3]),
+        # Models of before 2026-11-25 forecast everybody's bitrate from all probes.
+        (4, ["libx264"], [0, 1, 2, 3]),
+    ],
+)
+def test_an_encoder_reads_the_common_probes_and_its_own(n_bitrate, encoders, expected):
+    """Nobody pays for a probe that neither the forecast nor the bitrate forecast reads."""
+    names = list(forecast_feature_names(2, ["libx265", "libvpx-vp9"]))
+    n = len(names)
+    flat = [0.0] * n
+    seen = THREE_PRESETS.model_copy(
+        update={"feature_min": flat, "feature_max": flat, "feature_mean": flat, "feature_std": flat}
+    )
+    coefficients = {f"{encoder}|any": [0.0] * (3 + 2 * n_bitrate) for encoder in encoders}
+    asked = sidecar(
+        task="forecast", feature_names=names, probes=list(DEFAULT_PROBES), seen=seen,
+        bitrate={"coefficients": coefficients},
+    )  # fmt: skip
+    assert probes_read(asked, encoders) == [DEFAULT_PROBES[i] for i in expected]
 
 
 def test_a_picture_far_larger_than_any_trained_on_is_named_in_pixels():

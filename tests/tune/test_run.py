@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import lavfi
-from tests.tune.made_up import RATES, logistic, verified
+from tests.tune.made_up import PROBES, RATES, logistic, verified
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.score import ReferenceInput, score_pair
-from vmaf_assay.tune.forecast import forecast
+from vmaf_assay.tune.forecast import Probe, forecast
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.run import tune
 
@@ -226,12 +226,22 @@ def scored(vmaf: float, *, n_bytes: int = 3000) -> SimpleNamespace:
     )
 
 
+def probed(*vmafs: float) -> list[Probe]:
+    """The made-up ensemble's probes, scored."""
+    return [Probe(spec, scored(vmaf)) for spec, vmaf in zip(PROBES, vmafs, strict=True)]
+
+
+def test_a_probe_that_is_read_must_have_been_made():
+    """A forecast without one of its probes is refused by name, whatever else was probed."""
+    made_up = verified().ensemble
+    with pytest.raises(ConfigError, match="a forecast of libx264 reads probe libsvtav1 12, which was not made"):
+        forecast(made_up, probed(91.0, 80.0)[:1], "libx264", "medium", pixels=192 * 108, frame_rate=25.0)
+
+
 def test_forecast_knows_its_own_probe():
     """A probe of the encoder asked about is remembered as measured; probes of others are not."""
     made_up = verified().ensemble
-    predicted = forecast(
-        made_up, [scored(91.0), scored(80.0)], "libx264", "medium", pixels=192 * 108, frame_rate=25.0
-    )
+    predicted = forecast(made_up, probed(91.0, 80.0), "libx264", "medium", pixels=192 * 108, frame_rate=25.0)
     assert predicted.curve.known == {30.0: 91.0}
     assert predicted.supported
     np.testing.assert_allclose(predicted.curve.mu, logistic(np.array(RATES), 46.0), atol=1e-3)
@@ -240,9 +250,7 @@ def test_forecast_knows_its_own_probe():
 def test_bitrate_forecast_is_read_off_the_sidecar():
     """With a bitrate model of exp(5 - 4 r), kbps follows it; a bitrate measured at twice that doubles it all."""
     made_up = verified(bitrate=True).ensemble
-    predicted = forecast(
-        made_up, [scored(91.0), scored(80.0)], "libx264", "medium", pixels=192 * 108, frame_rate=25.0
-    )
+    predicted = forecast(made_up, probed(91.0, 80.0), "libx264", "medium", pixels=192 * 108, frame_rate=25.0)
     asked = np.array([14.0, 20.0, 33.3])
     alone = replace(predicted, known_kbps={})
     np.testing.assert_allclose(alone.kbps_at(asked), np.exp(5 - 4 * asked / 51), rtol=1e-3)

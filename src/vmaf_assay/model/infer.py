@@ -1,6 +1,6 @@
 """Ask a verified ensemble: onnxruntime on the very bytes that were hashed, one thread, no JAX."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from vmaf_assay.errors import ModelLoadError
 from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.model.codec_block import VOCABULARIES, codec_width
 from vmaf_assay.model.onnx import check_graph
-from vmaf_assay.model.sidecar import SeenEncoder, Sidecar
+from vmaf_assay.model.sidecar import ProbeSpec, SeenEncoder, Sidecar
 
 RANGE_MARGIN = 0.5
 """How far outside the trained range of a feature is still answered, as a share of that range. Set by hand, not
@@ -131,6 +131,25 @@ def trained_presets(sidecar: Sidecar, encoder: str, preset: str) -> list[SeenEnc
     if sidecar.task == "fr" and preset not in seen:
         return []
     return [seen[name] for name in encoder_info(encoder).neighbours(preset, seen)]
+
+
+def probes_read(sidecar: Sidecar, encoders: Collection[str]) -> list[ProbeSpec]:
+    """The probes that forecasts of some encoders read, in the sidecar's order.
+
+    Those whose columns the model reads whoever is asked about, and an encoder's own. Models promoted before
+    2026-11-25 forecast bitrate from all of them, whichever encoder is asked about: their coefficients tell.
+    """
+    names = sidecar.feature_names
+    common = [any(n.startswith(f"probe{i}.") for n in names) for i in range(len(sidecar.probes))]
+    wanted: set[int] = set()
+    for encoder in encoders:
+        mine = {i for i, probe in enumerate(sidecar.probes) if common[i] or probe.encoder == encoder}
+        fitted = (sidecar.bitrate or {}).get("coefficients", {})
+        n_bitrate = max(
+            [(len(c) - 3) // 2 for key, c in fitted.items() if key.startswith(f"{encoder}|")], default=0
+        )
+        wanted |= mine if n_bitrate <= len(mine) else set(range(len(sidecar.probes)))
+    return [sidecar.probes[i] for i in sorted(wanted)]
 
 
 def common_rates(seen: Sequence[SeenEncoder]) -> list[float]:

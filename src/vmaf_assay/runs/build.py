@@ -29,7 +29,7 @@ from vmaf_assay.media import process
 from vmaf_assay.media.files import sha256_bytes, sha256_file, write_bytes_atomic, write_json_atomic
 from vmaf_assay.model.bitrate import BitrateModel, fit_bitrate
 from vmaf_assay.model.codec_block import VOCABULARIES
-from vmaf_assay.model.features import DEFAULT_PROBES, TrainingRows, forecast_rows, regressor_rows
+from vmaf_assay.model.features import DEFAULT_PROBES, TrainingRows, forecast_rows, read_by, regressor_rows
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
 from vmaf_assay.model.recipe import RECIPES, Member, Recipe
 from vmaf_assay.model.sidecar import HeldOut, Role, Seen, SeenEncoder, Sidecar, Task
@@ -307,7 +307,13 @@ def _bitrate(corpus: Corpus, rows: TrainingRows) -> BitrateModel | None:
         }
         for probe in DEFAULT_PROBES
     ]
-    probe_kbps = np.array([[probe[source] for probe in by_probe] for source in rows.source])
+    read = {encoder: read_by(DEFAULT_PROBES, encoder) for encoder in set(rows.encoder)}
+    probe_kbps = np.array(
+        [
+            [probe[source] if index in read[encoder] else np.nan for index, probe in enumerate(by_probe)]
+            for source, encoder in zip(rows.source, rows.encoder, strict=True)
+        ]
+    )
     kbps = np.array([cells[key].kbps for key in rows.cell])
     return fit_bitrate(rows.encoder, rows.preset, rows.rate_value, probe_kbps, kbps, rows.group)
 

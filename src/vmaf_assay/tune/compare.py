@@ -12,6 +12,7 @@ from vmaf_assay.evaluate.bd import bd_rate
 from vmaf_assay.evaluate.choice import Forecaster, Margin
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.model.infer import probes_read
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.final import OnStep
@@ -140,7 +141,7 @@ def compare(
     cache: Cache | None = None,
     on_step: OnStep | None = None,
 ) -> CompareResult:
-    """Forecast every contender from one pair of probes, and measure them if that is asked for.
+    """Forecast every contender from the same probes, and measure them if that is asked for.
 
     Raises:
       ConfigError: fewer than two, one that the model was not trained on, or a promise that may not be made.
@@ -160,7 +161,7 @@ def compare(
     ]
     reference, _ = open_source(ffmpeg, request.source, request.filters)
     measurer = Measurer(ffmpeg, reference, cache, on_step)
-    probes = measurer.probe(sidecar.probes)
+    probes = measurer.probe(probes_read(sidecar, [encoder for encoder, _ in asked]))
     contenders = []
     for (encoder, preset), margin in zip(asked, margins, strict=True):
         predicted = forecast(

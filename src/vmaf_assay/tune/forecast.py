@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,8 @@ from vmaf_assay.evaluate.choice import Curve, interpolate
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
-from vmaf_assay.model.infer import Ensemble, common_rates, trained_presets, unsupported_reason
-from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.model.infer import Ensemble, common_rates, probes_read, trained_presets, unsupported_reason
+from vmaf_assay.model.sidecar import ProbeSpec, Sidecar
 from vmaf_assay.records import Scored
 
 F64 = NDArray[np.float64]
@@ -53,6 +54,15 @@ class Forecast:
         return result
 
 
+class Probe(NamedTuple):
+    """A probe encode of a source, scored."""
+
+    spec: ProbeSpec
+    """What it is."""
+    scored: Scored
+    """Its frames."""
+
+
 def trained_rates(sidecar: Sidecar, encoder: str, preset: str) -> list[float]:
     """Rate values the model was trained on for an encoder and preset, or for the presets on both sides of it.
 
@@ -76,7 +86,7 @@ def default_preset(sidecar: Sidecar, encoder: str, fallback: str) -> str:
 
 def forecast(
     ensemble: Ensemble,
-    probes: Sequence[Scored],
+    probes: Sequence[Probe],
     encoder: str,
     preset: str,
     *,
@@ -88,7 +98,7 @@ def forecast(
 
     Args:
       ensemble: a verified forecast ensemble.
-      probes: the encodes that `sidecar.probes` names, in order, scored.
+      probes: those that `probes_read` names for this encoder, scored; further ones change nothing.
       encoder: encoder asked about.
       preset: its preset.
       pixels: width x height of the source, px.
@@ -96,14 +106,19 @@ def forecast(
       source: name for the curve.
 
     Raises:
-      ConfigError: the model was never trained on this encoder and preset.
+      ConfigError: the model was never trained on this encoder and preset, or a probe that it reads is missing.
     """
     sidecar = ensemble.sidecar
+    wanted = probes_read(sidecar, [encoder])
+    read = [next((probe for probe in probes if probe.spec == spec), None) for spec in wanted]
+    if missing := [spec for spec, probe in zip(wanted, read, strict=True) if probe is None]:
+        raise ConfigError(
+            f"a forecast of {encoder} reads probe {missing[0].encoder} {missing[0].preset}, which was not made",
+            next_step=f"probe the source for {encoder} too",
+        )
+    probes = [probe for probe in read if probe is not None]
     rates = np.array(trained_rates(sidecar, encoder, preset))
-    measured = [
-        ProbeRows(spec, scored_values(probe), probe.bytes)
-        for spec, probe in zip(sidecar.probes, probes, strict=True)
-    ]
+    measured = [ProbeRows(spec, scored_values(scored), scored.bytes) for spec, scored in probes]
     row = source_features(measured, pixels, frame_rate, sidecar.feature_names, encoder)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)
@@ -111,14 +126,10 @@ def forecast(
     answer = ensemble.predict(np.tile(row, (n, 1)).astype(np.float32), codec)
     kbps = np.full(n, np.nan)
     if sidecar.bitrate is not None:
-        kbps = predict_kbps(sidecar.bitrate, encoder, preset, rates, [probe.kbps for probe in probes])
+        kbps = predict_kbps(sidecar.bitrate, encoder, preset, rates, [scored.kbps for _, scored in probes])
     unknown = np.full(n, np.nan)
-    own = {
-        spec.rate_value: probe
-        for spec, probe in zip(sidecar.probes, probes, strict=True)
-        if (spec.encoder, spec.preset) == (encoder, preset)
-    }
-    known = {rate_value: probe.pooled_vmaf for rate_value, probe in own.items()}
+    own = {spec.rate_value: scored for spec, scored in probes if (spec.encoder, spec.preset) == (encoder, preset)}
+    known = {rate_value: scored.pooled_vmaf for rate_value, scored in own.items()}
     curve = Curve("", source, encoder, preset, rates, answer.mu, answer.sigma, unknown, known)
-    known_kbps = {rate_value: probe.kbps for rate_value, probe in own.items()}
+    known_kbps = {rate_value: scored.kbps for rate_value, scored in own.items()}
     return Forecast(curve, kbps, not reason, reason, known_kbps)

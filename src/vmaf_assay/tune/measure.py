@@ -9,6 +9,7 @@ from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.records import Scored
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.final import OnStep, frame_calls
+from vmaf_assay.tune.forecast import Probe
 
 
 class Measurer:
@@ -59,13 +60,12 @@ class Measurer:
             self._cache.store(key, scored)
         return scored
 
-    def probe(self, specs: Sequence[ProbeSpec]) -> list[Scored]:
+    def probe(self, specs: Sequence[ProbeSpec]) -> list[Probe]:
         """The encodes that a forecast reads, in order."""
-        return [
-            self.measure(
-                encoder_info(spec.encoder), spec.preset, spec.rate_value,
-                f"probe {number} of {len(specs)}, for the forecast: "
-                f"{spec.encoder} {spec.preset} {spec.rate_value:g}",
-            )
-            for number, spec in enumerate(specs, start=1)
-        ]  # fmt: skip
+        made = []
+        for number, spec in enumerate(specs, start=1):
+            setting = f"{spec.encoder} {spec.preset} {spec.rate_value:g}"
+            what = f"probe {number} of {len(specs)}, for the forecast: {setting}"
+            scored = self.measure(encoder_info(spec.encoder), spec.preset, spec.rate_value, what)
+            made.append(Probe(spec, scored))
+        return made

@@ -17,6 +17,7 @@ from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.model.infer import probes_read
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.records import Scored
 from vmaf_assay.registry.store import VerifiedEnsemble
@@ -32,7 +33,7 @@ from vmaf_assay.tune.final import (
     other_bytes,
     write_final,
 )
-from vmaf_assay.tune.forecast import Forecast, default_preset, forecast, trained_rates
+from vmaf_assay.tune.forecast import Forecast, Probe, default_preset, forecast, trained_rates
 from vmaf_assay.tune.limits import judge_limits, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.request import TuneRequest, check_request
@@ -117,7 +118,7 @@ def tune(
     """
     plan = _plan(ffmpeg, verified, request, on_step, on_note)
     measurer = Measurer(ffmpeg, plan.reference, cache, on_step)
-    probes = measurer.probe(verified.ensemble.sidecar.probes)
+    probes = measurer.probe(probes_read(verified.ensemble.sidecar, [request.encoder]))
     predicted = forecast(
         verified.ensemble, probes, request.encoder, plan.preset,
         pixels=pixels(plan.reference), frame_rate=float(plan.reference.frame_rate), source=request.source.name,
@@ -199,7 +200,7 @@ class _Answer:
 
     plan: _Plan
     """What was fixed before."""
-    probes: list[Scored]
+    probes: list[Probe]
     """The probes."""
     predicted: Forecast
     """The forecast, with the bitrates that probes and trials had."""
@@ -231,17 +232,17 @@ class _Answer:
             reference=request.reference, losses=list(plan.carry.losses), max_kbps=request.max_kbps,
             max_bytes=request.max_bytes, forecast_bytes=n_bytes, width=reference.size[0], height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
-            n_frames=reference.n_frames, probes=self._probe_points(verified), curve=self._curve(),
+            n_frames=reference.n_frames, probes=self._probe_points(), curve=self._curve(),
         )  # fmt: skip
         result = judge_limits(result)
         known = f"{measurer.cached} encodes were known from an earlier run (--no-cache runs them again)"
         said = [*_reasons(verified, self), *limit_reasons(result), *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
 
-    def _probe_points(self, verified: VerifiedEnsemble) -> list[ProbePoint]:
+    def _probe_points(self) -> list[ProbePoint]:
         return [
             ProbePoint(spec.encoder, spec.preset, spec.rate_value, scored.pooled_vmaf, scored.kbps)
-            for spec, scored in zip(verified.ensemble.sidecar.probes, self.probes, strict=True)
+            for spec, scored in self.probes
         ]
 
     def _curve(self) -> list[CurvePoint]:
