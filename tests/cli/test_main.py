@@ -12,8 +12,8 @@ import pytest
 import typer
 
 from vmaf_assay import __version__
+from vmaf_assay.cli import commands, render
 from vmaf_assay.cli import main as cli
-from vmaf_assay.cli import render
 from vmaf_assay.errors import (
     AssayError,
     ConfigError,
@@ -25,21 +25,7 @@ from vmaf_assay.errors import (
 )  # fmt: skip
 from vmaf_assay.media import process
 
-VERBS = [
-    "doctor",
-    "train",
-    "gate",
-    "validate",
-    "promote",
-    "predict",
-    "tune",
-    "compare",
-    "report",
-    "export",
-    "corpus",
-    "registry",
-    "keys",
-]
+VERBS = list(cli.VERBS)
 
 
 def app_raising(problem: BaseException):
@@ -75,7 +61,7 @@ def app_raising(problem: BaseException):
 )
 def test_exit_codes(monkeypatch, capsys, problem, code):
     """Each kind of error has its documented exit code and at most one line on stderr, none on stdout."""
-    monkeypatch.setattr(cli, "build_app", lambda: app_raising(problem))
+    monkeypatch.setattr(cli, "build_app", lambda argv: app_raising(problem))
     assert cli.main(["verb"]) == code
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -100,7 +86,7 @@ def test_every_error_class_is_in_the_table():
 
 def test_bugs_are_not_hidden(monkeypatch):
     """An exception nobody expected keeps its traceback instead of posing as bad input."""
-    monkeypatch.setattr(cli, "build_app", lambda: app_raising(ZeroDivisionError("bug")))
+    monkeypatch.setattr(cli, "build_app", lambda argv: app_raising(ZeroDivisionError("bug")))
     with pytest.raises(ZeroDivisionError, match="bug"):
         cli.main(["verb"])
 
@@ -109,6 +95,7 @@ def test_bugs_are_not_hidden(monkeypatch):
     "argv",
     [
         ["nonsense"],
+        ["nonsense", "--help"],
         ["--nonsense"],
         ["doctor", "--nonsense"],
         ["doctor", "extra"],
@@ -131,6 +118,22 @@ def test_version_and_help(capsys):
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert re.findall(r"^  (\w+) ", text.partition("Commands:")[2], re.MULTILINE) == VERBS
+
+
+def test_every_verb_is_a_module_and_in_the_list():
+    """A verb is a file under `cli/commands/`, and `assay --help` knows each, in full and on one line."""
+    files = {path.stem for path in Path(commands.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(VERBS) == files
+    whole = typer.main.get_command(cli.build_app())
+    assert list(whole.commands) == VERBS
+    assert max(map(len, cli.VERBS.values())) <= 66
+
+
+@pytest.mark.parametrize("argv", [[verb] for verb in VERBS] + [["--help"], ["--version"], []])
+def test_a_command_line_loads_what_it_needs(argv):
+    """One verb loads by itself; the list of verbs loads none of them."""
+    held = typer.main.get_command(cli.build_app(argv))
+    assert list(held.commands) == (argv if argv and argv[0] in VERBS else VERBS)
 
 
 def test_no_arguments_shows_help_on_stderr(capsys):
@@ -240,7 +243,7 @@ def test_sigterm_ends_children(tmp_path):
         "    while not marker.exists(): time.sleep(0.01)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "threading.Thread(target=end, daemon=True).start()\n"
-        "cli.build_app = lambda: app\n"
+        "cli.build_app = lambda argv: app\n"
         "sys.argv = ['assay', 'verb']\n"
         "cli.run()\n"
     )

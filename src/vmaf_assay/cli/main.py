@@ -8,7 +8,6 @@ Exit codes: 0 yes; 1 a negative answer; 2 usage or bad input; 3 a tool or the me
 import importlib
 import inspect
 import os
-import pkgutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,9 +20,22 @@ from vmaf_assay import __version__
 from vmaf_assay.cli import commands, render
 from vmaf_assay.errors import AssayError, IntegrityError, ToolError
 
-_VERBS = "doctor train gate validate promote predict tune compare report export corpus registry keys"
-_ORDER = tuple(_VERBS.split())
-"""Verbs in the order of the work, for `--help`; typer puts the groups last, and so does an unnamed verb."""
+VERBS = {
+    "doctor": "Which ffmpeg and encoders work here; do the models verify?",
+    "train": "Train an ensemble, leaving out one group at a time.",
+    "gate": "Judge a run by its held-out predictions.",
+    "validate": "Write the verdict on a run: PROMOTE.json or HOLD.json.",
+    "promote": "Flip an ensemble's rows to production, all or none.",
+    "predict": "Score an encode, or rows of features, with bounds.",
+    "tune": "Find the cheapest encode that meets a VMAF target, and make it.",
+    "compare": "Forecast what several encoders would spend for a target.",
+    "report": "Make one self-contained HTML page of a result.",
+    "export": "Hand runs and models to other tools.",
+    "corpus": "Measure real encodes: canonical-6 and VMAF of every frame.",
+    "registry": "Rows, what admitted them, and whether they still verify.",
+    "keys": "Keys that sign verdicts: make one, show its public half.",
+}
+"""Every module under `cli/commands/`, in the order of the work, and what `assay --help` says of it."""
 
 
 _INTERRUPTED = 130
@@ -49,21 +61,42 @@ def _root(
     """Pick the cheapest encode that meets a VMAF target, with a confidence that can be checked."""
 
 
-def build_app() -> typer.Typer:
-    """The application with every verb under `cli/commands/` registered."""
+def build_app(argv: Sequence[str] | None = None) -> typer.Typer:
+    """The application with every verb, or with as much as one command line needs.
+
+    Loading all verbs takes longer than `assay --help` may: it lists them unread, and a verb loads by itself.
+
+    Args:
+      argv: the command line; None for everything.
+    """
+    whole = argv is None or _COMPLETING in os.environ
+    alone = argv[0] if argv and not whole and argv[0] in VERBS else None
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: 100 ms faster, and the same in a pipe
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "default_map": _NOT_HELP},
+        add_completion=alone is None,  # else the verb's help would wait for pydantic too
     )
     app.callback()(_root)
-    names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
-    names.sort(key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
-    for name in names:
-        importlib.import_module(f"{commands.__name__}.{name}").register(app)
+    listed_only = not whole and (not argv or argv[0] in _ENDS_AT_ONCE)
+    for name, summary in VERBS.items():
+        if listed_only:
+            app.command(name, short_help=summary)(lambda: None)
+        elif alone in (None, name):
+            importlib.import_module(f"{commands.__name__}.{name}").register(app)
     _keep_examples(app)
     return app
+
+
+_COMPLETING = "_ASSAY_COMPLETE"
+"""Set by a shell that asks for completions."""
+
+_NOT_HELP = {"help": False, **{verb: {"help": False} for verb in VERBS}}
+"""What `--help` is when not given: typer 0.29 loads pydantic (200 ms) to turn its own None into a bool."""
+
+_ENDS_AT_ONCE = {"-h", "--help", "--version"}
+"""Options that answer before any verb is looked at."""
 
 
 def _keep_examples(app: typer.Typer) -> None:
@@ -83,7 +116,7 @@ def main(argv: Sequence[str]) -> int:
       argv: the arguments, without the program's name.
     """
     try:
-        answer = build_app()(list(argv), prog_name="assay", standalone_mode=False)
+        answer = build_app(argv)(list(argv), prog_name="assay", standalone_mode=False)
         sys.stdout.flush()
         if answer == _INTERRUPTED:  # typer turns Ctrl-C into an exit code and says nothing
             raise KeyboardInterrupt

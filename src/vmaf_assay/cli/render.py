@@ -4,7 +4,6 @@ Nothing here decides anything. Text that did not come from this package passes t
 file name cannot steer a terminal. Colour follows rich: off when not a terminal, and off when NO_COLOR is set.
 """
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,11 +61,15 @@ def error(text: str) -> None:
 
 def emit_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print one JSON document on stdout, in ASCII for any locale; a NaN in it is a bug and raises."""
+    import json  # 3 ms that `--help` need not pay
+
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def emit_line(value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print one JSON document on one line of stdout, at once; a NaN in it is a bug and raises."""
+    import json
+
     typer.echo(json.dumps(value, allow_nan=False))
     sys.stdout.flush()
 
