@@ -359,7 +359,7 @@ def write_page(what: TuneResult | CompareResult | PathLike, out: PathLike, *, ff
         page = page_of_document(what.as_json(), ffmpeg or find_ffmpeg())
     else:
         path = Path(what)
-        page = page_of(path, (ffmpeg or find_ffmpeg()) if path.is_file() else None)
+        page = page_of(path, (ffmpeg or find_ffmpeg()) if path.is_file() else None, trust=find_trust())
     _write_page(page, Path(out))
     return page.answer
 

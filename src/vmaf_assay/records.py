@@ -1,5 +1,6 @@
 """Frozen records that cross folders. No I/O and no logic beyond what a record knows of itself."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 
 CANONICAL6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
 """The six libvmaf features every model reads, in the order every model reads them."""
+
+OnStep = Callable[[str, int, int], None]
+"""Told of progress: what is being done, how much of it is done, of how much."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,17 @@
-"""Documents of `assay tune --json` that need no encoder."""
+"""What pages are made of: documents that need no encoder, a run and a registry with the worst names there are."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+
+from tests.crafted import held_out_predictions, make_run
+from vmaf_assay.registry.acts import rollback, sign_verdict
+from vmaf_assay.registry.promotion import Who, promote
+from vmaf_assay.registry.signing import generate_key, load_private_key
+from vmaf_assay.registry.verdict import judge, write_verdict
+from vmaf_assay.runs.store import load_run
 
 HOSTILE = (
     "<script>alert(1)</script>.mkv",
@@ -57,3 +66,28 @@ def compare_document(**changes: Any) -> dict[str, Any]:
         "cheapest": {"encoder": "libsvtav1", "preset": "8"}, "contenders": contenders,
     }  # fmt: skip
     return document | changes
+
+
+def hostile_run(folder: Path, model_id: str, **changes: Any) -> Path:
+    """A run that passes its gate, whose first groups and sources bear the names of `HOSTILE`."""
+    groups = {f"g{number:02d}": name for number, name in enumerate(HOSTILE)}
+    sources = {f"{group}-s0": name for group, name in groups.items()}
+    table = held_out_predictions().with_columns(
+        pl.col("fold", "group").replace(groups), pl.col("source").replace(sources)
+    )
+    return make_run(folder, model_id=model_id, predictions=table, **changes)
+
+
+def acted_registry(folder: Path, model_id: str) -> Path:
+    """A registry with a history: two promotions, then to and fro for hostile reasons; the last act is signed."""
+    for number in (0, 1):
+        run = hostile_run(
+            folder / f"run{number}", model_id, weights_of=lambda seed, n=number: seed + 20 * n, corpus=str(number)
+        )
+        write_verdict(run, judge(load_run(run)))
+        promote(load_run(run), folder / "registry", Who(by="ada@example.org", reason=HOSTILE[number]))
+    for number, reason in enumerate(HOSTILE[2:]):
+        rollback(folder / "registry", model_id, Who(by=reason[:200], reason=reason), to=1 + number % 2)
+    generate_key(folder / "key")
+    sign_verdict(folder / "registry", model_id, Who(keys=(load_private_key(folder / "key"),)))
+    return folder / "registry"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crafted import FORECAST, make_run
-from tests.report.documents import HOSTILE, compare_document, tune_document
+from tests.crafted import FORECAST, FR, make_run
+from tests.report.documents import HOSTILE, acted_registry, compare_document, hostile_run, tune_document
 from vmaf_assay.registry.store import registry_dir
 from vmaf_assay.report.build import page_of
 from vmaf_assay.report.compare_page import compare_page
@@ -47,6 +47,9 @@ def folder(tmp_path_factory) -> Path:
     made |= {
         f"hostile{i}": tune_page(tune_document(source=n, reasons=[n], preset=n)) for i, n in enumerate(HOSTILE)
     }
+    made["hostile-run"] = page_of(hostile_run(folder / "bad", FORECAST))
+    made["hostile-registry"] = page_of(acted_registry(folder / "acts", FR))
+    made["hostile-compare"] = compare_page(compare_document(source=HOSTILE[3]))
     for name, page in made.items():
         (folder / f"{name}.html").write_text(render(page), encoding="utf-8")
     return folder
@@ -67,7 +70,17 @@ def opened(browser, path: Path, size: str = "desk", scheme: str = "light"):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
-    "name", ["tune", "run", "registry", "compare", *(f"hostile{i}" for i in range(len(HOSTILE)))]
+    "name",
+    [
+        "tune",
+        "run",
+        "registry",
+        "compare",
+        "hostile-run",
+        "hostile-registry",
+        "hostile-compare",
+        *(f"hostile{i}" for i in range(len(HOSTILE))),
+    ],
 )
 def test_pages_open_quietly_at_every_size(browser, folder, name, size):
     """No console message, no request, no dialog, no sideways scrolling, and the document inside is read back."""
@@ -154,6 +167,19 @@ def test_series_and_tables_can_be_switched(browser, folder):
     assert page.locator("details[open]").count() == page.locator("details").count() > 0
     page.click("#tables")
     assert page.locator("details[open]").count() == 0
+    page.context.close()
+
+
+def test_history_can_be_read(browser, folder):
+    """The acts on an ensemble lie open, newest first, each with its number and its kind."""
+    page, heard = opened(browser, folder / "hostile-registry.html")
+    table = page.locator("section#e0-acts table")
+    assert table.is_visible()
+    rows = [row.split("\t") for row in table.inner_text().splitlines()[1:]]
+    acts = [row for row in rows if row[0].isdecimal()]
+    assert [row[0] for row in acts] == ["6", "5", "4", "3", "2", "1"]
+    assert [row[1] for row in acts] == ["rollback to 2", "rollback to 1"] * 2 + ["promote"] * 2
+    assert heard == []
     page.context.close()
 
 

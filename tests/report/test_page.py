@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.crafted import FORECAST, FR, make_run
-from tests.report.documents import HOSTILE, compare_document, tune_document
+from tests.report.documents import HOSTILE, acted_registry, compare_document, hostile_run, tune_document
 from vmaf_assay.cli.main import main
 from vmaf_assay.errors import ConfigError
+from vmaf_assay.registry.acts import Entry, history
 from vmaf_assay.registry.store import registry_dir
 from vmaf_assay.report.build import page_of
 from vmaf_assay.report.compare_page import compare_page
@@ -159,6 +160,68 @@ def test_hostile_names_do_no_harm(name):
     assert not [key for _, attrs in parsed.tags for key in attrs if key.startswith("on")]
     assert name.rpartition("/")[2] in parsed.text()
     assert parsed.document()["source"] == name
+
+
+@pytest.fixture(scope="module")
+def acted(tmp_path_factory) -> tuple[str, list[Entry]]:
+    """The page of a registry with hostile names and a history, and that history."""
+    folder = acted_registry(tmp_path_factory.mktemp("acted"), FR)
+    return render(page_of(folder)), history(folder)
+
+
+@pytest.mark.parametrize("kind", ["run", "registry", "compare"])
+def test_hostile_names_do_no_harm_on_other_pages(kind, acted, tmp_path):
+    """Groups, sources, encoders, reasons and people with hostile names are shown, and add no element."""
+    if kind == "run":
+        html = render(page_of(hostile_run(tmp_path / "run", FR)))
+    elif kind == "registry":
+        html = acted[0]
+    else:
+        document = compare_document(source=HOSTILE[0])
+        for number, name in enumerate(HOSTILE):
+            document["contenders"].append(document["contenders"][0] | {"encoder": name, "preset": f"p{number}"})
+        html = render(compare_page(document))
+    parsed = Parsed(html)
+    said = parsed.text() + " ".join(attrs.get("data-tip") or "" for _, attrs in parsed.tags)
+    for name in HOSTILE:
+        assert name in said, name
+    tags = [tag for tag, _ in parsed.tags]
+    assert (tags.count("script"), tags.count("style"), tags.count("img")) == (2, 1, 0)
+    titles = [data for tag, data in parsed.parts if tag == "title"]  # of the page, and of each chart
+    assert len(titles) == 1 + tags.count("svg") - html.count('aria-hidden="true"')
+    assert not [key for _, attrs in parsed.tags for key in attrs if key.startswith("on")]
+    assert "<script>alert" not in html
+
+
+def test_registry_page_shows_who_did_what_and_who_signed(acted):
+    """Every act with its number, kind, day, person, reason and signing keys, as the history has them."""
+    html, entries = acted
+    parsed = Parsed(html)
+    text, document = parsed.text(), parsed.document()
+    assert document["history"] == [entry.as_json() for entry in entries]
+    assert [entry.kind for entry in entries] == ["rollback"] * 4 + ["promote"] * 2
+    signed = [entry for entry in entries if entry.signed_by]
+    assert [entry.in_force for entry in signed] == [True]
+    rows = html.partition("Acts on")[2].partition("</table>")[0].split("<tr>")[2:]
+    assert len(rows) == len(entries)
+    for row, entry in zip(rows, entries, strict=True):
+        cells = [part.partition("</bdi>")[0] for part in row.split("<bdi>")[1:]]
+        what = entry.kind if entry.returns_to is None else f"{entry.kind} to {entry.returns_to}"
+        keys = ", ".join(key[:12] for key in entry.signed_by) or "nobody"
+        force = "now" if entry.in_force else "-"
+        assert [*cells[:3], *cells[6:]] == [str(entry.verdict.sequence), what, force, keys, entry.sha256[:12]]
+        assert entry.verdict.act.reason in text
+    assert "signed in force 1 of 1" in " ".join(text.split())
+
+
+def test_registry_page_says_what_is_broken(tmp_path):
+    """A signature that no longer fits its verdict is refused on the page, in words, and the rest still shows."""
+    folder = acted_registry(tmp_path, FR)
+    (envelope,) = folder.glob("*.dsse.json")
+    envelope.write_text(envelope.read_text().replace('"sig": "', '"sig": "AAAA'))
+    page = page_of(folder)
+    assert page.mood == "bad"
+    assert "history does not verify" in Parsed(render(page)).text()
 
 
 def test_run_page_shows_the_gate_and_every_fold(pages, run_folder):

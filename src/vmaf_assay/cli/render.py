@@ -5,7 +5,7 @@ file name cannot steer a terminal. Colour follows rich: off when not a terminal,
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
@@ -133,6 +133,13 @@ def _folded(row: Sequence[str], widths: Sequence[int]) -> list[tuple[str, ...]]:
 def say_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on stdout."""
     typer.echo(table(headers, rows))
+
+
+@contextmanager
+def steps(description: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for work that says itself what it is at, by `on_step(what, done, total)`; each word starts anew."""
+    with progress_bar(description) as update:
+        yield lambda what, done, total: update(done, what, total)
 
 
 @contextmanager

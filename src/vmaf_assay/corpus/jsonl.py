@@ -12,19 +12,21 @@ from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, write_bytes_atomic
 from vmaf_assay.media.parquet import MAX_TEXT_BYTES
-from vmaf_assay.records import CellRecord
+from vmaf_assay.records import CellRecord, OnStep
 
 _CellId = tuple[str, str, str, float, str]
 
 
-def write_jsonl(corpus: Corpus, path: Path) -> int:
+def write_jsonl(corpus: Corpus, path: Path, on_step: OnStep | None = None) -> int:
     """Write every frame of a corpus as one JSON line; returns the number of lines.
 
     Floats are the shortest text that reads back to the same float32, so that import gives the same rows.
     `group` and `preset` are written too; earlier readers ignore them.
     """
     buffer = io.StringIO()
-    for row in corpus.frames.iter_rows(named=True):
+    for number, row in enumerate(corpus.frames.iter_rows(named=True)):
+        if on_step and number % TOLD_EVERY == 0:
+            on_step("rows", number, corpus.frames.height)
         line: dict[str, Any] = {"src": row["source"], "group": row["group"], "encoder": row["encoder"]}
         line |= {"preset": row["preset"], "cq": row["rate_value"], "frame_index": row["frame_index"]}
         line |= {name: float(str(np.float32(row[name]))) for name in VALUES}
@@ -33,13 +35,14 @@ def write_jsonl(corpus: Corpus, path: Path) -> int:
     return corpus.frames.height
 
 
-def read_jsonl(path: Path, folder: Path, *, preset: str | None = None) -> str:
+def read_jsonl(path: Path, folder: Path, *, preset: str | None = None, on_step: OnStep | None = None) -> str:
     """Make a corpus of a JSONL file; sizes, rates and versions are unknown to it and recorded as 0 or `unknown`.
 
     Args:
       path: the file.
       folder: the corpus to write.
       preset: preset of rows that name none; by default the encoder's default.
+      on_step: told how many bytes have been read.
 
     Raises:
       CorpusError: a line is not JSON, misses a column, holds a value that is not a finite number, names an
@@ -50,6 +53,8 @@ def read_jsonl(path: Path, folder: Path, *, preset: str | None = None) -> str:
     cells: dict[_CellId, dict[int, list[float]]] = {}
     with path.open("rb") as lines:
         for number, text in enumerate(iter(lambda: lines.readline(MAX_LINE_BYTES + 1), b""), 1):
+            if on_step and number % TOLD_EVERY == 0:
+                on_step("bytes", lines.tell(), path.stat().st_size)
             if text.strip():
                 _add_line(cells, text, f"{path.name}, line {number}", preset)
     if not cells:
@@ -57,6 +62,9 @@ def read_jsonl(path: Path, folder: Path, *, preset: str | None = None) -> str:
     records = [_write(folder, identity, frames, path) for identity, frames in cells.items()]
     return write_index(folder, records, {"imported": path.name})
 
+
+TOLD_EVERY = 5000
+"""Lines between two reports of progress: about a twentieth of a second of work."""
 
 MAX_LINE_BYTES = 1 << 16
 """Longest line read; a line written here has about 300."""

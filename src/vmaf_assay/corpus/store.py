@@ -26,7 +26,7 @@ from vmaf_assay.corpus.storage import Store, open_store
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.files import MAX_JSON_BYTES, canonical_json, parse_json_strict, sha256_bytes
 from vmaf_assay.media.parquet import Limits, parquet_metadata, parse_parquet
-from vmaf_assay.records import CANONICAL6, CellRecord, Scored
+from vmaf_assay.records import CANONICAL6, CellRecord, OnStep, Scored
 
 Where = Path | str | Store
 """A folder, a URL, or a store that is open already."""
@@ -222,8 +222,13 @@ def load_records(where: Where) -> tuple[str, tuple[CellRecord, ...]]:
     return str(index["digest"]), _records(store, index)
 
 
-def check_cells(where: Where, cells: Iterable[CellRecord]) -> int:
+def check_cells(where: Where, cells: Sequence[CellRecord], on_step: OnStep | None = None) -> int:
     """Check the objects of single cells, which a packed corpus need not have; returns how many there are.
+
+    Args:
+      where: the corpus.
+      cells: of its index.
+      on_step: told of each cell.
 
     Raises:
       IntegrityError: one is damaged or is not the index's, or some are missing.
@@ -232,7 +237,9 @@ def check_cells(where: Where, cells: Iterable[CellRecord]) -> int:
     there = store.names("cells")
     if not there:
         return 0
-    for cell in cells:
+    for number, cell in enumerate(cells):
+        if on_step:
+            on_step("cells", number, len(cells))
         if f"{cell.key}.parquet" in there and read_cell(store, cell.key)[0] != cell:
             raise IntegrityError(f"cell {cell.key} is not the one of the index", next_step="build again")
     missing = [cell for cell in cells if f"{cell.key}.parquet" not in there]

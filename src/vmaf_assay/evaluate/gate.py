@@ -24,6 +24,7 @@ from vmaf_assay.evaluate.policy import (
     GateResult,
     gate_from_scores,
 )
+from vmaf_assay.records import OnStep
 
 PREDICTION_COLUMNS: dict[str, type[pl.DataType]] = {
     "seed": pl.Int32, "fold": pl.String, "row": pl.Int64, "cell": pl.String, "group": pl.String,
@@ -177,10 +178,17 @@ def interval_coverage(
     return results
 
 
-def choice_coverage(curves: Sequence[Curve], policy: CoveragePolicy = COVERAGE_POLICY) -> list[CoverageResult]:
+def choice_coverage(
+    curves: Sequence[Curve], policy: CoveragePolicy = COVERAGE_POLICY, on_step: OnStep | None = None
+) -> list[CoverageResult]:
     """Hits of the chosen encode on each group, calibrated on the others, by confidence and encoder.
 
     A group's share is over its sources and the policy's targets, of the choices that were answered.
+
+    Args:
+      curves: held-out curves.
+      policy: what is asked.
+      on_step: told of each confidence and encoder done.
     """
     results = []
     pairs = sorted({(curve.encoder, curve.preset) for curve in curves})
@@ -195,6 +203,8 @@ def choice_coverage(curves: Sequence[Curve], policy: CoveragePolicy = COVERAGE_P
                     hits.setdefault(group, []).extend(one.truth >= target - 1e-9 for one in choices)
             covered = [float(np.mean(group)) for group in hits.values()]
             results.append(_result(confidence, f"{encoder} {preset}", covered, policy))
+            if on_step:
+                on_step("choices replayed", len(results), len(policy.confidences) * len(pairs))
     return results
 
 

@@ -6,10 +6,12 @@ is. So the invariant needs no exception: rows change only with a fresh verdict, 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.evaluate.policy import COVERAGE_POLICY, POLICY
 from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.records import OnStep
 from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, verdict_name
 from vmaf_assay.registry.history import bound_files, chain, digests_of, origin, predictions_name
 from vmaf_assay.registry.manifest import FileRef, Row, ensemble_of
@@ -42,6 +44,32 @@ class Entry:
     def at_utc(self) -> str:
         """When it was done; of a verdict filed before acts were kept, when it was judged."""
         return self.verdict.act.at_utc if self.verdict.act else self.verdict.generated_at_utc
+
+    @property
+    def returns_to(self) -> int | None:
+        """Of a rollback: the number of the verdict that admits again."""
+        return self.verdict.act.returns_to.sequence if self.verdict.act and self.verdict.act.returns_to else None
+
+    def as_json(self) -> dict[str, Any]:
+        """What `assay registry history --json` prints of it."""
+        act, verdict = self.verdict.act, self.verdict
+        return {
+            "ensemble": verdict.ensemble,
+            "sequence": verdict.sequence,
+            "in_force": self.in_force,
+            "kind": self.kind,
+            "at_utc": self.at_utc,
+            "by": act.by if act else None,
+            "reason": act.reason if act else None,
+            "returns_to": self.returns_to,
+            "signed_by": list(self.signed_by),
+            "verdict": verdict.verdict,
+            "verdict_sha256": self.sha256,
+            "previous_verdict_sha256": verdict.previous_verdict_sha256,
+            "corpus_digest": verdict.corpus.get("digest"),
+            "members": verdict.members,
+            "confidence_eligible": verdict.confidence_eligible,
+        }
 
 
 def history(folder: Path, ensemble: str | None = None) -> list[Entry]:
@@ -155,8 +183,14 @@ def supersede(folder: Path, ensemble: str, who: Who) -> Verdict:
     return verdict
 
 
-def rejudge(folder: Path, ensemble: str, who: Who) -> Verdict:
+def rejudge(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = None) -> Verdict:
     """Judge the models in force again, under today's policies and choice rule, from their held-out predictions.
+
+    Args:
+      folder: the registry.
+      ensemble: whose models.
+      who: who and why.
+      on_step: told how far it is.
 
     Raises:
       ConfigError: the ensemble is out of service, or is a HOLD today.
@@ -182,7 +216,7 @@ def rejudge(folder: Path, ensemble: str, who: Who) -> Verdict:
         calibration = calibration_from_predictions(
             table, sidecar.task, ensemble, sidecar.corpus_digest, sidecar.probes
         )
-        coverage = coverage_of(calibration)
+        coverage = coverage_of(calibration, on_step=on_step)
         eligible = bool(coverage) and all(result.passed for result in coverage)
         rows = rows_of(ensemble, _models(folder, current), current.n_groups, confidence_eligible=eligible)
         act = Act(kind="rejudge", at_utc=now_utc(), by=who.by, reason=who.reason)

@@ -9,6 +9,7 @@ import numpy as np
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.files import sha256_bytes
+from vmaf_assay.records import OnStep
 from vmaf_assay.registry.evidence import Check, recompute
 from vmaf_assay.registry.files import read_bound, read_file, verdict_name
 from vmaf_assay.registry.history import predictions_name
@@ -90,7 +91,14 @@ class SeedScores:
     """The group it left out."""
 
 
-def audit(folder: Path, ensemble: str, *, deep: bool = True, trust: Trust | None = None) -> Audit:
+def audit(
+    folder: Path,
+    ensemble: str,
+    *,
+    deep: bool = True,
+    trust: Trust | None = None,
+    on_step: OnStep | None = None,
+) -> Audit:
     """Verify an ensemble, compute its verdict's evidence again, and gather what admitted it.
 
     Args:
@@ -98,6 +106,7 @@ def audit(folder: Path, ensemble: str, *, deep: bool = True, trust: Trust | None
       ensemble: whose rows.
       deep: compute calibration and coverage too, not the gate alone.
       trust: whose signatures to believe.
+      on_step: told how far it is.
 
     Raises:
       ConfigError: the registry has no such ensemble in service.
@@ -113,7 +122,7 @@ def audit(folder: Path, ensemble: str, *, deep: bool = True, trust: Trust | None
     name = verdict_name(ensemble, verdict.sequence)
     verdict_bytes = read_file(folder, name)
     status = "verified"
-    for report in verify_registry(folder, ensemble=ensemble, trust=trust):
+    for report in verify_registry(folder, ensemble=ensemble, trust=trust, on_step=on_step):
         if report.status == "refused":
             status = f"{report.row_id}: {report.reason}"
             break
@@ -129,7 +138,7 @@ def audit(folder: Path, ensemble: str, *, deep: bool = True, trust: Trust | None
         sources=sorted(set(table["source"].to_list())),
         per_seed={seed: _scores(verdict, seed) for seed in verdict.seeds},
         signed=signatures_on(folder, verdict, verdict_bytes),
-        checks=recompute(folder, verdict, sidecar, deep=deep),
+        checks=recompute(folder, verdict, sidecar, deep=deep, on_step=on_step),
     )
 
 

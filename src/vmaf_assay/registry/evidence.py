@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vmaf_assay.records import OnStep
 from vmaf_assay.registry.files import read_bound
 from vmaf_assay.registry.history import predictions_name
 from vmaf_assay.registry.verdict import Verdict, rule_in_force, same
@@ -28,7 +29,9 @@ class Check:
     """How, in words."""
 
 
-def recompute(folder: Path, verdict: Verdict, sidecar: "Sidecar", *, deep: bool) -> list[Check]:
+def recompute(
+    folder: Path, verdict: Verdict, sidecar: "Sidecar", *, deep: bool, on_step: OnStep | None = None
+) -> list[Check]:
     """Judge a verdict's held-out predictions again.
 
     Args:
@@ -36,6 +39,7 @@ def recompute(folder: Path, verdict: Verdict, sidecar: "Sidecar", *, deep: bool)
       verdict: the verdict.
       sidecar: a sidecar of one of its rows: it says what the ensemble reads.
       deep: compute the calibration and the coverage policy too.
+      on_step: told how far that is.
 
     Raises:
       AssayError: the predictions are not there, cannot be read, or are no evidence.
@@ -53,7 +57,7 @@ def recompute(folder: Path, verdict: Verdict, sidecar: "Sidecar", *, deep: bool)
     if differs := _compare_extent(predictions, verdict):
         return [differs]
     checks = [Check("gate", "agrees", f"{len(folds)} folds, mean PLCC {gate.mean_plcc:.6f}")]
-    return [*checks, *_recompute_promises(predictions, verdict, sidecar)] if deep else checks
+    return [*checks, *_recompute_promises(predictions, verdict, sidecar, on_step)] if deep else checks
 
 
 def _compare_extent(predictions: "pl.DataFrame", verdict: Verdict) -> Check | None:
@@ -77,7 +81,9 @@ def _compare_extent(predictions: "pl.DataFrame", verdict: Verdict) -> Check | No
     return None
 
 
-def _recompute_promises(predictions: "pl.DataFrame", verdict: Verdict, sidecar: "Sidecar") -> list[Check]:
+def _recompute_promises(
+    predictions: "pl.DataFrame", verdict: Verdict, sidecar: "Sidecar", on_step: OnStep | None
+) -> list[Check]:
     """Calibration and coverage, from the predictions."""
     from vmaf_assay.runs.calibrate import calibration_from_predictions
     from vmaf_assay.runs.store import calibration_digest, coverage_of
@@ -93,7 +99,7 @@ def _recompute_promises(predictions: "pl.DataFrame", verdict: Verdict, sidecar: 
     if verdict.coverage_rule != today:
         why = f"the verdict used rule {verdict.coverage_rule}, this version has rule {today}"
         return [agrees, Check("coverage", "not comparable", why)]
-    again = coverage_of(calibration, verdict.coverage_policy())
+    again = coverage_of(calibration, verdict.coverage_policy(), on_step)
     if not same([one.model_dump() for one in verdict.coverage], [one.model_dump() for one in again]):
         why = f"the held-out predictions do not give the coverage of the verdict (rule {today})"
         return [agrees, Check("coverage", "differs", why)]

@@ -8,6 +8,7 @@ from typing import Literal
 from vmaf_assay.errors import AssayError, IntegrityError
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.records import OnStep
 from vmaf_assay.registry.evidence import recompute
 from vmaf_assay.registry.files import (
     RESTORE,
@@ -43,7 +44,12 @@ class RowReport:
 
 
 def verify_registry(
-    folder: Path, *, deep: bool = False, ensemble: str | None = None, trust: Trust | None = None
+    folder: Path,
+    *,
+    deep: bool = False,
+    ensemble: str | None = None,
+    trust: Trust | None = None,
+    on_step: OnStep | None = None,
 ) -> list[RowReport]:
     """Check every row, every file, and the gate of every verdict against its held-out predictions.
 
@@ -52,6 +58,7 @@ def verify_registry(
       deep: recompute the calibration and the coverage policy too (up to a minute instead of milliseconds).
       ensemble: only this ensemble's rows, and no files that belong to none.
       trust: whose signatures to believe; what this machine has accepted is compared, and not changed.
+      on_step: told of each row, and within it of what takes long.
 
     Returns:
       One report a row, and one for each file that no row or verdict accounts for.
@@ -62,13 +69,27 @@ def verify_registry(
     registry = read_registry(folder)
     judged: dict[FileRef, Judged] = {}
     reports = []
-    for row in registry.rows:
-        if ensemble in (None, ensemble_of(row.id)):
-            try:
-                reports.append(_verify(folder, registry, row, judged, trust, deep=deep))
-            except IntegrityError as error:
-                reports.append(RowReport(row.id, "refused", str(error), False))
+    rows = [row for row in registry.rows if ensemble in (None, ensemble_of(row.id))]
+    for done, row in enumerate(rows):
+        if on_step:
+            on_step("rows", done, len(rows))
+        try:
+            reports.append(_verify(folder, registry, row, judged, Asked(trust, deep, on_step)))
+        except IntegrityError as error:
+            reports.append(RowReport(row.id, "refused", str(error), False))
     return reports if ensemble else [*reports, *_other_files(folder, registry)]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a registry is to be verified."""
+
+    trust: Trust | None
+    """Whose signatures to believe."""
+    deep: bool
+    """Whether calibration and coverage are computed again too."""
+    on_step: OnStep | None
+    """Told how far that is."""
 
 
 @dataclass(slots=True)
@@ -81,14 +102,12 @@ class Judged:
     """Why its evidence does not hold; '' if it does; None before it was recomputed."""
 
 
-def _verify(
-    folder: Path, registry: Registry, row: Row, judged: dict[FileRef, Judged], trust: Trust | None, *, deep: bool
-) -> RowReport:
+def _verify(folder: Path, registry: Registry, row: Row, judged: dict[FileRef, Judged], asked: Asked) -> RowReport:
     if row.verdict is None:
         _check_scaffolded(folder, row)
         return RowReport(row.id, "scaffolded", "", False)
     if row.smoke:
-        _check_superseded(folder, row, trust)
+        _check_superseded(folder, row, asked.trust)
         return RowReport(row.id, "superseded", "", False)
     if row.verdict not in judged:
         judged[row.verdict] = Judged(admitting_verdict(folder, row))
@@ -96,7 +115,7 @@ def _verify(
     onnx, sidecar, verdict = verify_row(folder, registry, row, known.verdict)
     open_session(onnx, sidecar)
     if known.reason is None:
-        known.reason = _recompute(folder, row.verdict, verdict, sidecar, trust, deep=deep)
+        known.reason = _recompute(folder, row.verdict, verdict, sidecar, asked)
     if known.reason:
         raise IntegrityError(known.reason)
     return RowReport(row.id, "production", "", row.confidence_eligible)
@@ -134,15 +153,13 @@ def _check_history(folder: Path, ref: FileRef, ensemble: str) -> None:
             read_bound(folder, file, digest)
 
 
-def _recompute(
-    folder: Path, ref: FileRef, verdict: Verdict, sidecar: Sidecar, trust: Trust | None, *, deep: bool
-) -> str:
+def _recompute(folder: Path, ref: FileRef, verdict: Verdict, sidecar: Sidecar, asked: Asked) -> str:
     """Judge a verdict's held-out predictions again; the reason if they do not give its numbers, else ''."""
     try:
         _check_history(folder, ref, verdict.ensemble)
-        if trust is not None:
-            check_trust(folder, verdict, trust, remember=False)
-        checks = recompute(folder, verdict, sidecar, deep=deep)
+        if asked.trust is not None:
+            check_trust(folder, verdict, asked.trust, remember=False)
+        checks = recompute(folder, verdict, sidecar, deep=asked.deep, on_step=asked.on_step)
     except AssayError as error:
         return str(error)
     return next((check.detail for check in checks if check.outcome == "differs"), "")

@@ -6,6 +6,8 @@ from typing import Any
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import read_json_strict
+from vmaf_assay.records import OnStep
+from vmaf_assay.registry.trust import Trust
 from vmaf_assay.report.compare_page import compare_page
 from vmaf_assay.report.page import Page
 from vmaf_assay.report.registry_page import registry_page
@@ -14,12 +16,16 @@ from vmaf_assay.report.tune_page import tune_page
 from vmaf_assay.runs.store import load_run
 
 
-def page_of(path: Path, ffmpeg: Ffmpeg | None = None) -> Page:
+def page_of(
+    path: Path, ffmpeg: Ffmpeg | None = None, *, trust: Trust | None = None, on_step: OnStep | None = None
+) -> Page:
     """The page of a run, a registry, or a JSON document that `assay` printed.
 
     Args:
       path: a folder with `run.json` or `registry.json`, or a file.
       ffmpeg: reads the frames of a tune's page.
+      trust: whose signatures a registry's page believes; None: nobody is asked.
+      on_step: told how far it is.
 
     Raises:
       ConfigError: none of these.
@@ -27,31 +33,36 @@ def page_of(path: Path, ffmpeg: Ffmpeg | None = None) -> Page:
     """
     if path.is_dir():
         if (path / "run.json").is_file():
-            return run_page(load_run(path))
+            run = load_run(path)
+            run.coverage(on_step)
+            return run_page(run)
         if (path / "registry.json").is_file():
-            return registry_page(path)
+            return registry_page(path, trust, on_step)
         raise ConfigError(
             f"{path} holds neither run.json nor registry.json",
             next_step="name a run, a registry or a JSON document",
         )
     if not path.is_file():
         raise ConfigError(f"no such file or folder: {path}", next_step="check the path")
-    return page_of_document(read_json_strict(path), ffmpeg, path.name)
+    return page_of_document(read_json_strict(path), ffmpeg, path.name, on_step)
 
 
-def page_of_document(document: dict[str, Any], ffmpeg: Ffmpeg | None = None, name: str = "it") -> Page:
+def page_of_document(
+    document: dict[str, Any], ffmpeg: Ffmpeg | None = None, name: str = "it", on_step: OnStep | None = None
+) -> Page:
     """The page of what `assay tune --json` or `assay compare --json` prints.
 
     Args:
       document: see docs/json-output.md.
       ffmpeg: reads the frames of a tune's page.
       name: of the document, for the error.
+      on_step: told how far it is.
 
     Raises:
       ConfigError: it is neither.
     """
     if "encode_argv" in document:
-        return tune_page(document, ffmpeg)
+        return tune_page(document, ffmpeg, on_step)
     if "contenders" in document:
         return compare_page(document)
     raise ConfigError(

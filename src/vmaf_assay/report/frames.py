@@ -12,6 +12,7 @@ import numpy as np
 
 from vmaf_assay.media import process
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.records import OnStep
 
 SECONDS = 10
 """How many of the worst seconds are shown."""
@@ -62,7 +63,9 @@ def safe_filters(filters: str) -> bool:
     return all(_SAFE_FILTERS.fullmatch(step) for step in filters.split(",")) if filters else True
 
 
-def thumbnails(ffmpeg: Ffmpeg, path: Path, frames: list[int], *, filters: str = "") -> list[str]:
+def thumbnails(
+    ffmpeg: Ffmpeg, path: Path, frames: list[int], *, filters: str = "", on_step: OnStep | None = None
+) -> list[str]:
     """Data URIs of the frames named, ascending, each at most `THUMB_WIDTH_PX` wide.
 
     Args:
@@ -70,6 +73,7 @@ def thumbnails(ffmpeg: Ffmpeg, path: Path, frames: list[int], *, filters: str = 
       path: a local file.
       frames: numbers counted from 0.
       filters: what the picture goes through first; checked by `safe_filters`.
+      on_step: told how many have been read.
 
     Raises:
       ToolError: ffmpeg failed.
@@ -79,11 +83,16 @@ def thumbnails(ffmpeg: Ffmpeg, path: Path, frames: list[int], *, filters: str = 
     steps += [f"select={wanted}", f"scale=w=min(iw\\,{THUMB_WIDTH_PX}):h=-2:flags=area"]
     with tempfile.TemporaryDirectory(prefix="assay-frames-") as folder:
         argv = [
-            *ffmpeg.base_argv(), "-i", f"file:{path.resolve()}", "-map", "0:v:0", "-vf", ",".join(steps),
-            "-fps_mode", "passthrough", "-frames:v", str(len(frames)), "-pix_fmt", "yuvj420p", "-c:v", "mjpeg",
-            "-q:v", "4", str(Path(folder) / "%04d.jpg"),
+            *ffmpeg.base_argv(), "-progress", "pipe:1", "-i", f"file:{path.resolve()}", "-map", "0:v:0",
+            "-vf", ",".join(steps), "-fps_mode", "passthrough", "-frames:v", str(len(frames)),
+            "-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "4", str(Path(folder) / "%04d.jpg"),
         ]  # fmt: skip
-        done = process.run(argv, timeout_s=600)
+
+        def on_line(line: str) -> None:
+            if on_step and line.startswith("frame="):
+                on_step(f"frames of {path.name}", int(line[6:]), len(frames))
+
+        done = process.run(argv, timeout_s=600, on_line=on_line)
         if done.exit_code != 0:
             raise failure(f"reading frames of {path.name}", done)
         return [

@@ -1,4 +1,4 @@
-"""The page of a registry: which rows verify, what admitted them, and what came before."""
+"""The page of a registry: which rows verify, what admitted them, who did what and when, and who signed it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from vmaf_assay.errors import AssayError
-from vmaf_assay.registry.history import chain
+from vmaf_assay.records import OnStep
+from vmaf_assay.registry.acts import Entry
+from vmaf_assay.registry.acts import history as history_of
 from vmaf_assay.registry.manifest import Registry, ensemble_of
 from vmaf_assay.registry.store import read_registry
+from vmaf_assay.registry.trust import Trust
 from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.registry.verify import RowReport, verify_registry
 from vmaf_assay.report.page import Page, Section, Table
@@ -17,26 +20,34 @@ from vmaf_assay.report.plots import Axis, Chart, Point
 _SHOWN = {"verdict", "gate", "sequence", "generated_at_utc", "corpus"}
 
 
-def registry_page(folder: Path) -> Page:
+def registry_page(folder: Path, trust: Trust | None = None, on_step: OnStep | None = None) -> Page:
     """The page of a registry, verified while it is made.
+
+    Args:
+      folder: the registry.
+      trust: whose signatures to believe; None: nobody is asked.
+      on_step: told how far it is.
 
     Raises:
       IntegrityError: `registry.json` itself cannot be believed.
     """
     registry = read_registry(folder)
-    reports = verify_registry(folder)
+    reports = verify_registry(folder, trust=trust, on_step=on_step)
     refused = [report for report in reports if report.status == "refused"]
     live = sum(report.status == "production" for report in reports)
     answer = f"{live} rows are production-eligible and verify"
     if refused:
         answer = f"{len(refused)} entries are refused; {refused[0].row_id}: {refused[0].reason}"
     histories = _histories(folder, registry)
-    sections = [_rows(registry, reports)]
-    for number, (ensemble, verdicts) in enumerate(histories.items()):
-        sections += _ensemble(f"e{number}", ensemble, verdicts)
+    sections = [_rows(registry, reports, trust)]
+    for number, (ensemble, history) in enumerate(histories.items()):
+        sections += _ensemble(f"e{number}", ensemble, history)
+    entries = [entry for history in histories.values() if not isinstance(history, str) for entry in history]
+    in_force = [entry for entry in entries if entry.in_force]
     facts: list[tuple[str, object]] = [
         ("rows", len(registry.rows)), ("production", live), ("refused", len(refused)),
-        ("ensembles", len(histories)),
+        ("ensembles", len(histories)), ("verdicts", len(entries)),
+        ("signed in force", f"{sum(bool(entry.signed_by) for entry in in_force)} of {len(in_force)}"),
     ]  # fmt: skip
     document: dict[str, Any] = {
         "registry": registry.model_dump(mode="json"),
@@ -45,28 +56,31 @@ def registry_page(folder: Path) -> Page:
             for r in reports
         ],
         "verdicts": {
-            name: [verdict.model_dump(mode="json", include=_SHOWN) for verdict in found]
-            for name, found in histories.items()
+            name: [entry.verdict.model_dump(mode="json", include=_SHOWN) for entry in history]
+            for name, history in histories.items()
+            if not isinstance(history, str)
         },
-    }  # fmt: skip
+        "history": [entry.as_json() for entry in entries],
+        "trust_policy": trust.policy.model_dump(mode="json") if trust else None,
+    }
     name = folder.resolve().name
     return Page("registry", f"Registry {name}", answer, "bad" if refused else "good", facts, sections, document)
 
 
-def _histories(folder: Path, registry: Registry) -> dict[str, list[Verdict]]:
-    """Verdicts of every ensemble, newest first; none for one whose chain is broken (its rows say why)."""
-    found: dict[str, list[Verdict]] = {}
+def _histories(folder: Path, registry: Registry) -> dict[str, list[Entry] | str]:
+    """What was done to every ensemble, newest first; of a broken history, what is wrong with it."""
+    found: dict[str, list[Entry] | str] = {}
     for row in registry.rows:
         name = ensemble_of(row.id)
         if row.verdict is not None and name not in found:
             try:
-                found[name] = chain(folder, name, row.verdict)
-            except AssayError:
-                found[name] = []
+                found[name] = history_of(folder, name)
+            except AssayError as problem:
+                found[name] = str(problem)
     return found
 
 
-def _rows(registry: Registry, reports: list[RowReport]) -> Section:
+def _rows(registry: Registry, reports: list[RowReport], trust: Trust | None) -> Section:
     rows = {row.id: row for row in registry.rows}
     table = Table(
         "Rows and files", ["row", "status", "promises", "model digest", "what it is", "why"],
@@ -83,31 +97,62 @@ def _rows(registry: Registry, reports: list[RowReport]) -> Section:
         "Every byte of every row was checked against the verdict that admitted it, and every gate was judged from "
         "its held-out predictions when this page was made. Later, run assay registry verify."
     )
-    return Section("rows", "Rows", [words], tables=[table])
+    believed = (
+        f"Signatures were asked for as the trust policy {trust.policy.name} says."
+        if trust
+        else "No trust policy was set, so nobody's signature was asked for."
+    )
+    return Section("rows", "Rows", [words, believed], tables=[table])
 
 
-def _ensemble(name: str, ensemble: str, verdicts: list[Verdict]) -> list[Section]:
-    if not verdicts:
-        words = "Its chain of verdicts is broken; the rows above say where."
-        return [Section(name, ensemble, [words])]
-    now = verdicts[0]
-    history = Table(
+def _ensemble(name: str, ensemble: str, history: list[Entry] | str) -> list[Section]:
+    if isinstance(history, str):
+        return [Section(name, ensemble, [f"Its history does not verify: {history}"])]
+    now = history[0].verdict
+    judged = Table(
         f"Verdicts on {ensemble}, newest first",
-        ["no.", "verdict", "when, UTC", "mean PLCC", "spread", "promises", "groups", "corpus", "commit"],
-        [
-            [
-                v.sequence, v.verdict, v.generated_at_utc[:16].replace("T", " "), round(v.gate.mean_plcc, 6),
-                round(v.gate.plcc_spread, 6), v.confidence_eligible, v.corpus.get("n_groups"),
-                str(v.corpus.get("digest"))[:12], str(v.code.get("commit") or v.code.get("version"))[:12],
-            ]
-            for v in verdicts
-        ],
-    )  # fmt: skip
+        ["no.", "verdict", "judged, UTC", "mean PLCC", "spread", "promises", "groups", "corpus", "commit"],
+        [_judged(entry) for entry in history],
+    )
     coverage = Table(
         f"Coverage of {ensemble} at its current verdict", ["scope", "confidence", "held", "groups", "passed"],
         [[c.scope, c.confidence, round(c.coverage, 4), c.n_groups, c.passed] for c in now.coverage],
     )  # fmt: skip
-    return [Section(name, ensemble, charts=[_fold_chart(name, now)], tables=[history, coverage])]
+    return [
+        Section(name, ensemble, charts=[_fold_chart(name, now)], tables=[judged, coverage]),
+        Section(f"{name}-acts", f"Who did what: {ensemble}", _ABOUT_ACTS, tables=[_acts(ensemble, history)]),
+    ]
+
+
+_ABOUT_ACTS = [
+    "Each act is a verdict with the next number, bound to the one before by its digest. Nothing leaves it.",
+    "A signature shown here was checked against the verdict it signs and the key it names. Whether to believe "
+    "that key is your trust policy's to say; a name or a reason is only what somebody typed.",
+]
+
+
+def _judged(entry: Entry) -> list[object]:
+    verdict = entry.verdict
+    return [
+        verdict.sequence, verdict.verdict, verdict.generated_at_utc[:16].replace("T", " "),
+        round(verdict.gate.mean_plcc, 6), round(verdict.gate.plcc_spread, 6), verdict.confidence_eligible,
+        verdict.corpus.get("n_groups"), str(verdict.corpus.get("digest"))[:12],
+        str(verdict.code.get("commit") or verdict.code.get("version"))[:12],
+    ]  # fmt: skip
+
+
+def _acts(ensemble: str, history: list[Entry]) -> Table:
+    def line(entry: Entry) -> list[object]:
+        act = entry.verdict.act
+        what = entry.kind + (f" to {entry.returns_to}" if entry.returns_to else "")
+        keys = ", ".join(key[:12] for key in entry.signed_by) or "nobody"
+        return [
+            entry.verdict.sequence, what, "now" if entry.in_force else None, entry.at_utc[:16].replace("T", " "),
+            act.by if act else None, act.reason if act else None, keys, entry.sha256[:12],
+        ]  # fmt: skip
+
+    headers = ["no.", "what", "in force", "when, UTC", "by", "why", "signed by", "verdict digest"]
+    return Table(f"Acts on {ensemble}, newest first", headers, [line(entry) for entry in history])
 
 
 def _fold_chart(name: str, verdict: Verdict) -> Chart:

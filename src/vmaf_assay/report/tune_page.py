@@ -10,6 +10,7 @@ import numpy as np
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.records import OnStep
 from vmaf_assay.report.frames import safe_filters, thumbnails, worst_seconds
 from vmaf_assay.report.page import Page, Section, Shot, Table
 from vmaf_assay.report.plots import Axis, Chart, Point
@@ -19,12 +20,13 @@ Document = dict[str, Any]
 _NEEDED = ("source", "encoder", "preset", "target_vmaf", "confidence", "rate_value", "mu", "lower_bound", "curve")
 
 
-def tune_page(document: Document, ffmpeg: Ffmpeg | None = None) -> Page:
+def tune_page(document: Document, ffmpeg: Ffmpeg | None = None, on_step: OnStep | None = None) -> Page:
     """The page of a document of `assay tune --json`.
 
     Args:
       document: see docs/json-output.md.
       ffmpeg: reads the frames shown; without it, or where the files are gone, the page says so.
+      on_step: told how many of them have been read.
 
     Raises:
       ConfigError: a field that the page needs is missing.
@@ -36,7 +38,7 @@ def tune_page(document: Document, ffmpeg: Ffmpeg | None = None) -> Page:
         )
     sections = [_forecast(document), _encodes(document)]
     if document.get("frame_vmaf"):
-        sections.append(_frames(document, ffmpeg))
+        sections.append(_frames(document, ffmpeg, on_step))
     sections.append(_promise(document))
     answer, good = _answer(document)
     return Page(
@@ -213,7 +215,7 @@ def _encodes(d: Document) -> Section:
     return Section("encodes", "What was encoded", [words], tables=[table], code=command)
 
 
-def _frames(d: Document, ffmpeg: Ffmpeg | None) -> Section:
+def _frames(d: Document, ffmpeg: Ffmpeg | None, on_step: OnStep | None) -> Section:
     vmaf = [float(v) for v in d["frame_vmaf"]]
     rate = Fraction(d.get("frame_rate") or 25)
     worst = worst_seconds(vmaf, rate)
@@ -223,7 +225,7 @@ def _frames(d: Document, ffmpeg: Ffmpeg | None) -> Section:
         ["from, s", "mean VMAF", "worst frame", "its VMAF"],
         [[round(w.start_s, 2), round(w.mean_vmaf, 2), w.frame, round(w.frame_vmaf, 2)] for w in worst],
     )
-    shots, why = _shots(d, ffmpeg, [(w.frame, w.start_s, w.frame_vmaf) for w in worst])
+    shots, why = _shots(d, ffmpeg, [(w.frame, w.start_s, w.frame_vmaf) for w in worst], on_step)
     words = [
         f"VMAF of each of {len(vmaf):,} frames: mean {np.mean(vmaf):.2f}, lowest {min(vmaf):.2f}, 5th percentile "
         f"{np.percentile(vmaf, 5):.2f}. The target is on the mean; single frames may be below it.",
@@ -250,7 +252,9 @@ def _frame_chart(d: Document, vmaf: list[float], rate: Fraction, worst: set[int]
     return chart
 
 
-def _shots(d: Document, ffmpeg: Ffmpeg | None, frames: list[tuple[int, float, float]]) -> tuple[list[Shot], str]:
+def _shots(
+    d: Document, ffmpeg: Ffmpeg | None, frames: list[tuple[int, float, float]], on_step: OnStep | None
+) -> tuple[list[Shot], str]:
     """Pairs of thumbnails, or the reason why there are none."""
     source, output = Path(d["source"]), Path(d.get("output") or "")
     if ffmpeg is None or not source.is_file() or not output.is_file():
@@ -260,8 +264,8 @@ def _shots(d: Document, ffmpeg: Ffmpeg | None, frames: list[tuple[int, float, fl
         return [], "The frames themselves are not shown: the filters of this encode do more than crop and scale."
     numbers = [frame for frame, _, _ in frames]
     try:
-        left = thumbnails(ffmpeg, source, numbers, filters=filters)
-        right = thumbnails(ffmpeg, output, numbers)
+        left = thumbnails(ffmpeg, source, numbers, filters=filters, on_step=on_step)
+        right = thumbnails(ffmpeg, output, numbers, on_step=on_step)
     except AssayError as error:
         return [], f"The frames themselves are not shown: {error}."
     if not len(left) == len(right) == len(numbers):

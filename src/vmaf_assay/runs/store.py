@@ -21,6 +21,7 @@ from vmaf_assay.media.parquet import parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, ProbeSpec, Sidecar
+from vmaf_assay.records import OnStep
 from vmaf_assay.runs.calibrate import calibration_from_predictions
 from vmaf_assay.runs.schema import CalibrationFile, LosoFile, RunFile
 
@@ -54,11 +55,13 @@ def curves_of(calibration: ChoiceCalibration) -> list[Curve]:
 
 
 def coverage_of(
-    calibration: IntervalCalibration | ChoiceCalibration, policy: CoveragePolicy = COVERAGE_POLICY
+    calibration: IntervalCalibration | ChoiceCalibration,
+    policy: CoveragePolicy = COVERAGE_POLICY,
+    on_step: OnStep | None = None,
 ) -> list[CoverageResult]:
-    """A coverage policy on a calibration."""
+    """A coverage policy on a calibration; it takes seconds, of which `on_step` is told."""
     if isinstance(calibration, ChoiceCalibration):
-        return choice_coverage(curves_of(calibration), policy)
+        return choice_coverage(curves_of(calibration), policy, on_step)
     return interval_coverage({group.group: group.residuals for group in calibration.groups}, policy)
 
 
@@ -74,6 +77,8 @@ class RunEvidence:
     """Every file it lists, by relative path: the very bytes that were hashed."""
     calibration: IntervalCalibration | ChoiceCalibration
     """Its calibration, equal to what its predictions give."""
+    _coverage: list[CoverageResult] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What `coverage` found."""
 
     @cached_property
     def predictions(self) -> pl.DataFrame:
@@ -85,9 +90,11 @@ class RunEvidence:
         """The gate, recomputed; and its fold table."""
         return evaluate_gate(self.predictions, self.file.seeds)
 
-    def coverage(self) -> list[CoverageResult]:
-        """The coverage policy, recomputed."""
-        return coverage_of(self.calibration)
+    def coverage(self, on_step: OnStep | None = None) -> list[CoverageResult]:
+        """The coverage policy, recomputed from these bytes when first asked; `on_step` is told how far it is."""
+        if not self._coverage:
+            self._coverage.extend(coverage_of(self.calibration, on_step=on_step))
+        return self._coverage
 
     def calibration_sha256(self) -> str:
         """SHA-256 of the calibration's canonical JSON."""

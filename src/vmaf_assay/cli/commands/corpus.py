@@ -94,7 +94,9 @@ def build(
         versions = _versions(tool, requests, scratch)
         cells = plan_cells(_renditions(tool, found, sizes, max_frames, scratch), requests, versions)
         _measure(tool, cells, store, versions, scratch, jobs=jobs, workers=workers, scheduler=scheduler)
-    _print_info(*load_records(store), as_json=False)  # its rows were read back a moment ago
+    digest, records = load_records(store)  # its rows were read back a moment ago
+    _print_info(digest, records, as_json=False)
+    _conclude(out, digest, records, f"next: assay train {out}")
 
 
 def _requests(encoders: list[str], rates: str | None, encoder_args: list[str]) -> "list[EncoderRequest]":
@@ -225,6 +227,16 @@ def info(folder: Folder, as_json: Json = False) -> None:
     """
     corpus = _load(folder)
     _print_info(corpus.digest, corpus.cells, as_json=as_json)
+    if not as_json:
+        _conclude(folder, corpus.digest, corpus.cells, f"for its cells one by one: assay corpus verify {folder}")
+
+
+def _conclude(where: str, digest: str, cells: "Sequence[CellRecord]", then: str) -> None:
+    """The one line that answers the question."""
+    from vmaf_assay.cli.render import say
+
+    n_sources, n_groups = len({cell.source for cell in cells}), len({cell.group for cell in cells})
+    say(f"{where}: {len(cells)} cells of {n_sources} sources in {n_groups} groups, digest {digest[:12]}; {then}")
 
 
 def _print_info(digest: str, cells: "Sequence[CellRecord]", *, as_json: bool) -> None:
@@ -266,10 +278,12 @@ def verify(folder: Folder) -> None:
 
     Example: assay corpus verify corpus
     """
+    from vmaf_assay.cli.render import steps
     from vmaf_assay.corpus.store import check_cells
 
     corpus = _load(folder)
-    check_cells(folder, corpus.cells)
+    with steps("checking") as on_step:
+        check_cells(folder, corpus.cells, on_step)
     typer.echo(f"{folder}: {len(corpus.cells)} cells verify, digest {corpus.digest}")
 
 
@@ -295,9 +309,12 @@ def export_jsonl(
 
     Example: assay corpus export corpus -o corpus.jsonl
     """
+    from vmaf_assay.cli.render import say, steps
     from vmaf_assay.corpus.jsonl import write_jsonl
 
-    typer.echo(f"{out}: {write_jsonl(_load(folder), out)} rows")
+    with steps("writing") as on_step:
+        n_rows = write_jsonl(_load(folder), out, on_step)
+    say(f"{out}: {n_rows} rows")
 
 
 def import_jsonl(
@@ -309,6 +326,9 @@ def import_jsonl(
 
     Example: assay corpus import corpus.jsonl -o corpus
     """
+    from vmaf_assay.cli.render import say, steps
     from vmaf_assay.corpus.jsonl import read_jsonl
 
-    typer.echo(f"{out}: digest {read_jsonl(file, out, preset=preset)}")
+    with steps("reading") as on_step:
+        digest = read_jsonl(file, out, preset=preset, on_step=on_step)
+    say(f"{out}: digest {digest}")

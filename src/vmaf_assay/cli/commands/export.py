@@ -69,13 +69,19 @@ def mlflow(
 def _exports(
     run: Path | None, registry: Path | None, ensemble: str | None, trust_policy: Path | None
 ) -> "list[Export]":
+    from vmaf_assay.cli import render
     from vmaf_assay.errors import ConfigError
     from vmaf_assay.export.contents import registry_exports, run_export
     from vmaf_assay.registry.store import registry_dir
     from vmaf_assay.registry.trust import find_trust
     from vmaf_assay.runs.store import load_run
 
-    exports = [] if run is None else [run_export(load_run(run))]
+    exports = []
+    if run is not None:
+        evidence = load_run(run)
+        with render.steps("judging") as on_step:
+            evidence.coverage(on_step)
+        exports.append(run_export(evidence))
     if run is None or registry is not None:
         exports += registry_exports(registry_dir(registry), ensemble, find_trust(trust_policy))
     elif ensemble is not None:

@@ -56,7 +56,12 @@ def show(
     """
     from vmaf_assay.registry.signing import read_public_key
 
-    _answer(read_public_key(key, ask_passphrase), as_json=as_json)
+    found = read_public_key(key, ask_passphrase)
+    _answer(found, as_json=as_json)
+    if not as_json:
+        from vmaf_assay.cli import render
+
+        render.say(f"{key}: an Ed25519 key, {found.key_id[:12]}; a trust policy names it by its id in full")
 
 
 def _answer(key: "PublicKey", *, as_json: bool) -> None:

@@ -95,6 +95,7 @@ def _pair(
     confidence: float,
     ffmpeg: str | None,
 ) -> dict[str, Any]:
+    from vmaf_assay.cli import render
     from vmaf_assay.media.admit import admit
     from vmaf_assay.media.encoders import encoder_info
     from vmaf_assay.media.ffmpeg import find_ffmpeg
@@ -109,7 +110,8 @@ def _pair(
     tool = find_ffmpeg(ffmpeg)
     source, _ = open_source(tool, reference)
     admit(distorted, probe_video(tool, distorted))
-    scored = score_pair(tool, source, distorted)
+    with render.progress_bar("frames", total=source.n_frames) as update:
+        scored = score_pair(tool, source, distorted, on_frames=update)
     scores = score_features(
         verified,
         scored.pooled_features[None, :],

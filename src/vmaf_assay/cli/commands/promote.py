@@ -49,7 +49,10 @@ def promote(
 
     folder = registry_dir(registry)
     who = who_of(sign, expires_days, by, reason, wait)
-    verdict = flip(load_run(run), folder, who)
+    evidence = load_run(run)
+    with render.steps("judging again") as on_step:
+        evidence.coverage(on_step)
+        verdict = flip(evidence, folder, who)
     if as_json:
         render.emit_json(
             {

@@ -53,6 +53,8 @@ def list_rows(registry: Folder = None, as_json: Json = False) -> None:
         ["id", "kind", "smoke", "promises", "sha256"],
         [[row.id, row.kind, row.smoke, row.confidence_eligible, row.sha256[:12]] for row in rows],
     )
+    live = sum(not row.smoke for row in rows)
+    render.say(f"{len(rows)} rows, {live} say they are production-eligible; `assay registry verify` checks that")
 
 
 def show(
@@ -97,6 +99,10 @@ def show(
         ["code", f"{verdict.code.get('version')} {verdict.code.get('commit') or ''}"],
     ]
     render.say_table(["", ""], facts)
+    promises = "may" if row.confidence_eligible else "may not"
+    render.say(
+        f"{row.id} is production-eligible by verdict {verdict.sequence}, verified, {promises} make promises"
+    )
 
 
 def verify(
@@ -152,7 +158,9 @@ def _verify_one(
     from vmaf_assay.registry.manifest import ensemble_of
     from vmaf_assay.registry.trust import find_trust
 
-    found = audit(folder, ensemble_of(row), deep=deep or corpus is not None, trust=find_trust(trust_policy))
+    trust = find_trust(trust_policy)
+    with render.steps("verifying") as on_step:
+        found = audit(folder, ensemble_of(row), deep=deep or corpus is not None, trust=trust, on_step=on_step)
     if corpus is not None:
         found = replace(found, checks=[*found.checks, *_retrained(folder, found, corpus, jobs)])
     if as_json:
@@ -202,7 +210,8 @@ def _verify_all(folder: Path, trust_policy: Path | None, *, deep: bool, as_json:
 
     trust = find_trust(trust_policy)
     try:
-        reports = verify_registry(folder, deep=deep, trust=trust)
+        with render.steps("verifying") as on_step:
+            reports = verify_registry(folder, deep=deep, trust=trust, on_step=on_step)
     except IntegrityError as error:  # registry.json itself: no row can be named
         reports = [RowReport("registry.json", "refused", str(error), False)]
     refused = [report for report in reports if report.status == "refused"]
@@ -237,7 +246,7 @@ def history(
 
     entries = entries_of(registry_dir(registry), ensemble)
     if as_json:
-        render.emit_json([_entry(entry) for entry in entries])
+        render.emit_json([entry.as_json() for entry in entries])
         return
     for name in dict.fromkeys(entry.verdict.ensemble for entry in entries):
         render.say(name)
@@ -246,36 +255,21 @@ def history(
         for entry in mine:
             if entry.verdict.act and entry.verdict.act.reason:
                 render.say(f"{entry.verdict.sequence:>3}  why: {entry.verdict.act.reason}")
+    force = ", ".join(
+        f"{e.verdict.ensemble} no. {e.verdict.sequence}{' (out of service)' if e.kind == 'supersede' else ''}"
+        for e in entries
+        if e.in_force
+    )
+    render.say(f"{len(entries)} verdicts in unbroken chains; in force: {force or 'none'}")
 
 
 def _line(entry: "Entry") -> list[object]:
     act = entry.verdict.act
-    to = f" to {act.returns_to.sequence}" if act and act.returns_to else ""
+    to = f" to {entry.returns_to}" if entry.returns_to else ""
     more = f" +{len(entry.signed_by) - 1}" if len(entry.signed_by) > 1 else ""
     who = f"key {entry.signed_by[0][:12]}{more}" if entry.signed_by else (act.by if act else None)
     force = "now" if entry.in_force else ""
     return [entry.verdict.sequence, force, entry.at_utc[:16], f"{entry.kind}{to}", who, entry.sha256[:12]]
-
-
-def _entry(entry: "Entry") -> dict[str, object]:
-    act, verdict = entry.verdict.act, entry.verdict
-    return {
-        "ensemble": verdict.ensemble,
-        "sequence": verdict.sequence,
-        "in_force": entry.in_force,
-        "kind": entry.kind,
-        "at_utc": entry.at_utc,
-        "by": act.by if act else None,
-        "reason": act.reason if act else None,
-        "returns_to": act.returns_to.sequence if act and act.returns_to else None,
-        "signed_by": list(entry.signed_by),
-        "verdict": verdict.verdict,
-        "verdict_sha256": entry.sha256,
-        "previous_verdict_sha256": verdict.previous_verdict_sha256,
-        "corpus_digest": verdict.corpus.get("digest"),
-        "members": verdict.members,
-        "confidence_eligible": verdict.confidence_eligible,
-    }
 
 
 def rollback(
@@ -316,11 +310,14 @@ def rejudge(
 
     Example: assay registry rejudge vmaf_forecast_ensemble_v1 --reason "choice rule 2" --registry models
     """
+    from vmaf_assay.cli import render
     from vmaf_assay.registry.acts import rejudge as act
     from vmaf_assay.registry.store import registry_dir
 
     folder = registry_dir(registry)
-    verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait))
+    who = who_of(sign, expires_days, by, reason, wait)
+    with render.steps("judging again") as on_step:
+        verdict = act(folder, ensemble, who, on_step)
     promises = "may" if verdict.confidence_eligible else "may not"
     _acted(folder, verdict, f"judged again, {promises} make promises", as_json=as_json)
 

@@ -18,6 +18,10 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="PAGE", help="HTML file to write.")] = Path(
         "report.html"
     ),
+    trust_policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Whose signatures a registry's page believes ($ASSAY_TRUST_POLICY)."),
+    ] = None,
     ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg that reads the frames shown.")] = None,
 ) -> None:
     """Make one self-contained HTML page: no network, light and dark, on a phone and in print.
@@ -26,9 +30,12 @@ def report(
     """
     from vmaf_assay.cli import render
     from vmaf_assay.media.ffmpeg import find_ffmpeg
+    from vmaf_assay.registry.trust import find_trust
     from vmaf_assay.report.build import page_of
     from vmaf_assay.report.page import write_page
 
-    page = page_of(what, find_ffmpeg(ffmpeg) if what.is_file() else None)
+    found = find_ffmpeg(ffmpeg) if what.is_file() else None
+    with render.steps("reading") as on_step:
+        page = page_of(what, found, trust=find_trust(trust_policy), on_step=on_step)
     write_page(page, out)
     render.say(f"{out}: {page.answer}")

@@ -34,7 +34,9 @@ def validate(
         from vmaf_assay.runs.belongs import check_belongs
 
         check_belongs(evidence, load_corpus(corpus))
-    verdict = judge(evidence)
+    with render.steps("judging") as on_step:
+        evidence.coverage(on_step)
+        verdict = judge(evidence)
     path = write_verdict(run, verdict)
     if as_json:
         render.emit_json(verdict.model_dump(mode="json"))
