@@ -1,4 +1,4 @@
-"""Hooks of the documents' site: pages that lie outside docs/, the command reference, and guides that land later.
+"""Hooks of the documents' site: pages that lie outside docs/, and the command reference.
 
 `mkdocs build --strict` runs them. Links that lead out of docs/ are turned to the copies made here.
 """
@@ -21,15 +21,12 @@ PROJECT = {
     "CHANGELOG.md": "changelog",
 }
 """Root pages shown in the site, by their name there."""
-OPTIONAL = {"Guides": ["tune.md"], "Understanding": ["forecast.md", "scale.md", "trust.md"]}
-"""Guides that have a place in the navigation once they are there."""
+COLUMNS = 78
+"""Width of the command reference: what a code block shows without scrolling."""
 
 
 def on_config(config: Any) -> Any:
-    """Complete the navigation: guides that exist, root pages, every decision."""
-    for section in config.nav:
-        if isinstance(section, dict) and (title := next(iter(section))) in OPTIONAL:
-            section[title] += [page for page in OPTIONAL[title] if (ROOT / "docs" / page).is_file()]
+    """Complete the navigation: every decision, root pages."""
     decisions = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
     config.nav.append({"Decisions": [f"adr/{name}" for name in decisions]})
     config.nav.append({"Project": [f"project/{name}.md" for name in PROJECT.values()]})
@@ -78,8 +75,10 @@ def command_reference() -> str:
     """Every command's own help, in the order of the work."""
     parts = []
     for path, command in _commands(typer.main.get_command(build_app()), ("assay",)):
-        with command.make_context(" ".join(path), ["x"] * 9, resilient_parsing=True) as context:
-            context.terminal_width = context.max_content_width = 100
+        names = ["-h", "--help"]
+        name = " ".join(path)
+        with command.make_context(name, ["x"] * 9, resilient_parsing=True, help_option_names=names) as context:
+            context.terminal_width = context.max_content_width = COLUMNS
             parts.append(f"## {' '.join(path)}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 

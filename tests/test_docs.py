@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 import vmaf_assay
 from vmaf_assay.cli.main import build_app
@@ -35,6 +36,20 @@ def test_examples_run(name):
     results = doctest.testmod(importlib.import_module(name))
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_every_guide_is_in_the_navigation_once():
+    """A guide that nobody can find is not written; one found twice is two."""
+
+    def pages(part):
+        if isinstance(part, str):
+            return [part]
+        return [page for child in (part.values() if isinstance(part, dict) else part) for page in pages(child)]
+
+    listed = pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    written = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")}
+    assert sorted(listed) == sorted({page for page in written if not page.startswith("adr/")} | notebooks)
 
 
 def test_readme_is_short():

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 import vmaf_assay
-from tests.crafted import FR, make_run
+from tests.crafted import FR, edit_json, make_run
 from tests.synthetic import write_synthetic_corpus
 from tests.tune.test_compare import two_encoders
 from vmaf_assay.cli.main import main
@@ -135,6 +135,10 @@ def test_histories_and_keys(tmp_path, capsys):
     assert history[3]["signed_by"] == [made["key_id"]]
     with pytest.raises(jsonschema.ValidationError):
         check("registry_history", json.dumps([{**history[0], "new": 1}]))
+    as_scaffolded = {"smoke": True, "verdict": None, "confidence_eligible": False}
+    edit_json(tmp_path / "models" / "registry.json", lambda found: found["rows"][0].update(as_scaffolded))
+    bare = answer("registry_show", "registry", "show", rows[0]["id"], *at)
+    assert bare == rows[0] | as_scaffolded
 
 
 def test_corpora_and_training(tmp_path, capsys):
@@ -183,6 +187,12 @@ def test_tunes_and_comparisons(clip, tmp_path, capsys, monkeypatch):
     lines = [check("tune_out_dir", line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("status") for line in lines] == ["done", "failed", None]
     assert (lines[2]["summary"]["sources"], lines[2]["summary"]["failed"]) == (2, 1)
+    assert main(["tune", *many, *asked]) >= 2
+    again = [check("tune_out_dir", line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("status") for line in again] == ["skipped", "failed", None]
+    changing = {"status"}
+    assert [key for key in lines[0] if key not in changing and lines[0][key] != again[0][key]] == []
+    assert (again[2]["summary"]["skipped"], again[2]["summary"]["encodes_spent"]) == (1, 0)
     for more in ([], ["--measure"]):
         assert main(["compare", str(clip), "-e", "libx264", "-e", "libx265", *asked, *more]) in (0, 1)
         check("compare", capsys.readouterr().out)

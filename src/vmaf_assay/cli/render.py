@@ -117,7 +117,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, width: in
         )
         return "  ".join(padded).rstrip()
 
-    return "\n".join(line(part) for row in (headers, *texts) for part in _folded(row, widths))
+    shown = [headers, *texts] if any(headers) else texts
+    return "\n".join(line(part) for row in shown for part in _folded(row, widths))
 
 
 def _folded(row: Sequence[str], widths: Sequence[int]) -> list[tuple[str, ...]]:

@@ -132,13 +132,19 @@ class Chart:
         self._body += shape
         self._note(name, series, "mark")
 
-    def rule(self, *, x: float | None = None, y: float | None = None, label: str = "") -> None:
-        """A line across the chart at one value, with a word."""
+    def rule(
+        self, *, x: float | None = None, y: float | None = None, label: str = "", below: bool = False
+    ) -> None:
+        """A line across the chart at one value, with a word above it, or below."""
         low_x, high_x = self._x.ends()
         low_y, high_y = self._y.ends()
         x1, x2 = (low_x, high_x) if x is None else (x, x)
         y1, y2 = (y, y) if y is not None else (low_y, high_y)
-        at = (self._px(x2) - 6, self._py(y2) - 5) if y is not None else (self._px(x1) + 6, _TOP + 12)
+        at = (
+            (self._px(x2) - 6, self._py(y2) + (16 if below else -5))
+            if y is not None
+            else (self._px(x1) + 6, _TOP + 12)
+        )
         anchor = "end" if y is not None or self._px(x1) > WIDTH - 160 else "start"
         if x is not None and anchor == "end":
             at = (self._px(x1) - 6, _TOP + 12)

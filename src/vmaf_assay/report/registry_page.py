@@ -82,13 +82,15 @@ def _histories(folder: Path, registry: Registry) -> dict[str, list[Entry] | str]
 
 def _rows(registry: Registry, reports: list[RowReport], trust: Trust | None) -> Section:
     rows = {row.id: row for row in registry.rows}
+    words_of = {row.id: row.description.removeprefix(f"{ensemble_of(row.id)}: ") for row in registry.rows}
     table = Table(
         "Rows and files", ["row", "status", "promises", "model digest", "what it is", "why"],
         [
             [
                 r.row_id, r.status, r.confidence_eligible,
                 rows[r.row_id].sha256[:12] if r.row_id in rows else None,
-                rows[r.row_id].description if r.row_id in rows else None, r.reason or None,
+                words_of.get(r.row_id),
+                r.reason or None,
             ]
             for r in reports
         ],
@@ -125,7 +127,7 @@ def _ensemble(name: str, ensemble: str, history: list[Entry] | str) -> list[Sect
 
 
 _ABOUT_ACTS = [
-    "Each act is a verdict with the next number, bound to the one before by its digest. Nothing leaves it.",
+    "Each act is a verdict with the next number, bound to the one before by its digest; none is ever removed.",
     "A signature shown here was checked against the verdict it signs and the key it names. Whether to believe "
     "that key is your trust policy's to say; a name or a reason is only what somebody typed.",
 ]
@@ -148,10 +150,10 @@ def _acts(ensemble: str, history: list[Entry]) -> Table:
         keys = ", ".join(key[:12] for key in entry.signed_by) or "nobody"
         return [
             entry.verdict.sequence, what, "now" if entry.in_force else None, entry.at_utc[:16].replace("T", " "),
-            act.by if act else None, act.reason if act else None, keys, entry.sha256[:12],
+            keys, act.by if act else None, act.reason if act else None, entry.sha256[:12],
         ]  # fmt: skip
 
-    headers = ["no.", "what", "in force", "when, UTC", "by", "why", "signed by", "verdict digest"]
+    headers = ["no.", "what", "in force", "when, UTC", "signed by", "by", "why", "verdict digest"]
     return Table(f"Acts on {ensemble}, newest first", headers, [line(entry) for entry in history])
 
 
@@ -168,7 +170,7 @@ def _fold_chart(name: str, verdict: Verdict) -> Chart:
         Axis("PLCC", [*values, verdict.gate.per_seed_min], high=1.0),
         height=240,
     )  # fmt: skip
-    chart.rule(y=verdict.gate.mean_plcc, label=f"mean {verdict.gate.mean_plcc:.4f}")
+    chart.rule(y=verdict.gate.mean_plcc, label=f"mean {verdict.gate.mean_plcc:.4f}", below=True)
     chart.points(
         [
             Point(
