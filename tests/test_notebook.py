@@ -31,6 +31,22 @@ def test_what_is_kept_is_small_and_whole():
     assert kinds == {"stream"}
 
 
+@pytest.mark.ffmpeg
+def test_the_cells_fit_the_interface(tmp_path, monkeypatch, capsys):
+    """The cells run one after another on a clip of twelve frames, so a changed interface is seen at once."""
+    monkeypatch.chdir(tmp_path)
+    shorter = {"size=1280x720": "size=320x180", '"-frames:v", "125"': '"-frames:v", "12"'}
+    names: dict[str, object] = {}
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        code = "".join(cell["source"]) if cell["cell_type"] == "code" else ""
+        for long, short in shorter.items():
+            code = code.replace(long, short)
+        exec(compile(code, NOTEBOOK.name, "exec"), names)
+    assert "promised at least 90, measured" in capsys.readouterr().out
+    assert list(names["argv"])[-1] == "12"
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
 @pytest.mark.slow
 @pytest.mark.ffmpeg
 def test_the_notebook_runs(tmp_path, monkeypatch):
