@@ -58,7 +58,7 @@ def test_imports_point_one_way():
 
 
 def test_one_file_opens_models():
-    """Nothing is given to onnxruntime but through `open_session`, which checks the graph first."""
+    """Nothing is given to onnxruntime but through `open_graph`, which checks the graph first."""
     opening = {
         name
         for name, tree in TREES.items()

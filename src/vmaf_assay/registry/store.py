@@ -20,7 +20,7 @@ from pydantic_core import to_json
 
 from vmaf_assay.errors import IntegrityError
 from vmaf_assay.media.files import canonical_json, sha256_bytes
-from vmaf_assay.model.infer import Ensemble, open_ensemble
+from vmaf_assay.model.infer import Ensemble, described_ensemble, open_graph
 from vmaf_assay.model.onnx import check_self_contained
 from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, Sidecar
 from vmaf_assay.registry.files import RESTORE, TRUST_POLICY, parse, parse_bound, read_bound, read_file
@@ -113,30 +113,37 @@ def verify_row(
       IntegrityError: anything at all does not fit, or the row is only scaffolded or out of service.
     """
     verdict = verdict or admitting_verdict(folder, row)
-    onnx, sidecar = _admitted(folder, registry, row, verdict, read=parse)
+    onnx = _admitted_model(folder, row, verdict)
+    sidecar = _admitted_sidecar(folder, registry, row, verdict, read=parse)
     if row.id == f"{verdict.ensemble}_mean":
         _calibration(sidecar, verdict)
     return onnx, sidecar, verdict
 
 
-def _admitted(
+def _admitted_model(folder: Path, row: Row, verdict: Verdict) -> bytes:
+    """The model bytes of a row, if a verdict admits them."""
+    if row.smoke:
+        raise IntegrityError(f"{row.id} is smoke beside production rows", next_step=RESTORE)
+    onnx = read_bound(folder, row.onnx, row.sha256)
+    if verdict.members.get(row.id) != row.sha256:
+        raise IntegrityError(f"the verdict did not admit the model of {row.id}", next_step=RESTORE)
+    check_self_contained(onnx)  # of a member too, which a load does not open
+    return onnx
+
+
+def _admitted_sidecar(
     folder: Path,
     registry: Registry,
     row: Row,
     verdict: Verdict,
     *,
     read: Callable[[type[Sidecar], bytes, Path], Sidecar] = parse_bound,
-) -> tuple[bytes, Sidecar]:
-    """Model bytes and sidecar of a row, if they and it are what a verdict admits; `read` parses the sidecar."""
-    if row.smoke:
-        raise IntegrityError(f"{row.id} is smoke beside production rows", next_step=RESTORE)
-    onnx = read_bound(folder, row.onnx, row.sha256)
-    sidecar_bytes = read_bound(folder, row.sidecar.file, row.sidecar.sha256)
-    bound = (verdict.members.get(row.id), verdict.sidecars.get(row.id))
-    if bound != (row.sha256, row.sidecar.sha256):
-        raise IntegrityError(f"the verdict did not admit the model of {row.id}", next_step=RESTORE)
-    check_self_contained(onnx)  # of a member too, which a load does not open
-    sidecar = read(Sidecar, sidecar_bytes, folder / row.sidecar.file)
+) -> Sidecar:
+    """The sidecar of a row, if it and the row are what a verdict admits; `read` parses it."""
+    data = read_bound(folder, row.sidecar.file, row.sidecar.sha256)
+    if verdict.sidecars.get(row.id) != row.sidecar.sha256:
+        raise IntegrityError(f"the verdict did not admit the sidecar of {row.id}", next_step=RESTORE)
+    sidecar = read(Sidecar, data, folder / row.sidecar.file)
     if verdict.rows.get(row.id) != row.binding():
         raise IntegrityError(
             f"row {row.id} was edited after its verdict", next_step="validate and promote again, or restore it"
@@ -146,7 +153,7 @@ def _admitted(
     if sidecar.corpus_digest != verdict.corpus.get("digest"):
         raise IntegrityError(f"the sidecar of {row.id} names another corpus", next_step=RESTORE)
     _check_beside(registry, row, verdict)
-    return onnx, sidecar
+    return sidecar
 
 
 def _check_beside(registry: Registry, row: Row, verdict: Verdict) -> None:
@@ -179,33 +186,34 @@ def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = No
             f"{folder} has no row {ensemble_id}_mean", next_step="promote it, or name another --registry"
         )
     believes = trust_policy is not None or TRUST_POLICY in os.environ
-    if (
-        believes and row.smoke and row.verdict is not None
-    ):  # out of service: what stood before is older from now on
+    if believes and row.smoke and row.verdict is not None:
+        # Out of service: what stood before is older from now on.
         _check_trust(folder, chain(folder, ensemble_id, row.verdict)[0], trust_policy)
     verdict = admitting_verdict(folder, row)
-    onnx, sidecar = _admitted(folder, registry, row, verdict)
-    # onnxruntime makes its session outside of Python's lock, so that the other files can be checked meanwhile.
+    onnx = _admitted_model(folder, row, verdict)
+    # onnxruntime makes a session outside of Python's lock: meanwhile all else is checked, and without that no one
+    # gets the session.
     with ThreadPoolExecutor(1) as beside:
-        opening = beside.submit(open_ensemble, onnx, sidecar)
+        opening = beside.submit(open_graph, onnx, row.id)
+        sidecar = _admitted_sidecar(folder, registry, row, verdict)
         calibration = _calibration(sidecar, verdict)
         for member in registry.rows:
             if member.id in verdict.members and member.id != row.id:
                 # Of the same verdict: `_check_beside` saw to that.
-                _admitted(folder, registry, member, verdict)
+                _admitted_model(folder, member, verdict)
+                _admitted_sidecar(folder, registry, member, verdict)
         read_bound(folder, predictions_name(verdict), verdict.predictions_sha256)
         refuse_strays(folder, registry, ensemble_id, bound_files(verdict))
         if believes:
             _check_trust(folder, verdict, trust_policy)
     eligible = row.confidence_eligible and verdict.coverage_rule == rule_in_force(sidecar.task)
-    return VerifiedEnsemble(opening.result(), calibration, eligible, verdict)
+    ensemble = described_ensemble(opening.result(), sidecar)
+    return VerifiedEnsemble(ensemble, calibration, eligible, verdict)
 
 
 def _check_trust(folder: Path, verdict: Verdict, trust_policy: Path | None) -> None:
-    from vmaf_assay.registry.trust import (
-        check_trust,
-        find_trust,
-    )  # 18 ms that a load without a policy need not pay
+    # 18 ms that a load without a policy need not pay.
+    from vmaf_assay.registry.trust import check_trust, find_trust
 
     if (trust := find_trust(trust_policy)) is not None:
         check_trust(folder, verdict, trust, remember=True)
