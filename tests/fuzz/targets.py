@@ -16,8 +16,9 @@ from tests.synthetic import write_synthetic_corpus
 from vmaf_assay.corpus.jsonl import read_jsonl, write_jsonl
 from vmaf_assay.corpus.sources import sources_from_manifest
 from vmaf_assay.corpus.store import load_corpus, pack, read_cell
+from vmaf_assay.errors import AssayError
 from vmaf_assay.evaluate.gate import evaluate_gate
-from vmaf_assay.media.files import parse_json_strict
+from vmaf_assay.media.files import parse_json_closely, parse_json_plain, parse_json_strict
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.records import CANONICAL6
@@ -84,12 +85,25 @@ def _json_targets(folder: Path, run: Path) -> dict[str, Target]:
     }
     return {
         "json": Target(lambda data: parse_json_strict(data, where="it"), [b'{"a": [1, 2.5e3, null, "\\u00e9"]}']),
+        "json-two-ways": Target(_two_ways, [registry.encode(), verdict.model_dump_json().encode()]),
         "registry": Target(lambda data: parse_registry(data, folder), [registry.encode() + b"\n"]),
         "verdict": Target(
             lambda data: parse(Verdict, data, folder).recheck(), [verdict.model_dump_json(indent=1).encode()]
         ),
         "manifest": _file_target(folder / "manifest.json", sources_from_manifest, [json.dumps(manifest).encode()]),
     }
+
+
+def _two_ways(data: bytes) -> None:
+    """JSON that is parsed quickly reads as the close look reads it, which would not refuse it."""
+    quick = parse_json_plain(data)
+    if quick is None:
+        return
+    try:
+        closely = parse_json_closely(data, where="it")
+    except AssayError as error:
+        raise AssertionError("taken quickly, refused closely") from error
+    assert repr(quick) == repr(closely)
 
 
 def _file_target(path: Path, read: Callable[[Path], object], good: list[bytes]) -> Target:

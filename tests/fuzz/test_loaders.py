@@ -13,8 +13,8 @@ from vmaf_assay.errors import AssayError
 
 WHOLE_RUN = [f"run-{name}" for name in RUN_FILES]
 ALONE = (
-    "json", "registry", "verdict", "manifest", "onnx-member", "onnx-mean", "cell", "corpus-index", "corpus-rows",
-    "jsonl", "predictions", "table-parquet", "table-csv", "table-jsonl",
+    "json", "json-two-ways", "registry", "verdict", "manifest", "onnx-member", "onnx-mean", "cell",
+    "corpus-index", "corpus-rows", "jsonl", "predictions", "table-parquet", "table-csv", "table-jsonl",
 )  # fmt: skip
 
 

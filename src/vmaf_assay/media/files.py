@@ -183,8 +183,12 @@ def parse_json_strict(data: bytes, *, where: str) -> dict[str, Any]:
     Raises:
       IntegrityError: for any of these, with `where` in the message.
     """
-    if (plain := _parse_plain(data)) is not None:
-        return plain
+    plain = parse_json_plain(data)
+    return parse_json_closely(data, where=where) if plain is None else plain
+
+
+def parse_json_closely(data: bytes, *, where: str) -> dict[str, Any]:
+    """What `parse_json_strict` makes of a document, and why it refuses it, whatever it looks like."""
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -208,7 +212,7 @@ _LONG_INT = re.compile(b"0" * (MAX_INT_DIGITS + 1) + rb"(?<![0.].{%d})" % (MAX_I
 _LARGE_EXPONENT = (b"000", b"+000")
 
 
-def _parse_plain(data: bytes) -> dict[str, Any] | None:
+def parse_json_plain(data: bytes) -> dict[str, Any] | None:
     """What `parse_json_strict` makes of an ordinary document, in a third of its time; None: it must look closely.
 
     pydantic's parser refuses what is not JSON; all else that is refused shows in the bytes outside of texts, which
