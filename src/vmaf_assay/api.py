@@ -10,7 +10,6 @@ costs nothing. JAX is loaded by `train_ensemble` alone.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vmaf_assay.corpus.build import build_corpus as _build_cells
@@ -34,15 +33,13 @@ from vmaf_assay.errors import (
     ModelLoadError,
     ToolError,
 )
-from vmaf_assay.evaluate.choice import Choice, Curve, Forecaster, nearest_margin
+from vmaf_assay.evaluate.choice import Choice, Curve, nearest_margin
 from vmaf_assay.evaluate.policy import GateResult
 from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.raw import parse_raw
-from vmaf_assay.media.score import ReferenceInput, encode_and_score
 from vmaf_assay.media.versions import tool_versions
-from vmaf_assay.model.infer import probes_read
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.records import CellRecord, Scored, VideoInfo
 from vmaf_assay.registry.promotion import promote
@@ -56,11 +53,14 @@ from vmaf_assay.report.page import write_page as _write_page
 from vmaf_assay.runs.store import RunEvidence, curves_of, load_run
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, CompareResult, Contender, compare
-from vmaf_assay.tune.forecast import Forecast, Probe, default_preset, forecast, trained_rates
-from vmaf_assay.tune.request import ReferenceKind, TuneRequest
-from vmaf_assay.tune.result import CurvePoint, TuneResult
+from vmaf_assay.tune.forecast import Forecast, Probe, default_preset
+from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ReferenceKind, TuneRequest
+from vmaf_assay.tune.result import CurvePoint, SampleFacts, TuneResult
 from vmaf_assay.tune.run import tune
-from vmaf_assay.tune.source import open_source
+from vmaf_assay.tune.segments import Sample
+from vmaf_assay.tune.source import open_source, pixels
+from vmaf_assay.tune.title import Probed, forecast_of, probe_title
 
 __all__ = [
     "AssayError",
@@ -83,6 +83,8 @@ __all__ = [
     "Probed",
     "RowReport",
     "RunEvidence",
+    "Sample",
+    "SampleFacts",
     "Scored",
     "ToolError",
     "TuneResult",
@@ -115,18 +117,6 @@ OnStep = Callable[[str, int, int], None]
 """Called with (what is being done, units done, units in all)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """A source and its probe encodes: enough to forecast every encoder it was probed for."""
-
-    reference: ReferenceInput
-    """How the source is opened and what is made of its frames."""
-    video: VideoInfo
-    """What the source says of itself."""
-    probes: tuple[Probe, ...]
-    """The encodes that forecasts of the encoders probed for read."""
-
-
 def load_ensemble(
     ensemble_id: str = FORECAST_ENSEMBLE, *, registry: PathLike | None = None, trust_policy: PathLike | None = None
 ) -> VerifiedEnsemble:
@@ -151,6 +141,8 @@ def probe_source(
     ensemble: VerifiedEnsemble,
     *,
     encoders: Sequence[str] | None = None,
+    probe_seconds: float = DEFAULT_PROBE_SECONDS,
+    cache_dir: PathLike | None = None,
     ffmpeg: Ffmpeg | None = None,
     on_step: OnStep | None = None,
 ) -> Probed:
@@ -160,6 +152,8 @@ def probe_source(
       source: the video.
       ensemble: names the probes.
       encoders: those that will be asked about; by default all that the ensemble knows.
+      probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
+      cache_dir: folder of results of earlier runs; None keeps and uses none.
       ffmpeg: by default the one that `find_ffmpeg` finds.
       on_step: told of each probe's frames.
 
@@ -169,20 +163,10 @@ def probe_source(
     """
     tool = ffmpeg or find_ffmpeg()
     reference, video = open_source(tool, Path(source))
-    sidecar = ensemble.ensemble.sidecar
-    probes = []
-    for spec in probes_read(sidecar, encoders or [seen.encoder for seen in sidecar.seen.encoders]):
-        what = f"probe {spec.encoder} {spec.preset} {spec.rate_value:g}"
-        scored = encode_and_score(
-            tool, reference, encoder_info(spec.encoder), spec.preset, spec.rate_value,
-            on_frames=_frames(on_step, what, reference.n_frames),
-        )  # fmt: skip
-        probes.append(Probe(spec, scored))
-    return Probed(reference, video, tuple(probes))
-
-
-def _frames(on_step: OnStep | None, what: str, total: int) -> Callable[[int], None] | None:
-    return None if on_step is None else lambda done: on_step(what, done, total)
+    asked = encoders or [seen.encoder for seen in ensemble.ensemble.sidecar.seen.encoders]
+    with Measurer(tool, reference, Cache(Path(cache_dir)) if cache_dir else None, on_step) as measurer:
+        title = probe_title(measurer, ensemble.ensemble, asked, probe_seconds)
+    return Probed(reference, video, title.probes, title.sample, title.segment_probes)
 
 
 def forecast_encoder(
@@ -199,14 +183,11 @@ def forecast_encoder(
     Raises:
       ConfigError: the ensemble was never trained on this encoder and preset.
     """
-    info = encoder_info(encoder)
-    sidecar = ensemble.ensemble.sidecar
-    preset = preset or default_preset(sidecar, encoder, info.default_preset)
-    trained_rates(sidecar, encoder, preset)
-    size = probed.reference.size or (probed.video.width, probed.video.height)
-    return forecast(
-        ensemble.ensemble, probed.probes, encoder, preset,
-        pixels=size[0] * size[1], frame_rate=float(probed.reference.frame_rate),
+    fallback = encoder_info(encoder).default_preset
+    preset = preset or default_preset(ensemble.ensemble.sidecar, encoder, fallback)
+    return forecast_of(
+        ensemble.ensemble, probed.probes, probed.sample, probed.segment_probes, encoder, preset,
+        pixels=pixels(probed.reference), frame_rate=float(probed.reference.frame_rate),
         source=probed.reference.path.name,
     )  # fmt: skip
 
@@ -226,8 +207,8 @@ def choose_rate(
       ensemble: whose calibration gives the margin.
       target_vmaf: pooled (mean) VMAF, points.
       confidence: probability of reaching it, in (0, 1).
-      measured: rate value -> pooled VMAF of trial encodes of the whole source; at most two, each where
-        `vmaf_assay.evaluate.choice.trial_rate` says, which is where the margin was calibrated.
+      measured: rate value -> pooled VMAF of trial encodes of the whole source, however it was probed; at most
+        two, each where `vmaf_assay.evaluate.choice.trial_rate` says, which is where the margin was calibrated.
 
     Returns:
       `reachable` is false if no rate value meets the target, or the source is outside what was seen.
@@ -245,7 +226,7 @@ def choose_rate(
         curves_of(calibration), predicted.curve.encoder, predicted.curve.preset,
         target=target_vmaf, confidence=confidence, trials=len(trials),
     )  # fmt: skip
-    choice = Forecaster(predicted.curve).choose(target_vmaf, trials, margin.scale)
+    choice = predicted.forecaster(confidence).choose(target_vmaf, trials, margin.scale)
     promised = choice.reachable and margin.target == target_vmaf and predicted.supported
     return Choice(choice.rate_value, choice.mu, choice.lower_bound, promised)
 
@@ -266,6 +247,7 @@ def tune_source(
     reference: ReferenceKind = "filtered",
     max_kbps: float | None = None,
     max_bytes: float | None = None,
+    probe_seconds: float = DEFAULT_PROBE_SECONDS,
     cache_dir: PathLike | None = None,
     ensemble: VerifiedEnsemble | None = None,
     ffmpeg: Ffmpeg | None = None,
@@ -288,6 +270,7 @@ def tune_source(
       reference: what VMAF compares with, the `filtered` picture or (one scale only) the `source`.
       max_kbps: most video bitrate wanted, kbps.
       max_bytes: largest file wanted, bytes.
+      probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
       cache_dir: folder of results of earlier runs; None keeps and uses none.
       ensemble: from `load_ensemble`; by default the shipped forecast.
       ffmpeg: by default the one that `find_ffmpeg` finds.
@@ -300,6 +283,7 @@ def tune_source(
         source=Path(source), encoder=encoder, target_vmaf=target_vmaf, confidence=confidence, preset=preset,
         trials=trials, output=None if output is None else Path(output), verify=verify, force=force,
         encoder_args=encoder_args, filters=filters, reference=reference, max_kbps=max_kbps, max_bytes=max_bytes,
+        probe_seconds=probe_seconds,
     )  # fmt: skip
     cache = None if cache_dir is None else Cache(Path(cache_dir))
     return tune(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
@@ -313,6 +297,7 @@ def compare_encoders(
     confidence: float = 0.95,
     measure: bool = False,
     filters: str = "",
+    probe_seconds: float = DEFAULT_PROBE_SECONDS,
     cache_dir: PathLike | None = None,
     ensemble: VerifiedEnsemble | None = None,
     ffmpeg: Ffmpeg | None = None,
@@ -327,6 +312,7 @@ def compare_encoders(
       confidence: probability of reaching it, in (0, 1), for each by itself.
       measure: encode each one's choice and measure it.
       filters: ffmpeg filter chain that the picture goes through first.
+      probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
       cache_dir: folder of results of earlier runs; None keeps and uses none.
       ensemble: from `load_ensemble`; by default the shipped forecast.
       ffmpeg: by default the one that `find_ffmpeg` finds.
@@ -335,7 +321,8 @@ def compare_encoders(
     Returns:
       `cheapest` is the contender of least bitrate that meets the target, or None.
     """
-    request = CompareRequest(Path(source), tuple(encoders), target_vmaf, confidence, measure, filters)
+    asked = (target_vmaf, confidence, measure, filters, probe_seconds)
+    request = CompareRequest(Path(source), tuple(encoders), *asked)
     cache = None if cache_dir is None else Cache(Path(cache_dir))
     return compare(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
 

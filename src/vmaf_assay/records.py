@@ -1,7 +1,7 @@
 """Frozen records that cross folders. No I/O and no logic beyond what a record knows of itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -95,11 +95,24 @@ class Scored:
     """Wall seconds of the one process that encoded, decoded and scored."""
     libvmaf_version: str
     """As libvmaf wrote it into its log."""
+    frame_bytes: NDArray[np.int64] | None = None
+    """Size of each frame's packet, [F], display order; None where it was not kept."""
 
     @property
     def pooled_vmaf(self) -> float:
         """Mean over frames, points."""
         return float(self.vmaf.mean(dtype=np.float64))
+
+    def part(self, first: int, n_frames: int, frame_rate: Fraction) -> "Scored":
+        """Some of its frames as if they were all; needs `frame_bytes` for a size that is not 0."""
+        kept = slice(first, first + n_frames)
+        sizes = None if self.frame_bytes is None else self.frame_bytes[kept]
+        total = 0 if sizes is None else int(sizes.sum())
+        kbps = total * 8 / float(n_frames / frame_rate) / 1000
+        return replace(
+            self, vmaf=self.vmaf[kept], features=self.features[kept], n_frames=n_frames, bytes=total, kbps=kbps,
+            frame_bytes=sizes,
+        )  # fmt: skip
 
     @property
     def pooled_features(self) -> NDArray[np.float64]:

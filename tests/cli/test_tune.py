@@ -29,7 +29,7 @@ FIELDS = {
     "supported", "trials", "encodes_spent", "encode_argv", "output", "measured_vmaf", "kbps", "reasons",
     "reachable", "margin", "n_groups", "promised", "quality_met", "calibrated", "encodes_cached", "encoder_args",
     "filters", "reference", "losses", "max_kbps", "max_bytes", "bitrate_met", "size_met", "forecast_bytes",
-    "output_bytes", "width", "height", "frame_rate", "n_frames", "probes", "curve", "frame_vmaf",
+    "output_bytes", "width", "height", "frame_rate", "n_frames", "probes", "curve", "frame_vmaf", "sample",
 }  # fmt: skip
 
 
@@ -86,6 +86,9 @@ def test_out_of_reach_exits_1(source, capsys):
         (["--verify"], "add -o OUT"),
         (["--target-vmaf", "high"], "--target-vmaf"),
         (["-o", "nowhere/out.mkv"], "is not a folder"),
+        (["--probe-seconds", "some"], "a number of seconds or `all`, not 'some'"),
+        (["--probe-seconds", "-3"], "--probe-seconds is a number of seconds"),
+        (["--probe-seconds", "0.2"], "fewer than 8 say too little of a title"),
     ],
 )
 @pytest.mark.ffmpeg
@@ -123,6 +126,34 @@ def test_without_a_registry_nothing_is_tuned(clip, tmp_path, capsys):
     """No registry, no promise: exit 4 before anything is encoded."""
     assert cli.main(["tune", str(clip), "--registry", str(tmp_path)]) == 4
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.ffmpeg
+def test_a_long_source_from_the_command_line(ffmpeg, tmp_path, capsys):
+    """The shipped ensemble tunes a title of three scenes by segments: encoded whole, measured whole, and said.
+
+    The title: mandelbrot, a zoom into it, and noisy test bars, 700 frames at 160x90, `-c:v libx264 -crf 2`.
+    """
+    graph = (
+        "mandelbrot=size=160x90:rate=25:maxiter=150,trim=end_frame=250,format=yuv420p[a];"
+        "mandelbrot=size=160x90:rate=25:maxiter=80:start_scale=0.1,trim=end_frame=230,format=yuv420p[b];"
+        "testsrc2=size=160x90:rate=25,trim=end_frame=220,noise=alls=6:allf=t,format=yuv420p[c];[a][b][c]concat=n=3"
+    )
+    source = lavfi(ffmpeg, tmp_path / "in.mkv", "-c:v", "libx264", "-crf", "2", "-pix_fmt", "yuv420p", graph=graph)
+    out = tmp_path / "out.mkv"
+    argv = ["tune", str(source), "-e", "libx264", "--target-vmaf", "80", "--quality-confidence", "0.8"]
+    code = cli.main([*argv, "--probe-seconds", "24", "-o", str(out), "--verify", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    sample = document["sample"]
+    assert sample["segments"] == 8
+    assert sample["segments_tried"] == 4
+    assert document["margin"] > 0
+    if document["supported"] and document["reachable"]:
+        assert len(document["frame_vmaf"]) == document["n_frames"] == 700
+        assert code == (0 if document["measured_vmaf"] >= 80 else 1)
+    else:
+        assert code == 1
+        assert not out.exists()
 
 
 @pytest.mark.ffmpeg

@@ -52,19 +52,26 @@ class ReferenceInput:
     unfiltered_size: tuple[int, int] | None = None
     """(width, height), px: compare with the source as it is at this size, the distorted scaled up to it; None
     compares with what the encoder saw."""
+    span: tuple[int, int] | None = None
+    """(first, last + 1) of the file's frames that are meant, counted from 0; None means all."""
 
     def filters(self) -> list[str]:
         """The chain libvmaf sees the source through; without `unfiltered_size` also the encoder's."""
-        return self.encode_filters() if self.unfiltered_size is None else self.distorted_filters()
+        if self.unfiltered_size is None:
+            return self.encode_filters()
+        return [*self._trim(), *self.distorted_filters()]
 
     def encode_filters(self) -> list[str]:
         """The chain the encoder sees the source through."""
         mine = [self.user_filters] if self.user_filters else []
-        return [*mine, *normalise_filters(self._rate(), self.size)]
+        return [*self._trim(), *mine, *normalise_filters(self._rate(), self.size)]
 
     def distorted_filters(self) -> list[str]:
         """The chain libvmaf sees a finished encode through."""
         return normalise_filters(self._rate(), self.unfiltered_size or self.size)
+
+    def _trim(self) -> list[str]:
+        return [] if self.span is None else [f"trim=start_frame={self.span[0]}:end_frame={self.span[1]}"]
 
     def _rate(self) -> str:
         return f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
@@ -134,7 +141,7 @@ def encode_and_score(
         "-map", "0:v:0", "-fps_mode", "passthrough", "-frames:v", str(reference.n_frames),
         "-vf", chain(reference.encode_filters()),
         *encoder_args(encoder, preset, rate_value, threads=threads),
-        "-stats_enc_post", "packets.txt", "-stats_enc_post_fmt", "{size}", "-f", "null", "-",
+        "-stats_enc_post", "packets.txt", "-stats_enc_post_fmt", "{pts} {size}", "-f", "null", "-",
         *decode_threads, "-dec", "0:0", "-filter_complex", graph, *_compare_outputs(reference.n_frames),
     ]  # fmt: skip
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
@@ -144,7 +151,7 @@ def encode_and_score(
         elapsed_s = time.monotonic() - started
         if done.exit_code != 0:
             raise failure(what, done)
-        sizes = [int(line) for line in (Path(folder) / "packets.txt").read_text().split()]
+        sizes = _display_order((Path(folder) / "packets.txt").read_text())
         _check_pair(Path(folder), done.stderr, reference, what)
         log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
     return _scored(log, sizes, reference, elapsed_s, what)
@@ -227,6 +234,12 @@ def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str)
     )
 
 
+def _display_order(packets: str) -> list[int]:
+    """Sizes of packets by time stamp, from lines of `pts size`."""
+    pairs = [tuple(map(int, line.split())) for line in packets.splitlines()]
+    return [size for _, size in sorted(pairs, key=lambda pair: pair[0])]
+
+
 def _vmaf_threads(threads: Threads) -> int:
     # With one cell a core, more libvmaf threads only fight each other.
     return 1 if threads == "single" else max(1, os.cpu_count() or 1)
@@ -267,4 +280,5 @@ def _scored(
         kbps=total * 8 / seconds / 1000,
         encode_s=elapsed_s,
         libvmaf_version=str(log["version"]),
+        frame_bytes=None if sizes is None else np.array(sizes, dtype=np.int64),
     )

@@ -69,24 +69,50 @@ class Cache:
         preset: str,
         rate_value: float,
         threads: Threads,
+        *,
+        of: tuple[int, ...] = (),
     ) -> str:
-        """The entry's name; raises ToolError if the encoder does not work here."""
+        """The entry's name; raises ToolError if the encoder does not work here.
+
+        `of` says which frames of the source are encoded and which of those scored; empty means all.
+        """
         if (ffmpeg.path, info.name) not in self._versions:
             self._versions[ffmpeg.path, info.name] = tool_versions(ffmpeg, [info.name])
-        made_of = {f.name: str(getattr(reference, f.name)) for f in fields(reference) if f.name != "path"}
         return sha256_bytes(
             canonical_json(
                 {
                     "format": FORMAT,
                     "source": self.digest(reference.path),
-                    "reference": made_of,
+                    "reference": _made_of(reference),
                     "filters": [reference.encode_filters(), reference.filters(), libvmaf_filter(n_threads=1)],
                     "encoder": encoder_args(info, preset, rate_value, threads=threads),
                     "threads": 1 if threads == "single" else os.cpu_count(),
                     "versions": self._versions[ffmpeg.path, info.name],
                 }
+                | ({"segment": list(of)} if of else {})
             )
         )
+
+    def plan_key(self, reference: ReferenceInput, asked: dict[str, Any]) -> str:
+        """The name of the entry that says which segments of a source are probed."""
+        facts = {"format": FORMAT, "source": self.digest(reference.path), "reference": _made_of(reference)}
+        return sha256_bytes(canonical_json(facts | {"filters": reference.filters(), "plan": asked}))
+
+    def load_plan(self, key: str) -> dict[str, Any] | None:
+        """What `store_plan` kept under a key, if it is there and whole."""
+        try:
+            kept = parse_json_strict(self._path(key).read_bytes(), where=key)
+            same = kept.pop("sha256") == sha256_bytes(canonical_json(kept)) and kept.pop("key") == key
+        except (OSError, AssayError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return dict(kept["plan"]) if same and isinstance(kept.get("plan"), dict) else None
+
+    def store_plan(self, key: str, plan: dict[str, Any]) -> None:
+        """Keep a plan; a folder that cannot be written keeps nothing."""
+        facts: dict[str, Any] = {"key": key, "plan": plan}
+        facts["sha256"] = sha256_bytes(canonical_json(facts))
+        with contextlib.suppress(AssayError, OSError):
+            write_bytes_atomic(self._path(key), canonical_json(facts))
 
     def load(self, key: str, n_frames: int) -> Scored | None:
         """The result kept under a key, if it is there and whole."""
@@ -129,6 +155,12 @@ class Cache:
                 break
             path.unlink(missing_ok=True)
             excess -= size
+
+
+def _made_of(reference: ReferenceInput) -> dict[str, str]:
+    """How a source is opened; what is left at its default since an earlier release does not change the key."""
+    facts = {field.name: getattr(reference, field.name) for field in fields(reference) if field.name != "path"}
+    return {name: str(value) for name, value in facts.items() if name != "span" or value is not None}
 
 
 def _seal(facts: dict[str, Any], rows: bytes) -> str:

@@ -9,19 +9,20 @@ import numpy as np
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.evaluate.bd import bd_rate
-from vmaf_assay.evaluate.choice import Forecaster, Margin
+from vmaf_assay.evaluate.choice import Margin
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.model.infer import probes_read
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.final import OnStep
-from vmaf_assay.tune.forecast import Forecast, default_preset, forecast, trained_rates
+from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.request import TuneRequest, check_request
-from vmaf_assay.tune.result import CurvePoint
+from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, TuneRequest, check_request
+from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import calibrated_margin, outside_sizes
+from vmaf_assay.tune.sampled import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
+from vmaf_assay.tune.title import probe_title
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class CompareRequest:
     """Make each one's encode at its choice, and measure it."""
     filters: str = ""
     """ffmpeg filter chain that the picture goes through first."""
+    probe_seconds: float = DEFAULT_PROBE_SECONDS
+    """Most that is probed of the source, seconds: of a longer one segments are; 0 probes all of any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class CompareResult:
     """Those known from an earlier run."""
     contenders: list[Contender]
     """In the order asked for."""
+    sample: SampleFacts | None = None
+    """What of the source was probed; None if all of it. Its `sampling_part` is the first contender's."""
 
     @property
     def cheapest(self) -> Contender | None:
@@ -160,33 +165,37 @@ def compare(
         calibrated_margin(verified, _as_tune(request, encoder, preset), preset) for encoder, preset in asked
     ]
     reference, _ = open_source(ffmpeg, request.source, request.filters)
-    measurer = Measurer(ffmpeg, reference, cache, on_step)
-    probes = measurer.probe(probes_read(sidecar, [encoder for encoder, _ in asked]))
-    contenders = []
-    for (encoder, preset), margin in zip(asked, margins, strict=True):
-        predicted = forecast(
-            verified.ensemble, probes, encoder, preset,
-            pixels=pixels(reference), frame_rate=float(reference.frame_rate), source=request.source.name,
-        )  # fmt: skip
-        one = _contender(request, predicted, margin)
+    with Measurer(ffmpeg, reference, cache, on_step) as measurer:
+        named = [encoder for encoder, _ in asked]
+        title = probe_title(measurer, verified.ensemble, named, request.probe_seconds)
+        forecasts = [title.forecast(verified.ensemble, *one) for one in asked]
+        contenders = [
+            _contender(request, predicted, margin) for predicted, margin in zip(forecasts, margins, strict=True)
+        ]
         if outside_sizes(verified, pixels(reference)):
-            one.reasons.append("the picture is smaller or larger than any calibrated on")
-        contenders.append(one)
-    contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
-    if request.measure:
-        contenders = _measured(measurer, contenders)
+            for one in contenders:
+                one.reasons.append("the picture is smaller or larger than any calibrated on")
+        contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
+        if request.measure:
+            contenders = _measured(measurer, contenders)
+    first = forecasts[0].forecaster(request.confidence)
+    facts = sample_facts(title.sample, first, contenders[0].rate_value, {}, reference, asked[0][0])
     return CompareResult(
-        str(request.source), request.target_vmaf, request.confidence, measurer.spent, measurer.cached, contenders
-    )
+        str(request.source), request.target_vmaf, request.confidence, measurer.spent, measurer.cached, contenders,
+        facts,
+    )  # fmt: skip
 
 
 def _as_tune(request: CompareRequest, encoder: str, preset: str | None) -> TuneRequest:
-    return TuneRequest(request.source, encoder, request.target_vmaf, request.confidence, preset, trials=0)
+    return TuneRequest(
+        request.source, encoder, request.target_vmaf, request.confidence, preset, trials=0,
+        probe_seconds=request.probe_seconds,
+    )  # fmt: skip
 
 
 def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> Contender:
     """The choice of one encoder and preset without trials, and its curve at whole rate values."""
-    forecaster = Forecaster(predicted.curve)
+    forecaster = predicted.forecaster(request.confidence)
     choice = forecaster.choose(request.target_vmaf, {}, margin.scale)
     reachable = choice.reachable and margin.target == request.target_vmaf
     lower, kbps = forecaster.lower({}, margin.scale), predicted.kbps_at(forecaster.grid)

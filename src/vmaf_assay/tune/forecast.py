@@ -1,7 +1,7 @@
 """From probe encodes to a forecast over rate values: VMAF with its spread, and bitrate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vmaf_assay.corpus.store import scored_values
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.evaluate.choice import Curve, interpolate
+from vmaf_assay.evaluate.choice import Curve, Forecaster, interpolate
+from vmaf_assay.evaluate.sampling import SampledForecaster, weighted_mean
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
@@ -34,6 +35,19 @@ class Forecast:
     """Why not; empty if supported."""
     known_kbps: dict[float, float] = field(default_factory=dict)
     """Rate value -> bitrate that a probe or trial of this encoder and preset had, kbps."""
+    segments: tuple["Forecast", ...] = ()
+    """Of a title that was sampled, the forecast of each segment, N of them."""
+    weights: F64 = field(default_factory=lambda: np.empty(0))
+    """Frames of each segment, [N]."""
+    n_units: int = 0
+    """Units that the title was divided into; the segments are some of them."""
+
+    def forecaster(self, confidence: float) -> Forecaster:
+        """What chooses on this forecast; of a sampled title with what the sampling takes off the bound."""
+        if not self.segments:
+            return Forecaster(self.curve)
+        curves = [segment.curve for segment in self.segments]
+        return SampledForecaster(self.curve, curves, self.weights, self.n_units, confidence=confidence)
 
     def kbps_at(self, rate_values: F64) -> F64:
         """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.
@@ -133,3 +147,73 @@ def forecast(
     curve = Curve("", source, encoder, preset, rates, answer.mu, answer.sigma, unknown, known)
     known_kbps = {rate_value: scored.kbps for rate_value, scored in own.items()}
     return Forecast(curve, kbps, not reason, reason, known_kbps)
+
+
+MAX_UNLIKE = 0.1
+"""Largest share of a title's frames in segments unlike anything the model has seen; set by hand, not measured."""
+
+
+def forecast_title(
+    ensemble: Ensemble,
+    probes: Sequence[Sequence[Probe]],
+    encoder: str,
+    preset: str,
+    *,
+    pixels: int,
+    frame_rate: float,
+    weights: F64,
+    n_units: int,
+    source: str = "",
+) -> Forecast:
+    """Forecast one encoder and preset for a title from the probes of its segments.
+
+    Each segment is forecast by itself, as the calibration's clips were; the forecasts are averaged over frames. A
+    segment unlike anything the model has seen (black, say) counts as badly as the worst of the others at each
+    rate value; with more than `MAX_UNLIKE` of the frames in such segments the title is not supported.
+
+    Args:
+      ensemble: a verified forecast ensemble.
+      probes: for each of N segments what `forecast` takes.
+      encoder: encoder asked about.
+      preset: its preset.
+      pixels: width x height of the source, px.
+      frame_rate: of the source, frames per second.
+      weights: frames of each segment, [N].
+      n_units: units that the title was divided into.
+      source: name for the curve.
+
+    Raises:
+      ConfigError: the model was never trained on this encoder and preset.
+    """
+    each = [
+        forecast(ensemble, of, encoder, preset, pixels=pixels, frame_rate=frame_rate, source=source)
+        for of in probes
+    ]
+    unlike = np.array([not one.supported for one in each])
+    share = float(weights[unlike].sum() / weights.sum())
+    if 0 < share < 1:
+        worst = np.min([one.curve.mu for one in each if one.supported], axis=0)
+        each = [one if one.supported else _as_bad(one, worst) for one in each]
+    first = each[0].curve
+    known = {
+        rate: float(weighted_mean(np.array([one.curve.known[rate] for one in each]), weights))
+        for rate in first.known
+    }
+    mu, sigma = (
+        weighted_mean(np.stack([getattr(one.curve, name) for one in each]), weights) for name in ("mu", "sigma")
+    )
+    curve = replace(first, mu=mu, sigma=sigma, known=known)
+    reason = ""
+    if share > MAX_UNLIKE:
+        why = next(one.reason for one in each if one.reason)
+        reason = f"{share:.0%} of the frames probed are unlike what the model has seen: {why}"
+    known_kbps = {
+        rate: float(weighted_mean(np.array([one.known_kbps[rate] for one in each]), weights))
+        for rate in each[0].known_kbps
+    }
+    kbps = weighted_mean(np.stack([one.kbps for one in each]), weights)
+    return Forecast(curve, kbps, not reason, reason, known_kbps, tuple(each), weights, n_units)
+
+
+def _as_bad(one: Forecast, worst: F64) -> Forecast:
+    return replace(one, curve=replace(one.curve, mu=np.minimum(one.curve.mu, worst)))

@@ -1,29 +1,86 @@
-"""Encode and score one source again and again: counts what was run, and asks the cache first."""
+"""Encode and score one source again and again: counts what was run, and asks the cache first.
 
-from collections.abc import Sequence
+A short source is measured whole. Of a long one segments are: they are cut out once, when the first of them is not
+known from an earlier run, into a private folder that is gone when the measurer is left.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, Threads, encode_and_score
+from vmaf_assay.media.segments import Cuttings, Span, look
 from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.records import Scored
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.final import OnStep, frame_calls
 from vmaf_assay.tune.forecast import Probe
+from vmaf_assay.tune.segments import (
+    AROUND_FRAMES,
+    SEGMENT_FRAMES,
+    Sample,
+    Segment,
+    n_segments,
+    plan_sample,
+)
+
+PLAN_VERSION = 1
+"""Changes when the same title would be given other segments."""
 
 
 class Measurer:
-    """Measures encodes of one source."""
+    """Measures encodes of one source, whole or by segments; leave it as a context manager."""
 
     def __init__(
         self, ffmpeg: Ffmpeg, reference: ReferenceInput, cache: Cache | None, on_step: OnStep | None
     ) -> None:
         self.reference = reference
         self.spent = 0
-        """Encodes run."""
+        """Encodes run; those of the segments of one probe or trial count as one."""
         self.cached = 0
-        """Encodes known from an earlier run."""
+        """Encodes known from an earlier run, counted likewise."""
         self._ffmpeg, self._cache, self._on_step = ffmpeg, cache, on_step
+        self._stack = ExitStack()
+        self._cuttings: Cuttings | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def sample(self, probe_seconds: float) -> Sample | None:
+        """The segments of the source that are probed; None if the whole of it is.
+
+        Raises:
+          ConfigError: `probe_seconds` is too little to promise anything.
+          MediaError: a frame of the source does not decode.
+        """
+        count = n_segments(self.reference, probe_seconds)
+        if count is None:
+            return None
+        key = None
+        asked = {"version": PLAN_VERSION, "count": count, "frames": SEGMENT_FRAMES, "around": AROUND_FRAMES}
+        if self._cache is not None:
+            key = self._cache.plan_key(self.reference, asked)
+            if kept := self._cache.load_plan(key):
+                return _sample_of(kept)
+        what = f"look for scenes, to choose {count} segments"
+        on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
+        on_frames(0)
+        with tempfile.TemporaryDirectory(prefix="assay-look-") as folder:
+            seen = look(self._ffmpeg, self.reference, Path(folder), on_frames=on_frames)
+        made = plan_sample(seen, count)
+        if self._cache is not None and key is not None:
+            self._cache.store_plan(key, _plan_of(made))
+        return made
 
     def measure(
         self,
@@ -60,12 +117,122 @@ class Measurer:
             self._cache.store(key, scored)
         return scored
 
+    def measure_segments(
+        self,
+        sample: Sample,
+        chosen: Sequence[int],
+        info: EncoderInfo,
+        preset: str,
+        rate_value: float,
+        what: str,
+        *,
+        threads: Threads = "single",
+        around: tuple[int, int] = (0, 0),
+    ) -> list[Scored]:
+        """Per-frame scores of an encode of each of some segments, from the cache if they are there.
+
+        Args:
+          sample: all segments of the source.
+          chosen: indices of those to encode.
+          info: the encoder.
+          preset: its preset.
+          rate_value: on its own scale.
+          what: what is being done and why, for progress.
+          threads: as in `measure`.
+          around: frames before and after each segment that are encoded and not scored.
+        """
+        segments = [sample.segments[index] for index in chosen]
+        spans = [segment.encoded(around) for segment in segments]
+        total, done, spent = sum(span.last - span.first for span in spans), 0, 0
+        scored = []
+        for segment, span in zip(segments, spans, strict=True):
+            known, keep = self._known(segment, span, info, preset, rate_value, threads)
+            if known is None:
+                cuttings = self._cut(sample)
+                on_frames = _from(frame_calls(what, total, self._on_step), done)
+                on_frames(0)
+                whole = encode_and_score(
+                    self._ffmpeg, cuttings.reference(span), info, preset, rate_value,
+                    threads=threads, on_frames=on_frames,
+                )  # fmt: skip
+                known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
+                keep(known)
+                spent += 1
+            scored.append(known)
+            done += span.last - span.first
+        self.spent += bool(spent)
+        self.cached += not spent
+        return scored
+
     def probe(self, specs: Sequence[ProbeSpec]) -> list[Probe]:
-        """The encodes that a forecast reads, in order."""
+        """The encodes of the whole source that a forecast reads, in order."""
         made = []
-        for number, spec in enumerate(specs, start=1):
-            setting = f"{spec.encoder} {spec.preset} {spec.rate_value:g}"
-            what = f"probe {number} of {len(specs)}, for the forecast: {setting}"
-            scored = self.measure(encoder_info(spec.encoder), spec.preset, spec.rate_value, what)
-            made.append(Probe(spec, scored))
+        for number, spec in enumerate(specs):
+            what = _probe_words(specs, number)
+            made.append(Probe(spec, self.measure(encoder_info(spec.encoder), spec.preset, spec.rate_value, what)))
         return made
+
+    def probe_segments(self, sample: Sample, specs: Sequence[ProbeSpec]) -> list[list[Probe]]:
+        """For each segment the encodes that a forecast reads, in order.
+
+        They begin and end with the segment, as the clips did that the models were trained on.
+        """
+        each = [
+            self.measure_segments(
+                sample, range(len(sample.segments)), encoder_info(spec.encoder), spec.preset, spec.rate_value,
+                f"{_probe_words(specs, number)}, {len(sample.segments)} segments",
+            )
+            for number, spec in enumerate(specs)
+        ]  # fmt: skip
+        return [
+            [Probe(spec, scored) for spec, scored in zip(specs, of_segment, strict=True)]
+            for of_segment in zip(*each, strict=True)
+        ]
+
+    def _known(
+        self, segment: Segment, span: Span, info: EncoderInfo, preset: str, rate_value: float, threads: Threads
+    ) -> tuple[Scored | None, Callable[[Scored], None]]:
+        """What the cache has of a segment, and what keeps it there."""
+        if self._cache is None:
+            return None, lambda _: None
+        cache = self._cache
+        of = (span.first, span.last, segment.first, segment.n_frames)
+        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, threads, of=of)
+        return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
+
+    def _cut(self, sample: Sample) -> Cuttings:
+        """All segments with what is around them, cut out when first asked for."""
+        if self._cuttings is None:
+            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-segments-")))
+            spans = [segment.encoded() for segment in sample.segments]
+            cuttings = Cuttings(self.reference, spans, folder)
+            on_frames = frame_calls("cut the segments out", cuttings.n_frames, self._on_step)
+            on_frames(0)
+            cuttings.cut(self._ffmpeg, on_frames=on_frames)
+            self._cuttings = cuttings
+        return self._cuttings
+
+
+def _probe_words(specs: Sequence[ProbeSpec], index: int) -> str:
+    spec = specs[index]
+    return f"probe {index + 1} of {len(specs)}, for the forecast: {spec.encoder} {spec.preset} {spec.rate_value:g}"
+
+
+def _from(on_frames: Callable[[int], None], before: int) -> Callable[[int], None]:
+    """Frames of one of several encodes as frames of all."""
+    return lambda done: on_frames(before + done)
+
+
+def _plan_of(sample: Sample | None) -> dict[str, Any]:
+    if sample is None:
+        return {"whole": True}
+    return {
+        "n_units": sample.n_units,
+        "segments": [[one.first, one.n_frames, one.before, one.after] for one in sample.segments],
+    }
+
+
+def _sample_of(plan: dict[str, Any]) -> Sample | None:
+    if plan.get("whole"):
+        return None
+    return Sample(tuple(Segment(*map(int, one)) for one in plan["segments"]), int(plan["n_units"]))

@@ -10,6 +10,9 @@ from vmaf_assay.media.streams import CONTAINERS
 
 ReferenceKind = Literal["filtered", "source"]
 
+DEFAULT_PROBE_SECONDS = 60.0
+"""Of a title's material, probed by default."""
+
 
 @dataclass(frozen=True, slots=True)
 class TuneRequest:
@@ -43,6 +46,8 @@ class TuneRequest:
     """Most bitrate of the video wanted, kbps."""
     max_bytes: float | None = None
     """Largest file wanted, bytes."""
+    probe_seconds: float = DEFAULT_PROBE_SECONDS
+    """Most that is probed of the source, seconds: of a longer one segments are; 0 probes all of any."""
 
 
 def check_request(request: TuneRequest) -> EncoderInfo:
@@ -71,6 +76,11 @@ def check_request(request: TuneRequest) -> EncoderInfo:
 
 
 def _check_limits(request: TuneRequest) -> None:
+    if not 0 <= request.probe_seconds < 1e9:
+        raise ConfigError(
+            f"--probe-seconds is a number of seconds, 0 or `all`, not {request.probe_seconds:g}",
+            next_step=f"leave it out for {DEFAULT_PROBE_SECONDS:g}",
+        )
     for name, limit in (("--max-bitrate", request.max_kbps), ("--max-size", request.max_bytes)):
         if limit is not None and not 0 < limit < 1e18:
             raise ConfigError(f"{name} is a positive number", next_step="for example --max-bitrate 3000")

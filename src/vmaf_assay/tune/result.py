@@ -37,6 +37,31 @@ class ProbePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleFacts:
+    """Of a long source, what of it was probed and what that takes off the bound."""
+
+    segments: int
+    """Segments probed."""
+    units: int
+    """Segments that the source was divided into."""
+    segments_tried: int
+    """Of those probed, the ones that each trial encodes; 0 without a trial."""
+    frames: int
+    """Frames probed, of `n_frames`."""
+    seconds: float
+    """How long those play."""
+    warm_up_frames: int
+    """Frames that a trial encodes before each segment and does not score."""
+    cool_down_frames: int
+    """Likewise after it."""
+    sampling_part: float
+    """What that alone would take off the bound at the choice, points; `margin` is the root of its square plus that
+    of the forecast's own margin."""
+    first_frames: list[int]
+    """First frame of each segment, ascending, counted from 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class TuneResult:
     """The answer; `as_json` is the documented form."""
 
@@ -118,6 +143,8 @@ class TuneResult:
     """The corrected forecast at whole rate values over the trained range, and at choice and trials."""
     frame_vmaf: list[float] | None = None
     """Per-frame VMAF of the whole output, if verified."""
+    sample: SampleFacts | None = None
+    """What of the source was probed; None if all of it."""
 
     def as_json(self) -> dict[str, Any]:
         """The document of docs/json-output.md."""
@@ -132,8 +159,8 @@ class TuneResult:
     def quality_met(self) -> bool:
         """Whether the target is met: measured on the whole output or, without that, promised.
 
-        Also met is an encode with options of the user's own whose very rate value a trial measured: trials run
-        with those options and cover every frame.
+        Also met is an encode with options of the user's own whose very rate value a trial measured on every frame:
+        trials run with those options.
         """
         if self.measured_vmaf is not None:
             return self.measured_vmaf >= self.target_vmaf
@@ -145,7 +172,7 @@ class TuneResult:
         return self.quality_met and self.bitrate_met is not False and self.size_met is not False
 
     def _tried(self) -> bool:
-        return any(
+        return self.sample is None and any(
             trial["rate_value"] == self.rate_value and trial["measured_vmaf"] >= self.target_vmaf
             for trial in self.trials
         )

@@ -1,7 +1,7 @@
 """Tune one source: probe, forecast, choose, try, encode, verify.
 
 Each step reports to `on_step`; nothing here prints. The rate value comes from `evaluate.choice`, the code the
-margin was calibrated with. Probes and trials cover every frame of the source.
+margin was calibrated with. Probes and trials cover every frame of a short source, and segments of a long one.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,7 @@ from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, score_pair
-from vmaf_assay.model.infer import probes_read
 from vmaf_assay.model.sidecar import ChoiceCalibration
-from vmaf_assay.records import Scored
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.runs.store import curves_of
 from vmaf_assay.tune.cache import Cache
@@ -33,12 +31,14 @@ from vmaf_assay.tune.final import (
     other_bytes,
     write_final,
 )
-from vmaf_assay.tune.forecast import Forecast, Probe, default_preset, forecast, trained_rates
+from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
 from vmaf_assay.tune.limits import judge_limits, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.request import TuneRequest, check_request
-from vmaf_assay.tune.result import CurvePoint, ProbePoint, TuneResult
+from vmaf_assay.tune.result import CurvePoint, ProbePoint, SampleFacts, TuneResult
+from vmaf_assay.tune.sampled import sample_facts, sample_reasons
 from vmaf_assay.tune.source import open_source, pixels, seconds
+from vmaf_assay.tune.title import Title, Tried, probe_title
 
 OnNote = Callable[[str], None]
 """Called with one line that the user should read before more time is spent."""
@@ -117,21 +117,18 @@ def tune(
       ToolError: ffmpeg or the disk failed.
     """
     plan = _plan(ffmpeg, verified, request, on_step, on_note)
-    measurer = Measurer(ffmpeg, plan.reference, cache, on_step)
-    probes = measurer.probe(probes_read(verified.ensemble.sidecar, [request.encoder]))
-    predicted = forecast(
-        verified.ensemble, probes, request.encoder, plan.preset,
-        pixels=pixels(plan.reference), frame_rate=float(plan.reference.frame_rate), source=request.source.name,
-    )  # fmt: skip
-    forecaster = Forecaster(predicted.curve)
-    tried = _trials(plan, measurer, forecaster) if plan.promised else {}
-    measured = {rate_value: scored.pooled_vmaf for rate_value, scored in tried.items()}
-    known = predicted.known_kbps | {rate_value: scored.kbps for rate_value, scored in tried.items()}
+    with Measurer(ffmpeg, plan.reference, cache, on_step) as measurer:
+        title = probe_title(measurer, verified.ensemble, [request.encoder], request.probe_seconds)
+        predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
+        forecaster = predicted.forecaster(request.confidence)
+        tried = _trials(plan, title, forecaster, predicted) if plan.promised else {}
+    measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
+    known = predicted.known_kbps | {rate_value: trial.kbps for rate_value, trial in tried.items()}
     predicted = replace(predicted, known_kbps=known)
     choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
     choice = replace(choice, reachable=choice.reachable and plan.promised)
-    answer = _Answer(plan, probes, predicted, forecaster, measured, choice)
-    result = answer.result(verified, measurer)
+    answer = _Answer(plan, title, predicted, forecaster, measured, choice)
+    result = answer.result(verified)
     if request.output is not None and choice.reachable and predicted.supported and within_limits(result):
         result = _write(plan, result)
         result = _verify(plan, result) if request.verify else result
@@ -181,16 +178,16 @@ def calibrated_margin(verified: VerifiedEnsemble, request: TuneRequest, preset: 
     )  # fmt: skip
 
 
-def _trials(plan: _Plan, measurer: Measurer, forecaster: Forecaster) -> dict[float, Scored]:
-    tried: dict[float, Scored] = {}
+def _trials(plan: _Plan, title: Title, forecaster: Forecaster, predicted: Forecast) -> dict[float, Tried]:
+    tried: dict[float, Tried] = {}
     for number in range(1, plan.request.trials + 1):
-        measured = {rate_value: scored.pooled_vmaf for rate_value, scored in tried.items()}
+        measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
         rate_value = trial_rate(forecaster, plan.request.target_vmaf, measured)
         if rate_value is None:
             break
         where = f"{plan.info.rate_mode} {rate_value:g}"
         what = f"trial {number} of {plan.request.trials}, to correct the forecast: {where}"
-        tried[rate_value] = measurer.measure(plan.info, plan.preset, rate_value, what, threads="auto")
+        tried[rate_value] = title.try_out(forecaster, predicted, (plan.info, plan.preset), rate_value, what)
     return tried
 
 
@@ -200,8 +197,8 @@ class _Answer:
 
     plan: _Plan
     """What was fixed before."""
-    probes: list[Probe]
-    """The probes."""
+    title: Title
+    """The source and its probes."""
     predicted: Forecast
     """The forecast, with the bitrates that probes and trials had."""
     forecaster: Forecaster
@@ -211,8 +208,9 @@ class _Answer:
     choice: Choice
     """What was chosen."""
 
-    def result(self, verified: VerifiedEnsemble, measurer: Measurer) -> TuneResult:
+    def result(self, verified: VerifiedEnsemble) -> TuneResult:
         """The answer before the final encode."""
+        measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
         kbps = _number(self.predicted.kbps_at(np.array([choice.rate_value]))[0])
         n_bytes = None
@@ -233,16 +231,24 @@ class _Answer:
             max_bytes=request.max_bytes, forecast_bytes=n_bytes, width=reference.size[0], height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
             n_frames=reference.n_frames, probes=self._probe_points(), curve=self._curve(),
+            sample=self.sample(),
         )  # fmt: skip
         result = judge_limits(result)
         known = f"{measurer.cached} encodes were known from an earlier run (--no-cache runs them again)"
         said = [*_reasons(verified, self), *limit_reasons(result), *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
 
+    def sample(self) -> SampleFacts | None:
+        """What of the source was probed; None if all of it."""
+        return sample_facts(
+            self.title.sample, self.forecaster, self.choice.rate_value, self.measured, self.plan.reference,
+            self.plan.request.encoder,
+        )  # fmt: skip
+
     def _probe_points(self) -> list[ProbePoint]:
         return [
             ProbePoint(spec.encoder, spec.preset, spec.rate_value, scored.pooled_vmaf, scored.kbps)
-            for spec, scored in self.probes
+            for spec, scored in self.title.probes
         ]
 
     def _curve(self) -> list[CurvePoint]:
@@ -286,9 +292,9 @@ def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
             f"no {plan.info.rate_mode} reaches {request.target_vmaf:g} with confidence {request.confidence:g}; "
             f"the highest lower bound is {choice.lower_bound:.2f}"
         )
-    if choice.rate_value in answer.measured:
+    if choice.rate_value in answer.measured and answer.title.sample is None:
         said.append("the choice is a rate value that a trial measured on every frame")
-    return said
+    return said + sample_reasons(answer.sample())
 
 
 def outside_sizes(verified: VerifiedEnsemble, n_pixels: int) -> bool:

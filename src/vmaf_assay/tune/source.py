@@ -14,9 +14,6 @@ from vmaf_assay.media.score import ReferenceInput
 from vmaf_assay.records import VideoInfo
 from vmaf_assay.tune.request import ReferenceKind
 
-MAX_SECONDS = 600.0
-"""Longest source whose every frame is probed; a longer one would need sampling, which is not calibrated."""
-
 MAX_LONG_SIDE_PX, MAX_SHORT_SIDE_PX = 2560, 1440
 """Above both VMAF has a model of its own (`vmaf_4k_v0.6.1`), for which nothing here is calibrated."""
 
@@ -41,7 +38,7 @@ def open_source(
     """A title as the reference of every comparison, at its own size made even, through the user's filters.
 
     Raises:
-      MediaError: it cannot be read, is a still picture, is of a kind that calibration never saw, or too long.
+      MediaError: it cannot be read, is a still picture, or is of a kind that calibration never saw.
       ToolError: the filters do not run.
     """
     video = probe_video(ffmpeg, path)
@@ -98,13 +95,6 @@ def _check_kind(path: Path, video: VideoInfo, filters: str) -> None:
 def _check_length(path: Path, picture: Picture) -> None:
     if picture.n_frames < 2:
         raise MediaError(f"{path} has one frame; VMAF measures motion", next_step="give a video of two or more")
-    duration_s = float(picture.n_frames / picture.frame_rate)
-    if duration_s > MAX_SECONDS:
-        raise MediaError(
-            f"{path} lasts {duration_s:.0f} s; sources up to {MAX_SECONDS:.0f} s are probed whole, and what a "
-            "sample of a longer one says is not calibrated",
-            next_step="cut a part with `ffmpeg -ss START -t SECONDS -c copy` and tune that",
-        )
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.commands.tune import ProbeSeconds, seconds_of
+
 if TYPE_CHECKING:
     from vmaf_assay.tune.compare import CompareResult, Contender
 
@@ -27,6 +29,7 @@ def compare(
     ] = 0.95,
     measure: Annotated[bool, typer.Option("--measure", help="Encode each choice and measure it.")] = False,
     vf: Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")] = "",
+    probe_seconds: ProbeSeconds = "60",
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep results of encodes ($ASSAY_CACHE).")
     ] = False,
@@ -50,7 +53,9 @@ def compare(
     from vmaf_assay.tune.compare import CompareRequest, check_compare
     from vmaf_assay.tune.compare import compare as run_compare
 
-    request = CompareRequest(source, tuple(encoder), target_vmaf, quality_confidence, measure, vf)
+    request = CompareRequest(
+        source, tuple(encoder), target_vmaf, quality_confidence, measure, vf, seconds_of(probe_seconds)
+    )
     check_compare(request)
     verified = load_verified(registry_dir(registry), FORECAST, trust_policy)
     with render.progress_bar("frames") as update:
@@ -71,6 +76,7 @@ def compare(
 
 def _render(result: "CompareResult") -> None:
     from vmaf_assay.cli import render
+    from vmaf_assay.tune.sampled import sample_reasons
 
     measured = any(one.measured_vmaf is not None for one in result.contenders)
     headers = ["", "encoder", "rate value", "forecast", "bound", "kbps", "BD-rate"]
@@ -86,6 +92,8 @@ def _render(result: "CompareResult") -> None:
         f"BD-rate is against {first.encoder} {first.preset}, over the forecast curves; bitrates are "
         "forecasts and no promise"
     )
+    for reason in sample_reasons(result.sample):
+        render.say(reason)
     render.say(_answer(result))
 
 

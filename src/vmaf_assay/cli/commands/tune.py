@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.result import CurvePoint, TuneResult
 
 FORECAST = "vmaf_forecast_ensemble_v1"
+Trials = Annotated[int, typer.Option(help="Trial encodes allowed: 0, 1 or 2.")]
+Reference = Annotated[
+    str, typer.Option(help="VMAF against the `filtered` picture, or the `source` (one scale only).")
+]
+ProbeSeconds = Annotated[
+    str,
+    typer.Option(
+        metavar="SECONDS|all",
+        help="Of a longer source, probe segments of so many seconds in all; `all` probes every frame.",
+    ),
+]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; of several sources a folder of them.")
 ]
@@ -34,7 +45,7 @@ def tune(
         float, typer.Option("--quality-confidence", help="Probability of reaching it.")
     ] = 0.95,
     preset: Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")] = None,
-    trials: Annotated[int, typer.Option(help="Trial encodes allowed: 0, 1 or 2.")] = 1,
+    trials: Trials = 1,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Encode the choice to this .mkv, .mp4, .mov or .webm.")
     ] = None,
@@ -48,11 +59,10 @@ def tune(
         str, typer.Option(help='More options for the encoder, as "-tune grain"; ends the promise (see reasons).')
     ] = "",
     vf: Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")] = "",
-    reference: Annotated[
-        str, typer.Option(help="VMAF against the `filtered` picture, or the `source` (one scale only).")
-    ] = "filtered",
+    reference: Reference = "filtered",
     max_bitrate: Annotated[float | None, typer.Option(help="Most video bitrate wanted, kbps.")] = None,
     max_size: Annotated[float | None, typer.Option(help="Largest file wanted, MB (10^6 bytes).")] = None,
+    probe_seconds: ProbeSeconds = "60",
     report: Report = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep probe and trial results ($ASSAY_CACHE).")
@@ -78,12 +88,28 @@ def tune(
     base = TuneRequest(
         sources[0], encoder, target_vmaf, quality_confidence, preset, trials, output, verify, force,
         encoder_args, vf, reference,  # type: ignore[arg-type]  # checked by check_request
-        max_bitrate, None if max_size is None else max_size * 1e6,
+        max_bitrate, None if max_size is None else max_size * 1e6, seconds_of(probe_seconds),
     )  # fmt: skip
     items = _items(sources, base, out_dir, container)
     code = _run(base, items, (registry, trust_policy), ffmpeg, no_cache, as_json, report)
     if code:
         raise typer.Exit(code)
+
+
+def seconds_of(text: str) -> float:
+    """`--probe-seconds` as a number; 0 for `all`.
+
+    >>> seconds_of("all"), seconds_of("90")
+    (0.0, 90.0)
+    """
+    from vmaf_assay.errors import ConfigError
+
+    try:
+        return 0.0 if text == "all" else float(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--probe-seconds is a number of seconds or `all`, not {text!r}", next_step="leave it out for 60"
+        ) from error
 
 
 def _items(sources: list[Path], base: "TuneRequest", out_dir: Path | None, container: str) -> "list[Item] | None":

@@ -1,0 +1,216 @@
+"""Look at a whole title cheaply, and cut segments out of it: both decode it once, in order, counting frames.
+
+Frames are found by counting, never by seeking: time stamps that start late, edit lists and streams that cannot be
+entered in the middle then cannot put a segment off by a frame.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmaf_assay.errors import MediaError, ToolError
+from vmaf_assay.media import process
+from vmaf_assay.media.damage import damage_line
+from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure
+from vmaf_assay.media.score import OnFrames, ReferenceInput
+from vmaf_assay.media.sync import SIGNATURE_FILTER, SIGNATURE_SIZE
+
+F32 = NDArray[np.float32]
+
+_CHUNK_FRAMES = 4096
+"""Frames looked at together: bounded memory on titles of any length."""
+
+_LEAST_CUT = 8.0
+"""Mean difference of two frames below which they are one scene, grey levels of 255."""
+
+_CUT_RATIO = 3.0
+"""How much more a cut changes than the frames around it."""
+
+_CUT_WINDOW = 12
+"""Frames around a cut that it is compared with, on each side."""
+
+_FFV1_SHARE = 0.7
+"""Share of raw size that FFV1 takes of grainy pictures; most take half of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a title's frames look like, at the size of a signature."""
+
+    detail: F32
+    """Mean step between neighbouring pixels of each frame, grey levels, [F]."""
+    change: F32
+    """Mean difference from the frame before, grey levels, [F]; 0 for the first."""
+
+    def cuts(self) -> list[int]:
+        """Frames that begin a scene, ascending, the first frame among them.
+
+        A cut changes the picture by `_LEAST_CUT` and by `_CUT_RATIO` times the mean change around it: a pan or a
+        flicker changes every frame alike. Fades are no cuts.
+        """
+        change = self.change.astype(np.float64)
+        found = [0]
+        for frame in np.flatnonzero(change > _LEAST_CUT).tolist():
+            first, last = max(1, frame - _CUT_WINDOW), min(len(change), frame + _CUT_WINDOW + 1)
+            # The cut itself and the one frame a flash adds beside it would hide it.
+            around = np.sort(change[first:last])[: max(1, last - first - 2)]
+            if change[frame] > _CUT_RATIO * float(around.mean()) and frame - found[-1] > 1:
+                found.append(frame)
+        return found
+
+
+def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames: OnFrames | None = None) -> Look:
+    """Decode a whole title once and say what each frame looks like at 32x18.
+
+    Args:
+      ffmpeg: the ffmpeg to run.
+      reference: the title.
+      scratch: folder for the small pictures meanwhile, 576 bytes a frame.
+      on_frames: told of frames done.
+
+    Raises:
+      MediaError: a frame does not decode, or there are more or fewer than there should be.
+      ToolError: ffmpeg failed.
+    """
+    small = scratch / "look.gray"
+    argv = [
+        *_decode(ffmpeg, reference), "-vf", chain([*_before(reference), SIGNATURE_FILTER]),
+        "-f", "rawvideo", str(small),
+    ]  # fmt: skip
+    _run(argv, f"looking through {reference.path.name}", on_frames)
+    width, height = SIGNATURE_SIZE
+    n_frames = small.stat().st_size // (width * height)
+    if n_frames != reference.n_frames:
+        raise MediaError(
+            f"{reference.path.name} gives {n_frames} frames, where {reference.n_frames} were counted",
+            next_step="export the file again",
+        )
+    frames = np.memmap(small, np.uint8, "r", shape=(n_frames, height, width))
+    parts = [_facts(chunk) for chunk in _chunks(frames)]
+    del frames
+    small.unlink()
+    return Look(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _chunks(frames: NDArray[np.uint8]) -> Iterator[F32]:
+    """Frames in runs that each begin with the last of the run before (the first with itself)."""
+    for start in range(0, len(frames), _CHUNK_FRAMES):
+        first = frames[max(0, start - 1)][None]
+        yield np.concatenate([first, frames[start : start + _CHUNK_FRAMES]]).astype(np.float32)
+
+
+def _facts(run: F32) -> tuple[F32, F32]:
+    """Detail and change of all frames of a run but its first, [F] each."""
+    own = run[1:]
+    across, down = np.abs(np.diff(own, axis=2)).mean(axis=(1, 2)), np.abs(np.diff(own, axis=1)).mean(axis=(1, 2))
+    return (across + down) / 2, np.abs(np.diff(run, axis=0)).mean(axis=(1, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some frames of a title."""
+
+    first: int
+    """Counted from 0."""
+    last: int
+    """One more than the last."""
+
+
+def merged(spans: Sequence[Span]) -> list[Span]:
+    """Spans in the order of time, those that touch or overlap made one.
+
+    >>> merged([Span(20, 30), Span(0, 5), Span(28, 40)])
+    [Span(first=0, last=5), Span(first=20, last=40)]
+    """
+    made: list[Span] = []
+    for span in sorted(spans, key=lambda one: one.first):
+        if made and span.first <= made[-1].last:
+            made[-1] = Span(made[-1].first, max(made[-1].last, span.last))
+        else:
+            made.append(span)
+    return made
+
+
+class Cuttings:
+    """Spans of a title, decoded once into lossless files, as references of their own."""
+
+    def __init__(self, reference: ReferenceInput, spans: Sequence[Span], folder: Path) -> None:
+        self._reference, self._folder = reference, folder
+        self._pieces = merged(spans)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames cut out in all."""
+        return sum(piece.last - piece.first for piece in self._pieces)
+
+    def cut(self, ffmpeg: Ffmpeg, *, on_frames: OnFrames | None = None) -> None:
+        """Write the files.
+
+        Raises:
+          MediaError: a frame does not decode.
+          ToolError: ffmpeg failed, or the disk of temporary files is too small.
+        """
+        n_frames = [piece.last - piece.first for piece in self._pieces]
+        self._check_space()
+        wanted = "+".join(rf"between(n\,{piece.first}\,{piece.last - 1})" for piece in self._pieces)
+        bounds = ",".join(str(int(bound)) for bound in np.cumsum(n_frames)[:-1])
+        rate = f"{self._reference.frame_rate.numerator}/{self._reference.frame_rate.denominator}"
+        each = ["-segment_frames", bounds] if bounds else ["-segment_time", "1000000"]
+        argv = [
+            *_decode(ffmpeg, self._reference),
+            "-vf", chain([*_before(self._reference), f"select={wanted}", f"settb=1/({rate})", "setpts=N"]),
+            "-frames:v", str(self.n_frames), "-c:v", "ffv1", "-g", "1",
+            "-f", "segment", *each, "-segment_format", "nut", str(self._folder / "%05d.nut"),
+        ]  # fmt: skip
+        _run(argv, f"cutting segments out of {self._reference.path.name}", on_frames)
+
+    def reference(self, span: Span) -> ReferenceInput:
+        """A span as the reference of comparisons."""
+        index = next(i for i, p in enumerate(self._pieces) if p.first <= span.first and span.last <= p.last)
+        start = span.first - self._pieces[index].first
+        # What the user's filters do is done already, unless VMAF compares with what goes into them.
+        filters = "" if self._reference.unfiltered_size is None else self._reference.user_filters
+        return replace(
+            self._reference, path=self._folder / f"{index:05d}.nut", n_frames=span.last - span.first,
+            input_args=(), user_filters=filters, span=(start, start + span.last - span.first),
+        )  # fmt: skip
+
+    def _check_space(self) -> None:
+        width, height = self._reference.unfiltered_size or self._reference.size or (0, 0)
+        wanted = self.n_frames * width * height * 1.5 * _FFV1_SHARE
+        free = shutil.disk_usage(self._folder).free
+        if free < wanted:
+            raise ToolError(
+                f"segments to probe take about {wanted / 1e6:.0f} MB for a while, {self._folder.parent} has "
+                f"{free / 1e6:.0f} MB free",
+                next_step="free space, set TMPDIR to a larger disk, or lower --probe-seconds",
+            )
+
+
+def _decode(ffmpeg: Ffmpeg, reference: ReferenceInput) -> list[str]:
+    return [
+        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25", *reference.input_args,
+        "-i", os.fspath(reference.path.resolve()), "-map", "0:v:0", "-fps_mode", "passthrough",
+    ]  # fmt: skip
+
+
+def _before(reference: ReferenceInput) -> list[str]:
+    """What the frames counted have been through: the user's filters, unless VMAF compares with what goes in."""
+    return [reference.user_filters] if reference.user_filters and reference.unfiltered_size is None else []
+
+
+def _run(argv: list[str], what: str, on_frames: OnFrames | None) -> None:
+    def on_line(line: str) -> None:
+        if on_frames and line.startswith("frame="):
+            on_frames(int(line[6:]))
+
+    done = process.run(argv, on_line=on_line)
+    if done.exit_code != 0:
+        raise failure(what, done)
+    if damage := damage_line(done.stderr):
+        raise MediaError(f"{what}: a frame does not decode: {damage}", next_step="export the file again")

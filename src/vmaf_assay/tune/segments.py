@@ -1,0 +1,147 @@
+"""Which segments of a long title are probed, and which of those a trial encodes."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+
+from vmaf_assay.errors import ConfigError
+from vmaf_assay.evaluate.sampling import MIN_SEGMENTS, n_tried, spread_evenly, stratified
+from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.segments import Look, Span
+
+SEGMENT_FRAMES = 72
+"""Frames of a segment, about: those of a clip of the calibration's corpus."""
+
+AROUND_FRAMES = 24
+"""Most frames before and after a segment that are encoded and not scored."""
+
+AROUND = {"libx264": (AROUND_FRAMES, AROUND_FRAMES)}
+"""By encoder, frames that a trial encodes before and after a segment and does not score; as measured, results.md.
+libx264 codes the edges of a cut-out worse than the same frames in the title, and with 24 on each side as well.
+libsvtav1 codes a cut-out as the title, and one with more around it better than the title; so it, and every encoder
+not measured, gets none, which at worst is cautious."""
+
+BLOCK_SEGMENTS = 5
+"""Segments taken from one part of the title's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Some frames of a title that are probed as one."""
+
+    first: int
+    """Counted from 0."""
+    n_frames: int
+    """How many."""
+    before: int
+    """Frames cut out before it, up to `AROUND_FRAMES`."""
+    after: int
+    """Frames cut out after it, likewise."""
+
+    @property
+    def scored(self) -> Span:
+        """The frames that count."""
+        return Span(self.first, self.first + self.n_frames)
+
+    def encoded(self, around: tuple[int, int] = (AROUND_FRAMES, AROUND_FRAMES)) -> Span:
+        """With as many frames before and after it as asked for, as far as there are any."""
+        before, after = min(around[0], self.before), min(around[1], self.after)
+        return Span(self.first - before, self.first + self.n_frames + after)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The segments of a title that are probed."""
+
+    segments: tuple[Segment, ...]
+    """In the order of `evaluate.sampling.stratified`: neighbours are alike."""
+    n_units: int
+    """Units the title was divided into."""
+
+    @property
+    def tried(self) -> list[int]:
+        """Indices of the segments that a trial encodes."""
+        return spread_evenly(n_tried(len(self.segments)), len(self.segments))
+
+    @property
+    def n_frames(self) -> int:
+        """Frames scored in all."""
+        return sum(segment.n_frames for segment in self.segments)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Frames of each, [N]."""
+        return np.array([segment.n_frames for segment in self.segments], dtype=np.float64)
+
+
+def n_segments(reference: ReferenceInput, probe_seconds: float) -> int | None:
+    """How many segments are probed; None if the whole source is.
+
+    Raises:
+      ConfigError: too few to promise anything.
+    """
+    wanted_s = Fraction(probe_seconds)
+    if wanted_s == 0 or reference.n_frames <= wanted_s * reference.frame_rate:
+        return None
+    count = round(wanted_s * reference.frame_rate / SEGMENT_FRAMES)
+    if count < MIN_SEGMENTS:
+        least_s = float(MIN_SEGMENTS * SEGMENT_FRAMES / reference.frame_rate)
+        raise ConfigError(
+            f"--probe-seconds {probe_seconds:g} is {count} segments of {SEGMENT_FRAMES} frames; fewer than "
+            f"{MIN_SEGMENTS} say too little of a title",
+            next_step=f"give {least_s + 0.05:.1f} or more, or `all` to probe every frame",
+        )
+    return None if count * SEGMENT_FRAMES >= reference.n_frames else count
+
+
+def units_of(cuts: list[int], n_frames: int) -> list[Span]:
+    """A title divided into units of about `SEGMENT_FRAMES`, none across a cut if scenes are long enough.
+
+    Scenes shorter than half a unit are joined to the one after; longer ones are divided evenly. Every frame is in
+    exactly one unit.
+    """
+    bounds = [0]
+    for cut in [*cuts[1:], n_frames]:
+        if cut - bounds[-1] >= SEGMENT_FRAMES / 2:
+            bounds.append(cut)
+    if bounds[-1] != n_frames:  # what is left over is too short for a unit
+        bounds = [*bounds[:-1], n_frames] if len(bounds) > 1 else [0, n_frames]
+    units = []
+    for first, last in pairwise(bounds):
+        parts = max(1, round((last - first) / SEGMENT_FRAMES))
+        edges = [first + round(index * (last - first) / parts) for index in range(parts + 1)]
+        units += [Span(*pair) for pair in pairwise(edges)]
+    return units
+
+
+def plan_sample(seen: Look, count: int) -> Sample | None:
+    """`count` units of a title as segments, spread over its time and its content; None if that is nearly all.
+
+    The same title gives the same segments.
+    """
+    n_frames = len(seen.change)
+    units = units_of(seen.cuts(), n_frames)
+    if count >= len(units):
+        return None
+    hard = [_difficulty(seen, unit) for unit in units]
+    chosen = stratified(hard, count, blocks=max(1, count // BLOCK_SEGMENTS), seed=n_frames)
+    return Sample(tuple(_segment(units[index], n_frames) for index in chosen), len(units))
+
+
+def _difficulty(seen: Look, unit: Span) -> float:
+    """How hard a unit looks: detail times change, in logarithms; the change at its first frame may be a cut."""
+    detail = float(seen.detail[unit.first : unit.last].mean())
+    change = float(seen.change[unit.first + 1 : unit.last].mean())
+    return float(np.log(0.5 + detail) + np.log(0.1 + change))
+
+
+def around(encoder: str) -> tuple[int, int]:
+    """Frames that a trial encodes before and after a segment and does not score."""
+    return AROUND.get(encoder, (0, 0))
+
+
+def _segment(unit: Span, n_frames: int) -> Segment:
+    before, after = min(AROUND_FRAMES, unit.first), min(AROUND_FRAMES, n_frames - unit.last)
+    return Segment(unit.first, unit.last - unit.first, before, after)
