@@ -1,167 +1,173 @@
-"""What a sample of a long title would say of the whole, and whether the promise would survive it.
+"""Does the promise hold on titles of which only segments are seen? Titles made of held-out curves.
 
-    python bench/tune_long.py [--splits 20] [--titles 20] [--shots 24] [--json]
+    python bench/tune_long.py [--splits 6] [--titles 25] [--segments 20] [--units 150] [--json]
 
-Titles are made up of measured shots: 24 sources of 12 groups, joined without encoding (a title's VMAF at a rate
-value is the mean over its shots, each measured whole). Every shot is probed; a trial encodes and measures some
-shots only, picked at random. Forecasts are the shipped ensemble's held-out ones, and the margin comes from the
-other 24 groups alone, so no title has a part in what it is judged by.
+A title is `--units` units drawn from the measured clips of up to twelve sources of half of the groups, in unequal
+shares, joined without encoding: its VMAF at a rate value is the mean over its units. `--segments` of the units
+are probed, picked at random; a trial measures four tenths of those. Forecasts are the shipped ensemble's held-out
+ones, and the margin comes from the other half of the groups alone: no title has a part in what it is judged by.
 
-Two estimates of the title's VMAF at a trial's rate value: the mean over the shots measured, and the same with the
-forecast as control variate (mean forecast of all shots, plus the mean difference of measured and forecast over the
-shots measured). `Bound` takes off the estimate Student's t at the confidence times its standard error, with the
-finite-population correction.
-
-Not in here, and therefore not known: how an encode of segments differs from the encode of the whole title (rate
-control and references across cuts, the cold start of each segment), and titles whose shots belong together as
-those of a film do. Without these nothing is promised about long titles.
+The bound is `tune`'s own code (`evaluate/sampling.py`). Beside it stand the margin alone, as if the sample were
+the title, and the sum of both. The error of the estimate is given beside that of the mean of what was measured.
+Not in here: how an encode of segments differs from an encode of the title. `bench/tune_long_titles.py` has it.
 """
 
 import argparse
+import itertools
 import json
-from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.evaluate.choice import Curve, Forecaster, calibrate_margin, interpolate, monotone, trial_rate
+from vmaf_assay.evaluate.choice import (
+    Curve,
+    Forecaster,
+    calibrate_margin,
+    interpolate,
+    monotone,
+    trial_rate,
+)
+from vmaf_assay.evaluate.sampling import SampledForecaster, n_tried, spread_evenly
 from vmaf_assay.registry.store import load_verified, registry_dir
 from vmaf_assay.runs.store import curves_of
 
+ASKED = (("libx264", "medium"), ("libx265", "medium"), ("libsvtav1", "8"), ("libvpx-vp9", "4"))
 TARGETS = (85.0, 90.0, 93.0)
-CONFIDENCE = 0.9
-N_GROUPS = 12
+CONFIDENCES = (0.8, 0.9)
+MAX_KINDS = 12
 
 
-@dataclass(frozen=True)
-class Title:
-    """A title joined from shots."""
-
-    forecaster: Forecaster
-    """On the mean of its shots' forecasts."""
-    forecasts: np.ndarray
-    """Forecast of each shot on the grid, points, [S, G]."""
-    truths: np.ndarray
-    """Truth of each shot on the grid, points, [S, G]."""
-
-    @property
-    def truth(self):
-        """The whole title's VMAF on the grid, points, [G]."""
-        return self.truths.mean(axis=0)
+def truth_of(curve: Curve):
+    """Measured VMAF on the grid, points, [G]."""
+    one = Forecaster(curve)
+    return interpolate(curve.rate_values, monotone(one.encoder, curve.truth), one.grid)
 
 
-def join(shots: list[Curve]) -> Title:
-    """A title of shots; what probes know of one shot is not known of the title, so it is left out."""
-    mean = {name: np.mean([getattr(shot, name) for shot in shots], axis=0) for name in ("mu", "sigma", "truth")}
-    first = shots[0]
-    whole = Curve("title", "title", first.encoder, first.preset, first.rate_values, **mean)
-    forecaster = Forecaster(whole)
-    each = [Forecaster(shot) for shot in shots]
-    truths = [
-        interpolate(shot.rate_values, monotone(one.encoder, shot.truth), one.grid)
-        for shot, one in zip(shots, each, strict=True)
-    ]
-    return Title(forecaster, np.array([one.mu for one in each]), np.array(truths))
+def title_curve(segments: list[Curve]) -> Curve:
+    """The mean forecast of a sample."""
+    means = {name: np.mean([getattr(one, name) for one in segments], axis=0) for name in ("mu", "sigma", "truth")}
+    known = {
+        rate: float(np.mean([one.known[rate] for one in segments]))
+        for rate in segments[0].known
+        if all(rate in one.known for one in segments)
+    }
+    first = segments[0]
+    return Curve("title", "title", first.encoder, first.preset, first.rate_values, **means, known=known)
 
 
-def estimate(title: Title, index: int, sample: np.ndarray, *, control: bool) -> tuple[float, float]:
-    """(estimate, standard error) of the title's VMAF at a grid index from a sample of its shots, points."""
-    measured, forecast = title.truths[sample, index], title.forecasts[:, index]
-    values = measured - forecast[sample] if control else measured
-    share = 1 - len(sample) / len(forecast)
-    error = float(values.std(ddof=1) * np.sqrt(share / len(sample)))
-    return float(values.mean() + (forecast.mean() if control else 0.0)), error
+def choices(forecaster: SampledForecaster, trials, scale: float, target: float):
+    """Grid index chosen by each rule, or None."""
+    margin, part = scale * forecaster.weight(trials), forecaster.sampling_part(trials)
+    mu = forecaster.corrected(trials)
+    bounds = {
+        "margin alone": mu - margin,
+        "tune": forecaster.lower(trials, scale),
+        "sum": mu - margin - part,
+    }
+    for name, bound in bounds.items():
+        meets = np.flatnonzero(bound >= target)
+        yield name, (int(meets[0]) if len(meets) else None)
 
 
-def tune(title: Title, target: float, margin: float, sample: np.ndarray, *, control: bool, bound: bool):
-    """(grid index chosen or None, error of the estimate or None) with one trial on a sample of shots."""
-    rate_value = trial_rate(title.forecaster, target, {})
-    index = title.forecaster.at(rate_value)
-    value, error = estimate(title, index, sample, control=control)
-    taken = float(stats.t.ppf(CONFIDENCE, len(sample) - 1)) * error if bound else 0.0
-    lower = title.forecaster.lower({rate_value: min(value, 100.0)}, margin) - taken
-    meets = np.flatnonzero(lower >= target)
-    return (int(meets[0]) if len(meets) else None), value - title.truth[index]
+def margins_of(others: list[Curve]) -> dict:
+    """The margin's scale by target, confidence and number of trials, where there is one."""
+    first, margins = others[0], {}
+    for target, confidence, n_trials in itertools.product(TARGETS, CONFIDENCES, (0, 1, 2)):
+        try:
+            made = calibrate_margin(
+                others, first.encoder, first.preset, target=target, confidence=confidence, trials=n_trials
+            )
+        except ConfigError:
+            continue
+        margins[target, confidence, n_trials] = made.scale
+    return margins
 
 
-def rows_of(curves: list[Curve], *, splits: int, titles: int, n_shots: int, seed: int = 0):
-    """One record for each title, target, number of shots measured and method."""
-    rng = np.random.default_rng(seed)
-    groups = np.array(sorted({curve.group for curve in curves}))
-    for _ in range(splits):
-        mine = set(rng.choice(groups, N_GROUPS, replace=False).tolist())
-        pool, others = [c for c in curves if c.group in mine], [c for c in curves if c.group not in mine]
-        first = curves[0]
-        margins = {}
-        for target in TARGETS:
-            try:
-                margins[target] = calibrate_margin(
-                    others, first.encoder, first.preset, target=target, confidence=CONFIDENCE, trials=1
-                ).scale
-            except ConfigError:
-                continue
-        for _ in range(titles):
-            title = join([pool[i] for i in rng.integers(0, len(pool), n_shots)])
-            for target, margin in margins.items():
-                for n_measured in (4, 8):
-                    sample = rng.choice(n_shots, n_measured, replace=False)
-                    for control in (False, True):
-                        for bound in (False, True):
-                            at, error = tune(title, target, margin, sample, control=control, bound=bound)
-                            hit = None if at is None else float(title.truth[at] >= target - 1e-9)
-                            over = None if at is None else float(title.truth[at] - target)
-                            yield (n_measured, control, bound, error, hit, over)
+def rows_of(own: list[Curve], rng, args):
+    """(trials, confidence, rule, hit, VMAF above the target) and errors of estimates."""
+    groups = np.array(sorted({curve.group for curve in own}))
+    truths = {curve.source: truth_of(curve) for curve in own}
+    for _ in range(args.splits):
+        mine = set(rng.choice(groups, len(groups) // 2, replace=False).tolist())
+        pool = [curve for curve in own if curve.group in mine]
+        margins = margins_of([curve for curve in own if curve.group not in mine])
+        for _ in range(args.titles):
+            kinds = [pool[i] for i in rng.choice(len(pool), int(rng.integers(1, MAX_KINDS + 1)), replace=False)]
+            units = rng.choice(len(kinds), args.units, p=rng.dirichlet(np.ones(len(kinds))))
+            truth = np.mean([truths[kinds[unit].source] for unit in units], axis=0)
+            segments = [kinds[units[i]] for i in rng.choice(args.units, args.segments, replace=False)]
+            measured = np.stack([truths[one.source] for one in segments])
+            yield from judged(segments, measured, truth, margins, args.units)
 
 
-def table(curves: list[Curve], **kwargs):
-    """Root mean square error, hit rate and VMAF above target by shots measured and method."""
-    rows = list(rows_of(curves, **kwargs))
+def judged(segments: list[Curve], measured, truth, margins: dict, n_units: int):
+    """Rows of one title, from what its segments measure, [N, G], and its truth, [G]."""
+    title, weights = title_curve(segments), np.ones(len(segments))
+    tried = spread_evenly(n_tried(len(segments)), len(segments))
+    forecasters = {
+        confidence: SampledForecaster(title, segments, weights, n_units, confidence=confidence)
+        for confidence in CONFIDENCES
+    }
+    for (target, confidence, n_trials), scale in margins.items():
+        forecaster, trials = forecasters[confidence], {}
+        for _ in range(n_trials):
+            rate = trial_rate(forecaster, target, trials)
+            if rate is None:
+                break
+            at = forecaster.at(rate)
+            trials[rate] = forecaster.observe(rate, {i: float(measured[i, at]) for i in tried})
+            yield ("error", trials[rate] - truth[at], float(measured[tried, at].mean() - truth[at]))
+        for rule, index in choices(forecaster, trials, scale, target):
+            hit = None if index is None else float(truth[index] >= target - 1e-9)
+            above = None if index is None else float(truth[index] - target)
+            yield (n_trials, confidence, rule, hit, above)
+
+
+def table(own: list[Curve], rng, args) -> dict:
+    """Hit rates and errors of one encoder."""
+    rows = list(rows_of(own, rng, args))
+    errors = np.array([row[1:] for row in rows if row[0] == "error"])
+    rmse = np.sqrt((errors**2).mean(axis=0)).tolist()
     lines = []
-    for n_measured in (4, 8):
-        for control in (False, True):
-            for bound in (False, True):
-                mine = [row[3:] for row in rows if row[:3] == (n_measured, control, bound)]
-                made = [row for row in mine if row[1] is not None]
-                lines.append(
-                    {
-                        "shots_measured": n_measured,
-                        "control_variate": control,
-                        "sampling_bound": bound,
-                        "rmse": float(np.sqrt(np.mean([row[0] ** 2 for row in mine]))),
-                        "hit_rate": float(np.mean([row[1] for row in made])),
-                        "above_target": float(np.mean([row[2] for row in made])),
-                        "answered": len(made) / len(mine),
-                    }
-                )
-    return lines
+    for n_trials in (0, 1, 2):
+        for confidence in CONFIDENCES:
+            line = {"trials": n_trials, "confidence": confidence}
+            for rule in ("margin alone", "tune", "sum"):
+                made = [row[3:] for row in rows if row[:3] == (n_trials, confidence, rule) and row[3] is not None]
+                line[rule] = {"hits": np.mean([m[0] for m in made]), "above": np.mean([m[1] for m in made])}
+            lines.append(line)
+    return {"rmse_estimate": rmse[0], "rmse_plain_mean": rmse[1], "lines": lines}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--splits", type=int, default=20)
-    parser.add_argument("--titles", type=int, default=20)
-    parser.add_argument("--shots", type=int, default=24)
+    parser.add_argument("--splits", type=int, default=6)
+    parser.add_argument("--titles", type=int, default=25)
+    parser.add_argument("--segments", type=int, default=20)
+    parser.add_argument("--units", type=int, default=150)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    verified = load_verified(registry_dir(), "vmaf_forecast_ensemble_v1")
-    curves = curves_of(verified.calibration)
-    results = {}
-    for encoder, preset in sorted({(curve.encoder, curve.preset) for curve in curves}):
+    curves = curves_of(load_verified(registry_dir(), "vmaf_forecast_ensemble_v1").calibration)
+    rng, results = np.random.default_rng(0), {}
+    for encoder, preset in ASKED:
         own = [curve for curve in curves if (curve.encoder, curve.preset) == (encoder, preset)]
-        results[f"{encoder} {preset}"] = table(own, splits=args.splits, titles=args.titles, n_shots=args.shots)
+        results[f"{encoder} {preset}"] = table(own, rng, args)
     if args.json:
         print(json.dumps(results, indent=1))
         return
-    print(f"| encoder | of {args.shots} shots | control variate | bound | RMSE | hit rate | above | answered |")
+    print("| encoder | trials | nominal | hits, margin alone | hits, `tune` | above | hits, sum | above |")
     print("|---|---|---|---|---|---|---|---|")
-    for encoder, lines in results.items():
-        for line in lines:
+    for name, found in results.items():
+        for line in found["lines"]:
+            alone, own, both = (line[rule] for rule in ("margin alone", "tune", "sum"))
             print(
-                f"| {encoder} | {line['shots_measured']} | {'yes' if line['control_variate'] else 'no'} | "
-                f"{'yes' if line['sampling_bound'] else 'no'} | {line['rmse']:.2f} | {line['hit_rate']:.3f} | "
-                f"{line['above_target']:.2f} | {line['answered']:.2f} |"
+                f"| {name} | {line['trials']} | {line['confidence']} | {alone['hits']:.3f} | {own['hits']:.3f} | "
+                f"{own['above']:.2f} | {both['hits']:.3f} | {both['above']:.2f} |"
             )
+        print(
+            f"| {name} | | | RMSE of the estimate {found['rmse_estimate']:.2f}, of the plain mean "
+            f"{found['rmse_plain_mean']:.2f} | | | | |"
+        )
 
 
 if __name__ == "__main__":
