@@ -79,7 +79,7 @@ def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames:
     """
     small = scratch / "look.gray"
     argv = [
-        *_decode(ffmpeg, reference), "-vf", chain([*_before(reference), SIGNATURE_FILTER]),
+        *_decode(ffmpeg, reference), "-vf", chain([*_before(reference), SIGNATURE_FILTER, *_counted(reference)]),
         "-f", "rawvideo", str(small),
     ]  # fmt: skip
     _run(argv, f"looking through {reference.path.name}", on_frames)
@@ -159,11 +159,10 @@ class Cuttings:
         self._check_space()
         wanted = "+".join(rf"between(n\,{piece.first}\,{piece.last - 1})" for piece in self._pieces)
         bounds = ",".join(str(int(bound)) for bound in np.cumsum(n_frames)[:-1])
-        rate = f"{self._reference.frame_rate.numerator}/{self._reference.frame_rate.denominator}"
         each = ["-segment_frames", bounds] if bounds else ["-segment_time", "1000000"]
         argv = [
             *_decode(ffmpeg, self._reference),
-            "-vf", chain([*_before(self._reference), f"select={wanted}", f"settb=1/({rate})", "setpts=N"]),
+            "-vf", chain([*_before(self._reference), f"select={wanted}", *_counted(self._reference)]),
             "-frames:v", str(self.n_frames), "-c:v", "ffv1", "-g", "1",
             "-f", "segment", *each, "-segment_format", "nut", str(self._folder / "%05d.nut"),
         ]  # fmt: skip
@@ -202,6 +201,13 @@ def _decode(ffmpeg: Ffmpeg, reference: ReferenceInput) -> list[str]:
 def _before(reference: ReferenceInput) -> list[str]:
     """What the frames counted have been through: the user's filters, unless VMAF compares with what goes in."""
     return [reference.user_filters] if reference.user_filters and reference.unfiltered_size is None else []
+
+
+def _counted(reference: ReferenceInput) -> list[str]:
+    """Frame n at n / frame rate, whatever the container's time stamps; `fps` only declares the rate."""
+    rate = reference.frame_rate
+    tick = f"settb={rate.denominator}/{rate.numerator}"
+    return [tick, "setpts=N", f"fps={rate.numerator}/{rate.denominator}"]
 
 
 def _run(argv: list[str], what: str, on_frames: OnFrames | None) -> None:
