@@ -119,7 +119,7 @@ def judged(title, forecasts, asked, truth, tally):
     return tally
 
 
-def bench(ffmpeg, manifest: Path, seconds: float, seed: int, probe_seconds: float):
+def bench(ffmpeg, manifest: Path, seconds: float, seed: int, probe_seconds: float, encoders: list[str]):
     """One record for each encoder."""
     ensemble = load_verified(registry_dir(), "vmaf_forecast_ensemble_v1").ensemble
     with tempfile.TemporaryDirectory() as name:
@@ -136,10 +136,10 @@ def bench(ffmpeg, manifest: Path, seconds: float, seed: int, probe_seconds: floa
         )  # fmt: skip
         with Measurer(ffmpeg, reference, None, None) as measurer:
             started = time.monotonic()
-            title = probe_title(measurer, ensemble, [name for name, _, _ in ASKED], probe_seconds)
+            title = probe_title(measurer, ensemble, encoders, probe_seconds)
             assert title.sample is not None, "the title is no longer than what is probed"
             probe_s = time.monotonic() - started
-            for asked in ASKED:
+            for asked in (one for one in ASKED if one[0] in encoders):
                 started = time.monotonic()
                 truth = encode_and_score(
                     ffmpeg, reference, ENCODERS[asked[0]], *asked[1:], threads="auto"
@@ -161,9 +161,11 @@ def main():
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--probe-seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--encoders", default=",".join(name for name, _, _ in ASKED))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    for tally in bench(find_ffmpeg(), args.manifest, args.seconds, args.seed, args.probe_seconds):
+    asked = (args.manifest, args.seconds, args.seed, args.probe_seconds, args.encoders.split(","))
+    for tally in bench(find_ffmpeg(), *asked):
         text = json.dumps({key: np.round(value, 3).tolist() if not isinstance(value, str | bool) else value
                            for key, value in tally.items()})  # fmt: skip
         print(text, flush=True)
