@@ -320,6 +320,12 @@ def test_the_copy_is_taken_as_it_is(shipped, table, clip):
         assert load_verified(shipped, ensemble).verdict.ensemble == ensemble
 
 
+def test_the_page_counts_the_matrix():
+    """docs/trust.md says how many changes are tried."""
+    page = (Path(__file__).parents[2] / "docs" / "trust.md").read_text(encoding="utf-8")
+    assert f"tries {len(MATRIX)} such changes" in page
+
+
 @pytest.mark.ffmpeg
 @pytest.mark.parametrize("what", MATRIX)
 def test_every_consumer_refuses(shipped, table, clip, capsys, what):

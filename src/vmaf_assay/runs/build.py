@@ -26,7 +26,7 @@ from vmaf_assay.evaluate.folds import Fold, make_folds, protocol_of
 from vmaf_assay.evaluate.gate import folds_of_groups
 from vmaf_assay.evaluate.metrics import plcc, rmse, srocc
 from vmaf_assay.media import process
-from vmaf_assay.media.files import sha256_bytes, sha256_file, write_bytes_atomic, write_json_atomic
+from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file, write_bytes_atomic, write_json_atomic
 from vmaf_assay.model.bitrate import BitrateModel, fit_bitrate
 from vmaf_assay.model.codec_block import VOCABULARIES
 from vmaf_assay.model.features import DEFAULT_PROBES, TrainingRows, forecast_rows, read_by, regressor_rows
@@ -373,7 +373,7 @@ def _write_model(folder: Path, name: str, data: bytes, role: Role, base: dict[st
     sidecar = Sidecar(id=name, role=role, onnx_sha256=sha256_bytes(data), **base)
     write_bytes_atomic(folder / "members" / f"{name}.onnx", data)
     # Without spaces: every load reads and hashes it.
-    write_json_atomic(folder / "members" / f"{name}.json", sidecar.model_dump(mode="json"), indent=None)
+    write_bytes_atomic(folder / "members" / f"{name}.json", canonical_json(sidecar.model_dump(mode="json")) + b"\n")
 
 
 def code_facts() -> CodeFacts:
