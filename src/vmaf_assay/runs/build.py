@@ -373,7 +373,8 @@ def _write_model(folder: Path, name: str, data: bytes, role: Role, base: dict[st
     sidecar = Sidecar(id=name, role=role, onnx_sha256=sha256_bytes(data), **base)
     write_bytes_atomic(folder / "members" / f"{name}.onnx", data)
     # Without spaces: every load reads and hashes it.
-    write_bytes_atomic(folder / "members" / f"{name}.json", canonical_json(sidecar.model_dump(mode="json")) + b"\n")
+    record = canonical_json(sidecar.model_dump(mode="json"))
+    write_bytes_atomic(folder / "members" / f"{name}.json", record + b"\n")
 
 
 def code_facts() -> CodeFacts:
