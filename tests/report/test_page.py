@@ -148,6 +148,20 @@ def test_tune_page_answers_first(changes, says, mood):
     assert says in Parsed(render(page)).text()
 
 
+def test_pages_say_what_was_sampled():
+    """Of a long source the page says how much was probed and what that costs; of a short one nothing."""
+    sample = {
+        "segments": 24, "units": 96, "segments_tried": 8, "frames": 1200, "seconds": 48.0, "sampling_part": 0.31,
+        "warm_up_frames": 12, "cool_down_frames": 4, "first_frames": [0],
+    }  # fmt: skip
+    words = "24 of 96 segments were probed, 1,200 frames or 48 s; each trial encoded 8 of them."
+    for make, document in ((tune_page, tune_document), (compare_page, compare_document)):
+        text = Parsed(render(make(document(sample=sample)))).text()
+        assert words in text
+        assert "0.31 points off the bound" in text
+        assert "segments" not in Parsed(render(make(document(sample=None)))).text()
+
+
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_names_do_no_harm(name):
     """A name that is markup, quotes, 300 characters or right to left is shown, and adds no element."""

@@ -6,6 +6,7 @@ from typing import Any
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.report.page import Page, Section, Table
 from vmaf_assay.report.plots import Axis, Chart, Point
+from vmaf_assay.report.tune_page import sampled_words
 
 Document = dict[str, Any]
 
@@ -133,4 +134,5 @@ def _limits(document: Document) -> Section:
         "no promise, and neither is the order of encoders by them; --measure encodes each choice."
     )
     notes = [f"{_name(one)}: {reason}" for one in document["contenders"] for reason in one.get("reasons", [])]
-    return Section("limits", "What is promised here", [words], notes=notes)
+    said = [words, sampled] if (sampled := sampled_words(document.get("sample"))) else [words]
+    return Section("limits", "What is promised here", said, notes=notes)

@@ -212,7 +212,20 @@ def _encodes(d: Document) -> Section:
         + ". Probes feed the forecast; trials correct it; the result is the encode that was asked for."
     )
     command = shlex.join(d["encode_argv"]) if d.get("encode_argv") else ""
-    return Section("encodes", "What was encoded", [words], tables=[table], code=command)
+    said = [words, sampled] if (sampled := sampled_words(d.get("sample"))) else [words]
+    return Section("encodes", "What was encoded", said, tables=[table], code=command)
+
+
+def sampled_words(sample: Document | None) -> str:
+    """What of a long source was probed and tried, from the document's `sample`; nothing if every frame was."""
+    if not sample:
+        return ""
+    tried = f"; each trial encoded {sample['segments_tried']} of them" if sample["segments_tried"] else ""
+    return (
+        f"Of this source {sample['segments']} of {sample['units']} segments were probed, {sample['frames']:,} "
+        f"frames or {sample['seconds']:.0f} s{tried}. VMAF of a probe or a trial is an estimate for the whole "
+        f"source. That alone takes {sample['sampling_part']:.2f} points off the bound."
+    )
 
 
 def _frames(d: Document, ffmpeg: Ffmpeg | None, on_step: OnStep | None) -> Section:
