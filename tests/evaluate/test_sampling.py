@@ -160,6 +160,18 @@ def test_the_title_is_the_mean_of_its_segments():
     assert whole.sampling_part({}).max() == pytest.approx(0.0)
 
 
+def test_an_allowance_comes_off_every_estimate():
+    """What cut-out segments score too much is taken off the forecast and off what a trial says of the title."""
+    curves = [curve(centre) for centre in (38.0, 42.0, 46.0, 50.0)]
+    plain, careful = (
+        SampledForecaster(curve(44.0), curves, np.ones(4), 40, confidence=0.9, allowance=points)
+        for points in (0.0, 0.25)
+    )
+    np.testing.assert_allclose(careful.mu, plain.mu - 0.25)
+    measured = {0: 90.0, 1: 91.0, 2: 92.0}
+    assert careful.observe(30.0, measured) == pytest.approx(plain.observe(30.0, measured) - 0.25)
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.floats(0.55, 0.98), st.floats(0.55, 0.98), st.floats(-3, 3))
 def test_more_confidence_never_gives_a_cheaper_choice(low, high, off):

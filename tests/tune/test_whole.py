@@ -383,3 +383,25 @@ def test_streams_are_read_off_what_ffmpeg_prints():
         (4, "Video", "mjpeg", "", True), (5, "Unknown", "none", "", False),
     ]  # fmt: skip
     assert (found.full_range, found.n_chapters, found.tags) == (True, 1, ("major_brand", "title"))
+
+
+@pytest.mark.ffmpeg
+def test_portrait_from_end_to_end(ffmpeg, tmp_path):
+    """A phone's clip, stored on its side with a rotation, is encoded upright and measured against itself upright.
+
+    `-f lavfi -i testsrc2=size=192x108:rate=25,noise -frames:v 12 -c:v libx264 -crf 2 side.mp4`, then
+    `-display_rotation 90 -i side.mp4 -c copy phone.mp4`.
+    """
+    side, phone, out = tmp_path / "side.mp4", tmp_path / "phone.mp4", tmp_path / "out.mp4"
+    graph = "testsrc2=size=192x108:rate=25,noise=alls=10:allf=t"
+    lavfi(ffmpeg, side, "-frames:v", "12", "-c:v", "libx264", "-crf", "2", "-pix_fmt", "yuv420p", graph=graph)
+    turned = [*ffmpeg.base_argv(), "-display_rotation", "90", "-i", str(side), "-c", "copy", str(phone)]
+    assert process.run(turned).exit_code == 0
+    result = tune(ffmpeg, verified(), TuneRequest(phone, "libx264", 80.0, 0.9, trials=1, output=out, verify=True))
+    assert (result.width, result.height) == (108, 192)
+    info = probe_video(ffmpeg, out)
+    assert (info.shown_size, info.rotation, info.n_frames) == ((108, 192), 0, 12)
+    assert result.output == str(out)
+    # Upright against upright: on its side against upright nothing would match.
+    assert abs(result.measured_vmaf - result.mu) < 3
+    assert result.measured_vmaf > 60

@@ -160,7 +160,14 @@ class SampledForecaster(Forecaster):
     """The forecast of a title from those of its segments, with what the sampling takes off the bound."""
 
     def __init__(
-        self, title: Curve, segments: Sequence[Curve], weights: F64, n_units: int, *, confidence: float
+        self,
+        title: Curve,
+        segments: Sequence[Curve],
+        weights: F64,
+        n_units: int,
+        *,
+        confidence: float,
+        allowance: float = 0.0,
     ) -> None:
         """From the title's mean curve and its segments' curves.
 
@@ -170,11 +177,15 @@ class SampledForecaster(Forecaster):
           weights: frames of each, [N].
           n_units: M, units in the title.
           confidence: of the promise, in (0, 1).
+          allowance: by how much a segment's encode scores above the same frames in an encode of the title, points;
+            taken off every estimate.
         """
         super().__init__(title)
         self.forecasts = np.stack([Forecaster(curve).mu for curve in segments])
         """Of each segment on the grid, points, [N, G]."""
-        self.mu = weighted_mean(self.forecasts, weights)
+        self.allowance = allowance
+        """Taken off, points."""
+        self.mu = np.maximum(weighted_mean(self.forecasts, weights) - allowance, 0.0)
         self._weights, self._n_units, self._confidence = weights, n_units, confidence
         self._estimates: dict[float, Estimate] = {}
         left = 1 - len(segments) / n_units
@@ -189,7 +200,7 @@ class SampledForecaster(Forecaster):
         """
         made = two_phase(self.forecasts[:, self.at(rate_value)], measured, self._weights, self._n_units)
         self._estimates[rate_value] = made
-        return min(max(made.value, 0.0), 100.0)
+        return min(max(made.value - self.allowance, 0.0), 100.0)
 
     def sampling_part(self, trials: Measured) -> F64:
         """What the sampling takes off on the grid, points, [G].

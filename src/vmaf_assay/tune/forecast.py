@@ -17,6 +17,7 @@ from vmaf_assay.model.features import ProbeRows, source_features
 from vmaf_assay.model.infer import Ensemble, common_rates, probes_read, trained_presets, unsupported_reason
 from vmaf_assay.model.sidecar import ProbeSpec, Sidecar
 from vmaf_assay.records import Scored
+from vmaf_assay.tune.segments import allowance
 
 F64 = NDArray[np.float64]
 
@@ -47,7 +48,10 @@ class Forecast:
         if not self.segments:
             return Forecaster(self.curve)
         curves = [segment.curve for segment in self.segments]
-        return SampledForecaster(self.curve, curves, self.weights, self.n_units, confidence=confidence)
+        return SampledForecaster(
+            self.curve, curves, self.weights, self.n_units,
+            confidence=confidence, allowance=allowance(self.curve.encoder),
+        )  # fmt: skip
 
     def kbps_at(self, rate_values: F64) -> F64:
         """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.

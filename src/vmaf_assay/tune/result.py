@@ -57,6 +57,8 @@ class SampleFacts:
     sampling_part: float
     """What that alone would take off the bound at the choice, points; `margin` is the root of its square plus that
     of the forecast's own margin."""
+    allowance: float
+    """What is taken off `mu` because a segment may score above the same frames in the title, points."""
     first_frames: list[int]
     """First frame of each segment, ascending, counted from 0."""
 

@@ -23,6 +23,7 @@ def sample_facts(
         segments=len(sample.segments), units=sample.n_units, segments_tried=len(sample.tried) if measured else 0,
         frames=sample.n_frames, seconds=float(sample.n_frames / reference.frame_rate),
         warm_up_frames=around(encoder)[0], cool_down_frames=around(encoder)[1], sampling_part=float(part),
+        allowance=forecaster.allowance,
         first_frames=sorted(segment.first for segment in sample.segments),
     )  # fmt: skip
 
