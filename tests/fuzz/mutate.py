@@ -2,6 +2,7 @@
 
 import json
 import random
+from copy import deepcopy
 from typing import Any
 
 # fmt: off
@@ -66,7 +67,7 @@ def _change(container: Any, key: Any, places: list[Any], rng: random.Random) -> 
             return
         container[key] = json.loads(json.dumps(other[name]))
     else:
-        container[key] = rng.choice(ODD)
+        container[key] = deepcopy(rng.choice(ODD))  # not the list itself, which a later change may put into it
 
 
 def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
