@@ -119,6 +119,7 @@ EDITS = {
         lambda v: v.update(folds=[f for f in v["folds"] if f["held_out"] != "g00"]), "lacks a fold",
     ),
     "a fold renamed": (lambda v: v["folds"][0].update(held_out="zz"), "lacks a fold"),
+    "an object for the number of groups": (lambda v: v["corpus"].update(n_groups={}), "lacks a fold"),
     "HOLD": (lambda v: v.update(verdict="HOLD"), "is not a PROMOTE"),
     "reasons against": (lambda v: v.update(reasons=["but"]), "is not a PROMOTE"),
     "another policy": (lambda v: v.update(policy_sha256="0" * 64), "another gate policy"),
