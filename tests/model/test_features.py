@@ -18,6 +18,7 @@ from vmaf_assay.model.features import (
     regressor_rows,
     source_features,
 )
+from vmaf_assay.model.sidecar import probes_read
 from vmaf_assay.records import CANONICAL6
 
 N_SOURCES = 7
@@ -25,13 +26,8 @@ N_ASKED = 12
 """Encodes of a source that are not only a probe."""
 
 
-def tenth(values):
-    """Tenth percentile."""
-    return np.percentile(values, 10)
-
-
 def test_forecast_rows_are_of_the_probes(tmp_path):
-    """Means, sizes, spreads of the row's own source's probe encodes; target: its own encode's mean VMAF."""
+    """Means, sizes, spreads of its source's two probes that it reads; target: its own encode's mean VMAF."""
     measured = write_synthetic_corpus(tmp_path, grid=GRID | {("libvpx-vp9", "4"): (28.0, 49.0)})
     corpus = load_corpus(tmp_path)
     rows = forecast_rows(corpus)
@@ -40,26 +36,24 @@ def test_forecast_rows_are_of_the_probes(tmp_path):
     for i, key in enumerate(rows.cell):
         source = rows.source[i]
         probes = [by_setting[source, p.encoder, p.preset, p.rate_value] for p in DEFAULT_PROBES]
+        first, own = probes_read(DEFAULT_PROBES, rows.encoder[i])
+        probes = [probes[first], probes[own]]
         wide = [measured[p.key].astype(np.float64) for p in probes]
         bits = [math.log2(p.bytes * 8 / (192 * 108 * len(w))) for p, w in zip(probes, wide, strict=True)]
-        expected = [w[:, 1:].mean(axis=0) for w in wide[:2]]
-        expected += [[w[:, 0].mean() for w in wide[:2]], [*bits[:2], math.log2(192 * 108), math.log2(25)]]
-        expected += [w[:, 1:].std(axis=0) for w in wide[:2]]
-        expected += [[w[:, 0].std(), np.percentile(w[:, 0], 10)] for w in wide[:2]]
-        for encoder, own in (("libx265", 2), ("libvpx-vp9", 3)):
-            asked = float(rows.encoder[i] == encoder)
-            gaps = [statistic(wide[own][:, 0]) - statistic(wide[0][:, 0]) for statistic in (np.mean, tenth)]
-            expected += [[asked * gap for gap in (*gaps, bits[own] - bits[0])]]
+        expected = [w[:, 1:].mean(axis=0) for w in wide]
+        expected += [[w[:, 0].mean() for w in wide], [*bits, math.log2(192 * 108), math.log2(25)]]
+        expected += [w[:, 1:].std(axis=0) for w in wide]
+        expected += [[w[:, 0].std(), np.percentile(w[:, 0], 10)] for w in wide]
         np.testing.assert_allclose(rows.features[i], np.concatenate(expected), rtol=2e-7)
         np.testing.assert_allclose(rows.target[i], measured[key][:, 0].astype(np.float64).mean(), rtol=1e-7)
     assert {"libx264", "libvpx-vp9"} <= set(rows.encoder)
-    assert rows.feature_names == forecast_feature_names(2, ["libx265", "libvpx-vp9"])
-    assert [rows.feature_names[i] for i in (0, 11, 13, 15, 17, 29, 33, 34, 37)] == [
-        "probe0.adm2", "probe1.motion2", "probe1.vmaf", "probe1.log2_bits_per_pixel", "log2_frame_rate",
-        "probe1.motion2_std", "probe1.vmaf_p10", "libx265.vmaf_gap", "libvpx-vp9.vmaf_gap",
+    assert rows.feature_names == forecast_feature_names()
+    assert [rows.feature_names[i] for i in (0, 11, 13, 15, 17, 29, 33)] == [
+        "probe0.adm2", "own.motion2", "own.vmaf", "own.log2_bits_per_pixel", "log2_frame_rate",
+        "own.motion2_std", "own.vmaf_p10",
     ]  # fmt: skip
     tenth_of = pytest.approx(0.1)
-    assert rows.prior_scale.tolist() == [1] * 14 + [tenth_of] * 20 + [1, tenth_of, tenth_of] * 2
+    assert rows.prior_scale.tolist() == [1] * 14 + [tenth_of] * 20
     assert (rows.frame_index == -1).all()
 
 

@@ -16,7 +16,7 @@ from vmaf_assay.model.infer import (
     common_rates,
     open_ensemble,
     open_session,
-    probes_read,
+    probes_needed,
     trained_presets,
     unsupported_reason,
 )
@@ -174,31 +174,26 @@ def test_a_forecast_answers_between_the_presets_it_was_trained_on(preset, rates,
 
 
 @pytest.mark.parametrize(
-    ("n_bitrate", "encoders", "expected"),
+    ("encoders", "expected"),
     [
-        (2, ["libx264"], [0, 1]),
-        (2, ["libsvtav1", "libx264"], [0, 1]),
-        (3, ["libx265"], [0, 1, 2]),
-        (3, ["libvpx-vp9"], [0, 1, 3]),
-        (3, ["libx265", "libvpx-vp9"], [0, 1, 2, 3]),
-        # Models of before 2026-11-25 forecast everybody's bitrate from all probes.
-        (4, ["libx264"], [0, 1, 2, 3]),
+        (["libx264"], [0, 1]),
+        (["h264_nvenc"], [0, 1]),
+        (["libsvtav1", "libaom-av1"], [0, 3]),
+        (["libvvenc"], [0, 2]),
+        (["libvpx-vp9", "libx264"], [0, 1, 4]),
     ],
 )
-def test_an_encoder_reads_the_common_probes_and_its_own(n_bitrate, encoders, expected):
-    """Nobody pays for a probe that neither the forecast nor the bitrate forecast reads."""
-    names = list(forecast_feature_names(2, ["libx265", "libvpx-vp9"]))
-    n = len(names)
-    flat = [0.0] * n
+def test_an_encoder_reads_the_first_probe_and_its_family_s(encoders, expected):
+    """Nobody pays for a probe that no forecast reads; models of 0.1.0 read all of theirs."""
+    names = list(forecast_feature_names())
+    flat = [0.0] * len(names)
     seen = THREE_PRESETS.model_copy(
         update={"feature_min": flat, "feature_max": flat, "feature_mean": flat, "feature_std": flat}
     )
-    coefficients = {f"{encoder}|any": [0.0] * (3 + 2 * n_bitrate) for encoder in encoders}
-    asked = sidecar(
-        task="forecast", feature_names=names, probes=list(DEFAULT_PROBES), seen=seen,
-        bitrate={"coefficients": coefficients},
-    )  # fmt: skip
-    assert probes_read(asked, encoders) == [DEFAULT_PROBES[i] for i in expected]
+    asked = sidecar(task="forecast", feature_names=names, probes=list(DEFAULT_PROBES), seen=seen)
+    assert probes_needed(asked, encoders) == [DEFAULT_PROBES[i] for i in expected]
+    old = asked.model_copy(update={"feature_names": [name.replace("own.", "probe1.") for name in names]})
+    assert probes_needed(old, encoders) == list(DEFAULT_PROBES)
 
 
 def test_a_picture_far_larger_than_any_trained_on_is_named_in_pixels():

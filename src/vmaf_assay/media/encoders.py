@@ -197,6 +197,17 @@ def encoder_info(name: str) -> EncoderInfo:
     return ENCODERS[name]
 
 
+def probed_by(encoder: str) -> str:
+    """The software encoder whose probe tells most of an encoder: its codec's; for VVC, HEVC's.
+
+    >>> [probed_by(name) for name in ("libx264", "h264_nvenc", "hevc_amf", "libvvenc", "libaom-av1", "libvpx-vp9")]
+    ['libx264', 'libx264', 'libx265', 'libx265', 'libsvtav1', 'libvpx-vp9']
+    """
+    by_codec = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
+    same = {"libaom-av1": "libsvtav1", "libvvenc": "libx265"}
+    return same.get(encoder) or by_codec.get(encoder.partition("_")[0], encoder)
+
+
 # What decides quality, threads, frames or files is set here or by the caller; given twice, the last would win.
 _RESERVED = re.compile(
     r"-(c|codec|vcodec|b|crf|qp|q|qscale|global_quality|cq|pass|passlogfile|threads|i|f|map|vf|filter|filter_complex|"

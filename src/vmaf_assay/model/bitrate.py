@@ -24,7 +24,7 @@ class BitrateModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     coefficients: dict[str, list[float]]
-    """[3 + 2 P] for the P probes that this encoder's forecast reads."""
+    """[3 + 2 P] for the P probes that a forecast reads."""
     held_out_error: dict[str, float]
     """Median of |forecast / truth - 1| over groups left out, by `encoder|preset`."""
 
@@ -59,7 +59,7 @@ def fit_bitrate(
       encoders: encoder of each of N encodes.
       presets: their presets.
       rate_values: their rate values, [N].
-      probe_kbps: kbps of the probes of each encode's source, [N, P]; NaN where its encoder's forecast reads none.
+      probe_kbps: kbps of the probes that a forecast of each encode reads, [N, P].
       kbps: measured bitrate, [N].
       groups: what must not be split, [N].
     """
@@ -71,8 +71,7 @@ def fit_bitrate(
         rows = np.flatnonzero(keys == key)
         info = encoder_info(str(key).split("|", maxsplit=1)[0])
         norm = np.array([info.crf_norm(float(value)) for value in rate_values[rows]])
-        read = ~np.isnan(probe_kbps[rows]).any(axis=0)
-        X, y = _design(norm, np.log(probe_kbps[rows][:, read])), np.log(kbps[rows])
+        X, y = _design(norm, np.log(probe_kbps[rows])), np.log(kbps[rows])
         coefficients[key] = [float(value) for value in _ridge(X, y)]
         left_out = np.empty(len(rows))
         for group in set(group_of[rows].tolist()):

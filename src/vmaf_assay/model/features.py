@@ -11,31 +11,21 @@ from numpy.typing import NDArray
 
 from vmaf_assay.corpus.store import VALUES, Corpus
 from vmaf_assay.errors import ConfigError, CorpusError
+from vmaf_assay.media.encoders import probed_by
 from vmaf_assay.model.codec_block import VocabVersion, codec_rows
-from vmaf_assay.model.sidecar import ProbeSpec
+from vmaf_assay.model.sidecar import ProbeSpec, probes_read
 from vmaf_assay.records import CANONICAL6, CellRecord
 
 F32 = NDArray[np.float32]
 
 DEFAULT_PROBES = (
     ProbeSpec(encoder="libx264", preset="medium", rate_value=30),
-    ProbeSpec(encoder="libsvtav1", preset="12", rate_value=42),
+    ProbeSpec(encoder="libx264", preset="medium", rate_value=22),
     ProbeSpec(encoder="libx265", preset="medium", rate_value=30),
+    ProbeSpec(encoder="libsvtav1", preset="12", rate_value=42),
     ProbeSpec(encoder="libvpx-vp9", preset="8", rate_value=48),
 )
-"""Cheap encodes of each codec family: see docs/forecast.md."""
-
-N_COMMON = 2
-"""The first so many are read whatever encoder is asked about; a further one only for its own encoder."""
-
-
-def read_by(probes: Sequence[ProbeSpec], encoder: str) -> list[int]:
-    """Indices of the probes that a forecast of an encoder, trained by this release, reads.
-
-    >>> [read_by(DEFAULT_PROBES, name) for name in ("libx264", "libx265", "libvpx-vp9")]
-    [[0, 1], [0, 1, 2], [0, 1, 3]]
-    """
-    return [i for i, probe in enumerate(probes) if i < N_COMMON or probe.encoder == encoder]
+"""The first is read whatever encoder is asked about, and one of the others beside it: see docs/forecast.md."""
 
 
 class ProbeRows(NamedTuple):
@@ -107,17 +97,24 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted({int((i + 0.5) * count / wanted) for i in range(wanted)})
 
 
-def forecast_rows(corpus: Corpus, probes: Sequence[ProbeSpec] = DEFAULT_PROBES) -> TrainingRows:
-    """Pooled rows: features of the probes of a source, and the pooled VMAF of each of its other encodes.
-
-    Sources of one frame are left out: `tune` refuses them, and a lone key frame is coded unlike any clip.
+def probes_of(corpus: Corpus) -> tuple[ProbeSpec, ...]:
+    """The probes that forecasts of a corpus's encoders read, in the order of `DEFAULT_PROBES`.
 
     Raises:
-      CorpusError: a source has no encode with the probes' settings, sizes are unknown (an imported corpus), or
-        there is nothing to ask about.
+      CorpusError: there is nothing to ask about.
     """
-    names = forecast_feature_names(N_COMMON, [probe.encoder for probe in probes[N_COMMON:]])
-    by_source = _probed_sources(corpus, probes)
+    families = [
+        probes_read(DEFAULT_PROBES, encoder) for encoder in {cell.encoder for cell in _asked_cells(corpus)}
+    ]
+    return tuple(DEFAULT_PROBES[i] for i in sorted({index for family in families for index in family}))
+
+
+def forecast_targets(corpus: Corpus) -> pl.DataFrame:
+    """What a forecast is asked: pooled VMAF of every encode that is not only a probe, sorted by cell.
+
+    Raises:
+      CorpusError: there is nothing to ask about.
+    """
     wanted = {cell.key for cell in _asked_cells(corpus) if cell.n_frames >= MIN_FRAMES}
     pooled = corpus.frames.group_by("cell", "source", "group", "encoder", "preset", "rate_value").agg(
         pl.col("vmaf").cast(pl.Float64).sort_by("frame_index").mean()
@@ -125,16 +122,38 @@ def forecast_rows(corpus: Corpus, probes: Sequence[ProbeSpec] = DEFAULT_PROBES) 
     rows = pooled.filter(pl.col("cell").is_in(wanted)).sort("cell")
     if rows.height == 0:
         raise CorpusError("no source has two frames or more", next_step="build with a larger --max-frames")
-    missing = sorted(set(rows["source"]) - set(by_source))
-    if missing:
-        named = " and ".join(f"{p.encoder}:{p.preset}:{p.rate_value:g}" for p in probes)
+    return rows.with_columns(frame_index=pl.lit(-1, dtype=pl.Int32))
+
+
+def forecast_rows(corpus: Corpus, probes: Sequence[ProbeSpec] = DEFAULT_PROBES) -> TrainingRows:
+    """Pooled rows: features of the probes of a source, and the pooled VMAF of each of its other encodes.
+
+    Sources of one frame are left out: `tune` refuses them, and a lone key frame is coded unlike any clip.
+
+    Raises:
+      CorpusError: a source has no encode with the settings of a probe that is read, sizes are unknown (an imported
+        corpus), or there is nothing to ask about.
+    """
+    measured, rows = _probe_encodes(corpus, probes), forecast_targets(corpus)
+    asked = list(zip(rows["source"], rows["encoder"], strict=True))
+    read = {encoder: probes_read(probes, encoder) for encoder in set(rows["encoder"])}
+    lacking = sorted(
+        {(source, i) for source, encoder in asked for i in read[encoder] if (source, i) not in measured}
+    )
+    if lacking:
+        source, probe = lacking[0][0], probes[lacking[0][1]]
+        more = len({name for name, _ in lacking}) - 1
         raise CorpusError(
-            f"{missing[0]} and {len(missing) - 1} more sources lack the probe encodes {named}",
-            next_step="add them to `assay corpus build` with -e",
+            f"{source} and {more} more sources lack the probe encode "
+            f"{probe.encoder}:{probe.preset}:{probe.rate_value:g}",
+            next_step="add it to `assay corpus build` with -e",
         )
-    rows = rows.with_columns(frame_index=pl.lit(-1, dtype=pl.Int32))
-    asked = zip(rows["source"], rows["encoder"], strict=True)
-    features = [source_features(*by_source[source], names, encoder) for source, encoder in asked]
+    names = forecast_feature_names()
+    features = []
+    for source, encoder in asked:
+        found = [measured[source, i] for i in read[encoder]]
+        rows_of_probes = [one.rows for one in found]
+        features.append(source_features(rows_of_probes, found[0].pixels, found[0].frame_rate, names, encoder))
     return _rows(rows, np.stack(features).astype(np.float32), names, 3)
 
 
@@ -142,29 +161,20 @@ MIN_FRAMES = 2
 """Fewest frames of a source that a forecast is trained on and asked about."""
 
 
-def forecast_feature_names(n_common: int = N_COMMON, own: Sequence[str] = ()) -> tuple[str, ...]:
-    """Columns of a source's features that a new forecast reads.
+def forecast_feature_names() -> tuple[str, ...]:
+    """Columns of a source's features that a new forecast reads: of the first probe, and of its family's own.
 
-    Args:
-      n_common: probes that are read whatever encoder is asked about.
-      own: encoders with a further probe of their own. Of that, only the gaps to the first probe are read, and only
-        if that encoder is asked about: read in full, they spoil the forecasts of the others (docs/forecast.md).
-
-    >>> forecast_feature_names(1)[0], forecast_feature_names(1)[6:8], len(forecast_feature_names(2))
-    ('probe0.adm2', ('probe0.vmaf', 'probe0.log2_bits_per_pixel'), 34)
-    >>> forecast_feature_names(2, ["libvpx-vp9"])[-1]
-    'libvpx-vp9.log2_bits_per_pixel_gap'
+    >>> forecast_feature_names()[5:7], forecast_feature_names()[12:18], len(forecast_feature_names())
+    (('probe0.motion2', 'own.adm2'), ('probe0.vmaf', 'own.vmaf', 'probe0.log2_bits_per_pixel', \
+'own.log2_bits_per_pixel', 'log2_pixels', 'log2_frame_rate'), 34)
     """
-    means = [f"probe{index}.{name}" for index in range(n_common) for name in CANONICAL6]
-    scores = [f"probe{index}.vmaf" for index in range(n_common)]
-    bits = [f"probe{index}.log2_bits_per_pixel" for index in range(n_common)]
-    spreads = [f"probe{index}.{name}_std" for index in range(n_common) for name in CANONICAL6]
-    tails = [f"probe{index}.vmaf_{what}" for index in range(n_common) for what in ("std", "p10")]
-    gaps = [f"{encoder}.{name}_gap" for encoder in own for name in _GAPS]
-    return (*means, *scores, *bits, "log2_pixels", "log2_frame_rate", *spreads, *tails, *gaps)
-
-
-_GAPS = ("vmaf", "vmaf_p10", "log2_bits_per_pixel")
+    both = ("probe0", "own")
+    means = [f"{probe}.{name}" for probe in both for name in CANONICAL6]
+    scores = [f"{probe}.vmaf" for probe in both]
+    bits = [f"{probe}.log2_bits_per_pixel" for probe in both]
+    spreads = [f"{probe}.{name}_std" for probe in both for name in CANONICAL6]
+    tails = [f"{probe}.vmaf_{what}" for probe in both for what in ("std", "p10")]
+    return (*means, *scores, *bits, "log2_pixels", "log2_frame_rate", *spreads, *tails)
 
 
 def source_features(
@@ -172,15 +182,16 @@ def source_features(
 ) -> NDArray[np.float64]:
     """What a forecast reads of a source, [K]; the one place that training and tuning share.
 
-    A model names its columns, so that one that reads fewer of them still gets what it was trained on.
+    A model names its columns, so that one that reads others still gets what it was trained on.
 
     Args:
-      probes: the probe encodes that this encoder's forecast reads, in the model's order.
+      probes: the probe encodes that a forecast of this encoder reads, in the model's order.
       pixels: width x height of the picture encoded, px.
       frame_rate: frames per second.
-      names: the columns wanted: means over frames (`probe0.adm2`), standard deviations (ddof 0, `_std`), the tenth
-        percentile of VMAF (`_p10`), log2 of bits per pixel, of pixels and of frame rate, and what the probe of the
-        encoder asked about has more of than the first one (`libvpx-vp9.vmaf_gap`; 0 for all other encoders).
+      names: the columns wanted, of a probe by number (`probe0`) or of the encoder's family (`own`): means over
+        frames (`probe0.adm2`), standard deviations (ddof 0, `_std`), the tenth percentile of VMAF (`_p10`), and
+        log2 of bits per pixel, of pixels and of frame rate. Models of 0.1.0 also read what the encoder's own probe
+        has more of than the first one (`libvpx-vp9.vmaf_gap`; 0 for all other encoders).
       encoder: encoder asked about.
 
     Raises:
@@ -190,8 +201,10 @@ def source_features(
     measured = [_of_probe(probe, pixels) for probe in probes]
     for index, (probe, values) in enumerate(zip(probes, measured, strict=True)):
         found |= {f"probe{index}.{name}": value for name, value in values.items()}
+        if index > 0 and probe.spec.encoder == probed_by(encoder):
+            found |= {f"own.{name}": value for name, value in values.items()}
         if probe.spec.encoder == encoder:
-            found |= {f"{encoder}.{name}_gap": values[name] - measured[0][name] for name in _GAPS}
+            found |= {f"{encoder}.{name}_gap": value - measured[0][name] for name, value in values.items()}
     found |= {name: 0.0 for name in names if name.endswith("_gap") and not name.startswith(f"{encoder}.")}
     if unknown := [name for name in names if name not in found]:
         raise ConfigError(
@@ -219,42 +232,43 @@ A tenth is better than a fifth on all groups but those left out, for each of 35 
 
 
 def _prior_scale(names: Sequence[str]) -> F32:
-    primary = {f"probe{index}.{name}" for index in range(8) for name in VALUES} | set(CANONICAL6)
-    primary |= {name for name in names if name.endswith(".vmaf_gap")}
+    primary = {f"{probe}.{name}" for probe in ("probe0", "own") for name in VALUES} | set(CANONICAL6)
     return np.array([1.0 if name in primary else SECONDARY_SCALE for name in names], dtype=np.float32)
 
 
-class _Source(NamedTuple):
-    """A source's probes, and what else is known of it."""
+class _ProbeEncode(NamedTuple):
+    """A probe encode in a corpus."""
 
-    probes: list[ProbeRows]
+    rows: ProbeRows
+    """Its frames."""
     pixels: int
+    """Width x height, px."""
     frame_rate: float
+    """Frames per second."""
 
 
-def _probed_sources(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[str, _Source]:
-    """Each source that has all probes."""
-    cells: dict[str, dict[int, CellRecord]] = {}
+def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[str, int], _ProbeEncode]:
+    """Probe encodes by source and index of the probe."""
+    index_of = {(probe.encoder, probe.preset, probe.rate_value): i for i, probe in enumerate(probes)}
+    cells: dict[tuple[str, int], CellRecord] = {}
     for cell in corpus.cells:
-        for index, probe in enumerate(probes):
-            if (cell.encoder, cell.preset, cell.rate_value) == (probe.encoder, probe.preset, probe.rate_value):
-                cells.setdefault(cell.source, {})[index] = cell
-    complete = {source: found for source, found in cells.items() if len(found) == len(probes)}
-    keys = {cell.key for found in complete.values() for cell in found.values()}
+        index = index_of.get((cell.encoder, cell.preset, cell.rate_value))
+        if index is not None:
+            cells[cell.source, index] = cell
+    keys = [cell.key for cell in cells.values()]
     parts = {
         str(key[0]): part.sort("frame_index").select(VALUES).to_numpy()
         for key, part in corpus.frames.filter(pl.col("cell").is_in(keys)).group_by("cell")
     }
-    sources = {}
-    for source, found in complete.items():
-        first = found[0]
-        if min(cell.bytes for cell in found.values()) <= 0 or first.width <= 0:
+    found = {}
+    for (source, index), cell in cells.items():
+        if cell.bytes <= 0 or cell.width <= 0:
             raise CorpusError(
                 f"{source}: sizes are unknown, a forecast needs them", next_step="build the corpus, not import it"
             )
-        rows = [ProbeRows(spec, parts[found[i].key], found[i].bytes) for i, spec in enumerate(probes)]
-        sources[source] = _Source(rows, first.width * first.height, float(Fraction(first.frame_rate)))
-    return sources
+        rows = ProbeRows(probes[index], parts[cell.key], cell.bytes)
+        found[source, index] = _ProbeEncode(rows, cell.width * cell.height, float(Fraction(cell.frame_rate)))
+    return found
 
 
 def _asked_cells(corpus: Corpus) -> list[CellRecord]:

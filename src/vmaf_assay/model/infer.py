@@ -11,7 +11,7 @@ from vmaf_assay.errors import ModelLoadError
 from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.model.codec_block import VOCABULARIES, codec_width
 from vmaf_assay.model.onnx import check_graph
-from vmaf_assay.model.sidecar import ProbeSpec, SeenEncoder, Sidecar
+from vmaf_assay.model.sidecar import ProbeSpec, SeenEncoder, Sidecar, probes_read
 
 RANGE_MARGIN = 0.5
 """How far outside the trained range of a feature is still answered, as a share of that range. Set by hand, not
@@ -163,23 +163,15 @@ def trained_presets(sidecar: Sidecar, encoder: str, preset: str) -> list[SeenEnc
     return [seen[name] for name in encoder_info(encoder).neighbours(preset, seen)]
 
 
-def probes_read(sidecar: Sidecar, encoders: Collection[str]) -> list[ProbeSpec]:
+def probes_needed(sidecar: Sidecar, encoders: Collection[str]) -> list[ProbeSpec]:
     """The probes that forecasts of some encoders read, in the sidecar's order.
 
-    Those whose columns the model reads whoever is asked about, and an encoder's own. Models promoted before
-    2026-11-25 forecast bitrate from all of them, whichever encoder is asked about: their coefficients tell.
+    Models of 0.1.0, which read no family's own probe, read all of theirs whichever encoder is asked about.
     """
-    names = sidecar.feature_names
-    common = [any(n.startswith(f"probe{i}.") for n in names) for i in range(len(sidecar.probes))]
-    wanted: set[int] = set()
-    for encoder in encoders:
-        mine = {i for i, probe in enumerate(sidecar.probes) if common[i] or probe.encoder == encoder}
-        fitted = (sidecar.bitrate or {}).get("coefficients", {})
-        n_bitrate = max(
-            [(len(c) - 3) // 2 for key, c in fitted.items() if key.startswith(f"{encoder}|")], default=0
-        )
-        wanted |= mine if n_bitrate <= len(mine) else set(range(len(sidecar.probes)))
-    return [sidecar.probes[i] for i in sorted(wanted)]
+    if not any(name.startswith("own.") for name in sidecar.feature_names):
+        return list(sidecar.probes)
+    wanted = {index for encoder in encoders for index in probes_read(sidecar.probes, encoder)}
+    return [sidecar.probes[index] for index in sorted(wanted)]
 
 
 def common_rates(seen: Sequence[SeenEncoder]) -> list[float]:

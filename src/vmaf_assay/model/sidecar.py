@@ -1,8 +1,11 @@
 """The JSON beside a model: what its graph expects, what it has seen, and how good it was on groups left out."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vmaf_assay.media.encoders import probed_by
 
 Task = Literal["fr", "forecast"]
 Role = Literal["member", "mean"]
@@ -21,6 +24,19 @@ class ProbeSpec(_Frozen):
     """The encoder's preset."""
     rate_value: float
     """On the encoder's own scale."""
+
+
+def probes_read(probes: Sequence[ProbeSpec], encoder: str) -> list[int]:
+    """Indices of the two probes that a forecast of an encoder reads: the first, and the one of its family.
+
+    Only the first, if its family has none.
+
+    >>> names = ("libx264", "libx265", "libsvtav1")
+    >>> probes = [ProbeSpec(encoder=name, preset="8", rate_value=30) for name in names]
+    >>> [probes_read(probes, name) for name in ("libx265", "hevc_nvenc", "libaom-av1", "libvpx-vp9")]
+    [[0, 1], [0, 1], [0, 2], [0]]
+    """
+    return [i for i, probe in enumerate(probes) if i == 0 or probe.encoder == probed_by(encoder)]
 
 
 class SeenEncoder(_Frozen):

@@ -8,7 +8,7 @@ import polars as pl
 
 from vmaf_assay.corpus.store import Corpus
 from vmaf_assay.errors import CorpusError
-from vmaf_assay.model.features import TrainingRows, forecast_rows, regressor_rows
+from vmaf_assay.model.features import TrainingRows, forecast_targets, regressor_rows
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.runs.store import RunEvidence
 
@@ -31,7 +31,7 @@ def check_belongs(run: RunEvidence, corpus: Corpus) -> None:
             f"the run is of corpus {run.file.corpus.digest[:12]}, this is {corpus.digest[:12]}", next_step=_NEXT
         )
     said = run.predictions.filter(pl.col("seed") == run.file.seeds[0]).select(_IDENTITY).sort("row")
-    given = _identity(_rows(run, said, corpus)).cast(dict(said.schema))  # type: ignore[arg-type]
+    given = _rows(run, said, corpus).cast(dict(said.schema))  # type: ignore[arg-type]
     if said.equals(given):
         return
     key = ["cell", "frame_index"]
@@ -49,13 +49,14 @@ def check_belongs(run: RunEvidence, corpus: Corpus) -> None:
             )
 
 
-def _rows(run: RunEvidence, said: pl.DataFrame, corpus: Corpus) -> TrainingRows:
-    """The rows that training on this corpus would have been given."""
+def _rows(run: RunEvidence, said: pl.DataFrame, corpus: Corpus) -> pl.DataFrame:
+    """What training on this corpus would have been asked for."""
     if isinstance(run.calibration, ChoiceCalibration):
-        return forecast_rows(corpus, run.calibration.probes)
+        targets = forecast_targets(corpus).rename({"vmaf": "truth"})
+        return targets.with_row_index("row").select(_IDENTITY)
     # How many frames of a cell were used is told by the table itself; which ones follows from that.
     frames_per_cell = int(said.group_by("cell").len()["len"].max() or 0)  # type: ignore[arg-type]
-    return regressor_rows(corpus, frames_per_cell=frames_per_cell)
+    return _identity(regressor_rows(corpus, frames_per_cell=frames_per_cell))
 
 
 def _identity(rows: TrainingRows) -> pl.DataFrame:

@@ -29,10 +29,10 @@ from vmaf_assay.media import process
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file, write_bytes_atomic, write_json_atomic
 from vmaf_assay.model.bitrate import BitrateModel, fit_bitrate
 from vmaf_assay.model.codec_block import VOCABULARIES
-from vmaf_assay.model.features import DEFAULT_PROBES, TrainingRows, forecast_rows, read_by, regressor_rows
+from vmaf_assay.model.features import TrainingRows, forecast_rows, probes_of, regressor_rows
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
 from vmaf_assay.model.recipe import RECIPES, Member, Recipe
-from vmaf_assay.model.sidecar import HeldOut, Role, Seen, SeenEncoder, Sidecar, Task
+from vmaf_assay.model.sidecar import HeldOut, ProbeSpec, Role, Seen, SeenEncoder, Sidecar, Task, probes_read
 from vmaf_assay.model.train import choose_engine, engine_facts, train_stacked
 from vmaf_assay.model.weights import MemberWeights, reference_predict
 from vmaf_assay.runs.calibrate import calibration_from_predictions
@@ -208,6 +208,7 @@ def _write(
     trained_by: dict[str, str],
 ) -> RunFile:
     """Write every file of a run into `folder`, `run.json` last."""
+    probes = probes_of(corpus) if task == "forecast" else ()
     buffer = io.BytesIO()
     predictions.write_parquet(buffer, compression="zstd", compression_level=19)
     write_bytes_atomic(folder / "predictions.parquet", buffer.getvalue())
@@ -215,13 +216,11 @@ def _write(
     losos = [_loso(predictions, rows, folds, seed, recipe, corpus.digest, wall_time_s) for seed in seeds]
     for loso in losos:
         write_json_atomic(folder / f"loso_seed{loso.seed}.json", loso.model_dump(mode="json"))
-    calibration = calibration_from_predictions(
-        predictions, task, model_id, corpus.digest, DEFAULT_PROBES if task == "forecast" else ()
-    )
+    calibration = calibration_from_predictions(predictions, task, model_id, corpus.digest, probes)
     document = CalibrationFile(calibration=calibration)
     write_json_atomic(folder / "calibration.json", document.model_dump(mode="json"), indent=None)
-    bitrate = _bitrate(corpus, rows) if task == "forecast" else None
-    base = _sidecar_base(corpus, rows, task, recipe, losos)
+    bitrate = _bitrate(corpus, rows, probes) if task == "forecast" else None
+    base = _sidecar_base(corpus, rows, task, recipe, losos) | {"probes": list(probes)}
     for seed, weights in zip(seeds, members, strict=True):
         data = member_graph(weights)
         _write_model(folder, f"{model_id}_seed{seed}", data, "member", base)
@@ -294,28 +293,24 @@ def _loso(
     )
 
 
-def _bitrate(corpus: Corpus, rows: TrainingRows) -> BitrateModel | None:
+def _bitrate(corpus: Corpus, rows: TrainingRows, probes: Sequence[ProbeSpec]) -> BitrateModel | None:
     """The bitrate forecast, or None for a corpus without bitrates (an imported one)."""
     cells = {cell.key: cell for cell in corpus.cells}
     if min(cell.kbps for cell in corpus.cells) <= 0:
         return None
-    by_probe: list[dict[str, float]] = [
-        {
-            c.source: c.kbps
-            for c in corpus.cells
-            if (c.encoder, c.preset, c.rate_value) == (probe.encoder, probe.preset, probe.rate_value)
-        }
-        for probe in DEFAULT_PROBES
-    ]
-    read = {encoder: read_by(DEFAULT_PROBES, encoder) for encoder in set(rows.encoder)}
+    by_setting = {(c.source, c.encoder, c.preset, c.rate_value): c.kbps for c in corpus.cells}
     probe_kbps = np.array(
         [
-            [probe[source] if index in read[encoder] else np.nan for index, probe in enumerate(by_probe)]
+            [by_setting[source, *_setting(probes[i])] for i in probes_read(probes, encoder)]
             for source, encoder in zip(rows.source, rows.encoder, strict=True)
         ]
     )
     kbps = np.array([cells[key].kbps for key in rows.cell])
     return fit_bitrate(rows.encoder, rows.preset, rows.rate_value, probe_kbps, kbps, rows.group)
+
+
+def _setting(probe: ProbeSpec) -> tuple[str, str, float]:
+    return probe.encoder, probe.preset, probe.rate_value
 
 
 def _sidecar_base(
@@ -339,7 +334,6 @@ def _sidecar_base(
         "encoder_vocab_version": rows.vocab_version,
         "encoder_vocab": list(VOCABULARIES[rows.vocab_version]),
         "opset": OPSET,
-        "probes": list(DEFAULT_PROBES) if task == "forecast" else [],
         "seen": Seen(
             encoders=encoders,
             feature_min=listed(features.min(axis=0)),

@@ -14,7 +14,7 @@ from vmaf_assay.evaluate.sampling import SampledForecaster, weighted_mean
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
-from vmaf_assay.model.infer import Ensemble, common_rates, probes_read, trained_presets, unsupported_reason
+from vmaf_assay.model.infer import Ensemble, common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.model.sidecar import ProbeSpec, Sidecar
 from vmaf_assay.records import Scored
 from vmaf_assay.tune.segments import allowance
@@ -116,7 +116,7 @@ def forecast(
 
     Args:
       ensemble: a verified forecast ensemble.
-      probes: those that `probes_read` names for this encoder, scored; further ones change nothing.
+      probes: those that `probes_needed` names for this encoder, scored; further ones change nothing.
       encoder: encoder asked about.
       preset: its preset.
       pixels: width x height of the source, px.
@@ -127,7 +127,7 @@ def forecast(
       ConfigError: the model was never trained on this encoder and preset, or a probe that it reads is missing.
     """
     sidecar = ensemble.sidecar
-    wanted = probes_read(sidecar, [encoder])
+    wanted = probes_needed(sidecar, [encoder])
     read = [next((probe for probe in probes if probe.spec == spec), None) for spec in wanted]
     if missing := [spec for spec, probe in zip(wanted, read, strict=True) if probe is None]:
         raise ConfigError(

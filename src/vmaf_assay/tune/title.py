@@ -11,7 +11,7 @@ from vmaf_assay.evaluate.choice import Forecaster
 from vmaf_assay.evaluate.sampling import SampledForecaster
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.score import ReferenceInput
-from vmaf_assay.model.infer import Ensemble, probes_read
+from vmaf_assay.model.infer import Ensemble, probes_needed
 from vmaf_assay.records import Scored, VideoInfo
 from vmaf_assay.tune.forecast import Forecast, Probe, forecast, forecast_title
 from vmaf_assay.tune.measure import Measurer
@@ -142,7 +142,7 @@ def probe_title(measurer: Measurer, ensemble: Ensemble, encoders: Sequence[str],
       MediaError: a frame does not decode.
       ToolError: ffmpeg or the disk failed.
     """
-    specs = probes_read(ensemble.sidecar, encoders)
+    specs = probes_needed(ensemble.sidecar, encoders)
     sample = measurer.sample(probe_seconds)
     if sample is None:
         return Title(measurer, tuple(measurer.probe(specs)))
