@@ -1,11 +1,11 @@
 """What the choice costs on sources it never saw, beside ab-av1's search.
 
-    python bench/choice.py CORPUS RUN [--confidence 0.95] [--targets 85 90 93 95] [--json]
+    python bench/choice.py CORPUS RUN [--confidence 0.8 0.9 0.95] [--targets 80 85 90 93 95 97] [--json]
 
 Every source's rate value is chosen with forecasts and a margin from the other groups alone. Truth between the
 measured rate values is monotone PCHIP, of VMAF and of ln(kbps); trials are read off it, and so are the attempts of
 ab-av1's search (its defaults, no size limit, the range of CRF measured here). Nothing is sampled: each trial and
-each attempt is an encode of the whole source. Probes are not counted (two, for any number of encoders). `Best` is
+each attempt is an encode of the whole source. Probes are not counted (two, for any number of targets). `Best` is
 on the grid `tune` chooses from; ab-av1 tries quarters of a CRF with SVT-AV1, so it can fall below it.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 import ab_av1
 from vmaf_assay.corpus.store import Corpus, load_corpus
@@ -25,7 +26,8 @@ from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.runs.schema import CalibrationFile
 from vmaf_assay.runs.store import curves_of
 
-TARGETS = (85.0, 90.0, 93.0, 95.0)
+TARGETS = (80.0, 85.0, 90.0, 93.0, 95.0, 97.0)
+CONFIDENCES = (0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Row:
     """Encoder and preset."""
     method: str
     """`assay N` with N trials, or `ab-av1`."""
+    confidence: float
+    """Asked for; ab-av1's search knows none."""
     target: float
     """Pooled VMAF asked for, points."""
     reachable: int
@@ -137,7 +141,9 @@ def searched(known: dict, encoder: str, preset: str, target: float) -> list[Outc
     return outcomes
 
 
-def row(encoder: str, preset: str, method: str, target: float, known: dict, outcomes: list[Outcome]) -> Row:
+def row(
+    encoder: str, preset: str, method: str, confidence: float, target: float, known: dict, outcomes: list[Outcome]
+) -> Row:
     """Summarise; means over sources, the hit rate over groups."""
     hits: dict[str, list[bool]] = {}
     for one in outcomes:
@@ -151,6 +157,7 @@ def row(encoder: str, preset: str, method: str, target: float, known: dict, outc
     return Row(
         encoder=f"{encoder} {preset}",
         method=method,
+        confidence=confidence,
         target=target,
         reachable=sum(truth.best(target) is not None for truth in mine),
         answered=len(excess),
@@ -163,17 +170,26 @@ def row(encoder: str, preset: str, method: str, target: float, known: dict, outc
     )
 
 
-def compare(curves: Sequence[Curve], corpus: Corpus, confidence: float, targets: Sequence[float]) -> list[Row]:
+def compare(
+    curves: Sequence[Curve], corpus: Corpus, confidences: Sequence[float], targets: Sequence[float]
+) -> list[Row]:
     """The whole table."""
     known = truths(curves, corpus)
     rows = []
     for encoder, preset in sorted({(c.encoder, c.preset) for c in curves}):
         for target in targets:
             for trials in (0, 1, 2):
-                made = assay(curves, known, encoder, preset, target, confidence, trials)
-                rows.append(row(encoder, preset, f"assay {trials}", target, known, made))
-            rows.append(row(encoder, preset, "ab-av1", target, known, searched(known, encoder, preset, target)))
+                for confidence in confidences:
+                    made = assay(curves, known, encoder, preset, target, confidence, trials)
+                    rows.append(row(encoder, preset, f"assay {trials}", confidence, target, known, made))
+            found = searched(known, encoder, preset, target)
+            rows.append(row(encoder, preset, "ab-av1", float("nan"), target, known, found))
     return rows
+
+
+def below_nominal(r: Row) -> bool:
+    """Whether so few hits come with a probability under 5 % if groups are hit as often as promised."""
+    return bool(r.hit_rate * r.groups < stats.binom.ppf(0.05, r.groups, r.confidence) - 1e-9)
 
 
 def read_curves(run: Path) -> list[Curve]:
@@ -186,10 +202,10 @@ def read_curves(run: Path) -> list[Curve]:
 
 
 def summary(rows: Sequence[Row]) -> pl.DataFrame:
-    """Means over targets, by encoder and method."""
+    """Means over targets, by encoder, method and confidence."""
     return (
         pl.DataFrame([asdict(r) for r in rows])
-        .group_by("encoder", "method", maintain_order=True)
+        .group_by("encoder", "method", "confidence", maintain_order=True)
         .agg(pl.col("hit_rate", "above_target", "excess_mean", "excess_median", "encodes").mean())
     )
 
@@ -198,7 +214,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--confidence", type=float, default=0.95)
+    parser.add_argument("--confidence", type=float, nargs="+", default=CONFIDENCES)
     parser.add_argument("--targets", type=float, nargs="+", default=TARGETS)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -206,19 +222,27 @@ def main():
     if args.json:
         print(json.dumps([asdict(r) for r in rows], indent=1))
         return
-    print("| encoder | method | target | answered | hit rate | VMAF above | excess bitrate | median | encodes |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| encoder | method | confidence | target | answered | hit rate | above | excess | median | encodes |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for r in rows:
         print(
-            f"| {r.encoder} | {r.method} | {r.target:g} | {r.answered}/{r.reachable} | {r.hit_rate:.3f} | "
-            f"{r.above_target:.2f} | {r.excess_mean:.1f} % | {r.excess_median:.1f} % | {r.encodes:.1f} |"
+            f"| {r.encoder} | {r.method} | {r.confidence:g} | {r.target:g} | {r.answered}/{r.reachable} | "
+            f"{r.hit_rate:.3f} | {r.above_target:.2f} | {r.excess_mean:.1f} % | {r.excess_median:.1f} % | "
+            f"{r.encodes:.1f} |"
         )
-    print("\n| encoder | method | hit rate | VMAF above | excess bitrate | encodes |")
-    print("|---|---|---|---|---|---|")
+    asked = [r for r in rows if r.method != "ab-av1"]
+    short = [r for r in asked if below_nominal(r)]
+    print(
+        f"\n{len(asked)} hit rates, {len(short)} of them below nominal by more than chance (5 % each, by group):"
+    )
+    for r in short:
+        print(f"  {r.encoder}, {r.method}, {r.confidence:g}, target {r.target:g}: {r.hit_rate:.3f} of {r.groups}")
+    print("\n| encoder | method | confidence | hit rate | VMAF above | excess bitrate | encodes |")
+    print("|---|---|---|---|---|---|---|")
     for r in summary(rows).iter_rows(named=True):
         print(
-            f"| {r['encoder']} | {r['method']} | {r['hit_rate']:.3f} | {r['above_target']:.2f} | "
-            f"{r['excess_mean']:.1f} % | {r['encodes']:.1f} |"
+            f"| {r['encoder']} | {r['method']} | {r['confidence']:g} | {r['hit_rate']:.3f} | "
+            f"{r['above_target']:.2f} | {r['excess_mean']:.1f} % | {r['encodes']:.1f} |"
         )
 
 

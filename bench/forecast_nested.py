@@ -27,20 +27,20 @@ from vmaf_assay.model.train import train_stacked
 from vmaf_assay.model.weights import reference_predict
 
 RECIPE = RECIPES["forecast-v1"]
-HELD_PRESETS = (("libx264", "medium"), ("libsvtav1", "8"))
+HELD_PRESETS = (("libx264", "medium"), ("libx265", "medium"), ("libsvtav1", "6"), ("libsvtav1", "8"))
 """Presets with a slower and a faster trained neighbour in the shipped corpus."""
 
 
-def _old(name: str) -> bool:
-    return "vmaf" not in name and "_gap" not in name
+def _unscored(name: str) -> bool:
+    return "vmaf" not in name
 
 
 CANDIDATES: dict[str, tuple[Callable[[str], bool], float, Recipe]] = {
-    "two probes, canonical-6 and bits (the first release)": (_old, 1.0, RECIPE),
-    "and what the probes score": (lambda name: "_gap" not in name, 1.0, RECIPE),
-    "and VP9's own probe (shipped)": (lambda _: True, 1.0, RECIPE),
-    "that, secondary features at a tenth": (lambda _: True, 0.5, RECIPE),
-    "that, 100 epochs": (lambda _: True, 1.0, replace(RECIPE, epochs=100)),
+    "the first probe alone": (lambda name: not name.startswith("own."), 1.0, RECIPE),
+    "two probes, canonical-6 and bits": (_unscored, 1.0, RECIPE),
+    "and what the probes score (shipped)": (lambda _: True, 1.0, RECIPE),
+    "that, secondary features at a fifth": (lambda _: True, 2.0, RECIPE),
+    "that, 400 epochs": (lambda _: True, 1.0, replace(RECIPE, epochs=400)),
 }
 """By description: columns kept, factor on the prior scale of the secondary ones, recipe."""
 

@@ -53,7 +53,7 @@ def exact(n_groups: int) -> list[Curve]:
 def test_exact_forecasts_cost_nothing():
     """If every forecast is the truth, every choice is a hit at the best rate value, with no trial."""
     curves = exact(25)
-    rows = bench.compare(curves, corpus(curves), 0.95, [90.0])
+    rows = bench.compare(curves, corpus(curves), [0.95], [90.0])
     by_method = {row.method: row for row in rows}
     first = by_method["assay 0"]
     assert (first.answered, first.reachable, first.hit_rate, first.encodes) == (25, 25, 1.0, 0.0)

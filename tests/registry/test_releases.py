@@ -58,6 +58,12 @@ PINNED = {
         "libx264 medium": 0.9131944444444444,
         "libx265 medium": 0.9057539682539684,
     },
+    2: {
+        "libsvtav1 8": 0.9236111111111112,
+        "libvpx-vp9 4": 0.9201388888888888,
+        "libx264 medium": 0.9236111111111112,
+        "libx265 medium": 0.9057539682539684,
+    },
 }
 """Coverage of choices at 0.9 and target 93 on the curves of 0.1.0, by version of the choice rule."""
 

@@ -11,8 +11,9 @@ from vmaf_assay.model.sidecar import ChoiceCalibration, HeldOut, HeldOutCurve, S
 from vmaf_assay.registry.store import VerifiedEnsemble
 
 RATES = [14.0, 18.0, 22.0, 26.0, 30.0, 34.0, 38.0, 42.0]
-PROBES = DEFAULT_PROBES[:2]
-NAMES = list(forecast_feature_names())
+PROBES = (DEFAULT_PROBES[0], DEFAULT_PROBES[3])
+NAMES = [name.replace("own.", "probe1.") for name in forecast_feature_names()]
+"""Of both probes, whichever encoder is asked about, as models of 0.1.0 had them."""
 K = len(NAMES)
 
 

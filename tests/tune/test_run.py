@@ -88,7 +88,7 @@ def test_a_target_that_calibration_cannot_speak_of(ffmpeg, source, tmp_path):
     assert not result.reachable
     assert any("too few calibration groups reach 99.95" in reason for reason in result.reasons)
     assert (result.rate_value, result.trials) == (14.0, [])
-    assert 98 < result.lower_bound < 99.95
+    assert 90 < result.lower_bound < 99.95
     assert {what.split()[0] for what, _, _ in steps} == {"probe"}
     assert not out.exists()
 
