@@ -294,10 +294,15 @@ def pack(
 
     Example: assay corpus pack corpus -o data/corpus
     """
+    from vmaf_assay.cli.render import steps
     from vmaf_assay.corpus.store import index_versions
     from vmaf_assay.corpus.store import pack as pack_corpus
 
-    digest = pack_corpus(_load(folder), out, index_versions(folder))
+    with steps("packing") as on_step:
+        on_step("read", 0, 2)
+        corpus = _load(folder)
+        on_step("compressed", 1, 2)
+        digest = pack_corpus(corpus, out, index_versions(folder))
     typer.echo(f"{out}: digest {digest}")
 
 
