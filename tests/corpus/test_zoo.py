@@ -7,6 +7,7 @@ otherwise. The table in docs/corpus.md says for each what happens to it.
 import json
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import encoder_info
-from vmaf_assay.media.score import encode_and_score, encoder_args, score_pair
+from vmaf_assay.media.score import ReferenceInput, encode_and_score, encoder_args, score_pair
+from vmaf_assay.media.segments import look
 
 pytestmark = pytest.mark.ffmpeg
 
@@ -237,6 +239,19 @@ def test_frames_that_fail_to_decode_are_refused(ffmpeg, tmp_path, name, codec):
     burst = np.random.default_rng(0).bytes(whole.stat().st_size // 6)
     damaged = _edit(whole, lambda data: data[: len(data) // 2] + burst + data[len(data) // 2 + len(burst) :])
     _refused(ffmpeg, damaged, tmp_path, "cannot read|not whole|does not decode|packets promise")
+
+
+def test_a_video_that_changes_on_the_way_is_refused(ffmpeg, tmp_path):
+    """Two clips of another range joined without encoding: named as what it is where frames are numbered."""
+    for name, full in (("a", False), ("b", True)):
+        args = ("-frames:v", "12", *_X264, *(("-pix_fmt", "yuvj420p") if full else ()))
+        _make(ffmpeg, tmp_path, Clip(f"{name}.mkv", args))
+    (tmp_path / "list.txt").write_text("file a.mkv\nfile b.mkv\n")
+    _run(ffmpeg, "-f", "concat", "-i", "list.txt", "-c", "copy", "joined.mkv", cwd=tmp_path)
+    joined = tmp_path / "joined.mkv"
+    _refused(ffmpeg, joined, tmp_path, "gives 23 frames, where its packets promise 24")
+    with pytest.raises(MediaError, match="size, range or colours change on the way"):
+        look(ffmpeg, ReferenceInput(joined, Fraction(25), 24, (192, 108)), tmp_path)
 
 
 def test_a_part_of_an_open_gop_stream_is_not_called_damaged(ffmpeg, tmp_path):

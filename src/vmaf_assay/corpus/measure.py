@@ -15,7 +15,7 @@ from vmaf_assay.corpus.storage import Store
 from vmaf_assay.corpus.store import content_sha256, scored_values, write_cell
 from vmaf_assay.errors import AssayError, MediaError, ToolError
 from vmaf_assay.media import process
-from vmaf_assay.media.damage import damage_line
+from vmaf_assay.media.damage import check_decoded
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.score import ReferenceInput, encode_and_score
 from vmaf_assay.records import CellRecord, Scored
@@ -122,8 +122,7 @@ def decode(
     done = process.run([*ffmpeg.base_argv(), *args, "-f", "yuv4mpegpipe", str(path)], children=children)
     if done.exit_code != 0:
         raise failure(f"decoding {rendition.source.path.name}", done, next_step="check the source")
-    if damage := damage_line(done.stderr, seeked=rendition.source.start_s > 0):
-        raise MediaError(f"{rendition.source.path} does not decode whole: {damage}", next_step="export it again")
+    check_decoded(f"decoding {rendition.source.path}", done.stderr, seeked=rendition.source.start_s > 0)
     with path.open("rb") as handle:
         header = handle.readline()
     frame_bytes = rendition.size[0] * rendition.size[1] * 3 // 2 + len(b"FRAME\n")

@@ -5,6 +5,8 @@ ffmpeg conceals damage and exits 0, so its words are the only sign that a pictur
 
 import re
 
+from vmaf_assay.errors import MediaError
+
 # What ffmpeg says on reading a file that is not whole (n9.0.2, 2026-11-24).
 _BROKEN = re.compile(
     r"(truncat|ended prematurely|partial file|Invalid data found|error while decoding|corrupt|"
@@ -29,6 +31,30 @@ _DECODERS = re.compile(
     r"^(h26\d|hevc|vvc|vp\d|av1|libdav1d|mpeg\w*|mjpeg|prores|dnxhd|ffv1|theora|wmv\d|vc1|msmpeg4\w*|flv1?|rawvideo|"
     r"cinepak|qtrle|dvvideo|jpeg2000|huffyuv|ffvhuff|utvideo|png|gif)$"
 )
+
+
+# Frames are numbered by `setpts=N`, so that the count restarts only where ffmpeg builds its filters anew.
+_RESTARTED = re.compile(r"non monotonically increasing dts")
+
+
+def check_decoded(what: str, stderr: str, *, seeked: bool = False) -> None:
+    """Refuse what ffmpeg read and numbered, if its words say that the frames are not all there or not one kind.
+
+    Args:
+      what: what was done to which file, for the message.
+      stderr: what ffmpeg wrote at level error.
+      seeked: as in `damage_line`.
+
+    Raises:
+      MediaError: a frame does not decode, or the video changes its size, range or colours on the way.
+    """
+    if _RESTARTED.search(stderr):
+        raise MediaError(
+            f"{what}: its size, range or colours change on the way, so that it is not one video",
+            next_step="export it with the same throughout, or give its parts one by one",
+        )
+    if damage := damage_line(stderr, seeked=seeked):
+        raise MediaError(f"{what}: a frame does not decode whole: {damage}", next_step="export the file again")
 
 
 def damage_line(stderr: str, *, seeked: bool = False) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
-from vmaf_assay.media.damage import damage_line
+from vmaf_assay.media.damage import check_decoded
 from vmaf_assay.media.encoders import EncoderInfo, join_args
 from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure, normalise_filters
 from vmaf_assay.media.files import read_json_strict
@@ -213,8 +213,7 @@ def _compare_outputs(n_frames: int | None) -> list[str]:
 
 def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str) -> None:
     """Refuse a pair with damaged frames, with unequal or unexpected frame counts, or out of step."""
-    if damage := damage_line(stderr, seeked="-ss" in reference.input_args):
-        raise MediaError(f"{what}: a frame does not decode: {damage}", next_step="export the file again")
+    check_decoded(what, stderr, seeked="-ss" in reference.input_args)
     reference_signs, distorted_signs = (
         read_signatures((folder / f"{side}.gray").read_bytes()) for side in ("reference", "distorted")
     )

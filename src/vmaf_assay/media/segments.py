@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
-from vmaf_assay.media.damage import damage_line
+from vmaf_assay.media.damage import check_decoded
 from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure
 from vmaf_assay.media.score import OnFrames, ReferenceInput
 from vmaf_assay.media.sync import SIGNATURE_FILTER, SIGNATURE_SIZE
@@ -218,5 +218,4 @@ def _run(argv: list[str], what: str, on_frames: OnFrames | None) -> None:
     done = process.run(argv, on_line=on_line)
     if done.exit_code != 0:
         raise failure(what, done)
-    if damage := damage_line(done.stderr):
-        raise MediaError(f"{what}: a frame does not decode: {damage}", next_step="export the file again")
+    check_decoded(what, done.stderr)
