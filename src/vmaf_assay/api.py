@@ -9,7 +9,7 @@ costs nothing. JAX is loaded by `train_ensemble` alone.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from vmaf_assay.corpus.build import build_corpus as _build_cells
@@ -41,7 +41,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.raw import parse_raw
 from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.model.sidecar import ChoiceCalibration
-from vmaf_assay.records import CellRecord, Scored, VideoInfo
+from vmaf_assay.records import CellRecord, OnStep, Scored, VideoInfo
 from vmaf_assay.registry.promotion import promote
 from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir
 from vmaf_assay.registry.trust import find_trust
@@ -113,8 +113,6 @@ FORECAST_ENSEMBLE = "vmaf_forecast_ensemble_v1"
 """The ensemble that forecasts encodes nobody has made."""
 
 PathLike = str | os.PathLike[str]
-OnStep = Callable[[str, int, int], None]
-"""Called with (what is being done, units done, units in all)."""
 
 
 def load_ensemble(

@@ -12,9 +12,9 @@ from vmaf_assay.evaluate.bd import bd_rate
 from vmaf_assay.evaluate.choice import Margin
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.final import OnStep
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, TuneRequest, check_request

@@ -13,12 +13,10 @@ from vmaf_assay.media import process
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.score import ReferenceInput, encoder_args
+from vmaf_assay.records import OnStep
 from vmaf_assay.tune.carry import CarryPlan
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.source import seconds
-
-OnStep = Callable[[str, int, int], None]
-"""Called with (what is being done, frames done, frames in all)."""
 
 PLAIN = CarryPlan(("-map", "0:v:0", "-map", "0:a?", "-c:a", "copy"), ())
 """What is shown of an encode that has no output to plan for."""

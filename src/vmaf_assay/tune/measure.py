@@ -16,9 +16,9 @@ from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, Threads, encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
 from vmaf_assay.model.sidecar import ProbeSpec
-from vmaf_assay.records import Scored
+from vmaf_assay.records import OnStep, Scored
 from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.final import OnStep, frame_calls
+from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
 from vmaf_assay.tune.segments import (
     AROUND_FRAMES,

@@ -18,13 +18,13 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, score_pair
 from vmaf_assay.model.sidecar import ChoiceCalibration
+from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.runs.store import curves_of
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.carry import CarryPlan, plan_carry
 from vmaf_assay.tune.final import (
     PLAIN,
-    OnStep,
     check_space,
     final_argv,
     frame_calls,
