@@ -3,6 +3,7 @@
 AssayError
 ├── ConfigError (ValueError)       a request that cannot be meant: exit 2
 ├── MediaError (ValueError)        a source that cannot be used: exit 2
+│   └── SourcesRefusedError        some of many sources cannot be used, the rest was built: exit 2
 ├── CorpusError (ValueError)       a corpus, run or table that is not evidence: exit 2
 ├── ToolError (RuntimeError)       ffmpeg or the disk failed: exit 3
 └── IntegrityError (ValueError)    digest, schema or verdict does not verify: exit 4
@@ -12,7 +13,7 @@ Each prints one line: what is wrong, where, and what to do next. Expected negati
 of reach) are values, never exceptions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def _one_line(text: str) -> str:
@@ -41,6 +42,20 @@ class ConfigError(AssayError, ValueError):
 
 class MediaError(AssayError, ValueError):
     """A source that cannot be decoded whole, or has no video (exit 2)."""
+
+
+class SourcesRefusedError(MediaError):
+    """A corpus was built of the other sources, and these are not in it (exit 2)."""
+
+    def __init__(self, refused: Mapping[str, str], n_sources: int) -> None:
+        self.refused, self.n_sources = dict(refused), n_sources
+        super().__init__(
+            f"{len(refused)} of {n_sources} sources refused and not in the corpus: {', '.join(refused)}",
+            next_step="mend them and run the same command again, or leave them out",
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, str], int]]:
+        return type(self), (self.refused, self.n_sources)
 
 
 class CorpusError(AssayError, ValueError):

@@ -21,6 +21,7 @@ from vmaf_assay.errors import (
     IntegrityError,
     MediaError,
     ModelLoadError,
+    SourcesRefusedError,
     ToolError,
 )  # fmt: skip
 from vmaf_assay.media import process
@@ -48,6 +49,7 @@ def app_raising(problem: BaseException):
     [
         (ConfigError("c", next_step="n"), 2),
         (MediaError("m", next_step="n"), 2),
+        (SourcesRefusedError({"a": "r"}, 2), 2),
         (CorpusError("p", next_step="n"), 2),
         (ToolError("t", next_step="n"), 3),
         (IntegrityError("i", next_step="n"), 4),
@@ -81,6 +83,7 @@ def test_every_error_class_is_in_the_table():
 
     assert tree(AssayError) == {
         AssayError, ConfigError, MediaError, CorpusError, ToolError, IntegrityError, ModelLoadError,
+        SourcesRefusedError,
     }  # fmt: skip
 
 

@@ -73,6 +73,17 @@ def test_killed_and_resumed_in_s3(s3, bucket, undisturbed, tmp_path):
     assert (corpus.digest, corpus.frames.height) == (undisturbed, 9 * 24)
 
 
+@pytest.mark.slow
+def test_workers_onto_s3(s3, bucket, undisturbed, tmp_path):
+    """Two worker processes read sources from S3 and write their cells to it: the digest of one machine's files."""
+    pytest.importorskip("distributed")
+    s3 = s3 | {"TMPDIR": str(tmp_path)}
+    code, out, err = finish(build_argv(f"{bucket}/clips", f"{bucket}/corpus", "--workers", "2"), **s3)
+    assert (code, digest_of(out)) == (0, undisturbed), err
+    assert len(open_store(f"{bucket}/corpus").names("cells")) == 9
+    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == [], "scratch is gone"
+
+
 def test_damage_in_s3_is_found_and_mended(s3, bucket, clips, undisturbed):
     """Local sources, a corpus in S3, damaged rows and a lost cell: refused, then mended by the same build."""
     where = f"{bucket}/corpus"

@@ -92,6 +92,31 @@ def _below(root: int, word: str) -> list[int]:
     return [int(pid) for pid, _, *args in rows if int(pid) in tree - {root} and args and word in args[0]]
 
 
+def test_refused_sources_are_named_and_the_rest_is_built(ffmpeg, clips, undisturbed, tmp_path):
+    """One with alpha, one of one frame, one damaged inside: a line each, exit 2, and the digest of the others."""
+    mixed, folder = tmp_path / "mixed", tmp_path / "corpus"
+    shutil.copytree(clips, mixed)
+    lavfi(ffmpeg, mixed / "alpha.mov", "-vf", "format=argb", "-frames:v", "4", "-c:v", "qtrle")
+    lavfi(ffmpeg, mixed / "one.mp4", "-frames:v", "1", "-c:v", "libx264")
+    whole = bytearray((clips / "c1.mp4").read_bytes())
+    middle = len(whole) // 2
+    whole[middle : middle + 400] = b"\x55" * 400
+    (mixed / "damaged.mp4").write_bytes(whole)
+    code, out, err = finish(build_argv(mixed, folder, "--json"))
+    told = json.loads(out)
+    assert (code, told["digest"], told["sources"]) == (2, undisturbed, ["c0", "c1", "c2"]), err
+    assert [one["source"] for one in told["refused"]] == ["alpha", "one", "damaged"]
+    lines = err.splitlines()
+    for name in ("alpha", "one", "damaged"):
+        assert sum(line.startswith(f"refused: {name}: ") for line in lines) == 1, err
+    assert "error: 3 of 6 sources refused and not in the corpus: alpha, one, damaged" in lines[-1]
+    for extra in (("--workers", "2"), ()):
+        code, again, err = finish(build_argv(mixed, folder, *extra))
+        assert (code, digest_of(again)) == (2, undisturbed), err
+    code, out, err = finish(build_argv(mixed / "damaged.mp4", tmp_path / "alone", "--json"))
+    assert (code, out, len(err.splitlines())) == (2, "", 2), err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_at_once(clips, undisturbed, tmp_path, number):
     """Ctrl-C in mid-build: over within a second (three on a busy machine), one line, no process, no scratch."""

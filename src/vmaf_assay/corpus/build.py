@@ -19,12 +19,12 @@ from vmaf_assay.corpus.measure import Failed, Site, measure
 from vmaf_assay.corpus.plan import Cell
 from vmaf_assay.corpus.storage import Store, building
 from vmaf_assay.corpus.store import Where, as_store, cell_name, finish, parse_cell, read_cell, write_cell
-from vmaf_assay.errors import CorpusError, IntegrityError, MediaError, ToolError
+from vmaf_assay.errors import CorpusError, IntegrityError, MediaError, SourcesRefusedError, ToolError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.records import CellRecord
 
 MAX_FAILED = 20
-"""Cells that may fail before a build gives up: so many point at the machine, not at one source."""
+"""Cells that may fail, not by their source's fault, before a build gives up: so many point at the machine."""
 _READERS = 4
 
 Outcome = CellRecord | Failed | str
@@ -98,6 +98,8 @@ def build_corpus(
     Raises:
       ConfigError: another build is using the folder.
       ToolError: cells failed, or the disk did; finished cells stay.
+      SourcesRefusedError: sources cannot be used; the corpus is finished and indexed without any cell of theirs.
+      MediaError: no source can be used.
     """
     store = as_store(where)
     hold = building(store) if scratch is None else contextlib.nullcontext(scratch)
@@ -119,26 +121,45 @@ def build_corpus(
                     yield tally.at(note=_add_failed(failed, outcome))
                 else:
                     yield tally.at(note=outcome)
-        _raise_failed(failed)
-        write_finished(store, cells, versions)
+        refused = _refused(failed, cells)
+        write_finished(store, [cell for cell in cells if _source(cell) not in refused], versions)
+        if refused:
+            raise SourcesRefusedError(refused, len({_source(cell) for cell in cells}))
+
+
+def _source(cell: Cell) -> str:
+    return cell.rendition.source.name
 
 
 def _add_failed(failed: list[Failed], new: Failed) -> str:
     """Note a cell that failed; raises what it failed of if going on would be in vain."""
+    known = {_source(one.cell) for one in failed if isinstance(one.error, MediaError)}
     failed.append(new)
-    if new.fatal or len(failed) >= MAX_FAILED:
+    n_odd = sum(not isinstance(one.error, MediaError) for one in failed)
+    if new.fatal or n_odd >= MAX_FAILED:
         raise new.error
+    if isinstance(new.error, MediaError):  # it fails in each of its cells: said once
+        return "" if _source(new.cell) in known else f"refused: {_source(new.cell)}: {new.error}"
     return f"one cell failed and is left out for now: {new.error}"
 
 
-def _raise_failed(failed: list[Failed]) -> None:
-    if failed:
-        first = failed[0].error
-        count = f"{len(failed)} cells failed, the first: " if len(failed) > 1 else ""
-        # A source that does not decode fails in each of its cells, and is still the source's fault.
-        kind = MediaError if all(isinstance(one.error, MediaError) for one in failed) else ToolError
-        problem = kind(f"{count}{first.what}", next_step=first.next_step or "run the same command again")
-        raise (first if len(failed) == 1 else problem) from first
+def _refused(failed: list[Failed], cells: list[Cell]) -> dict[str, str]:
+    """Sources that cannot be used, by name, with the reason; raises if more than that failed, or none is left.
+
+    A source is in a corpus with all its cells or with none: the order of failures decides nothing.
+    """
+    if not failed:
+        return {}
+    by_source = {_source(one.cell): str(one.error) for one in reversed(failed)}
+    only_media = all(isinstance(one.error, MediaError) for one in failed)
+    if only_media and {_source(cell) for cell in cells} - set(by_source):
+        return dict(sorted(by_source.items()))
+    first = next((one.error for one in failed if not isinstance(one.error, MediaError)), failed[0].error)
+    count = f"{len(failed)} cells failed, the first: " if len(failed) > 1 else ""
+    # A source that does not decode fails in each of its cells, and is still the source's fault.
+    kind = MediaError if only_media else ToolError
+    problem = kind(f"{count}{first.what}", next_step=first.next_step or "run the same command again")
+    raise (first if len(failed) == 1 else problem) from first
 
 
 def find_finished(store: Store, cells: list[Cell]) -> tuple[set[str], list[str]]:

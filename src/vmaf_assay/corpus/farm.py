@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import dask
 from distributed import Client, Future, LocalCluster, WorkerPlugin, get_worker
 from distributed.utils import LoopRunner
 
@@ -287,6 +288,8 @@ def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> Measurer:
 
     def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Outcomes:
         _quiet()
+        # Dask makes a folder for temporary files besides `local_directory`, and would leave it in the system's.
+        dask.config.set({"temporary-directory": str(scratch)})
         cluster = LocalCluster(
             loop=_loop_deaf_to_ctrl_c(),
             n_workers=n_workers, threads_per_worker=1, resources={RESOURCE: 1}, host="127.0.0.1",

@@ -47,6 +47,7 @@ class _Decoded:
         self.lock = threading.Lock()
         self.users = 0
         self.reference: ReferenceInput | None = None
+        self.refused: MediaError | None = None
 
 
 class Site:
@@ -74,13 +75,22 @@ class Site:
             entry.users += 1
         try:
             with entry.lock:
+                if entry.refused is not None:  # its bytes are what they were: not decoded again for each cell
+                    raise entry.refused
                 if entry.reference is None:
-                    entry.reference = self._decode(rendition)
+                    entry.reference = self._decode_once(entry, rendition)
             yield entry.reference
         finally:
             with self._lock:
                 entry.users -= 1
                 self._forget_old()
+
+    def _decode_once(self, entry: _Decoded, rendition: Rendition) -> ReferenceInput:
+        try:
+            return self._decode(rendition)
+        except MediaError as error:
+            entry.refused = error
+            raise
 
     def _decode(self, rendition: Rendition) -> ReferenceInput:
         with self._lock:

@@ -72,15 +72,18 @@ def build(
         list[str] | None, typer.Option(help="A further, smaller size of each larger source: 640x360.")
     ] = None,
     ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Encode and score every source x encoder x rate value; resumes where it stopped.
+
+    Of several sources those that cannot be used are named and left out; the exit code is then 2.
 
     Example: assay corpus build clips/ -e libx264:medium -e libsvtav1:8:20,32,44,56 --max-frames 72 -o corpus
     """
     from vmaf_assay.corpus.plan import plan_cells
     from vmaf_assay.corpus.storage import building, open_store
     from vmaf_assay.corpus.store import load_records
-    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.errors import ConfigError, SourcesRefusedError
     from vmaf_assay.media.ffmpeg import find_ffmpeg
 
     if sum(choice is not None for choice in (jobs, workers, scheduler)) > 1:
@@ -92,11 +95,18 @@ def build(
         found = _sources(sources or [], manifest, scratch, layout, raw)
         tool = find_ffmpeg(ffmpeg)
         versions = _versions(tool, requests, scratch)
-        cells = plan_cells(_renditions(tool, found, sizes, max_frames, scratch), requests, versions)
-        _measure(tool, cells, store, versions, scratch, jobs=jobs, workers=workers, scheduler=scheduler)
+        renditions, refused = _renditions(tool, found, sizes, max_frames, scratch)
+        cells = plan_cells(renditions, requests, versions)
+        try:
+            _measure(tool, cells, store, versions, scratch, jobs=jobs, workers=workers, scheduler=scheduler)
+        except SourcesRefusedError as error:
+            refused |= error.refused
     digest, records = load_records(store)  # its rows were read back a moment ago
-    _print_info(digest, records, as_json=False)
-    _conclude(out, digest, records, f"next: assay train {out}")
+    _print_info(digest, records, as_json=as_json, refused=refused)
+    if not as_json:
+        _conclude(out, digest, records, f"next: assay train {out}")
+    if refused:
+        raise SourcesRefusedError(refused, len(found))
 
 
 def _requests(encoders: list[str], rates: str | None, encoder_args: list[str]) -> "list[EncoderRequest]":
@@ -149,20 +159,32 @@ def _sources(
 
 def _renditions(
     tool: "Ffmpeg", found: "list[Source]", sizes: "list[Size | None]", max_frames: int | None, scratch: Path
-) -> "list[Rendition]":
+) -> "tuple[list[Rendition], dict[str, str]]":
+    """What is to be encoded, and why which sources cannot be used, by name; raises if none can."""
     from vmaf_assay.cli.render import note, progress_bar
     from vmaf_assay.corpus.plan import renditions_of
     from vmaf_assay.corpus.remote import planned
+    from vmaf_assay.errors import MediaError
 
     made: list[Rendition] = []
+    refused: dict[str, str] = {}
     with progress_bar("sources", total=len(found)) as update:
         for number, source in enumerate(found, 1):
-            new = planned(source, scratch, lambda s: renditions_of(tool, s, sizes=sizes, max_frames=max_frames))
+            try:
+                new = planned(
+                    source, scratch, lambda s: renditions_of(tool, s, sizes=sizes, max_frames=max_frames)
+                )
+            except MediaError as error:
+                if len(refused) == len(found) - 1:
+                    raise
+                refused[source.name] = str(error)
+                note(f"refused: {source.name}: {error}")
+                continue
             for words in new[0].conversions:
                 note(f"{source.name}: {words}")
             made += new
             update(number, source.name)
-    return made
+    return made, refused
 
 
 def _measure(
@@ -239,7 +261,9 @@ def _conclude(where: str, digest: str, cells: "Sequence[CellRecord]", then: str)
     say(f"{where}: {len(cells)} cells of {n_sources} sources in {n_groups} groups, digest {digest[:12]}; {then}")
 
 
-def _print_info(digest: str, cells: "Sequence[CellRecord]", *, as_json: bool) -> None:
+def _print_info(
+    digest: str, cells: "Sequence[CellRecord]", *, as_json: bool, refused: "dict[str, str] | None" = None
+) -> None:
     encoders = sorted({(cell.encoder, cell.preset) for cell in cells})
     facts = {
         "digest": digest,
@@ -259,6 +283,8 @@ def _print_info(digest: str, cells: "Sequence[CellRecord]", *, as_json: bool) ->
     options = sorted({(c.encoder, c.preset, c.encoder_args) for c in cells if c.encoder_args})
     if options:
         facts["encoder_args"] = [{"encoder": e, "preset": p, "options": given} for e, p, given in options]
+    if refused:
+        facts["refused"] = [{"source": name, "reason": reason} for name, reason in refused.items()]
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return
