@@ -74,16 +74,13 @@ def build(
     ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Encode and score every source x encoder x rate value; resumes where it stopped.
-
-    Of several sources those that cannot be used are named and left out; the exit code is then 2.
+    """Encode and score every source x encoder x rate value; resumes, and names sources it cannot use (exit 2).
 
     Example: assay corpus build clips/ -e libx264:medium -e libsvtav1:8:20,32,44,56 --max-frames 72 -o corpus
     """
     from vmaf_assay.corpus.plan import plan_cells
     from vmaf_assay.corpus.storage import building, open_store
-    from vmaf_assay.corpus.store import load_records
-    from vmaf_assay.errors import ConfigError, SourcesRefusedError
+    from vmaf_assay.errors import ConfigError
     from vmaf_assay.media.ffmpeg import find_ffmpeg
 
     if sum(choice is not None for choice in (jobs, workers, scheduler)) > 1:
@@ -97,16 +94,21 @@ def build(
         versions = _versions(tool, requests, scratch)
         renditions, refused = _renditions(tool, found, sizes, max_frames, scratch)
         cells = plan_cells(renditions, requests, versions)
-        try:
-            _measure(tool, cells, store, versions, scratch, jobs=jobs, workers=workers, scheduler=scheduler)
-        except SourcesRefusedError as error:
-            refused |= error.refused
+        refused |= _measure(tool, cells, store, versions, scratch, jobs=jobs, workers=workers, scheduler=scheduler)
+    _answer(out, store, refused, len(found), as_json=as_json)
+
+
+def _answer(out: str, store: "Store", refused: dict[str, str], n_found: int, *, as_json: bool) -> None:
+    """Say what was built; raises if sources are not in it."""
+    from vmaf_assay.corpus.store import load_records
+    from vmaf_assay.errors import SourcesRefusedError
+
     digest, records = load_records(store)  # its rows were read back a moment ago
     _print_info(digest, records, as_json=as_json, refused=refused)
     if not as_json:
         _conclude(out, digest, records, f"next: assay train {out}")
     if refused:
-        raise SourcesRefusedError(refused, len(found))
+        raise SourcesRefusedError(refused, n_found)
 
 
 def _requests(encoders: list[str], rates: str | None, encoder_args: list[str]) -> "list[EncoderRequest]":
@@ -197,19 +199,25 @@ def _measure(
     jobs: int | None,
     workers: int | None,
     scheduler: str | None,
-) -> None:
+) -> dict[str, str]:
+    """Measure what is not there yet; returns the sources that turned out not to be usable, with the reason."""
     from vmaf_assay.cli.render import note, progress_bar
     from vmaf_assay.corpus.build import build_corpus
+    from vmaf_assay.errors import SourcesRefusedError
 
     measurer = _farm(tool, scheduler, workers) if scheduler or workers else None
     with progress_bar("cells", total=len(cells)) as update:
         steps = build_corpus(
             tool, cells, store, versions, jobs=jobs or os.cpu_count() or 1, measurer=measurer, scratch=scratch
         )
-        for step in steps:
-            if step.note:
-                note(step.note)
-            update(step.n_done, f"{step.per_minute:.0f} a minute, {step.last}" if step.last else "")
+        try:
+            for step in steps:
+                if step.note:
+                    note(step.note)
+                update(step.n_done, f"{step.per_minute:.0f} a minute, {step.last}" if step.last else "")
+        except SourcesRefusedError as error:
+            return error.refused
+    return {}
 
 
 def _farm(tool: "Ffmpeg", scheduler: str | None, workers: int | None) -> "Measurer":
