@@ -37,7 +37,9 @@ class Outcome:
     group: str
     """Its group."""
     vmaf: float
-    """Truth at the rate value chosen, points."""
+    """Smooth truth at the rate value chosen, points."""
+    hit: float
+    """The chance that the encode meets the target, in [0, 1]: 0 or 1 at a trial, elsewhere VMAF is rough."""
     excess: float
     """Bitrate over that of the cheapest rate value that meets the target, minus 1; NaN if none does."""
     encodes: int
@@ -98,11 +100,11 @@ class Truth:
         meets = np.flatnonzero(self.on_grid >= target - 1e-9)
         return float(self.grid[meets[0]]) if len(meets) else None
 
-    def outcome(self, rate_value: float, target: float, encodes: int) -> Outcome:
+    def outcome(self, rate_value: float, target: float, encodes: int, hit: float) -> Outcome:
         """What an encode at a rate value would be."""
         best = self.best(target)
         excess = np.nan if best is None else self.kbps(rate_value) / self.kbps(best) - 1
-        return Outcome(self.curve.group, self.vmaf(rate_value), excess, encodes)
+        return Outcome(self.curve.group, self.vmaf(rate_value), hit, excess, encodes)
 
 
 def truths(curves: Sequence[Curve], corpus: Corpus) -> dict[tuple[str, str, str], Truth]:
@@ -117,7 +119,9 @@ def assay(
     """Cross-fitted choices of `tune`."""
     made = cross_fitted_choices(curves, encoder, preset, target=target, confidence=confidence, trials=trials)
     return [
-        known[one.curve.source, encoder, preset].outcome(one.choice.rate_value, target, len(one.trials))
+        known[one.curve.source, encoder, preset].outcome(
+            one.choice.rate_value, target, len(one.trials), 1.0 - one.missed
+        )
         for choices in made.values()
         for one in choices
     ]
@@ -137,7 +141,8 @@ def searched(known: dict, encoder: str, preset: str, target: float) -> list[Outc
             rate_max=float(truth.grid.max()),
         )
         if found.rate_value is not None:
-            outcomes.append(truth.outcome(found.rate_value, target, len(found.attempts)))
+            met = float(truth.vmaf(found.rate_value) >= target - 1e-9)
+            outcomes.append(truth.outcome(found.rate_value, target, len(found.attempts), met))
     return outcomes
 
 
@@ -145,9 +150,9 @@ def row(
     encoder: str, preset: str, method: str, confidence: float, target: float, known: dict, outcomes: list[Outcome]
 ) -> Row:
     """Summarise; means over sources, the hit rate over groups."""
-    hits: dict[str, list[bool]] = {}
+    hits: dict[str, list[float]] = {}
     for one in outcomes:
-        hits.setdefault(one.group, []).append(one.vmaf >= target - 1e-9)
+        hits.setdefault(one.group, []).append(one.hit)
     mine = [truth for (_, e, p), truth in known.items() if (e, p) == (encoder, preset)]
     excess = [100 * one.excess for one in outcomes if np.isfinite(one.excess)]
 

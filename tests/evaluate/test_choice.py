@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import ndtr
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.evaluate.choice import (
     MAX_MARGIN,
+    ROUGHNESS,
     Curve,
     Forecaster,
     Replays,
@@ -167,8 +169,8 @@ def test_replays_agree_with_the_choice(one, target, margin, trials):
     choice = made.forecaster.choose(target, made.trials, middle)
     assert bool(replays._answered[0, at]) == choice.reachable
     if choice.reachable:
-        missed = made.truth[made.forecaster.at(choice.rate_value)] < target - 1e-9
-        assert bool(replays._loss[0, at]) == bool(missed)
+        missed = made.misses(target)[made.forecaster.at(choice.rate_value)]
+        assert replays._loss[0, at] == pytest.approx(missed, abs=1e-12)
 
 
 @settings(deadline=None)  # other work on the machine must not fail it
@@ -292,10 +294,18 @@ def test_risk_counts_groups_not_sources():
     """A group of many sources that all miss costs as much as a group of one: hand-counted at margin 0."""
     good = [curve(f"g{i}", truth=logistic(X264, 45.0, 5.0)) for i in range(9)]
     bad = [curve("bad", mu=logistic(X264, 46.0, 5.0), truth=logistic(X264, 45.0, 5.0)) for _ in range(50)]
-    found = Replays([*good, *bad], 90.0, 0).margin(0.8)  # (1 + 1) / (10 + 1) = 0.18 <= 0.2
+    replays = Replays([*good, *bad], 90.0, 0)
+    made = replays.replays[0]
+    truth = made.truth[made.forecaster.at(made.forecaster.choose(90.0, {}, 0.0).rate_value)]
+    just = float(ndtr((90.0 - truth) / ROUGHNESS))
+    assert 0.1 < just < 0.5  # an exact forecast meets the target by less than VMAF is rough by
+    assert replays._loss[replays.groups.index("g0"), 0] == pytest.approx(just)
+    assert replays._loss[replays.groups.index("bad"), 0] == pytest.approx(1.0)
+    assert replays._loss[:, 0].sum() == pytest.approx(9 * just + 1)  # as many again of the bad change nothing
+    found = replays.margin(0.8)
     assert found is not None
-    assert found == (0.0, 10, 0.1)
-    assert Replays([*good, *bad], 90.0, 0).margin(0.85)[0] > 0.0
+    assert 0.0 < found[0] < 1.0
+    assert found[1:] == (10, pytest.approx(0.1, abs=0.02))  # (1 + 1) / (10 + 1) = 0.18 <= 0.2: one group may miss
 
 
 @pytest.mark.slow

@@ -64,6 +64,12 @@ PINNED = {
         "libx264 medium": 0.9236111111111112,
         "libx265 medium": 0.9057539682539684,
     },
+    3: {
+        "libsvtav1 8": 0.9144768509380342,
+        "libvpx-vp9 4": 0.9244658871332526,
+        "libx264 medium": 0.9261982594782443,
+        "libx265 medium": 0.9109251677962731,
+    },
 }
 """Coverage of choices at 0.9 and target 93 on the curves of 0.1.0, by version of the choice rule."""
 

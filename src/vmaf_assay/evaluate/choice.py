@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
+from scipy.special import ndtr
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.evaluate.conformal import check_confidence, max_confidence
@@ -38,6 +39,12 @@ without trials over confidences 0.80, 0.90, 0.95 and targets 80 to 97: libx264 5
 KNOWN_FLOOR = 0.1
 """Share of the margin that stays at a rate value known from a probe: probes run on one thread, final encodes on
 all, and that moves VMAF a little. A trial runs as the final encode does, and keeps none."""
+
+ROUGHNESS = 0.09
+"""How far VMAF is off its smooth curve at a rate value that no trial stood at, standard deviation in points. Measured
+curves are rough: an encode a step away from another is off by this much more or less, whatever its distance, and a
+replay on curves measured four apart cannot see it. Seven clips of 72 frames at steps of 0.1 CRF, libx264: 0.05 to
+0.15 between neighbours, 0.09 their root mean square (docs/results.md, 2026-11-25)."""
 
 ANCHOR_REACH = 0.3
 """Share of the trained range over which what a probe knows of its own encoder corrects the forecast around it,
@@ -189,14 +196,21 @@ class Forecaster:
         The members' spread times the steepness of the curve: forecasts err along the rate axis, and more where
         members disagree. A constant instead costs 1.6 times the excess bitrate without trials and twice with one
         (shipped corpus, 2026-11-24). At a trial nothing is taken off, growing to all over `REACH` of the trained
-        range; at a rate value known from a probe likewise, but never under `KNOWN_FLOOR`.
+        range; at a rate value known from a probe likewise, but never under `KNOWN_FLOOR`. Everywhere but at a trial
+        roughness comes on top, as the error of another cause does: in squares.
         """
         weight = np.ones_like(self.grid)
         for rate_value in self._measured(trials):
             gap = np.abs(self.grid - rate_value) / (REACH * self._span)
             weight = np.minimum(weight, np.maximum(gap, 0.0 if rate_value in trials else KNOWN_FLOOR))
-        weighted: F64 = weight * self._uncertainty
+        weighted: F64 = np.where(self.tried(trials), 0.0, np.hypot(weight * self._uncertainty, ROUGHNESS))
         return weighted
+
+    def tried(self, trials: Measured) -> NDArray[np.bool_]:
+        """Whether a trial stood there, so that an encode there repeats it, [G]."""
+        tried = np.zeros(len(self.grid), dtype=np.bool_)
+        tried[[self.at(rate_value) for rate_value in trials]] = True
+        return tried
 
     def lower(self, trials: Measured, margin: float) -> F64:
         """Corrected forecast minus margin on the grid, points, [G]."""
@@ -237,7 +251,14 @@ class Replay:
     trials: Measured
     """What its trials measured."""
     truth: F64
-    """Truth on the forecaster's grid, points, [G]."""
+    """Smooth truth on the forecaster's grid, points, [G]."""
+
+    def misses(self, target: float) -> F64:
+        """The chance that an encode there misses `target`, [G]; 0 or 1 at a trial, elsewhere of a rough normal."""
+        short = target - self.truth
+        tried = self.forecaster.tried(self.trials)
+        chance: F64 = np.where(tried, (short > 1e-9).astype(np.float64), ndtr(short / ROUGHNESS))
+        return chance
 
 
 def replay(curve: Curve, target: float, trials: int) -> Replay:
@@ -278,7 +299,7 @@ class Replays:
             missed[row[curve.group], has] += misses[at[has]]
         self._answered = answered > 0
         self._loss = missed / np.maximum(answered, 1)
-        """Share of its answered sources that a group misses, [groups, S]."""
+        """Share of its answered sources that a group is expected to miss, [groups, S]."""
 
     def margin(self, confidence: float, *, without: str | None = None) -> tuple[float, int, float] | None:
         """The smallest margin that controls the risk; the groups answered there, and their mean loss.
@@ -315,8 +336,8 @@ def _steps(made: Replay, target: float) -> tuple[F64, F64]:
     """The choice as a step function of the margin.
 
     Returns:
-      Ascending largest margins at which each successive choice still stands, [S], and whether that choice misses
-      the target (0 or 1), [S]. Above the last one nothing qualifies.
+      Ascending largest margins at which each successive choice still stands, [S], and the chance that it misses
+      the target, [S]: 0 or 1 at a trial. Above the last one nothing qualifies.
     """
     slack = made.forecaster.corrected(made.trials) - target
     weight = made.forecaster.weight(made.trials)
@@ -325,7 +346,7 @@ def _steps(made: Replay, target: float) -> tuple[F64, F64]:
     # Cheapest first: a dearer rate value is chosen only above the reach of all before it.
     before = np.concatenate([[-1.0], np.maximum.accumulate(largest)[:-1]])
     chosen = np.flatnonzero((largest > before) & (largest >= 0))
-    return largest[chosen], (made.truth[chosen] < target - 1e-9).astype(np.float64)
+    return largest[chosen], made.misses(target)[chosen]
 
 
 def calibrate_margin(
@@ -416,7 +437,9 @@ class HeldOutChoice:
     choice: Choice
     """What was chosen."""
     truth: float
-    """Pooled VMAF there, points."""
+    """Pooled VMAF there on the smooth curve, points."""
+    missed: float
+    """The chance that the encode misses the target, in [0, 1]; see `Replay.misses`."""
     trials: Measured
     """Trials spent on it."""
 
@@ -441,6 +464,7 @@ def cross_fitted_choices(
         for one in (r for r in fit.own.replays if r.curve.group == group):
             choice = one.forecaster.choose(target, one.trials, margin.scale)
             if choice.reachable:
-                truth = float(one.truth[one.forecaster.at(choice.rate_value)])
-                made.setdefault(group, []).append(HeldOutChoice(one.curve, choice, truth, one.trials))
+                at = one.forecaster.at(choice.rate_value)
+                truth, missed = float(one.truth[at]), float(one.misses(target)[at])
+                made.setdefault(group, []).append(HeldOutChoice(one.curve, choice, truth, missed, one.trials))
     return made

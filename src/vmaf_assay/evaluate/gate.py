@@ -194,13 +194,13 @@ def choice_coverage(
     pairs = sorted({(curve.encoder, curve.preset) for curve in curves})
     for confidence in policy.confidences:
         for encoder, preset in pairs:
-            hits: dict[str, list[bool]] = {}
+            hits: dict[str, list[float]] = {}
             for target in policy.targets:
                 made = cross_fitted_choices(
                     curves, encoder, preset, target=target, confidence=confidence, trials=policy.trials
                 )
                 for group, choices in made.items():
-                    hits.setdefault(group, []).extend(one.truth >= target - 1e-9 for one in choices)
+                    hits.setdefault(group, []).extend(1.0 - one.missed for one in choices)
             covered = [float(np.mean(group)) for group in hits.values()]
             results.append(_result(confidence, f"{encoder} {preset}", covered, policy))
             if on_step:
