@@ -2,8 +2,8 @@
 
     python bench/tune_hits.py CLIP... [-e libx264 -e libsvtav1] [--targets 88 91 94] [--trials 1]
 
-Through the command line with the shipped registry, so clips of its corpus are no test of the forecast, only of what
-a replay on smooth curves cannot show: how rough VMAF is from one rate value to the next. Clips are cut to
+Through the command line with the shipped registry, so clips of its corpus are no test of the forecast, only of
+what a replay on smooth curves cannot show: how rough VMAF is from one rate value to the next. Clips are cut to
 `--max-frames` frames of at most 640x360.
 """
 

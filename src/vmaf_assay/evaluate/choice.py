@@ -41,10 +41,10 @@ KNOWN_FLOOR = 0.1
 all, and that moves VMAF a little. A trial runs as the final encode does, and keeps none."""
 
 ROUGHNESS = 0.09
-"""How far VMAF is off its smooth curve at a rate value that no trial stood at, standard deviation in points. Measured
-curves are rough: an encode a step away from another is off by this much more or less, whatever its distance, and a
-replay on curves measured four apart cannot see it. Seven clips of 72 frames at steps of 0.1 CRF, libx264: 0.05 to
-0.15 between neighbours, 0.09 their root mean square (docs/results.md, 2026-11-25)."""
+"""How far VMAF is off its smooth curve at a rate value that no trial stood at, standard deviation in points.
+Measured curves are rough: an encode a step from another is off by this much more or less, at any distance, and a
+replay on curves measured four apart cannot see it. Seven clips of 72 frames at steps of 0.1 CRF, libx264: 0.05
+to 0.15 between neighbours, 0.09 their root mean square (docs/results.md, 2026-11-25)."""
 
 ANCHOR_REACH = 0.3
 """Share of the trained range over which what a probe knows of its own encoder corrects the forecast around it,
@@ -196,8 +196,8 @@ class Forecaster:
         The members' spread times the steepness of the curve: forecasts err along the rate axis, and more where
         members disagree. A constant instead costs 1.6 times the excess bitrate without trials and twice with one
         (shipped corpus, 2026-11-24). At a trial nothing is taken off, growing to all over `REACH` of the trained
-        range; at a rate value known from a probe likewise, but never under `KNOWN_FLOOR`. Everywhere but at a trial
-        roughness comes on top, as the error of another cause does: in squares.
+        range; at a rate value known from a probe likewise, but never under `KNOWN_FLOOR`. Everywhere but at a
+        trial roughness comes on top, as the error of another cause does: in squares.
         """
         weight = np.ones_like(self.grid)
         for rate_value in self._measured(trials):
