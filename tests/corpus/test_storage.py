@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.corpus.builds import build_argv, digest_of, finish, start
-from vmaf_assay.corpus.storage import filesystem, is_url, open_store
+from vmaf_assay.corpus.storage import building, filesystem, is_url, open_store
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError, ToolError
 
@@ -141,3 +141,13 @@ def test_windows_paths_are_no_urls():
     """A drive letter is not a scheme."""
     assert not is_url("C:\\corpus")
     assert is_url("memory://x")
+
+
+def test_what_a_killed_worker_left_goes_with_the_build_that_lost_it(tmp_path):
+    """A cell half written by a worker that was killed: gone when the build is through; finished cells stay."""
+    cells = tmp_path / "cells"
+    cells.mkdir()
+    with building(open_store(tmp_path)):
+        (cells / ".0123.parquet.x.tmp").write_bytes(b"half")
+        (cells / "0123.parquet").write_bytes(b"whole")
+    assert [path.name for path in cells.iterdir()] == ["0123.parquet"]

@@ -251,6 +251,8 @@ def building(store: Store) -> Iterator[Path]:
                 store.check_rights()
             try:
                 yield scratch
+                if isinstance(store, LocalStore):  # once more: workers may have been killed in mid-write meanwhile
+                    store.remove_half_written()
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     finally:
