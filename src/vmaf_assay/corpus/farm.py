@@ -38,6 +38,8 @@ TRIES = 4
 """Workers a cell may lose before it is taken to be the cause."""
 WAIT_S = 600.0
 """How long a build waits for a worker after the last one has gone."""
+_FETCH_S = 30.0
+"""How long a finished result, a few kilobytes, may take to come from its worker before it counts as lost."""
 _IN_FLIGHT = 2
 _LOOK_S = 1.0
 _CONNECT_S = 10.0
@@ -232,7 +234,12 @@ class _Dispatch:
         if future.status != "finished":
             yield from self._give_back(future, job)
         elif job.cell is not None:
-            yield future.result()
+            try:
+                outcome = future.result(timeout=_FETCH_S)
+            except TimeoutError:  # its worker died with the result, and Dask would wait for ever
+                yield from self._give_back(future, job)
+            else:
+                yield outcome
         elif problem := future.result():
             self._refused[job.worker] = f"worker {job.worker} {problem}"
             self._known.pop(job.worker, None)
