@@ -57,19 +57,20 @@ def main() -> None:
             except MediaError as error:
                 print(error, file=sys.stderr)
         for encoder in args.encoder or ["libx264", "libsvtav1"]:
-            met, repeated, missed_by = [], 0, []
+            met, repeated, unanswered, missed_by = [], 0, 0, []
             for clip in clips:
                 for target in args.targets:
                     result = tune(clip, encoder, target, args, folder / "out.mkv")
-                    if not result or not result["met"] or result["measured_vmaf"] is None:
+                    if not result or not result["promised"] or result["measured_vmaf"] is None:
+                        unanswered += 1
                         continue
                     met.append(result["measured_vmaf"] >= target)
                     repeated += result["rate_value"] in [trial["rate_value"] for trial in result["trials"]]
                     if not met[-1]:
                         missed_by.append(f"{clip.stem} {target:g}: {target - result['measured_vmaf']:.2f}")
             print(
-                f"{encoder}: {sum(met)} of {len(met)} met, {repeated} of them at the trial itself; "
-                f"missed by {', '.join(missed_by) or 'none'}",
+                f"{encoder}: {sum(met)} of {len(met)} met, {repeated} encodes at the trial itself; "
+                f"missed by {', '.join(missed_by) or 'none'}; {unanswered} without a promise",
                 flush=True,
             )
 

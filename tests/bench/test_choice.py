@@ -50,7 +50,7 @@ def exact(n_groups: int) -> list[Curve]:
     ]
 
 
-def test_exact_forecasts_cost_nothing():
+def test_exact_forecasts_cost_only_roughness():
     """If every forecast is the truth, only what VMAF is rough by is paid for, and a trial saves most of that."""
     curves = exact(25)
     rows = bench.compare(curves, corpus(curves), [0.95], [90.0])

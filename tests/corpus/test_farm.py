@@ -10,6 +10,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from tests.corpus.builds import build_argv, check_clean, digest_of, finish, kill, n_cells, start, wait_until
+from vmaf_assay.corpus import farm
 from vmaf_assay.corpus.build import build_corpus
 from vmaf_assay.corpus.farm import CellQueue, on_cluster
 from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
@@ -76,6 +77,48 @@ def test_a_killed_worker_costs_only_its_cell(ffmpeg, plan, cluster, undisturbed,
     assert all("was lost with one cell, which is measured again" in note for note in lost)
     assert len(lost) <= 2, "a worker holds two cells at most"
     check_clean(tmp_path, finished=True)
+
+
+class NeverFetched:
+    """A finished result whose worker died with it: Dask waits for ever, unless told how long.
+
+    Seen once; cannot be produced at will: the worker must die between the word that it is done and the fetch.
+    """
+
+    status = "finished"
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def result(self, timeout: float | None = None) -> object:
+        """As Dask: raises when the time is up; without a limit a test must not hang."""
+        assert timeout is not None, "would wait for ever"
+        raise TimeoutError
+
+    def cancel(self) -> None:
+        """As Dask."""
+        self.cancelled = True
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_result_that_never_comes_is_a_lost_cell(ffmpeg, plan, asks):
+    """A cell is measured again, and said; a worker asked whether it may measure is forgotten, so asked again."""
+    dispatch = farm._Dispatch(None, plan[0], farm.EncodeSite("corpus", None))
+    while dispatch._queue:
+        dispatch._queue.pop("other")
+    future, cell = NeverFetched(), None if asks else plan[0][0]
+    dispatch._known = {"tcp://gone": -1} if asks else {}
+    dispatch._jobs[future] = farm._Job("tcp://gone", cell)
+    notes = list(dispatch._take(future))
+    assert future.cancelled
+    assert not dispatch._known
+    assert not dispatch._refused
+    if asks:
+        assert notes == []
+        assert not dispatch._queue
+    else:
+        assert notes == ["worker tcp://gone was lost with one cell, which is measured again"]
+        assert dispatch._queue.pop("other") is cell
 
 
 def test_no_worker_with_the_resource_is_said_at_once(ffmpeg, plan, tmp_path):

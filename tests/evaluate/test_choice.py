@@ -306,6 +306,10 @@ def test_risk_counts_groups_not_sources():
     assert found is not None
     assert 0.0 < found[0] < 1.0
     assert found[1:] == (10, pytest.approx(0.1, abs=0.02))  # (1 + 1) / (10 + 1) = 0.18 <= 0.2: one group may miss
+    dearer = replays.margin(0.85)  # 0.18 > 0.15: none may, so the bad group's error is paid for
+    assert dearer is not None
+    assert dearer[0] > found[0]
+    assert dearer[2] < 0.08
 
 
 @pytest.mark.slow
@@ -326,8 +330,7 @@ def test_promise_holds_for_new_groups(trials, confidence):
             replayed = replay(one, 92.0, trials)
             choice = replayed.forecaster.choose(92.0, replayed.trials, margin.scale)
             if choice.reachable:
-                truth = replayed.truth[replayed.forecaster.at(choice.rate_value)]
-                losses.append(float(truth < 92.0 - 1e-9))
+                losses.append(float(replayed.misses(92.0)[replayed.forecaster.at(choice.rate_value)]))
         if losses:
             answered += 1
             missed += float(np.mean(losses))

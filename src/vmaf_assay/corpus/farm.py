@@ -233,21 +233,27 @@ class _Dispatch:
             self._known[job.worker] -= 1
         if future.status != "finished":
             yield from self._give_back(future, job)
-        elif job.cell is not None:
+        else:
             try:
-                outcome = future.result(timeout=_FETCH_S)
+                result = future.result(timeout=_FETCH_S)
             except TimeoutError:  # its worker died with the result, and Dask would wait for ever
+                if job.cell is None:  # asked again, if it is there after all
+                    self._known.pop(job.worker, None)
                 yield from self._give_back(future, job)
             else:
-                yield outcome
-        elif problem := future.result():
-            self._refused[job.worker] = f"worker {job.worker} {problem}"
+                yield from self._received(job, result)
+        self._supply(job.worker)
+
+    def _received(self, job: _Job, result: Any) -> Iterator[Outcome]:  # noqa: ANN401 - a cell's outcome, or words
+        if job.cell is not None:
+            yield result
+        elif result:
+            self._refused[job.worker] = f"worker {job.worker} {result}"
             self._known.pop(job.worker, None)
             yield self._refused[job.worker]
         else:
             self._known[job.worker] = 0
             self._had_one = True
-        self._supply(job.worker)
 
     def _give_back(self, future: Any, job: _Job) -> Iterator[Outcome]:  # noqa: ANN401 - a Future
         """Queue a cell again whose worker died."""
