@@ -70,6 +70,12 @@ PINNED = {
         "libx264 medium": 0.9261982594782443,
         "libx265 medium": 0.9109251677962731,
     },
+    4: {
+        "libsvtav1 8": 0.9206027090473164,
+        "libvpx-vp9 4": 0.9246060017949134,
+        "libx264 medium": 0.9192318967821915,
+        "libx265 medium": 0.9087486222568759,
+    },
 }
 """Coverage of choices at 0.9 and target 93 on the curves of 0.1.0, by version of the choice rule."""
 

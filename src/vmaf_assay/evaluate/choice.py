@@ -40,11 +40,11 @@ KNOWN_FLOOR = 0.1
 """Share of the margin that stays at a rate value known from a probe: probes run on one thread, final encodes on
 all, and that moves VMAF a little. A trial runs as the final encode does, and keeps none."""
 
-ROUGHNESS = 0.09
+ROUGHNESS = 0.14
 """How far an encode is off what a trial beside it and a smooth curve say, standard deviation in points. Measured
 curves are rough, at the trial as at the encode, at any distance, and a replay on curves measured four apart cannot
-see it. Seven clips of 72 frames at steps of 0.1 CRF, libx264: 0.05 to 0.15 between neighbours, 0.09 their root
-mean square (`bench/roughness.py`, docs/results.md, 2026-11-25)."""
+see it. Seven clips of 72 frames, steps of 0.1 CRF, libx264: 0.04 to 0.26 between neighbours, 0.14 their root mean
+square; libsvtav1 0.11 (`bench/roughness.py`, docs/results.md, 2026-11-25)."""
 
 ANCHOR_REACH = 0.3
 """Share of the trained range over which what a probe knows of its own encoder corrects the forecast around it,

@@ -65,7 +65,7 @@ RETIRED: tuple[tuple[GatePolicy | CoveragePolicy, str], ...] = ()
 before that day stands, as what it admitted then, and no later one does. Whoever changes a policy above lists the
 old one here, with every field written out."""
 
-CHOICE_RULE = 3
+CHOICE_RULE = 4
 """Version of the rule in `evaluate/choice.py`. Raise it with every change that can choose another rate value or
 margin: verdicts name the version that their coverage was measured with, and promises rest on no other."""
 
