@@ -194,11 +194,13 @@ def test_the_python_interface_samples_too(ffmpeg, title, cache_dir):
 
 @pytest.mark.ffmpeg
 def test_compare_samples_too(ffmpeg, title, cache_dir):
-    """A comparison on a long source says what of it was probed, and the sampling is in its bounds."""
+    """A comparison on a long source costs no probe after a tune, says what was probed, and bounds the sampling."""
     from tests.tune.test_compare import two_encoders
 
+    cache = Cache(cache_dir)
+    tune(ffmpeg, verified(groups=20), request_of(title, trials=0), cache=cache)  # whichever tests ran here before
     request = CompareRequest(title, ("libx264", "libx265"), 85.0, 0.8, probe_seconds=23.1)
-    result = compare(ffmpeg, two_encoders(), request, cache=Cache(cache_dir))
+    result = compare(ffmpeg, two_encoders(), request, cache=cache)
     assert (result.encodes_spent, result.encodes_cached) == (0, 2)
     assert result.sample.segments == 8
     assert result.as_json()["sample"]["units"] == result.sample.units
