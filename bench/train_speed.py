@@ -68,7 +68,7 @@ def problem(corpus, n_rows, n_folds):
 
 
 def main():
-    from vmaf_assay.model.train import ENGINES, train_stacked
+    from vmaf_assay.model.train import ENGINES, n_trained_inputs, train_stacked
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
@@ -83,7 +83,7 @@ def main():
     if args.engine == "native":
         from vmaf_assay.model import native
 
-        n_inputs = rows.features.shape[1] + rows.codec.shape[1]
+        n_inputs = n_trained_inputs(rows.features, rows.codec)
         native.load(native.Shape.of(n_inputs, recipe.hidden, recipe.batch_size))
     load = os.getloadavg()[0]
     started, cpu = time.monotonic(), time.process_time()

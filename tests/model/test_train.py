@@ -195,6 +195,23 @@ def test_prior_scale_is_inside_the_member():
     assert (scaled.w1 != plain.w1).any()
 
 
+@pytest.mark.parametrize("engine", ["native", "jax"])
+def test_inputs_that_no_row_sets_weigh_nothing(engine):
+    """Three zero columns in the codec block: their weights are exactly 0, and every other bit is as without them."""
+    features, codec, target = small_rows()
+    wide = np.insert(codec, [0, 2, 2], 0, axis=1)
+    empty = ~wide.any(axis=0)
+    recipe = replace(ADAM, epochs=2)
+    (plain,) = train_stacked(features, codec, target, [Member(0, np.arange(80))], recipe, engine=engine)
+    (member,) = train_stacked(features, wide, target, [Member(0, np.arange(80))], recipe, engine=engine)
+    assert empty.sum() >= 3
+    assert not member.w1[6:][empty].any()
+    assert (member.w1[6:][~empty] == plain.w1[6:][codec.any(axis=0)]).all()
+    np.testing.assert_array_equal(
+        reference_predict(member, features, wide), reference_predict(plain, features, codec)
+    )
+
+
 def test_it_learns_what_it_has_not_seen():
     """A smooth function of 300 rows: correlation over 0.97 on 100 rows kept back."""
     features, codec, target = small_rows(400)

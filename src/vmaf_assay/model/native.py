@@ -57,10 +57,10 @@ class Shape(NamedTuple):
         return cls(-(-n_inputs // 4) * 4, hidden, batch)
 
 
-def unavailable(shape: Shape) -> str | None:
-    """Why the native engine cannot train this here, in words; None if it can."""
-    if shape.hidden % 32 or shape.batch % 4:
-        return f"the kernel takes 32 units and 4 rows at a time, not {shape.hidden} and {shape.batch}"
+def unavailable(hidden: int, batch: int) -> str | None:
+    """Why the native engine cannot train such layers with such steps here, in words; None if it can."""
+    if hidden % 32 or batch % 4:
+        return f"the kernel takes 32 units and 4 rows at a time, not {hidden} and {batch}"
     if not _has_fma():
         return "the processor has no fused multiply-add that this package knows of"
     if compiler() is None:

@@ -46,7 +46,7 @@ SLICE = 1024
 """Steps a call of the kernel, about 20 ms: how soon an interrupt is heard."""
 
 
-def choose_engine(engine: str, n_inputs: int, recipe: Recipe) -> Engine:
+def choose_engine(engine: str, recipe: Recipe) -> Engine:
     """The engine that will train, `auto` resolved.
 
     Raises:
@@ -54,7 +54,7 @@ def choose_engine(engine: str, n_inputs: int, recipe: Recipe) -> Engine:
     """
     if engine not in ENGINES:
         raise ConfigError(f"unknown engine {engine!r}", next_step=f"choose one of {', '.join(ENGINES)}")
-    why_not = native.unavailable(native.Shape.of(n_inputs, recipe.hidden, recipe.batch_size))
+    why_not = native.unavailable(recipe.hidden, recipe.batch_size)
     if engine == "native" and why_not:
         raise ConfigError(f"the native engine cannot train here: {why_not}", next_step="use --engine jax")
     if engine in {"auto", "native"} and not why_not:
@@ -94,7 +94,7 @@ def train_stacked(
       features: raw features, [N, K].
       codec: codec block, [N, D].
       target: VMAF, points, [N].
-      members: what to train.
+      members: what to train; weights of codec inputs that no row sets are zero.
       recipe: how.
       prior_scale: multiplies each standardised feature, [K]; None means ones. A small one makes the weight decay
         expect little of a feature.
@@ -107,12 +107,32 @@ def train_stacked(
       ToolError: the kernel does not compile, or not to what it should.
     """
     scale = np.ones(features.shape[1], dtype=np.float32) if prior_scale is None else prior_scale
-    table = Table(features, codec, target, scale)
+    used = codec.any(axis=0)
+    table = Table(features, codec[:, used], target, scale)
     _check_rows(table, members, recipe)
-    chosen = choose_engine(engine, features.shape[1] + codec.shape[1], recipe)
+    chosen = choose_engine(engine, recipe)
     if chosen == "native":
-        return _train_native(table, members, recipe, processes, on_progress)
-    return _train_jax(table, members, recipe, processes, on_progress, chosen)
+        trained = _train_native(table, members, recipe, processes, on_progress)
+    else:
+        trained = _train_jax(table, members, recipe, processes, on_progress, chosen)
+    return [_with_unused(member, used) for member in trained]
+
+
+def n_trained_inputs(features: F32, codec: F32) -> int:
+    """Inputs that training reads: all features, [N, K], and what of the codec block, [N, D], is set in any row.
+
+    The rest would be multiplied by zero in every step and decay, for ADR-0303 into numbers so small that some
+    processors take a hundred times as long over them. Its weights are zero instead.
+    """
+    return features.shape[1] + int(codec.any(axis=0).sum())
+
+
+def _with_unused(member: MemberWeights, used: NDArray[np.bool_]) -> MemberWeights:
+    """The member over the whole codec block."""
+    n_features = len(member.feature_mean)
+    w1 = np.zeros((n_features + len(used), member.w1.shape[1]), dtype=np.float32)
+    w1[np.concatenate([np.ones(n_features, dtype=bool), used])] = member.w1
+    return member._replace(w1=w1)
 
 
 def _check_rows(table: Table, members: Sequence[Member], recipe: Recipe) -> None:

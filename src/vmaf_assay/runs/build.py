@@ -33,7 +33,7 @@ from vmaf_assay.model.features import TrainingRows, forecast_rows, probes_of, re
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
 from vmaf_assay.model.recipe import RECIPES, Member, Recipe
 from vmaf_assay.model.sidecar import HeldOut, ProbeSpec, Role, Seen, SeenEncoder, Sidecar, Task, probes_read
-from vmaf_assay.model.train import choose_engine, engine_facts, train_stacked
+from vmaf_assay.model.train import choose_engine, engine_facts, n_trained_inputs, train_stacked
 from vmaf_assay.model.weights import MemberWeights, reference_predict
 from vmaf_assay.runs.calibrate import calibration_from_predictions
 from vmaf_assay.runs.schema import CalibrationFile, CodeFacts, CorpusFacts, FoldScores, LosoFile, RunFile
@@ -99,8 +99,7 @@ def train_run(
     rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL) if spec.task == "fr" else forecast_rows(corpus)
     left_out = make_folds(rows.group, folds)
     _check_groups(rows)
-    n_inputs = rows.features.shape[1] + rows.codec.shape[1]
-    chosen = choose_engine(engine, n_inputs, plan)
+    chosen = choose_engine(engine, plan)
     members = [Member(seed, fold.train) for seed in seeds for fold in left_out]
     members += [Member(seed, np.arange(len(rows.target))) for seed in seeds]
     started = time.monotonic()
@@ -116,7 +115,7 @@ def train_run(
     try:
         run = _write(
             temporary, corpus, rows, left_out, model_id, spec.task, plan, predictions, weights[n_held_out:],
-            wall_time_s, trained_by=engine_facts(chosen, n_inputs, plan),
+            wall_time_s, trained_by=engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan),
         )  # fmt: skip
         temporary.replace(out)
     finally:
