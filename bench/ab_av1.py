@@ -62,6 +62,7 @@ def search(
     encoder: str = "libsvtav1",
     rate_min: float | None = None,
     rate_max: float | None = None,
+    rate_step: float | None = None,
     max_percent: float = 80.0,
     thorough: bool = False,
 ) -> Search:
@@ -73,10 +74,12 @@ def search(
       encoder: sets the step, and the range where none is given.
       rate_min: `--min-crf`.
       rate_max: `--max-crf`.
+      rate_step: `--crf-increment`.
       max_percent: `--max-encoded-percent`.
       thorough: `--thorough`.
     """
     low, high, step = DEFAULTS.get(encoder, OTHERS)
+    step = rate_step or step
     q_min = round_half_away((low if rate_min is None else rate_min) / step)
     q_max = round_half_away((high if rate_max is None else rate_max) / step)
     cut = (q_max - q_min) * step > 0.5 * (high - low)
