@@ -28,6 +28,14 @@ def test_both_streams_are_read_while_the_command_runs():
     assert done.tail(1) == "e" * 20
 
 
+def test_the_gist_of_a_long_complaint_has_its_first_line():
+    """A cause said first is not lost behind what came of it; four lines or fewer are given whole."""
+    said = "import sys\nfor i in range(int(sys.argv[1])): print('line', i, file=sys.stderr)"
+    long, short = (process.run([sys.executable, "-c", said, n]).gist() for n in ("9", "4"))
+    assert long == "line 0 | ... | line 6 | line 7 | line 8"
+    assert short == "line 0 | line 1 | line 2 | line 3"
+
+
 def test_timeout_kills_the_command():
     """A command over its time ends with the kill signal."""
     started = time.monotonic()

@@ -86,9 +86,9 @@ def _inspect(name: str, how: str) -> tuple[Ffmpeg | None, str]:
 
 
 def failure(what: str, done: process.Completed, *, next_step: str = "") -> ToolError:
-    """A ToolError that says what was being done, how ffmpeg ended, and its last words."""
+    """A ToolError that says what was being done, how ffmpeg ended, and its first and last words."""
     return ToolError(
-        f"ffmpeg exited {done.exit_code} {what}: {done.tail() or 'no message'}",
+        f"ffmpeg exited {done.exit_code} {what}: {done.gist() or 'no message'}",
         next_step=next_step or "run `assay doctor`",
         argv=done.argv,
         exit_code=done.exit_code,

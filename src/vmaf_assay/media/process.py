@@ -37,8 +37,15 @@ class Completed:
 
     def tail(self, lines: int = 3) -> str:
         """The last lines of standard error, joined by ` | `."""
-        kept = [line.strip() for line in self.stderr.replace("\r", "\n").splitlines() if line.strip()]
-        return " | ".join(kept[-lines:])
+        return " | ".join(self._lines()[-lines:])
+
+    def gist(self) -> str:
+        """The first line of standard error and the last three: what went wrong first, and what came of it."""
+        kept = self._lines()
+        return " | ".join(kept if len(kept) <= 4 else [kept[0], "...", *kept[-3:]])
+
+    def _lines(self) -> list[str]:
+        return [line.strip() for line in self.stderr.replace("\r", "\n").splitlines() if line.strip()]
 
 
 class Children:
