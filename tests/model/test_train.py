@@ -197,7 +197,7 @@ def test_prior_scale_is_inside_the_member():
 
 @pytest.mark.parametrize("engine", ["native", "jax"])
 def test_inputs_that_no_row_sets_weigh_nothing(engine):
-    """Three zero columns in the codec block: their weights are exactly 0, and every other bit is as without them."""
+    """Three zero columns in the codec block: their weights are exactly 0, every other bit is as without them."""
     features, codec, target = small_rows()
     wide = np.insert(codec, [0, 2, 2], 0, axis=1)
     empty = ~wide.any(axis=0)

@@ -107,7 +107,7 @@ def train_stacked(
       ToolError: the kernel does not compile, or not to what it should.
     """
     scale = np.ones(features.shape[1], dtype=np.float32) if prior_scale is None else prior_scale
-    used = codec.any(axis=0)
+    used = _set_by_a_row(codec)
     table = Table(features, codec[:, used], target, scale)
     _check_rows(table, members, recipe)
     chosen = choose_engine(engine, recipe)
@@ -124,7 +124,12 @@ def n_trained_inputs(features: F32, codec: F32) -> int:
     The rest would be multiplied by zero in every step and decay, for ADR-0303 into numbers so small that some
     processors take a hundred times as long over them. Its weights are zero instead.
     """
-    return features.shape[1] + int(codec.any(axis=0).sum())
+    return int(features.shape[1] + np.count_nonzero(_set_by_a_row(codec)))
+
+
+def _set_by_a_row(codec: F32) -> NDArray[np.bool_]:
+    """Which columns of the codec block, [N, D], any row sets, [D]."""
+    return np.asarray(codec.any(axis=0), dtype=np.bool_)
 
 
 def _with_unused(member: MemberWeights, used: NDArray[np.bool_]) -> MemberWeights:
