@@ -112,10 +112,12 @@ def pictures(curves: list[Curve], folder: Path) -> None:
     pairs = sorted({(c.encoder, c.preset) for c in curves})
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 4))
     boxes = []
+    for encoder in dict.fromkeys(encoder for encoder, _ in pairs):  # a colour each; presets would repeat them
+        mine = [c for c in curves if c.encoder == encoder]
+        truth, mu = (np.concatenate([getattr(c, name) for c in mine]) for name in ("truth", "mu"))
+        left.plot(truth, mu, ".", markersize=2, rasterized=True, label=encoder)
     for encoder, preset in pairs:
         mine = [c for c in curves if (c.encoder, c.preset) == (encoder, preset)]
-        truth, mu = (np.concatenate([getattr(c, name) for c in mine]) for name in ("truth", "mu"))
-        left.plot(truth, mu, ".", markersize=2, rasterized=True, label=f"{encoder} {preset}")
         useful: dict[str, list[float]] = {}
         for c in mine:
             useful.setdefault(c.group, []).extend(np.abs(c.mu - c.truth)[c.truth > 70])

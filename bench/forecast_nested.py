@@ -21,14 +21,13 @@ import numpy as np
 
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.evaluate.folds import leave_one_group_out
+from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.model.features import TrainingRows, forecast_rows
 from vmaf_assay.model.recipe import RECIPES, Member, Recipe
 from vmaf_assay.model.train import train_stacked
 from vmaf_assay.model.weights import reference_predict
 
 RECIPE = RECIPES["forecast-v1"]
-HELD_PRESETS = (("libx264", "medium"), ("libx265", "medium"), ("libsvtav1", "6"), ("libsvtav1", "8"))
-"""Presets with a slower and a faster trained neighbour in the shipped corpus."""
 
 
 def _unscored(name: str) -> bool:
@@ -89,6 +88,16 @@ def nested(rows: TrainingRows, errors: dict[str, np.ndarray]) -> tuple[dict[str,
     return by_pair(rows, result), picked
 
 
+def between(rows: TrainingRows) -> list[tuple[str, str]]:
+    """Encoders and presets of the corpus with a slower and a faster neighbour in it."""
+    seen = set(zip(rows.encoder, rows.preset, strict=True))
+    found = []
+    for encoder in sorted({name for name, _ in seen}):
+        ordered = [preset for preset in encoder_info(encoder).presets if (encoder, preset) in seen]
+        found += [(encoder, preset) for preset in ordered[1:-1]]
+    return found
+
+
 def replace_groups(rows: TrainingRows, keep: np.ndarray) -> TrainingRows:
     """The rows of some groups, as far as `by_pair` reads them."""
     at = np.flatnonzero(keep)
@@ -114,7 +123,7 @@ def main():
         print(name, {k: round(v, 2) for k, v in found["candidates"][name].items()}, flush=True)
     found["nested"], found["picked"] = nested(rows, errors)
     print("nested", {k: round(v, 2) for k, v in found["nested"].items()}, found["picked"], flush=True)
-    for encoder, preset in HELD_PRESETS:
+    for encoder, preset in between(rows):
         asked = np.array([(e, p) == (encoder, preset) for e, p in zip(rows.encoder, rows.preset, strict=True)])
         error = np.abs(held_out(rows, RECIPE, seeds, args.processes, asked) - rows.target)
         useful = asked & (rows.target > 70)
