@@ -6,12 +6,13 @@ interpolation between the probes that were made. A clip is one scene here, the s
 aims at what the other searches aim at. Where an encoder is none of Av1an's, its range is the caller's.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.interpolate import CubicSpline
+
+from ab_av1 import round_half_away
 
 RANGES = {
     "libx264": (15.0, 35.0, 0.25),
@@ -67,7 +68,7 @@ def search(
     attempts: dict[float, float] = {}
     while True:
         found = _at_target(attempts, target) if attempts else None
-        rate = min(max(math.floor(((low + high) / 2 if found is None else found) / step + 0.5) * step, low), high)
+        rate = min(max(round_half_away(((low + high) / 2 if found is None else found) / step) * step, low), high)
         if rate in attempts:
             break
         attempts[rate] = score = measure(rate)

@@ -38,8 +38,6 @@ from vmaf_assay.model.sidecar import probes_read
 ENCODERS = (
     "libx264:medium", "libx265:medium", "libsvtav1:8", "libsvtav1:4", "libx265:slow", "libvvenc:faster",
 )  # fmt: skip
-AB_AV1_RANGES = {"libsvtav1": (5.0, 63.0)}
-"""Where ab-av1's own range is more than our ffmpeg takes."""
 
 
 @dataclass(frozen=True)
@@ -140,18 +138,19 @@ def tuned(case: Case, own: Curve, others: Sequence[Curve], target: float, confid
 
 
 def by_ab_av1(case: Case, target: float) -> Outcome:
-    """ab-av1's `crf-search` with its defaults; SVT-AV1 by whole CRF, which is what our ffmpeg takes."""
+    """ab-av1's `crf-search` with its defaults, as far as our ffmpeg takes them: SVT-AV1 by whole CRF, up to 63."""
     attempts: list[Encode] = []
 
     def measure(rate_value: float) -> tuple[float, float]:
         attempts.append(case.at(rate_value))
         return attempts[-1].vmaf, 0.0
 
-    low, high = AB_AV1_RANGES.get(case.encoder, (None, None))
-    step = 1.0 if case.encoder == "libsvtav1" else None
+    info = encoder_info(case.encoder)
+    low, high, step = ab_av1.DEFAULTS.get(case.encoder, ab_av1.OTHERS)
     found = ab_av1.search(
-        measure, target=target, encoder=case.encoder, rate_min=low, rate_max=high, rate_step=step
-    )
+        measure, target=target, encoder=case.encoder, rate_min=max(low, info.rate_min),
+        rate_max=min(high, info.rate_max), rate_step=max(step, info.rate_step),
+    )  # fmt: skip
     return Outcome(None if found.rate_value is None else case.at(found.rate_value), attempts, [])
 
 
