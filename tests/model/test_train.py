@@ -251,11 +251,13 @@ class _StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize(("engine", "after_s", "within_s"), [("native", 1, 1), ("jax", 4, 16)])
-def test_an_interrupt_ends_the_workers_at_once(engine, after_s, within_s):
+@pytest.mark.parametrize(("engine", "after_s"), [("native", 1), ("jax", 4)])
+def test_an_interrupt_ends_the_workers_at_once(engine, after_s):
     """Interrupted inside a training of many minutes, the call returns at once and leaves no process or thread."""
+    cpu_s_at_stop = []
 
     def stop(*_):
+        cpu_s_at_stop.append(time.process_time())
         raise _StopError
 
     members = [Member(seed, np.arange(80)) for seed in range(3)]
@@ -272,7 +274,10 @@ def test_an_interrupt_ends_the_workers_at_once(engine, after_s, within_s):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert time.monotonic() - started < after_s + within_s
+    # The wall clock only tells "ended" from "trained to the end": on a busy machine seconds pass without us.
+    # What this process still did after the interrupt, its native threads included, is counted in processor time.
+    assert time.monotonic() - started < after_s + 60
+    assert time.process_time() - cpu_s_at_stop[0] < 1.0
     assert set(multiprocessing.active_children()) <= before
     if engine == "native":
         assert threading.active_count() <= threads

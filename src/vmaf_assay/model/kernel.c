@@ -3,8 +3,8 @@
  *
  * The same bits on every machine. A sum over rows or units is taken one after the other, by lanes that are
  * independent outputs, so their number (4, 8 or 16) does not show. A fused multiply-add is written where one is
- * meant, and -ffp-contract=off forbids others. exp and the normal distribution function are polynomials here. What
- * is left are IEEE 754's +, -, *, /, square root and fma, which every processor rounds alike. model/reference.py is
+ * meant, and -ffp-contract=off forbids others. exp, the normal distribution function and Adam's division are
+ * polynomials here. What is left are IEEE 754's +, -, *, /, square root and fma, which every processor rounds alike. model/reference.py is
  * the same program in NumPy, and native.py runs one against the other before it uses a library.
  *
  * Built by native.py with -DINPUTS (a multiple of 4), -DHIDDEN (of 32) and -DBATCH (of 4).
@@ -28,14 +28,29 @@ typedef uint32_t vu __attribute__((vector_size(4 * LANES), aligned(4), may_alias
 #define INLINE static inline __attribute__((always_inline))
 #define ALL(scalar) ((scalar) - (vf){0}) /* x - 0 is x for every x, and costs nothing; 0 + x is not */
 
+/* NEGATIVE picks by the sign bit. TURN_LOW and TURN_HIGH interleave the first and last two of every four lanes of two
+ * vectors, PAIR_LOW and PAIR_HIGH their first and last pairs. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #if LANES == 16 && defined(__AVX512F__)
 #define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define SQRT(x) ((vf)_mm512_sqrt_ps((__m512)(x)))
+#define MIN(a, b) ((vf)_mm512_min_ps((__m512)(a), (__m512)(b)))
+#define SIGNS(z) _mm512_cmplt_epi32_mask((__m512i)(z), _mm512_setzero_si512())
+#define NEGATIVE(z, yes, no) ((vf)_mm512_mask_blend_ps(SIGNS(z), (__m512)(no), (__m512)(yes)))
+#define TURN_LOW(a, b) ((vf)_mm512_unpacklo_ps((__m512)(a), (__m512)(b)))
+#define TURN_HIGH(a, b) ((vf)_mm512_unpackhi_ps((__m512)(a), (__m512)(b)))
+#define PAIR_LOW(a, b) ((vf)_mm512_shuffle_ps((__m512)(a), (__m512)(b), 0x44))
+#define PAIR_HIGH(a, b) ((vf)_mm512_shuffle_ps((__m512)(a), (__m512)(b), 0xEE))
 #elif LANES == 8 && defined(__FMA__)
 #define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define SQRT(x) ((vf)_mm256_sqrt_ps((__m256)(x)))
+#define MIN(a, b) ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#define NEGATIVE(z, yes, no) ((vf)_mm256_blendv_ps((__m256)(no), (__m256)(yes), (__m256)(z)))
+#define TURN_LOW(a, b) ((vf)_mm256_unpacklo_ps((__m256)(a), (__m256)(b)))
+#define TURN_HIGH(a, b) ((vf)_mm256_unpackhi_ps((__m256)(a), (__m256)(b)))
+#define PAIR_LOW(a, b) ((vf)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0x44))
+#define PAIR_HIGH(a, b) ((vf)_mm256_shuffle_ps((__m256)(a), (__m256)(b), 0xEE))
 #elif LANES == 4 && defined(__FMA__)
 #define FMA(a, b, c) ((vf)_mm_fmadd_ps((__m128)(a), (__m128)(b), (__m128)(c)))
 #define SQRT(x) ((vf)_mm_sqrt_ps((__m128)(x)))
@@ -61,6 +76,32 @@ INLINE vf sqrt_lanes(vf a) {
 INLINE vf load(const float *at) { return *(const vf *)at; }
 INLINE void store(float *at, vf value) { *(vf *)at = value; }
 INLINE vf pick(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+#if !defined(MIN)
+#define MIN(a, b) pick((a) < (b), a, b)
+#define NEGATIVE(z, yes, no) pick((vi)(z) < 0, yes, no)
+#endif
+#if !defined(TURN_LOW) /* four lanes, or a width that no machine asks for but a test */
+INLINE vf turned(vf a, vf b, int from_a, int from_b) {
+  vf out;
+  for (int i = 0; i < LANES; i += 4) {
+    out[i] = a[i + from_a], out[i + 1] = b[i + from_a];
+    out[i + 2] = a[i + from_b], out[i + 3] = b[i + from_b];
+  }
+  return out;
+}
+INLINE vf paired(vf a, vf b, int from) {
+  for (int i = 0; i < LANES; i += 4) {
+    vf first = a;
+    a[i] = first[i + from], a[i + 1] = first[i + from + 1];
+    a[i + 2] = b[i + from], a[i + 3] = b[i + from + 1];
+  }
+  return a;
+}
+#define TURN_LOW(a, b) turned(a, b, 0, 1)
+#define TURN_HIGH(a, b) turned(a, b, 2, 3)
+#define PAIR_LOW(a, b) paired(a, b, 0)
+#define PAIR_HIGH(a, b) paired(a, b, 2)
+#endif
 
 /* Parameters, their gradients and Adam's two moments all lie like this; OUT_BIAS is one number and padding. */
 struct layout {
@@ -82,10 +123,15 @@ struct scratch {
 };
 
 #define TILE_ROWS 4
+#if LANES == 16 && HIDDEN % (4 * LANES) == 0
+#define TILE_COLUMNS 4
+#else
 #define TILE_COLUMNS 2
+#endif
 
 /* out[r][c] = start[c] + sum over k of a(r, k) b[k][c], k ascending, every addition fused; out and b are HIDDEN wide.
- * A tile of 4 rows x 2 vectors is summed in registers: 8 chains hide the latency of two fma units. */
+ * A tile of 4 rows x 2 or 4 vectors is summed in registers: 8 chains hide the latency of two fma units, and 16 do so
+ * whatever else happens, where there are 32 registers. */
 INLINE void product(const float *restrict a, long row_stride, long k_stride, long rows, long n_k,
                     const float *restrict b, const float *restrict start, float *restrict out) {
   for (long r = 0; r < rows; r += TILE_ROWS)
@@ -117,33 +163,33 @@ INLINE void product(const float *restrict a, long row_stride, long k_stride, lon
     }
 }
 
-/* GELU and its derivative at z. exp(-z^2/2) = 2^n 2^f with a polynomial of degree 6 on |f| <= 1/2 (Chebyshev, our
- * fit, 2.6e-9 relative); the distribution function by Abramowitz and Stegun 26.2.17 (7.5e-8 absolute). */
+/* GELU and its derivative at z. The normal density is 2^n 2^f / sqrt(2 pi) with a polynomial of degree 5 on
+ * |f| <= 1/2 (minimax, our fit, 7.5e-8 relative); the distribution function is Abramowitz and Stegun's 26.2.17
+ * (7.5e-8 absolute). */
 #define SIDE 4 /* vectors side by side: one's chain of operations is too long for a core to look past it */
 #define EACH for (int j = 0; j < SIDE; j++)
 INLINE void gelu(const vf z[SIDE], vf value[SIDE], vf slope[SIDE]) {
-  vf power[SIDE], n[SIDE], p[SIDE], q[SIDE], u[SIDE];
-  EACH power[j] = (z[j] * z[j]) * -0.72134752f; /* -z^2/2 in units of ln 2 */
-  EACH power[j] = pick(power[j] < -125.0f, ALL(-125.0f), power[j]);
-  EACH n[j] = (power[j] + 12582912.0f) - 12582912.0f; /* adding 1.5 x 2^23 rounds to the nearest whole number */
-  EACH power[j] = power[j] - n[j];
-  EACH u[j] = FMA(ALL(0.23164190f), pick(z[j] < 0.0f, -z[j], z[j]), ALL(1.0f));
+  vf a[SIDE], w[SIDE], n[SIDE], p[SIDE], q[SIDE], u[SIDE];
+  EACH a[j] = MIN((vf)((vi)z[j] & 0x7FFFFFFF), ALL(13.0f)); /* the density is 8e-38 there */
+  EACH w[j] = a[j] * -0.72134752f; /* w a = -z^2/2 in units of ln 2 */
+  EACH n[j] = FMA(w[j], a[j], ALL(12582912.0f)); /* 1.5 x 2^23: a whole number, in the last bits of the sum */
+  EACH w[j] = FMA(w[j], a[j], 12582912.0f - n[j]);
+  EACH u[j] = FMA(ALL(0.23164190f), a[j], ALL(1.0f));
   EACH u[j] = ALL(1.0f) / u[j];
-  EACH p[j] = FMA(power[j], ALL(1.5461445e-4f), ALL(1.3400428e-3f));
-  EACH p[j] = FMA(p[j], power[j], ALL(9.6180569e-3f));
-  EACH p[j] = FMA(p[j], power[j], ALL(5.5503272e-2f));
-  EACH p[j] = FMA(p[j], power[j], ALL(2.4022651e-1f));
-  EACH p[j] = FMA(p[j], power[j], ALL(6.9314718e-1f));
-  EACH p[j] = FMA(p[j], power[j], ALL(1.0f));
-  EACH p[j] = (vf)((vi)p[j] + (__builtin_convertvector(n[j], vi) << 23)); /* exp(-z^2/2) */
-  EACH q[j] = FMA(u[j], ALL(0.53070271f), ALL(-0.72657602f));
-  EACH q[j] = FMA(q[j], u[j], ALL(0.71070687f));
-  EACH q[j] = FMA(q[j], u[j], ALL(-0.14224837f));
-  EACH q[j] = FMA(q[j], u[j], ALL(0.12741480f));
+  EACH p[j] = FMA(w[j], ALL(0.00052965499f), ALL(0.0038599845f));
+  EACH p[j] = FMA(p[j], w[j], ALL(0.022144142f));
+  EACH p[j] = FMA(p[j], w[j], ALL(0.095834392f));
+  EACH p[j] = FMA(p[j], w[j], ALL(0.27652563f));
+  EACH p[j] = FMA(p[j], w[j], ALL(0.39894231f));
+  EACH p[j] = (vf)((vi)p[j] + ((vi)n[j] << 23)); /* the density at z */
+  EACH q[j] = FMA(u[j], ALL(1.3302744f), ALL(-1.821256f));
+  EACH q[j] = FMA(q[j], u[j], ALL(1.7814779f));
+  EACH q[j] = FMA(q[j], u[j], ALL(-0.35656378f));
+  EACH q[j] = FMA(q[j], u[j], ALL(0.31938153f));
   EACH q[j] = q[j] * (u[j] * p[j]);
-  EACH q[j] = pick(z[j] < 0.0f, q[j], 1.0f - q[j]);
+  EACH q[j] = NEGATIVE(z[j], q[j], 1.0f - q[j]);
   EACH value[j] = z[j] * q[j];
-  EACH slope[j] = FMA(z[j] * p[j], ALL(0.39894228f), q[j]);
+  EACH slope[j] = FMA(z[j], p[j], q[j]);
 }
 
 /* MurmurHash3's finaliser (Appleby, public domain). */
@@ -174,40 +220,43 @@ INLINE void activate(struct dropout drop, int layer, uint32_t *words, float *hid
       if (layer == 1) {
         MIX(word);
         *kept = word;
-        word = word & 0xFFFFu;
+        word = word << 16;
       } else {
-        word = *kept >> 16;
+        word = *kept;
       }
-      mask[j] = pick((vi)word < (int32_t)drop.threshold, ALL(0.0f), ALL(drop.scale));
+      mask[j] = (vf)((vi)ALL(drop.scale) & (word >= drop.threshold << 16));
     }
     EACH store(hidden + at + j * LANES, value[j] * mask[j]);
     EACH store(slope + at + j * LANES, derivative[j] * mask[j]);
   }
 }
 
-static void transpose(const float *restrict from, float *restrict to) {
+/* LANES / 4 rows of four columns, side by side in one vector. */
+INLINE vf quarters(const float *at) {
   typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
-  for (long i = 0; i < HIDDEN; i += 4)
-    for (long j = 0; j < HIDDEN; j += 4) {
-      const float *at = from + i * HIDDEN + j;
-      v4 a = *(const v4 *)at, b = *(const v4 *)(at + HIDDEN);
-      v4 c = *(const v4 *)(at + 2 * HIDDEN), d = *(const v4 *)(at + 3 * HIDDEN);
-      v4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-      v4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-      float *out = to + j * HIDDEN + i;
-      *(v4 *)out = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
-      *(v4 *)(out + HIDDEN) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-      *(v4 *)(out + 2 * HIDDEN) = __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5);
-      *(v4 *)(out + 3 * HIDDEN) = __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7);
-    }
+#define QUARTER(q) (*(const v4 *)(at + 4 * (q) * HIDDEN))
+#define TWO(q) __builtin_shufflevector(QUARTER(q), QUARTER(q + 1), 0, 1, 2, 3, 4, 5, 6, 7)
+#if LANES == 16
+  return __builtin_shufflevector(TWO(0), TWO(2), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif LANES == 8
+  return TWO(0);
+#else
+  return QUARTER(0);
+#endif
 }
 
-INLINE void sum_rows(const float *values, float *out) {
-  for (long c = 0; c < HIDDEN; c += LANES) {
-    vf sum = {0};
-    for (long row = 0; row < BATCH; row++) sum += load(values + row * HIDDEN + c);
-    store(out + c, sum);
-  }
+static void transpose(const float *restrict from, float *restrict to) {
+  for (long i = 0; i < HIDDEN; i += LANES)
+    for (long j = 0; j < HIDDEN; j += 4) {
+      const float *at = from + i * HIDDEN + j; /* rows i, i + 4, ... lie side by side in a, the next ones in b, c, d */
+      vf a = quarters(at), b = quarters(at + HIDDEN), c = quarters(at + 2 * HIDDEN), d = quarters(at + 3 * HIDDEN);
+      vf ab = TURN_LOW(a, b), ab2 = TURN_HIGH(a, b), cd = TURN_LOW(c, d), cd2 = TURN_HIGH(c, d);
+      float *out = to + j * HIDDEN + i;
+      store(out, PAIR_LOW(ab, cd));
+      store(out + HIDDEN, PAIR_HIGH(ab, cd));
+      store(out + 2 * HIDDEN, PAIR_LOW(ab2, cd2));
+      store(out + 3 * HIDDEN, PAIR_HIGH(ab2, cd2));
+    }
 }
 
 /* error := d loss / d score of each row; the score sums 16 strided parts, then halves them. */
@@ -229,21 +278,30 @@ INLINE void backward(struct scratch *s, const struct layout *p) {
   struct layout *g = &s->gradient;
   float *delta2 = s->slope2;
   for (long c = 0; c < HIDDEN; c += LANES) {
-    vf sum = {0}, w3 = load(p->w3 + c);
+    vf sum = {0}, bias = {0}, w3 = load(p->w3 + c);
     for (long row = 0; row < BATCH; row++) {
       vf error = ALL(s->error[row]);
+      vf delta = load(delta2 + row * HIDDEN + c) * (error * w3);
       sum = FMA(error, load(s->hidden2 + row * HIDDEN + c), sum);
-      store(delta2 + row * HIDDEN + c, load(delta2 + row * HIDDEN + c) * (error * w3));
+      bias += delta;
+      store(delta2 + row * HIDDEN + c, delta);
     }
     store(g->w3 + c, sum);
+    store(g->b2 + c, bias);
   }
   product(s->hidden1, 1, HIDDEN, HIDDEN, BATCH, delta2, 0, g->w2);
-  sum_rows(delta2, g->b2);
   transpose(p->w2, s->w2_transposed);
   product(delta2, HIDDEN, 1, BATCH, HIDDEN, s->w2_transposed, 0, s->delta1);
-  for (long i = 0; i < BATCH * HIDDEN; i += LANES) store(s->delta1 + i, load(s->delta1 + i) * load(s->slope1 + i));
+  for (long c = 0; c < HIDDEN; c += LANES) {
+    vf bias = {0};
+    for (long row = 0; row < BATCH; row++) {
+      vf delta = load(s->delta1 + row * HIDDEN + c) * load(s->slope1 + row * HIDDEN + c);
+      bias += delta;
+      store(s->delta1 + row * HIDDEN + c, delta);
+    }
+    store(g->b1 + c, bias);
+  }
   product(s->inputs, 1, INPUTS, INPUTS, BATCH, s->delta1, 0, g->w1);
-  sum_rows(s->delta1, g->b1);
 }
 
 /* What changes from step to step: rate = lr / (1 - 0.9^t), correction = 1 / sqrt(1 - 0.999^t), decay = lr x decay of
@@ -251,6 +309,16 @@ INLINE void backward(struct scratch *s, const struct layout *p) {
 struct rates {
   float rate, correction, decay;
 };
+
+/* 1 / x for a positive x that is neither tiny nor huge: a guess by its bits, 5 % off at most (Blinn 1997), then with
+ * e = 1 - x r once r (1 + e + e^2), which leaves e^3, and once r (1 + e): 8e-8 relative. The divider is busy with square
+ * roots. */
+INLINE vf reciprocal(vf x) {
+  vf r = (vf)(0x7EF311C7 - (vi)x);
+  vf e = FMA(-x, r, ALL(1.0f));
+  r = FMA(r, FMA(e, e, e), r);
+  return FMA(r, FMA(-x, r, ALL(1.0f)), r);
+}
 
 /* Adam (Kingma and Ba 2015); `coupled` decay goes into the gradient, rates.decay does not (Loshchilov and Hutter). */
 INLINE void adam(struct member *m, const struct layout *gradient, struct rates at, float coupled) {
@@ -263,7 +331,8 @@ INLINE void adam(struct member *m, const struct layout *gradient, struct rates a
     vf square = FMA(ALL(0.999f), load(second + i), 0.001f * (g * g));
     store(first + i, mean);
     store(second + i, square);
-    vf move = (at.rate * mean) / FMA(SQRT(square), ALL(at.correction), ALL(1e-8f));
+    vf below = FMA(SQRT(square), ALL(at.correction), ALL(1e-8f));
+    vf move = (at.rate * mean) * reciprocal(below);
     store(value + i, FMA(ALL(-at.decay), w, w) - move);
   }
 }

@@ -53,7 +53,8 @@ def train_reference(
             g = _fma(np.float32(coupled), values[i], slope)
             first[i] = _fma(np.float32(0.9), first[i], np.float32(0.1) * g)
             second[i] = _fma(np.float32(0.999), second[i], np.float32(0.001) * (g * g))
-            move = (rate * first[i]) / _fma(np.sqrt(second[i]), correction, np.float32(1e-8))
+            below = _fma(np.sqrt(second[i]), correction, np.float32(1e-8))
+            move = (rate * first[i]) * _reciprocal(below)
             values[i] = _fma(-decay, values[i], values[i]) - move
     return values
 
@@ -89,6 +90,14 @@ def _fma(a: F32 | np.float32, b: F32 | np.float32, c: F32 | np.float32) -> F32:
     odd = np.where((error != 0) & (bits & 1 == 0), bits + outward, bits)
     result: F32 = odd.view(np.float64).astype(np.float32)
     return result
+
+
+def _reciprocal(x: F32) -> F32:
+    """1 / x by the kernel's guess and iterations."""
+    r = (np.int32(0x7EF311C7) - x.view(np.int32)).view(np.float32)
+    e = _fma(-x, r, np.float32(1))
+    r = _fma(r, _fma(e, e, e), r)
+    return _fma(r, _fma(-x, r, np.float32(1)), r)
 
 
 def _product(a: F32, b: F32, start: F32 | None = None) -> F32:
@@ -127,15 +136,16 @@ def _gelu(z: F32) -> tuple[F32, F32]:
         return np.asarray(total)
 
     magic = np.float32(12582912)
-    power = np.maximum(z * z * np.float32(-0.72134752), np.float32(-125))
-    n = (power + magic) - magic
-    f = power - n
-    p = polynomial(f, 1.5461445e-4, 1.3400428e-3, 9.6180569e-3, 5.5503272e-2, 2.4022651e-1, 6.9314718e-1, 1.0)
-    bell = np.ldexp(p, n.astype(np.int32))
-    u = np.float32(1) / _fma(np.float32(0.23164190), np.abs(z), np.float32(1))
-    q = polynomial(u, 0.53070271, -0.72657602, 0.71070687, -0.14224837, 0.12741480) * (u * bell)
-    cdf = np.where(z < 0, q, np.float32(1) - q)
-    return z * cdf, _fma(z * bell, np.float32(0.39894228), cdf)
+    a = np.minimum(np.abs(z), np.float32(13))
+    w = a * np.float32(-0.72134752)
+    n = _fma(w, a, magic)
+    f = _fma(w, a, magic - n)
+    p = polynomial(f, 5.2965499e-4, 3.8599845e-3, 0.022144142, 0.095834392, 0.27652563, 0.39894231)
+    density = np.ldexp(p, (n - magic).astype(np.int32))
+    u = np.float32(1) / _fma(np.float32(0.23164190), a, np.float32(1))
+    q = polynomial(u, 1.3302744, -1.821256, 1.7814779, -0.35656378, 0.31938153) * (u * density)
+    cdf = np.where(np.signbit(z), q, np.float32(1) - q)
+    return z * cdf, _fma(z, density, cdf)
 
 
 def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
