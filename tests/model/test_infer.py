@@ -17,6 +17,7 @@ from vmaf_assay.model.infer import (
     open_ensemble,
     open_session,
     probes_needed,
+    size_reason,
     trained_presets,
     unsupported_reason,
 )
@@ -81,6 +82,32 @@ def test_answers_are_the_members_mean_and_spread():
     np.testing.assert_allclose(answer.members, expected, rtol=0, atol=2e-3)
     np.testing.assert_allclose(answer.mu, expected.mean(axis=1), rtol=0, atol=2e-3)
     np.testing.assert_allclose(answer.sigma, expected.std(axis=1, ddof=1), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "preset", "n_pixels", "says"),
+    [
+        ("libx264", "slow", 921_600, None),
+        ("libx264", "slow", 230_401, None),
+        ("libx264", "veryfast", 230_401, "230,401 px; libx264 veryfast was measured at 25,344 to 230,400 px only"),
+        ("libx264", "veryfast", 25_343, "25,344 to 230,400"),
+        ("libx264", "faster", 230_401, "libx264 faster was measured at 25,344 to 230,400"),
+        ("libsvtav1", "8", 1_048_576, None),
+        ("libsvtav1", "8", 1_048_577, "16,384 to 1,048,576"),
+    ],
+)
+def test_a_size_that_an_encoder_was_not_measured_at_is_said(encoder, preset, n_pixels, says):
+    """By encoder and preset, between two presets by both; by the whole corpus where the sidecar knows no more."""
+    sizes = {"slow": (25_344, 921_600), "medium": (25_344, 921_600), "veryfast": (25_344, 230_400)}
+    encoders = [
+        one.model_copy(update=dict(zip(("min_pixels", "max_pixels"), sizes[one.preset], strict=True)))
+        if one.encoder == "libx264" else one
+        for one in THREE_PRESETS.encoders
+    ]  # fmt: skip
+    seen = THREE_PRESETS.model_copy(update={"encoders": encoders})
+    wide = sidecar(task="forecast", feature_names=["probe0.adm2", "log2_pixels"], seen=seen)
+    told = size_reason(wide, encoder, preset, n_pixels)
+    assert (told is None) if says is None else (says in str(told))
 
 
 def test_a_row_does_not_depend_on_its_neighbours():

@@ -131,7 +131,7 @@ def test_fma_rounds_once():
 
 
 def test_gelu_is_within_its_stated_error():
-    """Value and slope against SciPy's normal distribution in float64, from -20 to 20: below 3.5e-7 x max(1, |z|)."""
+    """Value and slope against SciPy's normal distribution in float64, -20 to 20: below 3.5e-7 x max(1, |z|)."""
     z = np.linspace(-20, 20, 400_001).astype(np.float32)
     value, slope = reference._gelu(z)
     exact = z.astype(np.float64)

@@ -119,6 +119,7 @@ def test_sidecar_says_what_was_seen(run_dir, corpus_dir):
         ("libsvtav1", "8"): [21, 28, 35, 42, 49, 56],
         ("libx264", "medium"): [18, 22, 26, 30, 34, 38],
     }
+    assert {(s.min_pixels, s.max_pixels) for s in sidecar.seen.encoders} == {(192 * 108, 192 * 108)}
     np.testing.assert_allclose(sidecar.seen.feature_min, rows.features.min(axis=0))
     np.testing.assert_allclose(sidecar.seen.feature_max, rows.features.max(axis=0))
     assert (sidecar.seen.min_pixels, sidecar.seen.max_pixels) == (192 * 108, 192 * 108)

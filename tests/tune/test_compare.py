@@ -19,13 +19,8 @@ def two_encoders():
     """The made-up ensemble, which has seen libx265 too: the same VMAF at 0.6 of the bitrate."""
     one = verified(bitrate=True)
     sidecar = one.ensemble.sidecar
-    seen = sidecar.seen.model_copy(
-        update={
-            "encoders": [
-                *sidecar.seen.encoders, SeenEncoder(encoder="libx265", preset="medium", rate_values=RATES)
-            ]
-        }
-    )  # fmt: skip
+    small = SeenEncoder(encoder="libx265", preset="medium", rate_values=RATES, min_pixels=100, max_pixels=200)
+    seen = sidecar.seen.model_copy(update={"encoders": [*sidecar.seen.encoders, small]})
     first = sidecar.bitrate["coefficients"]["libx264|medium"]
     cheaper = [first[0] + float(np.log(0.6)), *first[1:]]
     bitrate = {"coefficients": {"libx264|medium": first, "libx265|medium": cheaper}, "held_out_error": {}}
@@ -58,6 +53,10 @@ def test_one_pair_of_probes_for_all(ffmpeg, source):
     assert result.contenders[0].bd_rate == pytest.approx(0.0, abs=1e-12)
     assert result.contenders[1].bd_rate is not None
     assert result.contenders[1].bd_rate > 0.1
+    assert not result.contenders[1].reasons
+    assert [reason.partition("; ")[2] for reason in result.contenders[0].reasons] == [
+        "libx265 medium was measured at 100 to 200 px only, and the promise is only as good as that"
+    ]
     for one in result.contenders:
         assert one.lower_bound >= 80.0
         assert all(point.lower_bound <= point.mu for point in one.curve)

@@ -163,6 +163,31 @@ def trained_presets(sidecar: Sidecar, encoder: str, preset: str) -> list[SeenEnc
     return [seen[name] for name in encoder_info(encoder).neighbours(preset, seen)]
 
 
+def size_reason(sidecar: Sidecar, encoder: str, preset: str, n_pixels: int) -> str | None:
+    """What to say of a picture smaller or larger than all that an encoder and preset were trained on; else None.
+
+    A forecast is still made: how the error grows with the distance has not been measured (docs/forecast.md).
+
+    Args:
+      sidecar: the model's.
+      encoder: encoder asked about.
+      preset: its preset; one between two trained ones counts as both.
+      n_pixels: width x height, px.
+    """
+    sizes = [(one.min_pixels, one.max_pixels) for one in trained_presets(sidecar, encoder, preset)]
+    # Sidecars of before 2026-11-28 know the sizes of the corpus, not of each encoder's part of it.
+    known = [one for one in [*sizes, (sidecar.seen.min_pixels, sidecar.seen.max_pixels)] if one[1]]
+    if not known:
+        return None
+    low, high = max(least for least, _ in known), min(most for _, most in known)
+    if low <= n_pixels <= high:
+        return None
+    return (
+        f"a picture of {n_pixels:,} px; {encoder} {preset} was measured at {low:,} to {high:,} px only, and the "
+        "promise is only as good as that"
+    )
+
+
 def probes_needed(sidecar: Sidecar, encoders: Collection[str]) -> list[ProbeSpec]:
     """The probes that forecasts of some encoders read, in the sidecar's order.
 

@@ -48,6 +48,10 @@ class SeenEncoder(_Frozen):
     """The encoder's preset."""
     rate_values: list[float]
     """Rate values in training, ascending."""
+    min_pixels: int = 0
+    """Smallest picture it was trained on, width x height, px; 0 in sidecars of before 2026-11-28."""
+    max_pixels: int = 0
+    """Largest picture it was trained on, width x height, px; 0 likewise."""
 
 
 class Seen(_Frozen):

@@ -316,12 +316,18 @@ def _sidecar_base(
     corpus: Corpus, rows: TrainingRows, task: Task, recipe: Recipe, losos: Sequence[LosoFile]
 ) -> dict[str, Any]:
     pairs = sorted(set(zip(rows.encoder, rows.preset, strict=True)))
-    encoders = [
-        SeenEncoder(encoder=encoder, preset=preset, rate_values=_rates(rows, encoder, preset))
-        for encoder, preset in pairs
-    ]
     used = set(rows.cell)
-    pixels = [cell.width * cell.height for cell in corpus.cells if cell.key in used]
+    pixels: dict[tuple[str, str], set[int]] = {pair: set() for pair in pairs}
+    for cell in corpus.cells:
+        if cell.key in used:
+            pixels[cell.encoder, cell.preset].add(cell.width * cell.height)
+    encoders = [
+        SeenEncoder(
+            encoder=encoder, preset=preset, rate_values=_rates(rows, encoder, preset),
+            min_pixels=min(pixels[encoder, preset]), max_pixels=max(pixels[encoder, preset]),
+        )
+        for encoder, preset in pairs
+    ]  # fmt: skip
 
     def listed(values: NDArray[np.float32]) -> list[float]:
         return [float(value) for value in values]
@@ -339,8 +345,8 @@ def _sidecar_base(
             feature_max=listed(features.max(axis=0)),
             feature_mean=listed(features.mean(axis=0)),
             feature_std=listed(features.std(axis=0)),
-            min_pixels=min(pixels),
-            max_pixels=max(pixels),
+            min_pixels=min(min(sizes) for sizes in pixels.values()),
+            max_pixels=max(max(sizes) for sizes in pixels.values()),
         ),
         "recipe": _recipe_record(recipe, rows),
         "corpus_digest": corpus.digest,

@@ -12,6 +12,7 @@ from vmaf_assay.evaluate.bd import bd_rate
 from vmaf_assay.evaluate.choice import Margin
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.model.infer import size_reason
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
@@ -19,7 +20,7 @@ from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, TuneRequest, check_request
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
-from vmaf_assay.tune.run import calibrated_margin, outside_sizes
+from vmaf_assay.tune.run import calibrated_margin
 from vmaf_assay.tune.sampled import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
 from vmaf_assay.tune.title import probe_title
@@ -172,9 +173,9 @@ def compare(
         contenders = [
             _contender(request, predicted, margin) for predicted, margin in zip(forecasts, margins, strict=True)
         ]
-        if outside_sizes(verified, pixels(reference)):
-            for one in contenders:
-                one.reasons.append("the picture is smaller or larger than any calibrated on")
+        for one in contenders:
+            if size := size_reason(sidecar, one.encoder, one.preset, pixels(reference)):
+                one.reasons.append(size)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
         if request.measure:
             contenders = _measured(measurer, contenders)

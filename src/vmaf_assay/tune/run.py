@@ -17,6 +17,7 @@ from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.model.infer import size_reason
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
@@ -279,8 +280,8 @@ def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
     ]
     if not answer.predicted.supported:
         said.append(f"not supported, so nothing is promised: {answer.predicted.reason}")
-    if outside_sizes(verified, pixels(plan.reference)):
-        said.append("the picture is smaller or larger than any calibrated on; the promise is only as good as that")
+    if size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference)):
+        said.append(size)
     said += [*plan.conversions, *_kind_reasons(plan)]
     if not plan.promised:
         said.append(
@@ -295,12 +296,6 @@ def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
     if choice.rate_value in answer.measured and answer.title.sample is None:
         said.append("the choice is a rate value that a trial measured on every frame")
     return said + sample_reasons(answer.sample())
-
-
-def outside_sizes(verified: VerifiedEnsemble, n_pixels: int) -> bool:
-    """Whether a picture is smaller or larger than every picture of the corpus."""
-    seen = verified.ensemble.sidecar.seen
-    return bool(seen.max_pixels) and not seen.min_pixels <= n_pixels <= seen.max_pixels
 
 
 def _kind_reasons(plan: _Plan) -> list[str]:
