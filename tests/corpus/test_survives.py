@@ -61,7 +61,7 @@ def test_a_hundred_kills_at_random_moments(clips, undisturbed, tmp_path, victim)
             wanted = min(9, n_cells(folder) + 1)
             while n_cells(folder) < wanted and builder.poll() is None:
                 time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.5))
+        time.sleep(rng.uniform(0, 0.3))
         words = {"builder": "corpus build", "ffmpeg": "-nostdin", "worker": "spawn_main"}
         tree = [builder.pid] if victim == "builder" else []
         while not tree and builder.poll() is None:
@@ -84,7 +84,9 @@ def test_a_hundred_kills_at_random_moments(clips, undisturbed, tmp_path, victim)
 
 def _below(root: int, word: str) -> list[int]:
     """Processes started by `root`, at any depth, whose command line holds `word`."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    # -ww: a terminal's width in the environment would cut the command lines short.
+    argv = ["ps", "-e", "-ww", "-o", "pid=,ppid=,args="]
+    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()]
     tree = {root}
     for _ in range(5):

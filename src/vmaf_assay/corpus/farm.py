@@ -303,12 +303,18 @@ def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> Measurer:
         _quiet()
         # Dask makes a folder for temporary files besides `local_directory`, and would leave it in the system's.
         dask.config.set({"temporary-directory": str(scratch)})
-        cluster = LocalCluster(
-            loop=_loop_deaf_to_ctrl_c(),
-            n_workers=n_workers, threads_per_worker=1, resources={RESOURCE: 1}, host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            local_directory=str(scratch / "workers"), silence_logs=logging.CRITICAL,
-        )  # fmt: skip
+        try:
+            cluster = LocalCluster(
+                loop=_loop_deaf_to_ctrl_c(),
+                n_workers=n_workers, threads_per_worker=1, resources={RESOURCE: 1}, host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                local_directory=str(scratch / "workers"), silence_logs=logging.CRITICAL,
+            )  # fmt: skip
+        except (RuntimeError, TimeoutError) as error:  # it has closed what was up
+            raise ToolError(
+                "a worker process of this machine ended before it was up",
+                next_step="look for what killed it (out of memory?), and run the same command again",
+            ) from error
         try:
             client = Client(cluster, set_as_default=False)
             client.wait_for_workers(n_workers, timeout=120)
@@ -352,5 +358,13 @@ def _with_client(client: Any, cells: list[Cell], store: Store, ffmpeg: str | Non
 
 def _quiet() -> None:
     """Dask's own words about workers that come and go are said here, in ours."""
-    for name in ("distributed", "distributed.client", "distributed.core", "distributed.nanny", "tornado"):
+    # asyncio speaks of futures that Dask left unasked when their worker died ("AllExit").
+    for name in (
+        "distributed",
+        "distributed.client",
+        "distributed.core",
+        "distributed.nanny",
+        "tornado",
+        "asyncio",
+    ):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -94,7 +94,9 @@ def check_encoders(ffmpeg: Ffmpeg) -> Iterator[Capability]:
 
 def explain(done: process.Completed) -> str:
     """The first line of ffmpeg's stderr, which names the cause; later lines are consequences."""
-    if done.exit_code == -9:
+    if done.killed:
+        return "ffmpeg was killed (out of memory?)"
+    if done.timed_out:
         return f"did not finish one frame in {TIMEOUT_S:g} s"
     for line in done.stderr.splitlines():
         # "[h264_nvenc @ 0x55d0] Cannot load libcuda.so.1": the address changes with every run.

@@ -87,13 +87,32 @@ def _inspect(name: str, how: str) -> tuple[Ffmpeg | None, str]:
 
 def failure(what: str, done: process.Completed, *, next_step: str = "") -> ToolError:
     """A ToolError that says what was being done, how ffmpeg ended, and its first and last words."""
+    if done.killed:
+        said = f"ffmpeg was killed {what}"
+        next_step = "look for what killed it (out of memory?), and run the same command again"
+    elif done.timed_out:
+        said, next_step = f"ffmpeg did not end in time {what}", "run the same command again"
+    else:
+        said = f"ffmpeg exited {done.exit_code} {what}: {done.gist() or 'no message'}"
     return ToolError(
-        f"ffmpeg exited {done.exit_code} {what}: {done.gist() or 'no message'}",
+        said,
         next_step=next_step or "run `assay doctor`",
         argv=done.argv,
         exit_code=done.exit_code,
         stderr_tail=done.tail(20),
     )
+
+
+def check_ended(what: str, done: process.Completed) -> None:
+    """Refuse to conclude anything from an ffmpeg that was killed, or whose time was up.
+
+    What such a command leaves looks like a file that does not decode or an encoder that does not work.
+
+    Raises:
+      ToolError: it did not come to its own end.
+    """
+    if done.killed or done.timed_out:
+        raise failure(what, done)
 
 
 def even_fit(width: int, height: int, box: tuple[int, int] | None) -> tuple[int, int]:

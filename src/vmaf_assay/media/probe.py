@@ -8,7 +8,7 @@ from pathlib import Path
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.damage import damage_line
-from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
 from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.records import VideoInfo
 
@@ -54,6 +54,7 @@ def probe_video(
          "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-",
          "-map", "0:v:0", "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"], timeout_s=600,
     )  # fmt: skip
+    check_ended(f"reading {path}", done)
     if "matches no streams" in done.stderr or "does not contain any stream" in done.stderr:
         raise MediaError(f"{path} has no video stream", next_step="give a file with video")
     if done.exit_code != 0:
@@ -77,6 +78,7 @@ def _count_decoded(ffmpeg: Ffmpeg, path: Path) -> int:
         [*ffmpeg.base_argv(), "-i", str(path.resolve()), "-map", "0:v:0", "-fps_mode", "passthrough",
          "-f", "framecrc", "-"], timeout_s=3600,
     )  # fmt: skip
+    check_ended(f"decoding {path}", done)
     if done.exit_code != 0 or (broken := damage_line(done.stderr)):
         raise MediaError(f"{path} does not decode: {broken or done.tail(1)}", next_step="export it again")
     return sum(line[:1].isdigit() for line in done.stdout.decode(errors="replace").splitlines())

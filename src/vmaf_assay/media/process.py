@@ -34,6 +34,13 @@ class Completed:
     """All of standard output, unless `on_line` took it."""
     stderr: str
     """The last megabyte of standard error, undecodable bytes replaced."""
+    timed_out: bool = False
+    """True if it was killed here, because its time was up."""
+
+    @property
+    def killed(self) -> bool:
+        """True if somebody else killed it: the kernel, out of memory, or an operator."""
+        return self.exit_code == -signal.SIGKILL and not self.timed_out
 
     def tail(self, lines: int = 3) -> str:
         """The last lines of standard error, joined by ` | `."""
@@ -128,7 +135,13 @@ def run(
             f"cannot start {argv[0]}: {error.strerror}", next_step="check that it is installed", argv=argv
         ) from error
     (children := children or Children())._add(child)
-    timer = threading.Timer(timeout_s, _kill_group, (child,)) if timeout_s else None
+    timed_out = threading.Event()
+
+    def end_late() -> None:
+        timed_out.set()
+        _kill_group(child)
+
+    timer = threading.Timer(timeout_s, end_late) if timeout_s else None
     tail = bytearray()
     drain = threading.Thread(target=_drain, args=(child, tail), daemon=True)
     try:
@@ -147,7 +160,8 @@ def run(
         for stream in (child.stdout, child.stderr):
             if stream:
                 stream.close()
-    return Completed(tuple(argv), code, stdout, tail.decode(errors="replace"))
+    late = timed_out.is_set() and code == -signal.SIGKILL
+    return Completed(tuple(argv), code, stdout, tail.decode(errors="replace"), late)
 
 
 def _drain(child: subprocess.Popen[bytes], tail: bytearray) -> None:

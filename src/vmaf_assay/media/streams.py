@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.media import process
-from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
 
 Kind = Literal["Video", "Audio", "Subtitle", "Attachment", "Data", "Unknown"]
 
@@ -59,6 +59,7 @@ class FileStreams:
 def list_streams(ffmpeg: Ffmpeg, path: Path) -> FileStreams:
     """The streams, chapters and tags of a file; reads its header only."""
     done = process.run([ffmpeg.path, "-hide_banner", "-nostdin", "-i", str(path.resolve())], timeout_s=120)
+    check_ended(f"reading the header of {path}", done)
     return parse_streams(done.stderr)
 
 
@@ -104,4 +105,6 @@ def container_takes(ffmpeg: Ffmpeg, path: Path, index: int, muxer: str, *codec_a
     codec = codec_args or ("-c", "copy")
     argv = [*ffmpeg.base_argv(), "-i", str(path.resolve()), "-map", f"0:{index}", *codec, "-t", "0",
             *fragmented, "-f", muxer, "-"]  # fmt: skip
-    return process.run(argv, timeout_s=120).exit_code == 0
+    done = process.run(argv, timeout_s=120)
+    check_ended(f"trying stream {index} of {path} in {muxer}", done)
+    return done.exit_code == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
 from vmaf_assay.media.score import encoder_args
 from vmaf_assay.media.streams import CONTAINERS, MOV_FAMILY, FileStreams, Stream, container_takes, list_streams
 
@@ -75,6 +75,7 @@ def _check_video(ffmpeg: Ffmpeg, output_name: str, muxer: str, encoder: EncoderI
     argv = [*ffmpeg.base_argv(), "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25", "-frames:v", "2",
             *encoder_args(encoder, preset, middle), *fragmented, "-f", muxer, "-"]  # fmt: skip
     done = process.run(argv, timeout_s=120)
+    check_ended(f"trying {encoder.name} in {muxer}", done)
     if done.exit_code != 0:
         raise ConfigError(
             f"{output_name}: {encoder.name} does not go into {muxer} here ({done.tail(1)})",
