@@ -22,6 +22,7 @@
 #endif
 
 typedef float vf __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint32_t vu __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
@@ -233,7 +234,6 @@ INLINE void activate(struct dropout drop, int layer, uint32_t *words, float *hid
 
 /* LANES / 4 rows of four columns, side by side in one vector. */
 INLINE vf quarters(const float *at) {
-  typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
 #define QUARTER(q) (*(const v4 *)(at + 4 * (q) * HIDDEN))
 #define TWO(q) __builtin_shufflevector(QUARTER(q), QUARTER(q + 1), 0, 1, 2, 3, 4, 5, 6, 7)
 #if LANES == 16
@@ -261,16 +261,20 @@ static void transpose(const float *restrict from, float *restrict to) {
 
 /* error := d loss / d score of each row; the score sums 16 strided parts, then halves them. */
 INLINE void score_rows(struct scratch *s, const struct layout *p, float total_weight) {
-  float bias_gradient = 0;
   for (long row = 0; row < BATCH; row++) {
-    float part[16] = {0};
+    vf whole[16 / LANES] = {0};
     for (long c = 0; c < HIDDEN; c += 16)
-      for (int i = 0; i < 16; i++) part[i] += s->hidden2[row * HIDDEN + c + i] * p->w3[c + i];
-    for (int half = 8; half; half /= 2)
-      for (int i = 0; i < half; i++) part[i] += part[i + half];
-    s->error[row] = (2.0f * s->weight[row]) * ((part[0] + p->b3[0]) - s->truth[row]) / total_weight;
-    bias_gradient += s->error[row];
+#pragma GCC unroll 4
+      for (int i = 0; i < 16 / LANES; i++)
+        whole[i] += load(s->hidden2 + row * HIDDEN + c + LANES * i) * load(p->w3 + c + LANES * i);
+    const v4 *part = (const v4 *)whole;
+    v4 sum = (part[0] + part[2]) + (part[1] + part[3]);
+    s->error[row] = (sum[0] + sum[2]) + (sum[1] + sum[3]);
   }
+  float bias_gradient = 0;
+  for (long row = 0; row < BATCH; row++)
+    s->error[row] = (2.0f * s->weight[row]) * ((s->error[row] + p->b3[0]) - s->truth[row]) / total_weight;
+  for (long row = 0; row < BATCH; row++) bias_gradient += s->error[row];
   s->gradient.b3[0] = bias_gradient;
 }
 
@@ -305,7 +309,7 @@ INLINE void backward(struct scratch *s, const struct layout *p) {
 }
 
 /* What changes from step to step: rate = lr / (1 - 0.9^t), correction = 1 / sqrt(1 - 0.999^t), decay = lr x decay of
- * AdamW (0 for Adam). */
+ * AdamW (0 for Adam). The moments are kept without Adam's factors 0.1 and 0.001, which `train` puts in here. */
 struct rates {
   float rate, correction, decay;
 };
@@ -324,16 +328,17 @@ INLINE vf reciprocal(vf x) {
 INLINE void adam(struct member *m, const struct layout *gradient, struct rates at, float coupled) {
   float *value = m->value.w1, *first = m->first.w1, *second = m->second.w1;
   const float *slopes = gradient->w1;
+#pragma GCC unroll 2
   for (unsigned long i = 0; i < N_PARAMETERS; i += LANES) {
     vf w = load(value + i);
     vf g = FMA(ALL(coupled), w, load(slopes + i));
-    vf mean = FMA(ALL(0.9f), load(first + i), 0.1f * g);
-    vf square = FMA(ALL(0.999f), load(second + i), 0.001f * (g * g));
+    vf mean = FMA(ALL(0.9f), load(first + i), g);
+    vf square = FMA(ALL(0.999f), load(second + i), g * g);
     store(first + i, mean);
     store(second + i, square);
     vf below = FMA(SQRT(square), ALL(at.correction), ALL(1e-8f));
-    vf move = (at.rate * mean) * reciprocal(below);
-    store(value + i, FMA(ALL(-at.decay), w, w) - move);
+    vf kept = FMA(ALL(-at.decay), w, w);
+    store(value + i, FMA(ALL(-at.rate) * mean, reciprocal(below), kept));
   }
 }
 
@@ -366,6 +371,7 @@ void train(struct member *member, struct scratch *s, const float *inputs, const 
     activate(drop, 2, s->words, s->hidden2, s->slope2);
     score_rows(s, p, total_weight);
     backward(s, p);
-    adam(member, &s->gradient, rates[i], coupled);
+    struct rates at = {0.1f * rates[i].rate, 0.031622777f * rates[i].correction, rates[i].decay}; /* root of 0.001 */
+    adam(member, &s->gradient, at, coupled);
   }
 }

@@ -51,11 +51,12 @@ def train_reference(
         gradient = _gradient(values, Rows(*(part[at] for part in rows)), step, dropout)
         for i, slope in enumerate(gradient):
             g = _fma(np.float32(coupled), values[i], slope)
-            first[i] = _fma(np.float32(0.9), first[i], np.float32(0.1) * g)
-            second[i] = _fma(np.float32(0.999), second[i], np.float32(0.001) * (g * g))
-            below = _fma(np.sqrt(second[i]), correction, np.float32(1e-8))
-            move = (rate * first[i]) * _reciprocal(below)
-            values[i] = _fma(-decay, values[i], values[i]) - move
+            first[i] = _fma(np.float32(0.9), first[i], g)  # ten times Adam's
+            second[i] = _fma(np.float32(0.999), second[i], g * g)  # a thousand times Adam's
+            root = np.float32(0.031622777) * correction
+            below = _fma(np.sqrt(second[i]), root, np.float32(1e-8))
+            kept = _fma(-decay, values[i], values[i])
+            values[i] = _fma(-(np.float32(0.1) * rate) * first[i], _reciprocal(below), kept)
     return values
 
 
