@@ -7,10 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vmaf_assay.errors import MediaError
+from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import encoder_info
-from vmaf_assay.media.score import ReferenceInput, encode_and_score, encoder_args, score_pair
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.score import FLUSH_TRIES, ReferenceInput, encode_and_score, encoder_args, score_pair
 
 pytestmark = pytest.mark.ffmpeg
 
@@ -51,6 +52,46 @@ def test_one_process_equals_three_steps_through_disk(ffmpeg, clip, tmp_path):
         assert done.exit_code == 0, done.stderr
     log = json.loads((tmp_path / "log.json").read_text())
     np.testing.assert_allclose(scored.vmaf, [frame["metrics"]["vmaf"] for frame in log["frames"]], atol=2e-5)
+
+
+def _losing(ffmpeg, tmp_path, times: int, how: str) -> Ffmpeg:
+    """The real ffmpeg, but its first `times` encodes lose frames: a race in its libvvenc that no test can win."""
+    path, count = tmp_path / "ffmpeg", tmp_path / "count"
+    path.write_text(
+        f"#!/bin/sh\necho x >> {count}\nn=$(wc -l < {count})\n"
+        f'if [ "$n" -le {times} ]; then {how}; fi\nexec {ffmpeg.path} "$@"\n'
+    )
+    path.chmod(0o755)
+    return Ffmpeg(str(path), ffmpeg.version, "test")
+
+
+LOST_ALL = "echo '[ @ 0x1] Cannot initialize a standalone decoder' >&2; exit 234"
+LOST_LAST = "%s \"$@\" || exit; sed -i '$d' packets.txt; exit 0"
+
+
+@pytest.mark.parametrize("how", [LOST_ALL, LOST_LAST], ids=["all", "last"])
+def test_an_encoder_that_kept_frames_back_is_asked_again(ffmpeg, clip, tmp_path, how):
+    """Two encodes without all their frames, then a whole one: the scores of the whole one."""
+    info = encoder_info("libx264")
+    how = how % ffmpeg.path if "%s" in how else how
+    scored = encode_and_score(_losing(ffmpeg, tmp_path, 2, how), _reference(clip), info, "medium", 35)
+    assert len((tmp_path / "count").read_text().splitlines()) == 3
+    undisturbed = encode_and_score(ffmpeg, _reference(clip), info, "medium", 35)
+    np.testing.assert_array_equal(scored.vmaf, undisturbed.vmaf)
+    assert scored.bytes == undisturbed.bytes
+
+
+@pytest.mark.parametrize(
+    ("how", "says"), [(LOST_ALL, "standalone decoder"), (LOST_LAST, "11 packets for 12 frames")]
+)
+def test_an_encoder_that_always_keeps_frames_back_is_an_error(ffmpeg, clip, tmp_path, how, says):
+    """After `FLUSH_TRIES` encodes, with ffmpeg's words."""
+    how = how % ffmpeg.path if "%s" in how else how
+    with pytest.raises(ToolError, match=says):
+        encode_and_score(
+            _losing(ffmpeg, tmp_path, 99, how), _reference(clip), encoder_info("libx264"), "medium", 35
+        )
+    assert len((tmp_path / "count").read_text().splitlines()) == FLUSH_TRIES
 
 
 def test_reference_against_itself_scores_near_the_top(ffmpeg, clip):

@@ -11,6 +11,7 @@ from tests.tune.made_up import verified
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.score import ReferenceInput, score_pair
 from vmaf_assay.media.streams import list_streams, parse_streams
@@ -208,6 +209,23 @@ def test_an_interrupt_leaves_no_half_file(ffmpeg, full, tmp_path):
     assert list(tmp_path.iterdir()) == [out]
     assert probe_video(ffmpeg, out).n_frames == 12
     assert ["is whole, but was not measured" in note for note in notes] == [True]
+
+
+@pytest.mark.ffmpeg
+def test_an_encode_without_its_last_frames_is_no_output(ffmpeg, full, tmp_path):
+    """An encoder that keeps frames back, which ffmpeg does not mind: an error with both counts, and no file."""
+    fake = tmp_path / "bin" / "ffmpeg"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/sh\ncase "$*" in *-c:v:0*out.mkv) for last; do :; done\n'
+        f'exec {ffmpeg.path} -y -v error -i {full} -map 0:v:0 -frames:v 7 -c:v libx264 "$last";; esac\n'
+        f'exec {ffmpeg.path} "$@"\n'
+    )
+    fake.chmod(0o755)
+    short = Ffmpeg(str(fake), ffmpeg.version, "test")
+    with pytest.raises(ToolError, match=r"gave back 7 of 12 frames of full\.mkv"):
+        tune(short, verified(), request(full, output=tmp_path / "out.mkv"))
+    assert list(tmp_path.iterdir()) == [fake.parent]
 
 
 @pytest.mark.ffmpeg

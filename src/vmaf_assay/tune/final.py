@@ -89,7 +89,14 @@ def write_final(
                 f"encoding {request.source.name} to {request.output.name}", done,
                 next_step="an output that ends in .mkv takes any video and audio",
             )  # fmt: skip
-        written = Written(video_kbps(ffmpeg, temporary, seconds(reference)), temporary.stat().st_size)
+        packets = _video_packets(ffmpeg, temporary)
+        if len(packets) < reference.n_frames:  # as in `media/score.py`, FLUSH_TRIES
+            raise ToolError(
+                f"the encoder gave back {len(packets)} of {reference.n_frames} frames of {request.source.name}",
+                next_step="run the same command again, or choose another encoder",
+            )
+        kbps = sum(packets) * 8 / seconds(reference) / 1000
+        written = Written(kbps, temporary.stat().st_size)
         temporary.replace(request.output)
     return written
 
@@ -111,7 +118,7 @@ def _folder_beside(output: Path) -> Iterator[Path]:
 
 def other_bytes(ffmpeg: Ffmpeg, path: Path) -> int:
     """Bytes of a file that are not its first video stream: sound, subtitles, attachments, container."""
-    return max(0, path.stat().st_size - _video_bytes(ffmpeg, path))
+    return max(0, path.stat().st_size - sum(_video_packets(ffmpeg, path)))
 
 
 def check_space(output: Path, wanted_bytes: float) -> None:
@@ -145,12 +152,8 @@ def frame_lines(what: str, total: int, on_step: OnStep | None) -> Callable[[str]
     return on_line
 
 
-def video_kbps(ffmpeg: Ffmpeg, path: Path, duration_s: float) -> float:
-    """Bitrate of a file's first video stream over a duration, kbps."""
-    return _video_bytes(ffmpeg, path) * 8 / duration_s / 1000
-
-
-def _video_bytes(ffmpeg: Ffmpeg, path: Path) -> int:
+def _video_packets(ffmpeg: Ffmpeg, path: Path) -> list[int]:
+    """Bytes of each packet of a file's first video stream."""
     done = process.run(
         [
             *ffmpeg.base_argv(),
@@ -168,4 +171,4 @@ def _video_bytes(ffmpeg: Ffmpeg, path: Path) -> int:
     if done.exit_code != 0:
         raise failure(f"reading {path.name}", done)
     lines = [line for line in done.stdout.decode().splitlines() if line and not line.startswith("#")]
-    return sum(int(line.split(",")[4]) for line in lines)
+    return [int(line.split(",")[4]) for line in lines]
