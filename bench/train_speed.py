@@ -5,8 +5,8 @@
 ADR-0303's problem on real rows: so many rows of the regressor's, evenly spaced; 9 grouped folds x 5 seeds and five
 final fits; 20 -> 64 -> 64 -> 1, GELU, dropout 0.1, MSE, Adam 5e-4 with decay 1e-5, batch 32, 200 epochs. The loop
 trains two members for five epochs on one core (the first is slow to start) and is scaled to all members and
-epochs; ours runs whole, the kernel compiled before. PyTorch (`pip install torch==2.13.0`) is needed by this script alone. Prints one JSON
-document.
+epochs; ours runs whole, the kernel compiled before. PyTorch (`pip install torch==2.13.0`) is needed by this
+script alone. Prints one JSON document.
 """
 
 import argparse

@@ -40,7 +40,10 @@ from vmaf_assay.tune import segments as plan
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.title import probe_title
 
-ASKED = (("libx264", "medium", 28.0), ("libsvtav1", "8", 42.0), ("libx265", "medium", 28.0))
+ASKED = (
+    ("libx264", "medium", 28.0), ("libsvtav1", "8", 42.0), ("libx265", "medium", 28.0), ("libvpx-vp9", "4", 40.0),
+    ("libaom-av1", "6", 42.0), ("libvvenc", "faster", 32.0),
+)  # fmt: skip
 SIZE, RATE = (320, 180), Fraction(25)
 CONFIDENCE = 0.9
 TRANSFORMS = ("", "hflip,", "crop=iw*3/4:ih*3/4,", "hflip,crop=iw*3/4:ih*3/4,")
