@@ -13,6 +13,7 @@ Between presets: members that saw neither the group nor the preset asked about, 
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from vmaf_assay.corpus.store import load_corpus
+from vmaf_assay.evaluate.choice import Curve, Forecaster
 from vmaf_assay.evaluate.folds import leave_one_group_out
 from vmaf_assay.media.encoders import encoder_info
-from vmaf_assay.model.features import TrainingRows, forecast_rows
+from vmaf_assay.model.features import DEFAULT_PROBES, TrainingRows, forecast_rows
 from vmaf_assay.model.recipe import RECIPES, Member, Recipe
 from vmaf_assay.model.train import train_stacked
 from vmaf_assay.model.weights import reference_predict
@@ -95,27 +97,47 @@ def by_pair(rows: TrainingRows, error: np.ndarray) -> dict[str, float]:
     return {str(p): float(error[(pairs == p) & (rows.target > 70)].mean()) for p in np.unique(pairs)}
 
 
+def led(rows: TrainingRows, predicted: np.ndarray) -> np.ndarray:
+    """The forecasts as `tune` uses them: led through what a probe measured of the very encoder and preset, [N]."""
+    result = predicted.copy()
+    at: dict[tuple[str, str, str], list[int]] = {}
+    for index, key in enumerate(zip(rows.source, rows.encoder, rows.preset, strict=True)):
+        at.setdefault(key, []).append(index)
+    for (source, encoder, preset), found in at.items():
+        mine = np.array(sorted(found, key=lambda index: rows.rate_value[index]))
+        rates = np.array([float(rows.rate_value[index]) for index in mine])
+        truth = dict(zip(rates.tolist(), rows.target[mine].tolist(), strict=True))
+        known = {
+            p.rate_value: truth[p.rate_value] for p in DEFAULT_PROBES if (p.encoder, p.preset) == (encoder, preset)
+        }
+        curve = Curve(
+            "", source, encoder, preset, rates, predicted[mine], np.ones(len(mine)), rows.target[mine], known
+        )
+        forecaster = Forecaster(curve)
+        result[mine] = [forecaster.mu[forecaster.at(rate)] for rate in rates]
+    return result
+
+
 def nested(
-    rows: TrainingRows, errors: dict[str, np.ndarray], inner: dict[str, np.ndarray]
-) -> tuple[dict[str, float], dict[str, int]]:
-    """Error by pair with each group's candidate picked on the others, and how often each was picked.
+    rows: TrainingRows, predictions: dict[str, np.ndarray], inner: dict[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Forecasts with each group's candidate picked on the others, [N], and the candidate of each group.
 
     Args:
       rows: of the corpus.
-      errors: by candidate, each row's error by members that did not see its group, [N].
+      predictions: by candidate, forecasts by members that did not see a row's group, [N].
       inner: by candidate, each row's error by members that saw neither its group nor group g, [G, N].
     """
     group = np.array(rows.group)
-    picked = dict.fromkeys(errors, 0)
+    picked: dict[str, str] = {}
     result = np.zeros(len(group))
     for index, name in enumerate(np.unique(group)):
         others = replace_groups(rows, group != name)
         seen = {c: by_pair(others, e[index, group != name]) for c, e in inner.items()}
         score = {c: np.mean(list(of_pair.values())) for c, of_pair in seen.items()}
-        best = min(score, key=score.get)
-        picked[best] += 1
-        result[group == name] = errors[best][group == name]
-    return by_pair(rows, result), picked
+        picked[str(name)] = min(score, key=score.get)
+        result[group == name] = predictions[picked[str(name)]][group == name]
+    return result, picked
 
 
 def between(rows: TrainingRows) -> list[tuple[str, str]]:
@@ -145,16 +167,20 @@ def main():
     seeds = [int(seed) for seed in args.seeds.split(",")]
     rows = forecast_rows(load_corpus(args.corpus))
     none = np.zeros(len(rows.target), dtype=bool)
-    errors, inner, found = {}, {}, {"candidates": {}, "between": {}}
+    predictions, inner, found = {}, {}, {"candidates": {}, "led": {}, "between": {}}
     for name, (keep, factor, recipe) in CANDIDATES.items():
         narrow = narrowed(rows, keep, factor)
-        predicted = held_out(narrow, recipe, seeds, args.processes, none)
-        errors[name] = np.abs(np.minimum(predicted, 100) - rows.target)
-        found["candidates"][name] = by_pair(rows, errors[name])
+        predictions[name] = np.minimum(held_out(narrow, recipe, seeds, args.processes, none), 100)
+        found["candidates"][name] = by_pair(rows, np.abs(predictions[name] - rows.target))
+        found["led"][name] = by_pair(rows, np.abs(led(rows, predictions[name]) - rows.target))
         inner[name] = np.abs(np.minimum(without_two(narrow, recipe, seeds, args.processes), 100) - rows.target)
         print(name, {k: round(v, 2) for k, v in found["candidates"][name].items()}, flush=True)
-    found["nested"], found["picked"] = nested(rows, errors, inner)
-    print("nested", {k: round(v, 2) for k, v in found["nested"].items()}, found["picked"], flush=True)
+    chosen, found["picked"] = nested(rows, predictions, inner)
+    found["candidates"]["nested"] = by_pair(rows, np.abs(chosen - rows.target))
+    found["led"]["nested"] = by_pair(rows, np.abs(led(rows, chosen) - rows.target))
+    for kind in ("candidates", "led"):
+        print("nested", kind, {k: round(v, 2) for k, v in found[kind]["nested"].items()}, flush=True)
+    print(Counter(found["picked"].values()), flush=True)
     for encoder, preset in between(rows):
         asked = np.array([(e, p) == (encoder, preset) for e, p in zip(rows.encoder, rows.preset, strict=True)])
         error = np.abs(held_out(rows, RECIPE, seeds, args.processes, asked) - rows.target)

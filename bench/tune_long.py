@@ -31,7 +31,10 @@ from vmaf_assay.evaluate.sampling import SampledForecaster, n_tried, spread_even
 from vmaf_assay.registry.store import load_verified, registry_dir
 from vmaf_assay.runs.store import curves_of
 
-ASKED = (("libx264", "medium"), ("libx265", "medium"), ("libsvtav1", "8"), ("libvpx-vp9", "4"))
+ASKED = (
+    ("libx264", "medium"), ("libx265", "medium"), ("libsvtav1", "8"), ("libvpx-vp9", "4"), ("libaom-av1", "6"),
+    ("libvvenc", "faster"),
+)  # fmt: skip
 TARGETS = (85.0, 90.0, 93.0)
 CONFIDENCES = (0.8, 0.9)
 MAX_KINDS = 12
