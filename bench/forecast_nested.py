@@ -57,7 +57,7 @@ def narrowed(rows: TrainingRows, keep: Callable[[str], bool], factor: float) -> 
 def held_out(
     rows: TrainingRows, recipe: Recipe, seeds: list[int], processes: int, without: np.ndarray
 ) -> np.ndarray:
-    """Ensemble mean on every row by members that saw neither its group nor the rows `without`, [N]."""
+    """Forecasts of every row, by seed, by members that saw neither its group nor the rows `without`, [S, N]."""
     folds = leave_one_group_out(rows.group)
     members = [Member(seed, fold.train[~without[fold.train]]) for seed in seeds for fold in folds]
     weights = train_stacked(
@@ -67,7 +67,7 @@ def held_out(
     for index, one in enumerate(weights):
         at = folds[index % len(folds)].test
         predicted[index // len(folds), at] = reference_predict(one, rows.features[at], rows.codec[at])
-    return predicted.mean(axis=0)
+    return np.minimum(predicted, 100)
 
 
 def without_two(rows: TrainingRows, recipe: Recipe, seeds: list[int], processes: int) -> np.ndarray:
@@ -98,8 +98,13 @@ def by_pair(rows: TrainingRows, error: np.ndarray) -> dict[str, float]:
 
 
 def led(rows: TrainingRows, predicted: np.ndarray) -> np.ndarray:
-    """The forecasts as `tune` uses them: led through what a probe measured of the very encoder and preset, [N]."""
-    result = predicted.copy()
+    """The forecast as `tune` uses it: led through what a probe measured of the very encoder and preset, [N].
+
+    Args:
+      rows: of the corpus.
+      predicted: forecasts by seed, [S, N].
+    """
+    result, sigma = predicted.mean(axis=0), predicted.std(axis=0, ddof=1)
     at: dict[tuple[str, str, str], list[int]] = {}
     for index, key in enumerate(zip(rows.source, rows.encoder, rows.preset, strict=True)):
         at.setdefault(key, []).append(index)
@@ -110,9 +115,7 @@ def led(rows: TrainingRows, predicted: np.ndarray) -> np.ndarray:
         known = {
             p.rate_value: truth[p.rate_value] for p in DEFAULT_PROBES if (p.encoder, p.preset) == (encoder, preset)
         }
-        curve = Curve(
-            "", source, encoder, preset, rates, predicted[mine], np.ones(len(mine)), rows.target[mine], known
-        )
+        curve = Curve("", source, encoder, preset, rates, result[mine], sigma[mine], rows.target[mine], known)
         forecaster = Forecaster(curve)
         result[mine] = [forecaster.mu[forecaster.at(rate)] for rate in rates]
     return result
@@ -121,22 +124,22 @@ def led(rows: TrainingRows, predicted: np.ndarray) -> np.ndarray:
 def nested(
     rows: TrainingRows, predictions: dict[str, np.ndarray], inner: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Forecasts with each group's candidate picked on the others, [N], and the candidate of each group.
+    """Forecasts with each group's candidate picked on the others, [S, N], and the candidate of each group.
 
     Args:
       rows: of the corpus.
-      predictions: by candidate, forecasts by members that did not see a row's group, [N].
+      predictions: by candidate, forecasts by seed by members that did not see a row's group, [S, N].
       inner: by candidate, each row's error by members that saw neither its group nor group g, [G, N].
     """
     group = np.array(rows.group)
     picked: dict[str, str] = {}
-    result = np.zeros(len(group))
+    result = np.zeros_like(next(iter(predictions.values())))
     for index, name in enumerate(np.unique(group)):
         others = replace_groups(rows, group != name)
         seen = {c: by_pair(others, e[index, group != name]) for c, e in inner.items()}
         score = {c: np.mean(list(of_pair.values())) for c, of_pair in seen.items()}
         picked[str(name)] = min(score, key=score.get)
-        result[group == name] = predictions[picked[str(name)]][group == name]
+        result[:, group == name] = predictions[picked[str(name)]][:, group == name]
     return result, picked
 
 
@@ -170,20 +173,20 @@ def main():
     predictions, inner, found = {}, {}, {"candidates": {}, "led": {}, "between": {}}
     for name, (keep, factor, recipe) in CANDIDATES.items():
         narrow = narrowed(rows, keep, factor)
-        predictions[name] = np.minimum(held_out(narrow, recipe, seeds, args.processes, none), 100)
-        found["candidates"][name] = by_pair(rows, np.abs(predictions[name] - rows.target))
+        predictions[name] = held_out(narrow, recipe, seeds, args.processes, none)
+        found["candidates"][name] = by_pair(rows, np.abs(predictions[name].mean(axis=0) - rows.target))
         found["led"][name] = by_pair(rows, np.abs(led(rows, predictions[name]) - rows.target))
         inner[name] = np.abs(np.minimum(without_two(narrow, recipe, seeds, args.processes), 100) - rows.target)
         print(name, {k: round(v, 2) for k, v in found["candidates"][name].items()}, flush=True)
     chosen, found["picked"] = nested(rows, predictions, inner)
-    found["candidates"]["nested"] = by_pair(rows, np.abs(chosen - rows.target))
+    found["candidates"]["nested"] = by_pair(rows, np.abs(chosen.mean(axis=0) - rows.target))
     found["led"]["nested"] = by_pair(rows, np.abs(led(rows, chosen) - rows.target))
     for kind in ("candidates", "led"):
         print("nested", kind, {k: round(v, 2) for k, v in found[kind]["nested"].items()}, flush=True)
     print(Counter(found["picked"].values()), flush=True)
     for encoder, preset in between(rows):
         asked = np.array([(e, p) == (encoder, preset) for e, p in zip(rows.encoder, rows.preset, strict=True)])
-        error = np.abs(held_out(rows, RECIPE, seeds, args.processes, asked) - rows.target)
+        error = np.abs(held_out(rows, RECIPE, seeds, args.processes, asked).mean(axis=0) - rows.target)
         useful = asked & (rows.target > 70)
         found["between"][f"{encoder} {preset}"] = float(error[useful].mean())
         print("never trained on", encoder, preset, round(float(error[useful].mean()), 2), flush=True)

@@ -31,7 +31,7 @@ def main() -> None:
     size = {cell.key: f"{cell.width}x{cell.height}" for cell in both.cells}
     asked = np.isin(rows.cell, [cell.key for cell in extra.cells])
     seeds = [int(seed) for seed in args.seeds.split(",")]
-    predicted = np.minimum(held_out(rows, RECIPE, seeds, args.processes, asked), 100)
+    predicted = held_out(rows, RECIPE, seeds, args.processes, asked).mean(axis=0)
     error, group = predicted - rows.target, np.array(rows.group)
     pair = np.array([f"{e} {p}" for e, p in zip(rows.encoder, rows.preset, strict=True)])
     print(

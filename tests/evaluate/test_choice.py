@@ -253,6 +253,17 @@ def test_few_groups_of_an_encoder_are_pooled_with_others():
     assert pooled.n_groups == 30
 
 
+def test_it_does_not_matter_which_probe_was_made_first():
+    """Calibration reads what probes know by rate value, `tune` in the order they were made: the same forecast."""
+    known = {rate: float(logistic(rate, 45.0, 5.0)) for rate in (22.0, 30.0)}
+    first, second = (
+        Forecaster(curve(mu=logistic(X264, 48.0, 5.0), known=dict(items)))
+        for items in (known.items(), reversed(known.items()))
+    )
+    np.testing.assert_array_equal(first.mu, second.mu)
+    assert first.mu[first.at(30.0)] == pytest.approx(known[30.0])
+
+
 def of_preset(curves, preset: str) -> list[Curve]:
     """The same curves as if another preset had made them."""
     return [Curve(c.group, c.source, c.encoder, preset, c.rate_values, c.mu, c.sigma, c.truth) for c in curves]

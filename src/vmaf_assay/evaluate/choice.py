@@ -159,8 +159,11 @@ class Forecaster:
         """What the probes have measured of this very encoder and preset."""
 
     def _anchored(self, mu: F64, curve: Curve) -> F64:
-        """The forecast led through what probes know, by a factor on the deficit that fades with distance."""
-        for rate_value, vmaf in curve.known.items():
+        """The forecast led through what probes know, by a factor on the deficit that fades with distance.
+
+        One after another by ascending rate value, whatever order they were made in: the last is met exactly.
+        """
+        for rate_value, vmaf in sorted(curve.known.items()):
             if curve.rate_values[0] <= rate_value <= curve.rate_values[-1]:
                 ratio = max((CEILING - vmaf) / (CEILING - float(mu[self.at(rate_value)])), 1e-3)
                 fade = np.exp(-np.abs(self.grid - rate_value) / (ANCHOR_REACH * self._span))
