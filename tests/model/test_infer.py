@@ -110,6 +110,33 @@ def test_a_size_that_an_encoder_was_not_measured_at_is_said(encoder, preset, n_p
     assert (told is None) if says is None else (says in str(told))
 
 
+@pytest.mark.parametrize(
+    ("preset", "n_pixels", "says"),
+    [
+        ("medium", 921_600, None),
+        ("veryfast", 230_400, None),
+        ("veryfast", 409_920, None),
+        ("veryfast", 921_600, "921,600 px is far outside the 25,344 to 230,400 px that libx264 veryfast was"),
+        ("faster", 921_600, "libx264 faster was measured at"),
+    ],
+)
+def test_a_size_far_from_what_an_encoder_was_measured_at_is_refused(preset, n_pixels, says):
+    """Though other encoders were measured there; a quarter of the corpus's range, in octaves, is let pass."""
+    sizes = {"slow": (25_344, 921_600), "medium": (25_344, 921_600), "veryfast": (25_344, 230_400)}
+    encoders = [
+        one.model_copy(update=dict(zip(("min_pixels", "max_pixels"), sizes[one.preset], strict=True)))
+        for one in THREE_PRESETS.encoders
+        if one.encoder == "libx264"
+    ]
+    low, high = float(np.log2(25_344)), float(np.log2(921_600))
+    seen = THREE_PRESETS.model_copy(
+        update={"encoders": encoders, "feature_min": [0.0, low], "feature_max": [1.0, high], "min_pixels": 25_344}
+    )
+    wide = sidecar(task="forecast", feature_names=["probe0.adm2", "log2_pixels"], seen=seen)
+    told = unsupported_reason(wide, np.array([0.5, np.log2(n_pixels)]), "libx264", preset)
+    assert (told is None) if says is None else (says in str(told))
+
+
 def test_a_row_does_not_depend_on_its_neighbours():
     """The same query alone and among 64 others gives the same answer to float32 rounding."""
     rng = np.random.default_rng(2)
@@ -226,9 +253,11 @@ def test_an_encoder_reads_the_first_probe_and_its_family_s(encoders, expected):
 def test_a_picture_far_larger_than_any_trained_on_is_named_in_pixels():
     """The size is a logarithm inside, and pixels in what is said."""
     wide = sidecar(task="forecast", feature_names=["probe0.adm2", "log2_pixels"], seen=THREE_PRESETS)
-    assert unsupported_reason(wide, np.array([0.5, 22]), "libx264", "medium") is None
+    assert unsupported_reason(wide, np.array([0.5, 21.4]), "libx264", "medium") is None
     reason = unsupported_reason(wide, np.array([0.5, 25]), "libx264", "medium")
-    assert reason == "a picture of 33554432 px is far outside the trained 16384 to 1048576 px"
+    assert reason == (
+        "a picture of 33,554,432 px is far outside the 16,384 to 1,048,576 px that libx264 medium was measured at"
+    )
 
 
 def test_sidecar_survives_its_file():
