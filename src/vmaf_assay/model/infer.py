@@ -244,6 +244,6 @@ def _far_size_reason(sidecar: Sidecar, features: NDArray[np.float64], encoder: s
     if np.log2(sizes[0]) - slack <= asked <= np.log2(sizes[1]) + slack:
         return None
     return (
-        f"a picture of {2**asked:,.0f} px is far outside the {sizes[0]:,} to {sizes[1]:,} px that "
+        f"a picture of {np.exp2(asked):,.0f} px is far outside the {sizes[0]:,} to {sizes[1]:,} px that "
         f"{encoder} {preset} was measured at"
     )
