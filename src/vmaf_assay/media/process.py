@@ -135,13 +135,7 @@ def run(
             f"cannot start {argv[0]}: {error.strerror}", next_step="check that it is installed", argv=argv
         ) from error
     (children := children or Children())._add(child)
-    timed_out = threading.Event()
-
-    def end_late() -> None:
-        timed_out.set()
-        _kill_group(child)
-
-    timer = threading.Timer(timeout_s, end_late) if timeout_s else None
+    timer, late = _deadline(child, timeout_s)
     tail = bytearray()
     drain = threading.Thread(target=_drain, args=(child, tail), daemon=True)
     try:
@@ -160,8 +154,21 @@ def run(
         for stream in (child.stdout, child.stderr):
             if stream:
                 stream.close()
-    late = timed_out.is_set() and code == -signal.SIGKILL
-    return Completed(tuple(argv), code, stdout, tail.decode(errors="replace"), late)
+    timed_out = late.is_set() and code == -signal.SIGKILL
+    return Completed(tuple(argv), code, stdout, tail.decode(errors="replace"), timed_out)
+
+
+def _deadline(
+    child: subprocess.Popen[bytes], timeout_s: float | None
+) -> tuple[threading.Timer | None, threading.Event]:
+    """A timer that kills the child, not started yet, and what it sets when it does."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        _kill_group(child)
+
+    return threading.Timer(timeout_s, end) if timeout_s else None, late
 
 
 def _drain(child: subprocess.Popen[bytes], tail: bytearray) -> None:
