@@ -5,8 +5,9 @@ from fractions import Fraction
 import pytest
 
 from tests.conftest import lavfi
-from vmaf_assay.errors import MediaError
+from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import probe_video
 
 pytestmark = pytest.mark.ffmpeg
@@ -115,3 +116,12 @@ def test_field_order_alpha_and_a_late_start_are_seen(ffmpeg, tmp_path):
     assert probe_video(ffmpeg, alpha).alpha
     assert not probe_video(ffmpeg, late).interlaced
     assert probe_video(ffmpeg, late).start_s > 1
+
+
+def test_an_ffmpeg_that_was_killed_says_nothing_of_the_file(clip, tmp_path):
+    """Out of memory, say: a failure to be repeated, never a file that is refused as damaged."""
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\nkill -9 $$\n")
+    fake.chmod(0o755)
+    with pytest.raises(ToolError, match=r"ffmpeg was killed reading .*; look for what killed it"):
+        probe_video(Ffmpeg(str(fake), "9.0", "test"), clip)

@@ -40,8 +40,15 @@ def test_timeout_kills_the_command():
     """A command over its time ends with the kill signal."""
     started = time.monotonic()
     done = process.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout_s=0.5)
-    assert done.exit_code == -9
+    assert (done.exit_code, done.timed_out, done.killed) == (-9, True, False)
     assert time.monotonic() - started < 20
+
+
+def test_a_command_that_somebody_killed_is_told_apart():
+    """The same status without the time being up."""
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    done = process.run([sys.executable, "-c", code], timeout_s=60)
+    assert (done.exit_code, done.timed_out, done.killed) == (-9, False, True)
 
 
 def test_children_can_be_killed_from_another_thread():
