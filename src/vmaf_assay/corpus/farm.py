@@ -162,6 +162,7 @@ class _Dispatch:
         self._jobs: dict[Any, _Job] = {}
         self._ended: queue.Queue[Any] = queue.Queue()
         self._known: dict[str, int] = {}  # worker -> cells at it; -1 until it has answered
+        self._doubted: set[str] = set()  # lost a cell, and not looked for since
         self._refused: dict[str, str] = {}
         self._lost: Counter[str] = Counter()
         self._had_one = False
@@ -183,6 +184,7 @@ class _Dispatch:
             raise ToolError("the scheduler is gone", next_step="start it and run the same build again")
         listed = self._client.scheduler_info(n_workers=-1)["workers"]
         now = {address for address, facts in listed.items() if facts["resources"].get(RESOURCE, 0) >= 1}
+        self._doubted.clear()
         for address in set(self._known) - now:
             del self._known[address]
             for future in [f for f, job in self._jobs.items() if job.worker == address]:
@@ -190,6 +192,8 @@ class _Dispatch:
         for address in now - set(self._known) - set(self._refused):
             self._known[address] = -1
             self._send(_Job(address, None))
+        for address in self._known:  # those that were doubted and are here after all
+            self._supply(address)
         yield from self._mind_being_alone(len(listed))
 
     def _mind_being_alone(self, n_listed: int) -> Iterator[Outcome]:
@@ -222,7 +226,7 @@ class _Dispatch:
         future.add_done_callback(self._ended.put)
 
     def _supply(self, worker: str) -> None:
-        while self._queue and 0 <= self._known.get(worker, -1) < _IN_FLIGHT:
+        while self._queue and worker not in self._doubted and 0 <= self._known.get(worker, -1) < _IN_FLIGHT:
             self._send(_Job(worker, self._queue.pop(worker)))
 
     def _take(self, future: Any) -> Iterator[Outcome]:  # noqa: ANN401 - a Future
@@ -256,11 +260,12 @@ class _Dispatch:
             self._had_one = True
 
     def _give_back(self, future: Any, job: _Job) -> Iterator[Outcome]:  # noqa: ANN401 - a Future
-        """Queue a cell again whose worker died."""
+        """Queue a cell again whose worker died; the worker gets no other until it is seen to be there."""
         why = future.exception() if future.status == "error" else None
         future.cancel()
         if job.cell is None:
             return
+        self._doubted.add(job.worker)
         self._lost[job.cell.key] += 1
         if self._lost[job.cell.key] < TRIES:
             self._queue.put(job.cell)
@@ -312,7 +317,7 @@ def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> Measurer:
             )  # fmt: skip
         except (RuntimeError, TimeoutError) as error:  # it has closed what was up
             raise ToolError(
-                "a worker process of this machine ended before it was up",
+                f"a worker process of this machine ended before it was up ({error})",
                 next_step="look for what killed it (out of memory?), and run the same command again",
             ) from error
         try:
