@@ -87,11 +87,12 @@ def test_an_encoder_that_kept_frames_back_is_asked_again(ffmpeg, clip, tmp_path,
 def test_an_encoder_that_always_keeps_frames_back_is_an_error(ffmpeg, clip, tmp_path, how, says):
     """After `FLUSH_TRIES` encodes, with ffmpeg's words."""
     how = how % ffmpeg.path if "%s" in how else how
-    with pytest.raises(ToolError, match=says):
+    with pytest.raises(ToolError, match=says) as raised:
         encode_and_score(
             _losing(ffmpeg, tmp_path, 99, how), _reference(clip), encoder_info("libx264"), "medium", 35
         )
     assert len((tmp_path / "count").read_text().splitlines()) == FLUSH_TRIES
+    assert ("try on an idle machine" in str(raised.value)) == (how == LOST_ALL)
 
 
 def test_reference_against_itself_scores_near_the_top(ffmpeg, clip):

@@ -79,6 +79,15 @@ def test_matroska_takes_everything(ffmpeg, full, tmp_path):
 
 
 @pytest.mark.ffmpeg
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("name", [name for name, encoder in ENCODERS.items() if not encoder.hardware])
+def test_what_every_software_encoder_makes_has_a_container(ffmpeg, full, name, suffix):
+    """Matroska and MP4 take all of them here, and nobody is told otherwise before the encode."""
+    encoder = ENCODERS[name]
+    assert plan_carry(ffmpeg, full, f"out{suffix}", encoder, encoder.presets[-1]).args
+
+
+@pytest.mark.ffmpeg
 def test_mp4_losses_are_announced_first(ffmpeg, full, tmp_path):
     """What MP4 cannot hold is said before the first encode and kept in the answer; the rest comes through."""
     out, events = tmp_path / "out.mp4", []

@@ -35,8 +35,14 @@ FLUSH_TRIES = 8
 ffmpeg takes an encoder that answers once without a packet, after the last frame, to be empty. libvvenc's threads
 do that now and then on clips shorter than their queue: of 48 frames at 640x360 none came back in 3 of 6 encodes on
 a busy machine, and all in 10 of 10 on an idle one (ffmpeg n9.0.2, 2026-11-28). The next encode of the same is
-whole, or lost again.
+whole, or lost again: with three busy loops beside it on two cores, two of three QPs were lost eight times over.
+With `-vvenc-params threads=0` none of 12 was, but that makes other bytes, so other cells.
 """
+
+_KEPT_BACK = (
+    f"the encoder kept frames back in {FLUSH_TRIES} encodes one after another: try on an idle machine, or give it "
+    "a longer source"
+)
 
 VMAF_MODEL = "vmaf_v0.6.1"
 """The libvmaf model of every corpus and every score here."""
@@ -159,10 +165,11 @@ def encode_and_score(
             started = time.monotonic()
             done = _run(argv, Path(folder), on_frames, children)
             elapsed_s = time.monotonic() - started
-            if attempt < FLUSH_TRIES and _lost_at_the_end(Path(folder), done, reference):
+            lost = _lost_at_the_end(Path(folder), done, reference)
+            if lost and attempt < FLUSH_TRIES:
                 continue
             if done.exit_code != 0:
-                raise failure(what, done)
+                raise failure(what, done, next_step=_KEPT_BACK if lost else "")
             sizes = _display_order((Path(folder) / "packets.txt").read_text())
             _check_pair(Path(folder), done.stderr, reference, what)
             log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
