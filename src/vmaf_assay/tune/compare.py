@@ -174,7 +174,8 @@ def compare(
             _contender(request, predicted, margin) for predicted, margin in zip(forecasts, margins, strict=True)
         ]
         for one in contenders:
-            if size := size_reason(sidecar, one.encoder, one.preset, pixels(reference)):
+            size = size_reason(sidecar, one.encoder, one.preset, pixels(reference))
+            if size and one.supported:
                 one.reasons.append(size)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
         if request.measure:

@@ -280,7 +280,7 @@ def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
     ]
     if not answer.predicted.supported:
         said.append(f"not supported, so nothing is promised: {answer.predicted.reason}")
-    if size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference)):
+    elif size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference)):
         said.append(size)
     said += [*plan.conversions, *_kind_reasons(plan)]
     if not plan.promised:
