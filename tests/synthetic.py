@@ -12,11 +12,10 @@ from vmaf_assay.records import CellRecord
 GRID = {
     ("libx264", "medium"): (18.0, 22.0, 26.0, 30.0, 34.0, 38.0),
     ("libsvtav1", "8"): (21.0, 28.0, 35.0, 42.0, 49.0, 56.0),
-    ("libsvtav1", "12"): (42.0,),
     ("libx265", "medium"): (30.0,),
     ("libvpx-vp9", "8"): (48.0,),
 }
-"""Rate values by encoder and preset; the last three are probes and nothing else."""
+"""Rate values by encoder and preset; the last two are probes and nothing else."""
 
 N_FRAMES = 6
 

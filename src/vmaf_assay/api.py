@@ -55,7 +55,7 @@ from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, CompareResult, Contender, compare
 from vmaf_assay.tune.forecast import Forecast, Probe, default_preset
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ReferenceKind, TuneRequest
+from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ProbesKind, ReferenceKind, TuneRequest
 from vmaf_assay.tune.result import CurvePoint, SampleFacts, TuneResult
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import Sample
@@ -139,6 +139,7 @@ def probe_source(
     ensemble: VerifiedEnsemble,
     *,
     encoders: Sequence[str] | None = None,
+    more_probes: bool = False,
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     cache_dir: PathLike | None = None,
     ffmpeg: Ffmpeg | None = None,
@@ -150,6 +151,7 @@ def probe_source(
       source: the video.
       ensemble: names the probes.
       encoders: those that will be asked about; by default all that the ensemble knows.
+      more_probes: make further probes of those encoders too, where the ensemble has them: narrower bounds.
       probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
       cache_dir: folder of results of earlier runs; None keeps and uses none.
       ffmpeg: by default the one that `find_ffmpeg` finds.
@@ -161,9 +163,10 @@ def probe_source(
     """
     tool = ffmpeg or find_ffmpeg()
     reference, video = open_source(tool, Path(source))
-    asked = encoders or [seen.encoder for seen in ensemble.ensemble.sidecar.seen.encoders]
+    seen = ensemble.ensemble.sidecar.seen.encoders
+    asked = [(one.encoder, one.preset) for one in seen if encoders is None or one.encoder in encoders]
     with Measurer(tool, reference, Cache(Path(cache_dir)) if cache_dir else None, on_step) as measurer:
-        title = probe_title(measurer, ensemble.ensemble, asked, probe_seconds)
+        title = probe_title(measurer, ensemble.ensemble, asked, probe_seconds, more_probes=more_probes)
     return Probed(reference, video, title.probes, title.sample, title.segment_probes)
 
 
@@ -221,7 +224,7 @@ def choose_rate(
         )
     trials = measured or {}
     margin = nearest_margin(
-        curves_of(calibration), predicted.curve.encoder, predicted.curve.preset,
+        curves_of(calibration, more_probes=predicted.more_probes), predicted.curve.encoder, predicted.curve.preset,
         target=target_vmaf, confidence=confidence, trials=len(trials),
     )  # fmt: skip
     choice = predicted.forecaster(confidence).choose(target_vmaf, trials, margin.scale)
@@ -246,6 +249,7 @@ def tune_source(
     max_kbps: float | None = None,
     max_bytes: float | None = None,
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
+    probes: ProbesKind | None = None,
     cache_dir: PathLike | None = None,
     ensemble: VerifiedEnsemble | None = None,
     ffmpeg: Ffmpeg | None = None,
@@ -269,6 +273,7 @@ def tune_source(
       max_kbps: most video bitrate wanted, kbps.
       max_bytes: largest file wanted, bytes.
       probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
+      probes: `few` that the forecast reads, or `more`; None is `more` without trials.
       cache_dir: folder of results of earlier runs; None keeps and uses none.
       ensemble: from `load_ensemble`; by default the shipped forecast.
       ffmpeg: by default the one that `find_ffmpeg` finds.
@@ -281,7 +286,7 @@ def tune_source(
         source=Path(source), encoder=encoder, target_vmaf=target_vmaf, confidence=confidence, preset=preset,
         trials=trials, output=None if output is None else Path(output), verify=verify, force=force,
         encoder_args=encoder_args, filters=filters, reference=reference, max_kbps=max_kbps, max_bytes=max_bytes,
-        probe_seconds=probe_seconds,
+        probe_seconds=probe_seconds, probes=probes,
     )  # fmt: skip
     cache = None if cache_dir is None else Cache(Path(cache_dir))
     return tune(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
@@ -296,6 +301,7 @@ def compare_encoders(
     measure: bool = False,
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
+    probes: ProbesKind = "few",
     cache_dir: PathLike | None = None,
     ensemble: VerifiedEnsemble | None = None,
     ffmpeg: Ffmpeg | None = None,
@@ -311,6 +317,7 @@ def compare_encoders(
       measure: encode each one's choice and measure it.
       filters: ffmpeg filter chain that the picture goes through first.
       probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
+      probes: `few` that the forecasts read, or `more`.
       cache_dir: folder of results of earlier runs; None keeps and uses none.
       ensemble: from `load_ensemble`; by default the shipped forecast.
       ffmpeg: by default the one that `find_ffmpeg` finds.
@@ -319,7 +326,7 @@ def compare_encoders(
     Returns:
       `cheapest` is the contender of least bitrate that meets the target, or None.
     """
-    asked = (target_vmaf, confidence, measure, filters, probe_seconds)
+    asked = (target_vmaf, confidence, measure, filters, probe_seconds, probes)
     request = CompareRequest(Path(source), tuple(encoders), *asked)
     cache = None if cache_dir is None else Cache(Path(cache_dir))
     return compare(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)

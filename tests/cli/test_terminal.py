@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,9 +73,12 @@ def test_short_tables_stay_as_they_were():
 
 def in_a_terminal(argv: list[str], **env: str) -> str:
     """What a command writes to a terminal, with its exit code last."""
-    pid, fd = pty.fork()
-    if pid == 0:  # the child: a terminal on all three streams
-        os.execvpe(argv[0], argv, {**os.environ, "TERM": "xterm-256color", **env})
+    fd, terminal = pty.openpty()
+    child = subprocess.Popen(
+        argv, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        env={**os.environ, "TERM": "xterm-256color", **env},
+    )  # fmt: skip
+    os.close(terminal)
     said = b""
     while True:
         try:
@@ -85,10 +89,9 @@ def in_a_terminal(argv: list[str], **env: str) -> str:
             break
         said += part
     os.close(fd)
-    return said.decode() + f"exit {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}"
+    return said.decode() + f"exit {child.wait()}"
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_colour_on_a_terminal_only():
     """An error is red on a terminal, plain with NO_COLOR, and plain in a pipe; the exit code is 2 each time."""
     argv = [sys.executable, "-m", "vmaf_assay", "report", "absent.json"]

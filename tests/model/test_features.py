@@ -35,9 +35,9 @@ def test_forecast_rows_are_of_the_probes(tmp_path):
     by_setting = {(c.source, c.encoder, c.preset, c.rate_value): c for c in corpus.cells}
     for i, key in enumerate(rows.cell):
         source = rows.source[i]
-        probes = [by_setting[source, p.encoder, p.preset, p.rate_value] for p in DEFAULT_PROBES]
-        first, own = probes_read(DEFAULT_PROBES, rows.encoder[i])
-        probes = [probes[first], probes[own]]
+        read = [DEFAULT_PROBES[index] for index in probes_read(DEFAULT_PROBES, rows.encoder[i])]
+        probes = [by_setting[source, p.encoder, p.preset, p.rate_value] for p in read]
+        assert len(probes) == 2
         wide = [measured[p.key].astype(np.float64) for p in probes]
         bits = [math.log2(p.bytes * 8 / (192 * 108 * len(w))) for p, w in zip(probes, wide, strict=True)]
         expected = [w[:, 1:].mean(axis=0) for w in wide]
@@ -133,9 +133,9 @@ def test_group_follows_the_source(synthetic):
 
 def test_a_source_without_probes_is_named(tmp_path):
     """No SVT-AV1 probe anywhere: the message names a source and the settings that are missing."""
-    grid = {pair: rates for pair, rates in GRID.items() if pair != ("libsvtav1", "12")}
+    grid = GRID | {("libsvtav1", "8"): (21.0, 28.0, 49.0)}
     write_synthetic_corpus(tmp_path, n_groups=2, grid=grid)
-    with pytest.raises(CorpusError, match=r"clip0 and 2 more sources lack .* libsvtav1:12:42"):
+    with pytest.raises(CorpusError, match=r"clip0 and 2 more sources lack .* libsvtav1:8:42"):
         forecast_rows(load_corpus(tmp_path))
 
 

@@ -246,6 +246,9 @@ def test_an_encoder_reads_the_first_probe_and_its_family_s(encoders, expected):
     )
     asked = sidecar(task="forecast", feature_names=names, probes=list(DEFAULT_PROBES), seen=seen)
     assert probes_needed(asked, encoders) == [DEFAULT_PROBES[i] for i in expected]
+    medium = [(encoder, "medium") for encoder in encoders]
+    further = {5} if "libx264" in encoders else set()
+    assert probes_needed(asked, encoders, medium) == [DEFAULT_PROBES[i] for i in sorted({*expected, *further})]
     old = asked.model_copy(update={"feature_names": [name.replace("own.", "probe1.") for name in names]})
     assert probes_needed(old, encoders) == list(DEFAULT_PROBES)
 

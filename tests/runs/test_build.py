@@ -57,7 +57,7 @@ def test_run_is_whole_and_verifies(run_dir, corpus_dir):
     assert present == required_files(run) | {"run.json"}
     assert all(sha256_file(run_dir / name) == digest for name, digest in run.files.items())
     assert run.corpus.digest == load_corpus(corpus_dir).digest
-    assert (run.corpus.n_rows, run.corpus.n_cells, run.corpus.n_groups) == (7 * 12, 7 * 15, N_GROUPS)
+    assert (run.corpus.n_rows, run.corpus.n_cells, run.corpus.n_groups) == (7 * 12, 7 * 14, N_GROUPS)
     assert list(run_dir.parent.iterdir()) == [run_dir]
 
 
@@ -124,7 +124,8 @@ def test_sidecar_says_what_was_seen(run_dir, corpus_dir):
     np.testing.assert_allclose(sidecar.seen.feature_max, rows.features.max(axis=0))
     assert (sidecar.seen.min_pixels, sidecar.seen.max_pixels) == (192 * 108, 192 * 108)
     assert [(p.encoder, p.preset, p.rate_value) for p in sidecar.probes] == [
-        ("libx264", "medium", 30), ("libx264", "medium", 22), ("libsvtav1", "12", 42),
+        ("libx264", "medium", 30), ("libx264", "medium", 22), ("libsvtav1", "8", 42),
+        ("libx264", "medium", 26), ("libsvtav1", "8", 28),
     ]  # fmt: skip
     assert sidecar.corpus_digest == corpus.digest
     assert sidecar.bitrate is not None

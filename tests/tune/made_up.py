@@ -14,6 +14,8 @@ RATES = [14.0, 18.0, 22.0, 26.0, 30.0, 34.0, 38.0, 42.0]
 PROBES = (DEFAULT_PROBES[0], DEFAULT_PROBES[3])
 NAMES = [name.replace("own.", "probe1.") for name in forecast_feature_names()]
 """Of both probes, whichever encoder is asked about, as models of 0.1.0 had them."""
+OWN_PROBES = (DEFAULT_PROBES[0], DEFAULT_PROBES[1], DEFAULT_PROBES[5])
+"""Of libx264 medium alone: two that are read, and a further one."""
 K = len(NAMES)
 
 
@@ -35,12 +37,19 @@ def logistic(rates, centre: float):
     return 100 / (1 + np.exp((rates - centre) / 5))
 
 
-def sidecar(*, feature_range: tuple[float, float] = (-100.0, 100.0), bitrate: bool = False) -> Sidecar:
-    """A sidecar that has seen libx264 medium at `RATES`, and features within `feature_range`."""
+def sidecar(
+    *, feature_range: tuple[float, float] = (-100.0, 100.0), bitrate: bool = False, own: bool = False
+) -> Sidecar:
+    """A sidecar that has seen libx264 medium at `RATES`, and features within `feature_range`.
+
+    With `own` it reads the probe of the encoder's family, as models do since 2026-11-25, and has a further one.
+    """
     low, high = feature_range
     return Sidecar(
-        id="vmaf_forecast_ensemble_v1_mean", task="forecast", role="mean", feature_names=NAMES,
-        encoder_vocab_version=3, encoder_vocab=list(VOCABULARIES[3]), opset=17, probes=list(PROBES),
+        id="vmaf_forecast_ensemble_v1_mean", task="forecast", role="mean",
+        feature_names=list(forecast_feature_names()) if own else NAMES,
+        encoder_vocab_version=3, encoder_vocab=list(VOCABULARIES[3]), opset=17,
+        probes=list(OWN_PROBES if own else PROBES),
         seen=Seen(
             encoders=[SeenEncoder(encoder="libx264", preset="medium", rate_values=RATES)],
             feature_min=[low] * K, feature_max=[high] * K, feature_mean=[0.0] * K, feature_std=[1.0] * K,
@@ -53,7 +62,9 @@ def sidecar(*, feature_range: tuple[float, float] = (-100.0, 100.0), bitrate: bo
     )  # fmt: skip
 
 
-def verified(*, centre: float = 46.0, groups: int = 30, eligible: bool = True, **kwargs) -> VerifiedEnsemble:
+def verified(
+    *, centre: float = 46.0, groups: int = 30, eligible: bool = True, own: bool = False, **kwargs
+) -> VerifiedEnsemble:
     """An ensemble whose calibration groups were forecast within a third of a CRF."""
     rng = np.random.default_rng(0)
     curves = []
@@ -67,7 +78,8 @@ def verified(*, centre: float = 46.0, groups: int = 30, eligible: bool = True, *
             )
         )  # fmt: skip
     calibration = ChoiceCalibration(
-        ensemble="vmaf_forecast_ensemble_v1", corpus_digest="0" * 64, probes=list(PROBES), curves=curves
-    )
+        ensemble="vmaf_forecast_ensemble_v1", corpus_digest="0" * 64,
+        probes=list(OWN_PROBES if own else PROBES), curves=curves,
+    )  # fmt: skip
     verdict = SimpleNamespace(ensemble="vmaf_forecast_ensemble_v1")
-    return VerifiedEnsemble(MadeUp(sidecar(**kwargs), centre), calibration, eligible, verdict)
+    return VerifiedEnsemble(MadeUp(sidecar(own=own, **kwargs), centre), calibration, eligible, verdict)

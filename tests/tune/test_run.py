@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import lavfi
-from tests.tune.made_up import PROBES, RATES, logistic, verified
+from tests.tune.made_up import OWN_PROBES, PROBES, RATES, logistic, verified
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
+from vmaf_assay.evaluate.choice import Curve, Forecaster, calibrate_margin
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.runs.store import curves_of
 from vmaf_assay.tune.forecast import Probe, forecast
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.run import tune
@@ -234,7 +236,7 @@ def probed(*vmafs: float) -> list[Probe]:
 def test_a_probe_that_is_read_must_have_been_made():
     """A forecast without one of its probes is refused by name, whatever else was probed."""
     made_up = verified().ensemble
-    with pytest.raises(ConfigError, match="a forecast of libx264 reads probe libsvtav1 12, which was not made"):
+    with pytest.raises(ConfigError, match="a forecast of libx264 reads probe libsvtav1 8, which was not made"):
         forecast(made_up, probed(91.0, 80.0)[:1], "libx264", "medium", pixels=192 * 108, frame_rate=25.0)
 
 
@@ -245,6 +247,51 @@ def test_forecast_knows_its_own_probe():
     assert predicted.curve.known == {30.0: 91.0}
     assert predicted.supported
     np.testing.assert_allclose(predicted.curve.mu, logistic(np.array(RATES), 46.0), atol=1e-3)
+
+
+def test_all_further_probes_or_none_lead_the_forecast():
+    """With every further probe of its own it is led through them, and says so; with none it is not."""
+    made_up = verified(own=True).ensemble
+    probes = [Probe(spec, scored(vmaf)) for spec, vmaf in zip(OWN_PROBES, (80.0, 97.0, 91.0), strict=True)]
+    asked = {"pixels": 192 * 108, "frame_rate": 25.0}
+    few, more = (forecast(made_up, probes[:n], "libx264", "medium", **asked) for n in (2, 3))
+    assert (few.curve.known, few.more_probes) == ({30.0: 80.0, 22.0: 97.0}, False)
+    assert (more.curve.known, more.more_probes) == ({30.0: 80.0, 22.0: 97.0, 26.0: 91.0}, True)
+    assert list(more.known_kbps) == [30.0, 22.0, 26.0]
+    np.testing.assert_array_equal(few.curve.mu, more.curve.mu)
+    calibration = verified(own=True).calibration
+    for further, expected in ((False, {22.0, 30.0}), (True, {22.0, 26.0, 30.0})):
+        curve, given = curves_of(calibration, more_probes=further)[0], calibration.curves[0]
+        truth = dict(zip(given.rate_values, given.truth, strict=True))
+        assert curve.known == {rate: truth[rate] for rate in expected}
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize(
+    ("trials", "probes", "made"), [(0, None, 3), (0, "few", 2), (1, None, 2), (1, "few", 2), (1, "more", 3)]
+)
+def test_further_probes_are_made_without_trials_or_where_asked_for(ffmpeg, source, trials, probes, made):
+    """The margin is the one of what was probed, and both are said."""
+    ensemble = verified(own=True, feature_range=(-1e3, 1e3))
+    result = tune(ffmpeg, ensemble, TuneRequest(source, "libx264", 85.0, 0.9, trials=trials, probes=probes))
+    assert [point.rate_value for point in result.probes] == [30.0, 22.0, 26.0][:made]
+    assert result.encodes_spent == made + len(result.trials)
+    assert ("led through further probes" in result.reasons[0]) == (made == 3)
+    curves = curves_of(ensemble.calibration, more_probes=made == 3)
+    margin = calibrate_margin(curves, "libx264", "medium", target=85.0, confidence=0.9, trials=trials)
+    known = {point.rate_value: point.vmaf for point in result.probes}
+    predicted = replace(forecast_of_probes(ensemble, result), known=known)
+    measured = {trial["rate_value"]: trial["measured_vmaf"] for trial in result.trials}
+    chosen = Forecaster(predicted).choose(85.0, measured, margin.scale)
+    assert (result.rate_value, result.lower_bound) == (chosen.rate_value, pytest.approx(chosen.lower_bound))
+
+
+def forecast_of_probes(ensemble, result) -> Curve:
+    """The made-up curve, without what is known of it."""
+    rates = np.array(RATES)
+    mu = logistic(rates, ensemble.ensemble.centre)
+    nan = np.full(len(rates), np.nan)
+    return Curve("", result.source, "libx264", "medium", rates, mu, np.full(len(rates), 0.5), nan)
 
 
 def test_bitrate_forecast_is_read_off_the_sidecar():

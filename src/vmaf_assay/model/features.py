@@ -13,7 +13,7 @@ from vmaf_assay.corpus.store import VALUES, Corpus
 from vmaf_assay.errors import ConfigError, CorpusError
 from vmaf_assay.media.encoders import probed_by
 from vmaf_assay.model.codec_block import VocabVersion, codec_rows
-from vmaf_assay.model.sidecar import ProbeSpec, probes_read
+from vmaf_assay.model.sidecar import ProbeSpec, probes_known, probes_read
 from vmaf_assay.records import CANONICAL6, CellRecord
 
 F32 = NDArray[np.float32]
@@ -22,10 +22,16 @@ DEFAULT_PROBES = (
     ProbeSpec(encoder="libx264", preset="medium", rate_value=30),
     ProbeSpec(encoder="libx264", preset="medium", rate_value=22),
     ProbeSpec(encoder="libx265", preset="medium", rate_value=30),
-    ProbeSpec(encoder="libsvtav1", preset="12", rate_value=42),
+    ProbeSpec(encoder="libsvtav1", preset="8", rate_value=42),
     ProbeSpec(encoder="libvpx-vp9", preset="8", rate_value=48),
+    ProbeSpec(encoder="libx264", preset="medium", rate_value=26),
+    ProbeSpec(encoder="libx265", preset="medium", rate_value=22),
+    ProbeSpec(encoder="libx265", preset="medium", rate_value=26),
+    ProbeSpec(encoder="libsvtav1", preset="8", rate_value=28),
 )
-"""The first is read whatever encoder is asked about, and one of the others beside it: see docs/forecast.md."""
+"""The first is read whatever encoder is asked about, and the first of its family beside it. No forecast reads
+further ones; each is an encode of one encoder and preset, of which the choice then knows more (`--probes more`).
+Measured in docs/forecast.md."""
 
 
 class ProbeRows(NamedTuple):
@@ -98,15 +104,28 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 
 def probes_of(corpus: Corpus) -> tuple[ProbeSpec, ...]:
-    """The probes that forecasts of a corpus's encoders read, in the order of `DEFAULT_PROBES`.
+    """The probes that serve forecasts of a corpus's encoders, in the order of `DEFAULT_PROBES`.
+
+    Those that are read, and further ones that every source with a curve of that encoder and preset has.
 
     Raises:
       CorpusError: there is nothing to ask about.
     """
-    families = [
-        probes_read(DEFAULT_PROBES, encoder) for encoder in {cell.encoder for cell in _asked_cells(corpus)}
-    ]
-    return tuple(DEFAULT_PROBES[i] for i in sorted({index for family in families for index in family}))
+    asked = _asked_cells(corpus)
+    read = {
+        index for encoder in {cell.encoder for cell in asked} for index in probes_read(DEFAULT_PROBES, encoder)
+    }
+    sources: dict[tuple[str, str], set[str]] = {}
+    for cell in asked:
+        sources.setdefault((cell.encoder, cell.preset), set()).add(cell.source)
+    having = {(cell.source, cell.encoder, cell.preset, cell.rate_value) for cell in asked}
+    known = {
+        index
+        for (encoder, preset), names in sources.items()
+        for index in probes_known(DEFAULT_PROBES, encoder, preset, more=True)
+        if all((name, encoder, preset, DEFAULT_PROBES[index].rate_value) in having for name in names)
+    }
+    return tuple(DEFAULT_PROBES[index] for index in sorted(read | known))
 
 
 def forecast_targets(corpus: Corpus) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from vmaf_assay.errors import ModelLoadError
 from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.model.codec_block import VOCABULARIES, codec_width
 from vmaf_assay.model.onnx import check_graph
-from vmaf_assay.model.sidecar import ProbeSpec, SeenEncoder, Sidecar, probes_read
+from vmaf_assay.model.sidecar import ProbeSpec, SeenEncoder, Sidecar, probes_known, probes_read
 
 RANGE_MARGIN = 0.5
 """How far outside the trained range of a feature is still answered, as a share of that range. Set by hand, not
@@ -198,14 +198,22 @@ def trained_sizes(sidecar: Sidecar, encoder: str, preset: str) -> tuple[int, int
     return (max(least for least, _ in known), min(most for _, most in known)) if known else None
 
 
-def probes_needed(sidecar: Sidecar, encoders: Collection[str]) -> list[ProbeSpec]:
+def probes_needed(
+    sidecar: Sidecar, encoders: Collection[str], further: Collection[tuple[str, str]] = ()
+) -> list[ProbeSpec]:
     """The probes that forecasts of some encoders read, in the sidecar's order.
 
     Models of 0.1.0, which read no family's own probe, read all of theirs whichever encoder is asked about.
+
+    Args:
+      sidecar: the model's.
+      encoders: those asked about.
+      further: encoders and presets of which every probe that is an encode of that very kind is wanted too.
     """
     if not any(name.startswith("own.") for name in sidecar.feature_names):
         return list(sidecar.probes)
     wanted = {index for encoder in encoders for index in probes_read(sidecar.probes, encoder)}
+    wanted |= {index for pair in further for index in probes_known(sidecar.probes, *pair, more=True)}
     return [sidecar.probes[index] for index in sorted(wanted)]
 
 

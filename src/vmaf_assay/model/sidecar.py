@@ -27,16 +27,36 @@ class ProbeSpec(_Frozen):
 
 
 def probes_read(probes: Sequence[ProbeSpec], encoder: str) -> list[int]:
-    """Indices of the two probes that a forecast of an encoder reads: the first, and the one of its family.
+    """Indices of the two probes that a forecast of an encoder reads: the first, and the first of its family.
 
     Only the first, if its family has none.
 
-    >>> names = ("libx264", "libx265", "libsvtav1")
+    >>> names = ("libx264", "libx265", "libsvtav1", "libsvtav1")
     >>> probes = [ProbeSpec(encoder=name, preset="8", rate_value=30) for name in names]
     >>> [probes_read(probes, name) for name in ("libx265", "hevc_nvenc", "libaom-av1", "libvpx-vp9")]
     [[0, 1], [0, 1], [0, 2], [0]]
     """
-    return [i for i, probe in enumerate(probes) if i == 0 or probe.encoder == probed_by(encoder)]
+    family = [i for i, probe in enumerate(probes) if i > 0 and probe.encoder == probed_by(encoder)]
+    return [0, *family[:1]]
+
+
+def probes_known(probes: Sequence[ProbeSpec], encoder: str, preset: str, *, more: bool) -> list[int]:
+    """Indices of the probes that are encodes of this very encoder and preset: the choice knows what they measured.
+
+    Args:
+      probes: the model's.
+      encoder: encoder asked about.
+      preset: its preset.
+      more: True takes every such probe; False only those that the forecast reads anyway.
+
+    >>> probes = [ProbeSpec(encoder="libx264", preset="medium", rate_value=rate) for rate in (30, 22, 26)]
+    >>> [probes_known(probes, "libx264", "medium", more=more) for more in (False, True)]
+    [[0, 1], [0, 1, 2]]
+    >>> probes_known(probes, "libx264", "slow", more=True)
+    []
+    """
+    read = range(len(probes)) if more else probes_read(probes, encoder)
+    return [i for i in read if (probes[i].encoder, probes[i].preset) == (encoder, preset)]
 
 
 class SeenEncoder(_Frozen):

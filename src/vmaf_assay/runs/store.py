@@ -20,7 +20,7 @@ from vmaf_assay.media.files import canonical_json, parse_record, read_plain, sha
 from vmaf_assay.media.parquet import parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import open_session
-from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, ProbeSpec, Sidecar
+from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, ProbeSpec, Sidecar, probes_known
 from vmaf_assay.records import OnStep
 from vmaf_assay.runs.calibrate import calibration_from_predictions
 from vmaf_assay.runs.schema import CalibrationFile, LosoFile, RunFile
@@ -31,9 +31,19 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def curves_of(calibration: ChoiceCalibration) -> list[Curve]:
-    """Held-out curves as arrays, with what the probes know of each."""
-    probes = [(probe.encoder, probe.preset, probe.rate_value) for probe in calibration.probes]
+def curves_of(calibration: ChoiceCalibration, *, more_probes: bool = False) -> list[Curve]:
+    """Held-out curves as arrays, with what the probes know of each.
+
+    Args:
+      calibration: of a forecast.
+      more_probes: True counts every probe of a curve's very encoder and preset, not only those a forecast reads.
+    """
+    known: dict[tuple[str, str], list[float]] = {}
+    for curve in calibration.curves:
+        pair = curve.encoder, curve.preset
+        if pair not in known:
+            indices = probes_known(calibration.probes, *pair, more=more_probes)
+            known[pair] = [calibration.probes[index].rate_value for index in indices]
     return [
         Curve(
             group=c.group,
@@ -47,7 +57,7 @@ def curves_of(calibration: ChoiceCalibration) -> list[Curve]:
             known={
                 rate_value: truth
                 for rate_value, truth in zip(c.rate_values, c.truth, strict=True)
-                if (c.encoder, c.preset, rate_value) in probes
+                if rate_value in known[c.encoder, c.preset]
             },
         )
         for c in calibration.curves

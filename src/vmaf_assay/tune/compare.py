@@ -18,7 +18,7 @@ from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, TuneRequest, check_request
+from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ProbesKind, TuneRequest, check_request
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import calibrated_margin
 from vmaf_assay.tune.sampled import sample_facts
@@ -44,6 +44,9 @@ class CompareRequest:
     """ffmpeg filter chain that the picture goes through first."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
     """Most that is probed of the source, seconds: of a longer one segments are; 0 probes all of any."""
+    probes: ProbesKind = "few"
+    """`few` makes the probes that the forecasts read; `more` further ones, of the encoders and presets that the
+    model has them for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +170,9 @@ def compare(
     ]
     reference, _ = open_source(ffmpeg, request.source, request.filters)
     with Measurer(ffmpeg, reference, cache, on_step) as measurer:
-        named = [encoder for encoder, _ in asked]
-        title = probe_title(measurer, verified.ensemble, named, request.probe_seconds)
+        title = probe_title(
+            measurer, verified.ensemble, asked, request.probe_seconds, more_probes=request.probes == "more"
+        )
         forecasts = [title.forecast(verified.ensemble, *one) for one in asked]
         contenders = [
             _contender(request, predicted, margin) for predicted, margin in zip(forecasts, margins, strict=True)
@@ -191,7 +195,7 @@ def compare(
 def _as_tune(request: CompareRequest, encoder: str, preset: str | None) -> TuneRequest:
     return TuneRequest(
         request.source, encoder, request.target_vmaf, request.confidence, preset, trials=0,
-        probe_seconds=request.probe_seconds,
+        probe_seconds=request.probe_seconds, probes=request.probes,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
 from vmaf_assay.model.infer import Ensemble, common_rates, probes_needed, trained_presets, unsupported_reason
-from vmaf_assay.model.sidecar import ProbeSpec, Sidecar
+from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
 from vmaf_assay.records import Scored
 from vmaf_assay.tune.segments import allowance
 
@@ -42,6 +42,8 @@ class Forecast:
     """Frames of each segment, [N]."""
     n_units: int = 0
     """Units that the title was divided into; the segments are some of them."""
+    more_probes: bool = False
+    """Whether it is led through further probes than those it reads, so that their margin is the one to take."""
 
     def forecaster(self, confidence: float) -> Forecaster:
         """What chooses on this forecast; of a sampled title with what the sampling takes off the bound."""
@@ -116,7 +118,8 @@ def forecast(
 
     Args:
       ensemble: a verified forecast ensemble.
-      probes: those that `probes_needed` names for this encoder, scored; further ones change nothing.
+      probes: those that `probes_needed` names for this encoder, scored. If every further probe of this very
+        encoder and preset is there too, the forecast is led through them all; other ones change nothing.
       encoder: encoder asked about.
       preset: its preset.
       pixels: width x height of the source, px.
@@ -134,6 +137,7 @@ def forecast(
             f"a forecast of {encoder} reads probe {missing[0].encoder} {missing[0].preset}, which was not made",
             next_step=f"probe the source for {encoder} too",
         )
+    own, led_further = _own_probes(sidecar, probes, encoder, preset)
     probes = [probe for probe in read if probe is not None]
     rates = np.array(trained_rates(sidecar, encoder, preset))
     measured = [ProbeRows(spec, scored_values(scored), scored.bytes) for spec, scored in probes]
@@ -146,11 +150,26 @@ def forecast(
     if sidecar.bitrate is not None:
         kbps = predict_kbps(sidecar.bitrate, encoder, preset, rates, [scored.kbps for _, scored in probes])
     unknown = np.full(n, np.nan)
-    own = {spec.rate_value: scored for spec, scored in probes if (spec.encoder, spec.preset) == (encoder, preset)}
     known = {rate_value: scored.pooled_vmaf for rate_value, scored in own.items()}
     curve = Curve("", source, encoder, preset, rates, answer.mu, answer.sigma, unknown, known)
     known_kbps = {rate_value: scored.kbps for rate_value, scored in own.items()}
-    return Forecast(curve, kbps, not reason, reason, known_kbps)
+    return Forecast(curve, kbps, not reason, reason, known_kbps, more_probes=led_further)
+
+
+def _own_probes(
+    sidecar: Sidecar, probes: Sequence[Probe], encoder: str, preset: str
+) -> tuple[dict[float, Scored], bool]:
+    """Probes of this very encoder and preset by rate value: all there are, or those that are read anyway.
+
+    Some of the further ones would be a case that nothing was calibrated for. True if it is all, and more.
+    """
+    made = {probe.spec: probe.scored for probe in probes}
+    few, more = (
+        [sidecar.probes[index] for index in probes_known(sidecar.probes, encoder, preset, more=further)]
+        for further in (False, True)
+    )
+    led_further = len(more) > len(few) and all(spec in made for spec in more)
+    return {spec.rate_value: made[spec] for spec in (more if led_further else few)}, led_further
 
 
 MAX_UNLIKE = 0.1
@@ -199,10 +218,7 @@ def forecast_title(
         worst = np.min([one.curve.mu for one in each if one.supported], axis=0)
         each = [one if one.supported else _as_bad(one, worst) for one in each]
     first = each[0].curve
-    known = {
-        rate: float(weighted_mean(np.array([one.curve.known[rate] for one in each]), weights))
-        for rate in first.known
-    }
+    known = _means([one.curve.known for one in each], weights)
     mu, sigma = (
         weighted_mean(np.stack([getattr(one.curve, name) for one in each]), weights) for name in ("mu", "sigma")
     )
@@ -211,12 +227,16 @@ def forecast_title(
     if share > MAX_UNLIKE:
         why = next(one.reason for one in each if one.reason)
         reason = f"{share:.0%} of the frames probed are unlike what the model has seen: {why}"
-    known_kbps = {
-        rate: float(weighted_mean(np.array([one.known_kbps[rate] for one in each]), weights))
-        for rate in each[0].known_kbps
-    }
+    known_kbps = _means([one.known_kbps for one in each], weights)
     kbps = weighted_mean(np.stack([one.kbps for one in each]), weights)
-    return Forecast(curve, kbps, not reason, reason, known_kbps, tuple(each), weights, n_units)
+    return Forecast(
+        curve, kbps, not reason, reason, known_kbps, tuple(each), weights, n_units, more_probes=each[0].more_probes
+    )
+
+
+def _means(each: Sequence[dict[float, float]], weights: F64) -> dict[float, float]:
+    """What was measured at each rate value, over segments."""
+    return {rate: float(weighted_mean(np.array([one[rate] for one in each]), weights)) for rate in each[0]}
 
 
 def _as_bad(one: Forecast, worst: F64) -> Forecast:

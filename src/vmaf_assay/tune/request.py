@@ -9,6 +9,7 @@ from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.streams import CONTAINERS
 
 ReferenceKind = Literal["filtered", "source"]
+ProbesKind = Literal["few", "more"]
 
 DEFAULT_PROBE_SECONDS = 60.0
 """Of a title's material, probed by default."""
@@ -48,6 +49,14 @@ class TuneRequest:
     """Largest file wanted, bytes."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
     """Most that is probed of the source, seconds: of a longer one segments are; 0 probes all of any."""
+    probes: ProbesKind | None = None
+    """`few` makes the probes that the forecast reads; `more` further ones, where the model has them for this
+    encoder and preset. None is `more` without trials, and `few` with them: for one target a trial tells more."""
+
+    @property
+    def more_probes(self) -> bool:
+        """Whether further probes are made."""
+        return self.probes == "more" or (self.probes is None and self.trials == 0)
 
 
 def check_request(request: TuneRequest) -> EncoderInfo:
@@ -67,6 +76,8 @@ def check_request(request: TuneRequest) -> EncoderInfo:
     if not 0 <= request.trials <= 2:
         raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
     info = with_extra_args(encoder_info(request.encoder), request.encoder_args)
+    if request.probes not in (None, "few", "more"):
+        raise ConfigError(f"--probes is few or more, not {request.probes!r}", next_step="leave it out")
     if request.preset is not None:
         info.check_preset(request.preset)
     _check_limits(request)

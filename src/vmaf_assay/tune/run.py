@@ -119,7 +119,10 @@ def tune(
     """
     plan = _plan(ffmpeg, verified, request, on_step, on_note)
     with Measurer(ffmpeg, plan.reference, cache, on_step) as measurer:
-        title = probe_title(measurer, verified.ensemble, [request.encoder], request.probe_seconds)
+        title = probe_title(
+            measurer, verified.ensemble, [(request.encoder, plan.preset)], request.probe_seconds,
+            more_probes=request.more_probes,
+        )  # fmt: skip
         predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
         forecaster = predicted.forecaster(request.confidence)
         tried = _trials(plan, title, forecaster, predicted) if plan.promised else {}
@@ -174,7 +177,7 @@ def calibrated_margin(verified: VerifiedEnsemble, request: TuneRequest, preset: 
     if not isinstance(verified.calibration, ChoiceCalibration):
         raise ConfigError(f"{verified.verdict.ensemble} does not forecast", next_step="name a forecast ensemble")
     return nearest_margin(
-        curves_of(verified.calibration), request.encoder, preset,
+        curves_of(verified.calibration, more_probes=request.more_probes), request.encoder, preset,
         target=request.target_vmaf, confidence=request.confidence, trials=request.trials,
     )  # fmt: skip
 
@@ -274,9 +277,10 @@ def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
     plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
     scope = "all encoders" if margin.pooled else request.encoder
     trials = request.trials if plan.promised else 0
+    probed = ", led through further probes" if answer.predicted.more_probes else ""
     said = [
         f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
-        f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}"
+        f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
     ]
     if not answer.predicted.supported:
         said.append(f"not supported, so nothing is promised: {answer.predicted.reason}")

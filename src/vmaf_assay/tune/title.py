@@ -128,21 +128,29 @@ def forecast_of(
     )  # fmt: skip
 
 
-def probe_title(measurer: Measurer, ensemble: Ensemble, encoders: Sequence[str], probe_seconds: float) -> Title:
+def probe_title(
+    measurer: Measurer,
+    ensemble: Ensemble,
+    asked: Sequence[tuple[str, str]],
+    probe_seconds: float,
+    *,
+    more_probes: bool = False,
+) -> Title:
     """Probe a source, whole if it is no longer than `probe_seconds` or that is 0, else by segments.
 
     Args:
       measurer: of the source.
       ensemble: names the probes.
-      encoders: those that will be asked about.
+      asked: encoders and presets that will be asked about.
       probe_seconds: of a longer source, what is probed.
+      more_probes: whether to make further probes of those very encoders and presets.
 
     Raises:
       ConfigError: `probe_seconds` is too little to promise anything.
       MediaError: a frame does not decode.
       ToolError: ffmpeg or the disk failed.
     """
-    specs = probes_needed(ensemble.sidecar, encoders)
+    specs = probes_needed(ensemble.sidecar, [encoder for encoder, _ in asked], asked if more_probes else ())
     sample = measurer.sample(probe_seconds)
     if sample is None:
         return Title(measurer, tuple(measurer.probe(specs)))

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.compare import CompareResult, Contender
 
 FORECAST = "vmaf_forecast_ensemble_v1"
+Probes = Annotated[
+    str,
+    typer.Option(metavar="few|more", help="`more` adds probes of the very presets asked about: narrower bounds."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +34,7 @@ def compare(
     measure: Annotated[bool, typer.Option("--measure", help="Encode each choice and measure it.")] = False,
     vf: Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")] = "",
     probe_seconds: ProbeSeconds = "60",
+    probes: Probes = "few",
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep results of encodes ($ASSAY_CACHE).")
     ] = False,
@@ -54,8 +59,9 @@ def compare(
     from vmaf_assay.tune.compare import compare as run_compare
 
     request = CompareRequest(
-        source, tuple(encoder), target_vmaf, quality_confidence, measure, vf, seconds_of(probe_seconds)
-    )
+        source, tuple(encoder), target_vmaf, quality_confidence, measure, vf, seconds_of(probe_seconds),
+        probes,  # type: ignore[arg-type]  # checked by check_compare
+    )  # fmt: skip
     check_compare(request)
     verified = load_verified(registry_dir(registry), FORECAST, trust_policy)
     with render.progress_bar("frames") as update:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 FORECAST = "vmaf_forecast_ensemble_v1"
 Trials = Annotated[int, typer.Option(help="Trial encodes allowed: 0, 1 or 2.")]
+EncoderArgs = Annotated[
+    str, typer.Option(help='More options for the encoder, as "-tune grain"; ends the promise (see reasons).')
+]
 Reference = Annotated[
     str, typer.Option(help="VMAF against the `filtered` picture, or the `source` (one scale only).")
 ]
@@ -23,6 +26,14 @@ ProbeSeconds = Annotated[
     typer.Option(
         metavar="SECONDS|all",
         help="Of a longer source, probe segments of so many seconds in all; `all` probes every frame.",
+    ),
+]
+Probes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="few|more",
+        help="`few` probes are what the forecast reads; `more` adds encodes of the very encoder and preset, which "
+        "serve every target (default: more without trials, few with).",
     ),
 ]
 Report = Annotated[
@@ -55,14 +66,13 @@ def tune(
     container: Annotated[str, typer.Option(help="Container in --out-dir: mkv, mp4, mov or webm.")] = "mkv",
     verify: Annotated[bool, typer.Option("--verify", help="Measure the whole output.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
-    encoder_args: Annotated[
-        str, typer.Option(help='More options for the encoder, as "-tune grain"; ends the promise (see reasons).')
-    ] = "",
+    encoder_args: EncoderArgs = "",
     vf: Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")] = "",
     reference: Reference = "filtered",
     max_bitrate: Annotated[float | None, typer.Option(help="Most video bitrate wanted, kbps.")] = None,
     max_size: Annotated[float | None, typer.Option(help="Largest file wanted, MB (10^6 bytes).")] = None,
     probe_seconds: ProbeSeconds = "60",
+    probes: Probes = None,
     report: Report = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep probe and trial results ($ASSAY_CACHE).")
@@ -89,6 +99,7 @@ def tune(
         sources[0], encoder, target_vmaf, quality_confidence, preset, trials, output, verify, force,
         encoder_args, vf, reference,  # type: ignore[arg-type]  # checked by check_request
         max_bitrate, None if max_size is None else max_size * 1e6, seconds_of(probe_seconds),
+        probes,  # type: ignore[arg-type]  # likewise
     )  # fmt: skip
     items = _items(sources, base, out_dir, container)
     code = _run(base, items, (registry, trust_policy), ffmpeg, no_cache, as_json, report)
