@@ -5,14 +5,16 @@
 Every source's rate value is chosen with forecasts and a margin from the other groups alone. Truth between the
 measured rate values is monotone PCHIP, of VMAF and of ln(kbps); trials are read off it, and so are the attempts of
 ab-av1's search (its defaults, no size limit, the range of CRF measured here). Nothing is sampled: each trial and
-each attempt is an encode of the whole source. Probes are not counted (two, for any number of targets). `Best` is
-on the grid `tune` chooses from; ab-av1 tries quarters of a CRF with SVT-AV1, so it can fall below it.
+each attempt is an encode of the whole source. Probes are not counted (two, and with `more probes` the further ones
+that there are of that encoder and preset; they serve any number of targets). `Best` is on the grid
+`tune` chooses from; ab-av1 tries quarters of a CRF with SVT-AV1, so it can fall below it.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,7 @@ class Row:
     encoder: str
     """Encoder and preset."""
     method: str
-    """`assay N` with N trials, or `ab-av1`."""
+    """`assay N` with N trials, the same with `, more probes`, or `ab-av1`."""
     confidence: float
     """Asked for; ab-av1's search knows none."""
     target: float
@@ -176,17 +178,30 @@ def row(
 
 
 def compare(
-    curves: Sequence[Curve], corpus: Corpus, confidences: Sequence[float], targets: Sequence[float]
+    curves: Sequence[Curve],
+    corpus: Corpus,
+    confidences: Sequence[float],
+    targets: Sequence[float],
+    led_further: Sequence[Curve] = (),
 ) -> list[Row]:
-    """The whole table."""
+    """The whole table.
+
+    Args:
+      curves: held-out curves, with what the probes that are read know of them.
+      corpus: which has their bitrates.
+      confidences: asked for.
+      targets: asked for.
+      led_further: the same curves with what all probes know; only pairs that have further ones count.
+    """
     known = truths(curves, corpus)
     rows = []
     for encoder, preset in sorted({(c.encoder, c.preset) for c in curves}):
+        own = [[c.known for c in of if (c.encoder, c.preset) == (encoder, preset)] for of in (curves, led_further)]
+        kinds = [("", curves), *([(", more probes", led_further)] if own[1] and own[0] != own[1] else [])]
         for target in targets:
-            for trials in (0, 1, 2):
-                for confidence in confidences:
-                    made = assay(curves, known, encoder, preset, target, confidence, trials)
-                    rows.append(row(encoder, preset, f"assay {trials}", confidence, target, known, made))
+            for trials, (suffix, of), confidence in product((0, 1, 2), kinds, confidences):
+                made = assay(of, known, encoder, preset, target, confidence, trials)
+                rows.append(row(encoder, preset, f"assay {trials}{suffix}", confidence, target, known, made))
             found = searched(known, encoder, preset, target)
             rows.append(row(encoder, preset, "ab-av1", float("nan"), target, known, found))
     return rows
@@ -197,13 +212,13 @@ def below_nominal(r: Row) -> bool:
     return bool(r.hit_rate * r.groups < stats.binom.ppf(0.05, r.groups, r.confidence) - 1e-9)
 
 
-def read_curves(run: Path) -> list[Curve]:
-    """Held-out curves of a run of the forecast ensemble."""
+def read_curves(run: Path, *, more_probes: bool = False) -> list[Curve]:
+    """Held-out curves of a run of the forecast ensemble; see `runs.store.curves_of`."""
     document = json.loads((run / "calibration.json").read_text(encoding="utf-8"))
     calibration = CalibrationFile.model_validate(document).calibration
     if not isinstance(calibration, ChoiceCalibration):
         raise SystemExit(f"{run} is not a run of the forecast ensemble")
-    return curves_of(calibration)
+    return curves_of(calibration, more_probes=more_probes)
 
 
 def summary(rows: Sequence[Row]) -> pl.DataFrame:
@@ -223,7 +238,8 @@ def main():
     parser.add_argument("--targets", type=float, nargs="+", default=TARGETS)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    rows = compare(read_curves(args.run), load_corpus(args.corpus), args.confidence, args.targets)
+    few, more = (read_curves(args.run, more_probes=further) for further in (False, True))
+    rows = compare(few, load_corpus(args.corpus), args.confidence, args.targets, more)
     if args.json:
         print(json.dumps([asdict(r) for r in rows], indent=1))
         return

@@ -26,6 +26,7 @@ from vmaf_assay.evaluate.folds import leave_one_group_out
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.model.features import DEFAULT_PROBES, TrainingRows, forecast_rows
 from vmaf_assay.model.recipe import RECIPES, Member, Recipe
+from vmaf_assay.model.sidecar import probes_known
 from vmaf_assay.model.train import train_stacked
 from vmaf_assay.model.weights import reference_predict
 
@@ -112,9 +113,8 @@ def led(rows: TrainingRows, predicted: np.ndarray) -> np.ndarray:
         mine = np.array(sorted(found, key=lambda index: rows.rate_value[index]))
         rates = np.array([float(rows.rate_value[index]) for index in mine])
         truth = dict(zip(rates.tolist(), rows.target[mine].tolist(), strict=True))
-        known = {
-            p.rate_value: truth[p.rate_value] for p in DEFAULT_PROBES if (p.encoder, p.preset) == (encoder, preset)
-        }
+        own = [DEFAULT_PROBES[i].rate_value for i in probes_known(DEFAULT_PROBES, encoder, preset, more=False)]
+        known = {rate: truth[rate] for rate in own if rate in truth}
         curve = Curve("", source, encoder, preset, rates, result[mine], sigma[mine], rows.target[mine], known)
         forecaster = Forecaster(curve)
         result[mine] = [forecaster.mu[forecaster.at(rate)] for rate in rates]

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.score import ReferenceInput, encode_and_score
 from vmaf_assay.model.features import DEFAULT_PROBES
-from vmaf_assay.model.sidecar import probes_read
+from vmaf_assay.model.sidecar import probes_known, probes_read
 
 ENCODERS = (
     "libx264:medium", "libx265:medium", "libsvtav1:8", "libsvtav1:4", "libx265:slow", "libvvenc:faster",
@@ -114,11 +115,14 @@ class Case:
         return [float(rate) for rate in range(int(self.high), int(self.low) - 1, -1)]
 
 
-def tuned(case: Case, own: Curve, others: Sequence[Curve], target: float, confidence: float, n: int) -> Outcome:
+def tuned(case: Case, curves: Sequence[Curve], target: float, confidence: float, n: int, more: bool) -> Outcome:
     """`assay tune --trials n`: forecasts and margin are from without the clip's group."""
+    own, *others = curves
+    made = {*probes_read(DEFAULT_PROBES, case.encoder)}
+    made |= {*probes_known(DEFAULT_PROBES, case.encoder, case.preset, more=more)}
     probes = [
         case.encodes.get(case.clip, probe.encoder, probe.preset, probe.rate_value)
-        for probe in (DEFAULT_PROBES[i] for i in probes_read(DEFAULT_PROBES, case.encoder))
+        for probe in (DEFAULT_PROBES[i] for i in sorted(made))
     ]
     forecaster, measured = Forecaster(own), dict[float, float]()
     try:
@@ -183,20 +187,31 @@ def by_grid(case: Case, target: float) -> Outcome:
 
 
 def table(
-    cases: Sequence[tuple[Case, Curve, Sequence[Curve]]], targets: Sequence[float], confidences: list[float]
+    cases: Sequence[tuple[Case, Sequence[Curve], Sequence[Curve]]],
+    targets: Sequence[float],
+    confidences: list[float],
 ):
-    """Rows of the table, by encoder and method; a dict a row."""
-    asked = [(case, own, others, target) for case, own, others in cases for target in targets]
+    """Rows of the table, by encoder and method; a dict a row.
+
+    Args:
+      cases: each with its held-out curve and those of the other groups: led by few probes, and by more.
+      targets: asked for.
+      confidences: asked for.
+    """
+    asked = [(*case, target) for case in cases for target in targets]
     methods: dict[str, Callable[..., Outcome]] = {}
-    for confidence in confidences:
-        for n in (0, 1, 2):
-            methods[f"`tune --trials {n}` at {confidence:g}"] = (
-                lambda case, own, others, target, c=confidence, n=n: tuned(case, own, others, target, c, n)
+    for confidence, n in product(confidences, (0, 1, 2)):
+        methods[f"`--trials {n}`, few probes, {confidence:g}"] = (
+            lambda case, few, more, target, c=confidence, n=n: tuned(case, few, target, c, n, False)
+        )
+        if n < 2:
+            methods[f"`--trials {n}`, more probes, {confidence:g}"] = (
+                lambda case, few, more, target, c=confidence, n=n: tuned(case, more, target, c, n, True)
             )
     for name, method in (
         ("ab-av1", by_ab_av1), ("Av1an", by_av1an), ("bisection", by_bisection), ("full grid", by_grid),
     ):  # fmt: skip
-        methods[name] = lambda case, own, others, target, method=method: method(case, target)
+        methods[name] = lambda case, few, more, target, method=method: method(case, target)
     outcomes = {name: [method(*one) for one in asked] for name, method in methods.items()}
     rows = []
     for encoder, preset in dict.fromkeys((case.encoder, case.preset) for case, *_ in asked):
@@ -262,19 +277,24 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    ffmpeg, curves = find_ffmpeg(), read_curves(args.run)
+    ffmpeg, curves = find_ffmpeg(), [read_curves(args.run, more_probes=more) for more in (False, True)]
     with tempfile.TemporaryDirectory() as name:
         encodes = Encodes(args.encodes, ffmpeg, references_of(ffmpeg, args.manifest, args.sources, Path(name)))
         cases = []
         for clip in args.sources:
             for text in args.encoder or ENCODERS:
                 encoder, _, preset = text.partition(":")
-                own = [c for c in curves if (c.source, c.encoder, c.preset) == (clip, encoder, preset)]
-                if not own:
+                own = [
+                    [c for c in of if (c.source, c.encoder, c.preset) == (clip, encoder, preset)] for of in curves
+                ]
+                if not own[0]:
                     raise SystemExit(f"{args.run} has no held-out curve of {clip} with {text}")
-                others = [c for c in curves if c.group != own[0].group]
-                low, high = float(own[0].rate_values.min()), float(own[0].rate_values.max())
-                cases.append((Case(encodes, clip, encoder, preset, low, high), own[0], others))
+                (one,) = own[0]
+                others = [[c for c in of if c.group != one.group] for of in curves]
+                case = Case(
+                    encodes, clip, encoder, preset, float(one.rate_values.min()), float(one.rate_values.max())
+                )
+                cases.append((case, own[0] + others[0], own[1] + others[1]))
                 if args.grid_only:
                     by_grid(cases[-1][0], 0)
                     for method in (by_ab_av1, by_av1an):

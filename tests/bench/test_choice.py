@@ -1,6 +1,7 @@
 """The comparison of `tune` with ab-av1's search, on curves where the answer is known."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,6 +65,19 @@ def test_exact_forecasts_cost_only_roughness():
     assert second.excess_mean == pytest.approx(0.0, abs=1e-9)
     assert by_method["ab-av1"].hit_rate == 1.0
     assert by_method["ab-av1"].encodes > 2
+
+
+def test_what_further_probes_know_is_compared_where_there_are_any():
+    """Forecasts that are wrong by a CRF: three known points of each take most of the cost away, hits stay."""
+    wrong = [replace(c, mu=logistic(40 + i / 5 + (-1) ** i)) for i, c in enumerate(exact(30))]
+    led = [replace(c, known={r: float(c.truth[c.rate_values == r][0]) for r in (22, 26, 30)}) for c in wrong]
+    rows = {row.method: row for row in bench.compare(wrong, corpus(wrong), [0.9], [90.0], led)}
+    assert {name for name in rows if "more" in name} == {f"assay {n}, more probes" for n in (0, 1, 2)}
+    few, more = rows["assay 0"], rows["assay 0, more probes"]
+    assert more.excess_mean < few.excess_mean / 2
+    assert min(few.hit_rate, more.hit_rate) >= 0.9
+    same = bench.compare(wrong, corpus(wrong), [0.9], [90.0], wrong)
+    assert not [row for row in same if "more" in row.method]
 
 
 def test_excess_bitrate_is_that_of_the_rate_value():

@@ -15,6 +15,7 @@ from vmaf_assay.model.features import (
     ProbeRows,
     forecast_feature_names,
     forecast_rows,
+    probes_of,
     regressor_rows,
     source_features,
 )
@@ -137,6 +138,27 @@ def test_a_source_without_probes_is_named(tmp_path):
     write_synthetic_corpus(tmp_path, n_groups=2, grid=grid)
     with pytest.raises(CorpusError, match=r"clip0 and 2 more sources lack .* libsvtav1:8:42"):
         forecast_rows(load_corpus(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("missing", "further"),
+    [((), {("libx264", 26.0), ("libsvtav1", 28.0)}), (("clip0@96x54",), {("libsvtav1", 28.0)}), ((), set())],
+)
+def test_a_further_probe_is_one_that_every_source_has(tmp_path, missing, further):
+    """libx264 at 26 is none if one source lacks it, or if no source has it; those that are read stay."""
+    grid = (
+        GRID if further else GRID | {("libx264", "medium"): (18.0, 22.0, 30.0), ("libsvtav1", "8"): (35.0, 42.0)}
+    )
+    write_synthetic_corpus(tmp_path, grid=grid)
+    corpus = load_corpus(tmp_path)
+    cells = tuple(
+        c
+        for c in corpus.cells
+        if (c.source, c.encoder, c.rate_value) not in {(s, "libx264", 26.0) for s in missing}
+    )
+    found = probes_of(replace(corpus, cells=cells))
+    read = {("libx264", 30.0), ("libx264", 22.0), ("libsvtav1", 42.0)}
+    assert {(probe.encoder, probe.rate_value) for probe in found} == read | further
 
 
 def test_a_corpus_without_sizes_makes_no_forecast(synthetic):

@@ -173,6 +173,7 @@ def test_refusals_come_before_the_first_encode(ffmpeg, source):
         ({"confidence": float("nan")}, "between 0 and 1"),
         ({"trials": -1}, "trials are 0, 1 or 2"),
         ({"trials": 3}, "trials are 0, 1 or 2"),
+        ({"probes": "many"}, "--probes is few or more, not 'many'"),
         ({"encoder": "x264"}, "x264"),
         ({"preset": "warp"}, "has no preset 'warp'"),
         ({"verify": True}, "add -o OUT"),
