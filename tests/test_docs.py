@@ -30,6 +30,26 @@ def test_links_lead_somewhere(page):
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_anchors_are_headings(page):
+    """A link to a part of a document names a heading of it."""
+    found = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    own = [((page.parent / name) if name else page, anchor) for name, anchor in found if "://" not in name]
+    assert [(path.name, anchor) for path, anchor in own if anchor not in slugs(path)] == []
+
+
+def slugs(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_no_page_is_half_merged(page):
+    """No mark of a merge that somebody did not finish."""
+    assert re.findall(r"^(?:<{7}|>{7}|={7}$).*", page.read_text(encoding="utf-8"), re.MULTILINE) == []
+
+
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_run(name):
     """Every example in a docstring gives the answer it shows."""
