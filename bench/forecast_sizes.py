@@ -2,7 +2,7 @@
 
     python bench/forecast_sizes.py data/corpus EXTRA [--seeds 0,1,2,3,4] [--processes 2]
 
-EXTRA is a corpus of encodes at other sizes, of sources whose probes at those sizes are in the first corpus.
+EXTRA is a corpus of encodes at other sizes, of sources whose probes at those sizes are in either one.
 Members are trained on the first alone, each with one group left out, and asked about that group's encodes in
 EXTRA. Beside it stands their error on the same sources, encoders and presets at the size that was trained.
 """

@@ -19,8 +19,8 @@ measured: it refuses blank and broken inputs; what it lets through is covered by
 
 SIZE_MARGIN = 0.25
 """The same of the size of the picture, in octaves of pixels, from the sizes of the encoder and preset asked about:
-1.3 octaves for the shipped corpus. At 2.0 the error was 1.4 to 1.9 times, and libvvenc's forecast 2.5 points too
-high (docs/forecast.md, Sizes)."""
+1.6 octaves for the shipped corpus. At 1.2 the error was 1.0 to 1.6 times, at 2.0 it was 1.4 to 1.9 times, and
+libvvenc's forecast 2.5 points too high (docs/forecast.md, Sizes)."""
 
 
 class Prediction(NamedTuple):
