@@ -11,6 +11,9 @@ import yaml
 
 import vmaf_assay
 from vmaf_assay.cli.main import build_app
+from vmaf_assay.corpus.plan import parse_encoder
+from vmaf_assay.model.features import DEFAULT_PROBES
+from vmaf_assay.model.sidecar import probes_read
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(vmaf_assay.__file__).parent
@@ -84,6 +87,23 @@ def shown_commands() -> list[tuple[str, list[str]]]:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         shown += [(page.name, line.split("#")[0].split()) for line in re.findall(r"^\$ assay (.*)$", text, re.M)]
     return shown
+
+
+def test_corpora_shown_for_a_forecast_hold_the_probes_it_reads():
+    """Where a page builds a corpus and trains the forecast on it, each encoder's two probes are in it."""
+    checked = 0
+    for page in PAGES:
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            built = re.search(r"^\$ assay corpus build (.*)$", block, re.MULTILINE)
+            if built is None or "--model vmaf_forecast_ensemble_v1" not in block:
+                continue
+            checked += 1
+            asked = [parse_encoder(text, None) for text in re.findall(r"-e (\S+)", built[1])]
+            cells = {(one.encoder.name, one.preset, rate) for one in asked for rate in one.rate_values}
+            for encoder in {one.encoder.name for one in asked if len(one.rate_values) > 1}:
+                read = [DEFAULT_PROBES[index] for index in probes_read(DEFAULT_PROBES, encoder)]
+                assert {(probe.encoder, probe.preset, probe.rate_value) for probe in read} <= cells, page.name
+    assert checked >= 2
 
 
 def test_commands_shown_exist():
