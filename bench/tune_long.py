@@ -1,6 +1,6 @@
 """Does the promise hold on titles of which only segments are seen? Titles made of held-out curves.
 
-    python bench/tune_long.py [--splits 6] [--titles 25] [--segments 20] [--units 150] [--json]
+    python bench/tune_long.py [--splits 6] [--titles 25] [--segments 20] [--units 150] [--more-probes] [--json]
 
 A title is `--units` units drawn from the measured clips of up to twelve sources of half of the groups, in unequal
 shares, joined without encoding: its VMAF at a rate value is the mean over its units. `--segments` of the units
@@ -15,6 +15,7 @@ Not in here: how an encode of segments differs from an encode of the title. `ben
 import argparse
 import itertools
 import json
+from collections import Counter
 
 import numpy as np
 
@@ -44,6 +45,12 @@ def truth_of(curve: Curve):
     """Measured VMAF on the grid, points, [G]."""
     one = Forecaster(curve)
     return interpolate(curve.rate_values, monotone(one.encoder, curve.truth), one.grid)
+
+
+def alike(curves: list[Curve]) -> list[Curve]:
+    """Those measured at the rate values that most were: a mean over segments needs the same of each."""
+    rates = Counter(tuple(curve.rate_values.tolist()) for curve in curves).most_common(1)[0][0]
+    return [curve for curve in curves if tuple(curve.rate_values.tolist()) == rates]
 
 
 def title_curve(segments: list[Curve]) -> Curve:
@@ -148,12 +155,14 @@ def main():
     parser.add_argument("--titles", type=int, default=25)
     parser.add_argument("--segments", type=int, default=20)
     parser.add_argument("--units", type=int, default=150)
+    parser.add_argument("--more-probes", action="store_true", help="lead forecasts through the further probes too")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    curves = curves_of(load_verified(registry_dir(), "vmaf_forecast_ensemble_v1").calibration)
+    calibration = load_verified(registry_dir(), "vmaf_forecast_ensemble_v1").calibration
+    curves = curves_of(calibration, more_probes=args.more_probes)
     rng, results = np.random.default_rng(0), {}
     for encoder, preset in ASKED:
-        own = [curve for curve in curves if (curve.encoder, curve.preset) == (encoder, preset)]
+        own = alike([curve for curve in curves if (curve.encoder, curve.preset) == (encoder, preset)])
         results[f"{encoder} {preset}"] = table(own, rng, args)
     if args.json:
         print(json.dumps(results, indent=1))
