@@ -162,6 +162,19 @@ def test_pages_say_what_was_sampled():
         assert "segments" not in Parsed(render(make(document(sample=None)))).text()
 
 
+@pytest.mark.parametrize(("preset", "shown"), [("medium", 1), ("slow", 0)])
+def test_both_charts_mark_what_probes_of_the_very_kind_measured(preset, shown):
+    """A probe of another preset says nothing of this curve."""
+    probe = {"encoder": "libx264", "preset": preset, "rate_value": 30.0, "vmaf": 95.437, "kbps": 1012.5}
+    tips = [
+        tip
+        for _, of in Parsed(render(tune_page(tune_document(probes=[probe])))).tags
+        if (tip := of.get("data-tip"))
+    ]
+    assert tips.count("probe, CRF 30\nmeasured VMAF 95.44") == shown
+    assert tips.count("probe, CRF 30\nmeasured 1,012 kbps") == shown
+
+
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_names_do_no_harm(name):
     """A name that is markup, quotes, 300 characters or right to left is shown, and adds no element."""

@@ -153,8 +153,7 @@ def _vmaf_chart(d: Document, curve: list[Document]) -> Chart:
             for p in curve
         ]
     )  # fmt: skip
-    own = [p for p in d.get("probes", []) if (p["encoder"], p["preset"]) == (d["encoder"], d["preset"])]
-    marks = [("probe", p["rate_value"], p["vmaf"], 2) for p in own]
+    marks = [("probe", p["rate_value"], p["vmaf"], 2) for p in _own_probes(d)]
     marks += [("trial", rate, vmaf, 1) for rate, vmaf in trials.items()]
     if d.get("measured_vmaf") is not None:
         marks.append(("result", d["rate_value"], d["measured_vmaf"], 3))
@@ -164,19 +163,29 @@ def _vmaf_chart(d: Document, curve: list[Document]) -> Chart:
     return chart
 
 
+def _own_probes(d: Document) -> list[Document]:
+    """Probes that are encodes of the very encoder and preset asked about."""
+    return [p for p in d.get("probes", []) if (p["encoder"], p["preset"]) == (d["encoder"], d["preset"])]
+
+
 def _kbps_chart(d: Document, curve: list[Document]) -> Chart:
     known = [p for p in curve if p.get("kbps")]
     xs, ys = [p["rate_value"] for p in known], [p["kbps"] for p in known]
     unit, measured = _unit(d), d.get("kbps")
+    probes = [p for p in _own_probes(d) if p.get("kbps")]
+    shown = [*ys, *(p["kbps"] for p in probes), *([measured] if measured else [])]
     chart = Chart(
         "kbps", "Forecast bitrate", f"By {unit}, logarithmic"
         + (f"; {d['forecast_kbps']:.0f} kbps at the choice" if d.get("forecast_kbps") else ""),
         Axis(unit, [float(p["rate_value"]) for p in curve]),
-        Axis("kbps", [*ys, *([measured] if measured else [])], scale="log"), height=240,
+        Axis("kbps", shown, scale="log"), height=240,
     )  # fmt: skip
     chart.line(xs, ys, name="forecast")
     chart.rule(x=d["rate_value"], label=f"{unit} {d['rate_value']:g}")
     chart.points([Point(x, y, f"{unit} {x:g}\nforecast {y:,.0f} kbps") for x, y in zip(xs, ys, strict=True)])
+    for p in probes:
+        tip = f"probe, {unit} {p['rate_value']:g}\nmeasured {p['kbps']:,.0f} kbps"
+        chart.points([Point(p["rate_value"], p["kbps"], tip)], series=2, name="measured: probe", large=True)
     if measured:
         tip = f"result, {unit} {d['rate_value']:g}\nmeasured {measured:,.0f} kbps"
         chart.points([Point(d["rate_value"], measured, tip)], series=3, name="measured: result", large=True)
