@@ -1,6 +1,6 @@
 """`tune` with 0, 1 and 2 trials beside ab-av1's search, Av1an's, bisection and a full grid, in real encodes.
 
-    python bench/tune_table.py RUN MANIFEST SOURCE... --encodes FILE.jsonl [-e libx264:medium] [--grid-only]
+    python bench/tune_table.py RUN MANIFEST SOURCE... --encodes FILE [-e libx264:medium] [--grid-only | --no-grid]
 
 RUN is a finished `assay train` of the forecast ensemble, SOURCE a source of its corpus (`fire@640x360`). What is
 judged has not been seen: the forecast is the one of the models that left the source's group out, and the margin is
@@ -190,6 +190,8 @@ def table(
     cases: Sequence[tuple[Case, Sequence[Curve], Sequence[Curve]]],
     targets: Sequence[float],
     confidences: list[float],
+    *,
+    grid: bool = True,
 ):
     """Rows of the table, by encoder and method; a dict a row.
 
@@ -197,6 +199,7 @@ def table(
       cases: each with its held-out curve and those of the other groups: led by few probes, and by more.
       targets: asked for.
       confidences: asked for.
+      grid: whether to make the full grid too.
     """
     asked = [(*case, target) for case in cases for target in targets]
     methods: dict[str, Callable[..., Outcome]] = {}
@@ -209,7 +212,8 @@ def table(
                 lambda case, few, more, target, c=confidence, n=n: tuned(case, more, target, c, n, True)
             )
     for name, method in (
-        ("ab-av1", by_ab_av1), ("Av1an", by_av1an), ("bisection", by_bisection), ("full grid", by_grid),
+        ("ab-av1", by_ab_av1), ("Av1an", by_av1an), ("bisection", by_bisection),
+        *([("full grid", by_grid)] if grid else []),
     ):  # fmt: skip
         methods[name] = lambda case, few, more, target, method=method: method(case, target)
     outcomes = {name: [method(*one) for one in asked] for name, method in methods.items()}
@@ -275,6 +279,7 @@ def main() -> None:
     parser.add_argument(
         "--grid-only", action="store_true", help="make the encodes that need no forecast, and stop"
     )
+    parser.add_argument("--no-grid", action="store_true", help="no full grid; `best` is of what the others made")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     ffmpeg, curves = find_ffmpeg(), [read_curves(args.run, more_probes=more) for more in (False, True)]
@@ -303,7 +308,7 @@ def main() -> None:
                     print(clip, text, len(encodes.made), flush=True)
         if args.grid_only:
             return
-        rows = table(cases, args.targets, args.confidence)
+        rows = table(cases, args.targets, args.confidence, grid=not args.no_grid)
     if args.json:
         print(json.dumps(rows, indent=1))
         return
