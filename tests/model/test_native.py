@@ -4,6 +4,7 @@ import ctypes
 import os
 from dataclasses import replace
 from importlib import resources
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from vmaf_assay.model.recipe import (
     batches,
     dropout_word,
     initial_weights,
+    order_generator,
     row_weights,
     scalers,
 )
@@ -75,6 +77,37 @@ def test_every_instruction_set_gives_the_references_bits(flags, recipe, real_row
     for start, mine, theirs in zip(initial, ours, expected, strict=True):
         assert mine.tobytes() == theirs.tobytes()
         assert np.abs(mine - start).max() > recipe.lr  # it trained
+
+
+@pytest.mark.parametrize("flags", BUILDS.values(), ids=BUILDS)
+def test_every_instruction_set_draws_numpys_permutations(flags, tmp_path):
+    """Powers of two and their neighbours, many passes, slices that end within one: as `recipe.batches`."""
+    kernel = build(tmp_path, Shape.of(8, 32, 32), *flags)
+    for n_rows in (32, 33, 63, 64, 65, 1000, 4095, 4096, 4097, 70_001):
+        rows = np.random.default_rng(n_rows).choice(3 * n_rows, n_rows, replace=False)
+        member, steps = Member(n_rows, np.sort(rows)), 5 * n_rows // 32
+        expected = np.concatenate(list(batches(member, steps, ADAM, steps)))
+        slices = list(kernel.batches(order_generator(member), member.train_rows, steps, 700))
+        assert [len(one) for one in slices[:-1]] == [700] * (len(slices) - 1)
+        np.testing.assert_array_equal(np.concatenate(slices), expected)
+
+
+def test_a_kernel_that_draws_otherwise_is_refused(cache, monkeypatch):
+    """Another multiplier of the generator: found before use."""
+    changed = SOURCE.replace(b"0x4385DF649FCCF645u", b"0x4385DF649FCCF647u")
+    assert changed != SOURCE
+    monkeypatch.setattr(native.resources, "files", lambda _: SimpleNamespace(joinpath=lambda _: Fake(changed)))
+    with pytest.raises(ToolError, match="other bits"):
+        native.load(SMALL)
+    assert list(cache.iterdir()) == []
+
+
+class Fake(bytes):
+    """A file that was read."""
+
+    def read_bytes(self) -> bytes:
+        """Its bytes."""
+        return bytes(self)
 
 
 @pytest.mark.parametrize("recipe", [ADAM, ADAMW], ids=lambda r: r.name)

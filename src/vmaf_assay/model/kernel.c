@@ -342,6 +342,57 @@ INLINE void adam(struct member *m, const struct layout *gradient, struct rates a
   }
 }
 
+/* NumPy's PCG64 (O'Neill 2014, XSL-RR 128/64), and where a member is in its present permutation. */
+struct draws {
+  unsigned __int128 state, increment;
+  uint32_t spare, has_spare; /* the upper half of a word, which NumPy keeps for the next draw of 32 bits */
+  uint32_t used, n_rows;     /* n_rows used: the next permutation is due */
+};
+
+INLINE uint32_t next_32(struct draws *d) {
+  if (d->has_spare) {
+    d->has_spare = 0;
+    return d->spare;
+  }
+  d->state = d->state * (((unsigned __int128)0x2360ED051FC65DA4u << 64) | 0x4385DF649FCCF645u) + d->increment;
+  uint64_t mixed = (uint64_t)(d->state >> 64) ^ (uint64_t)d->state;
+  uint32_t turn = (uint32_t)(d->state >> 122);
+  mixed = (mixed >> turn) | (mixed << (-turn & 63));
+  d->spare = (uint32_t)(mixed >> 32), d->has_spare = 1;
+  return (uint32_t)mixed;
+}
+
+/* NumPy's shuffle: Fisher and Yates from the end, each place drawn under a mask until it is not beyond. A draw that
+ * is beyond swaps a row with itself: which it will be cannot be foreseen, and a wrong guess costs more. */
+static void shuffle(struct draws *d, int32_t *rows) {
+  uint32_t i = d->n_rows - 1;
+  while (i > 0) {
+    uint32_t mask = 0xFFFFFFFFu >> __builtin_clz(i), end = mask >> 1;
+    while (i > end) {
+      uint32_t at = next_32(d) & mask, fits = at <= i;
+      at = fits ? at : i;
+      int32_t row = rows[at];
+      rows[at] = rows[i];
+      rows[i] = row;
+      i -= fits;
+    }
+  }
+}
+
+/* The next n_out rows of one permutation of `rows` after another; `pass` holds the present one. */
+void draw(struct draws *d, const int32_t *rows, int32_t *pass, int32_t *out, uint64_t n_out) {
+  while (n_out > 0) {
+    if (d->used == d->n_rows) {
+      memcpy(pass, rows, d->n_rows * sizeof(int32_t));
+      shuffle(d, pass);
+      d->used = 0;
+    }
+    uint64_t left = d->n_rows - d->used, taken = left < n_out ? left : n_out;
+    memcpy(out, pass + d->used, taken * sizeof(int32_t));
+    d->used += taken, out += taken, n_out -= taken;
+  }
+}
+
 uint64_t member_bytes(void) { return sizeof(struct member); }
 uint64_t scratch_bytes(void) { return sizeof(struct scratch); }
 

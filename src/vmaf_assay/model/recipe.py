@@ -125,12 +125,18 @@ def scalers(table: Table, member: Member) -> Scalers:
     )
 
 
+def order_generator(member: Member) -> np.random.Generator:
+    """What draws a member's permutations."""
+    return np.random.default_rng([member.seed, 1])
+
+
 def batches(member: Member, steps: int, recipe: Recipe, size: int) -> Iterator[NDArray[np.int32]]:
     """Row indices of every step, in slices of at most `size` steps, each [S, B].
 
-    One permutation of the member's rows after another; no more than one slice is held.
+    One permutation of the member's rows after another; no more than one slice is held. `native.Kernel.batches`
+    draws the same ones.
     """
-    rng = np.random.default_rng([member.seed, 1])
+    rng = order_generator(member)
     rows = member.train_rows.astype(np.int64)  # NumPy shuffles words of this size twice as fast
     pending = rows[:0]
     for start in range(0, steps, size):

@@ -25,9 +25,9 @@ from vmaf_assay.model.recipe import (
     Recipe,
     Table,
     adam_rates,
-    batches,
     dropout_word,
     initial_weights,
+    order_generator,
     row_weights,
     scalers,
 )
@@ -170,7 +170,7 @@ def _train_native(
     stop = threading.Event()
 
     def slices(member: Member) -> Iterator[NDArray[np.int32]]:
-        for order in batches(member, steps, recipe, SLICE):
+        for order in kernel.batches(order_generator(member), member.train_rows, steps, SLICE):
             if stop.is_set():
                 raise _StoppedError
             yield order
