@@ -1,6 +1,6 @@
 """Wall time of training every fold and seed, against a loop that trains one PyTorch model at a time.
 
-    python bench/train_speed.py CORPUS [--rows 5640] [--folds 9] [--jobs 2] [--engine native] [--torch-epochs 5]
+    python bench/train_speed.py CORPUS [--rows 5640] [--folds 9] [--jobs 2] [--engine native] [--torch-epochs 40]
 
 ADR-0303's problem on real rows: so many rows of the regressor's, evenly spaced; 9 grouped folds x 5 seeds and five
 final fits; 20 -> 64 -> 64 -> 1, GELU, dropout 0.1, MSE, Adam 5e-4 with decay 1e-5, batch 32, 200 epochs. The loop
@@ -76,7 +76,7 @@ def main():
     parser.add_argument("--folds", type=int, default=9)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--engine", choices=ENGINES, default="native")
-    parser.add_argument("--torch-epochs", type=int, default=5)
+    parser.add_argument("--torch-epochs", type=int, default=40)
     parser.add_argument("--torch-members", type=int, default=2)
     args = parser.parse_args()
     rows, members, recipe = problem(args.corpus, args.rows, args.folds)
