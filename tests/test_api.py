@@ -58,6 +58,12 @@ def test_importing_loads_nothing_and_using_it_loads_no_jax():
     assert (done.exit_code, done.stdout, done.stderr) == (0, b"", "")
 
 
+def test_probing_for_an_encoder_never_trained_on_is_refused_before_the_source_is_opened():
+    """By name, with those that were; not an empty set of probes."""
+    with pytest.raises(api.ConfigError, match=r"never trained on h264_nvenc; name some of .*libsvtav1"):
+        api.probe_source("absent.mkv", api.load_ensemble(), encoders=["libx264", "h264_nvenc"])
+
+
 def test_names_on_the_page_are_all_names():
     """docs/python.md lists every name there is."""
     table = (ROOT / "docs" / "python.md").read_text(encoding="utf-8").partition("## All names")[2]

@@ -158,12 +158,18 @@ def probe_source(
       on_step: told of each probe's frames.
 
     Raises:
+      ConfigError: the ensemble was never trained on one of the encoders.
       MediaError: the source cannot be used.
       ToolError: ffmpeg failed.
     """
+    seen = ensemble.ensemble.sidecar.seen.encoders
+    if never := sorted({*(encoders or ())} - {one.encoder for one in seen}):
+        trained = ", ".join(sorted({one.encoder for one in seen}))
+        raise ConfigError(
+            f"{ensemble.verdict.ensemble} was never trained on {never[0]}", next_step=f"name some of {trained}"
+        )
     tool = ffmpeg or find_ffmpeg()
     reference, video = open_source(tool, Path(source))
-    seen = ensemble.ensemble.sidecar.seen.encoders
     asked = [(one.encoder, one.preset) for one in seen if encoders is None or one.encoder in encoders]
     with Measurer(tool, reference, Cache(Path(cache_dir)) if cache_dir else None, on_step) as measurer:
         title = probe_title(measurer, ensemble.ensemble, asked, probe_seconds, more_probes=more_probes)

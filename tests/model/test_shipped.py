@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from vmaf_assay.media.encoders import ENCODERS
-from vmaf_assay.model.infer import unsupported_reason
-from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.model.infer import probes_needed, size_reason, unsupported_reason
+from vmaf_assay.model.sidecar import ChoiceCalibration, Sidecar, probes_known
+from vmaf_assay.runs.store import curves_of
 
 MODELS = resources.files("vmaf_assay") / "models"
 ROWS = {row["id"]: row for row in json.loads((MODELS / "registry.json").read_text())["rows"]}
@@ -49,3 +50,50 @@ def test_an_encoder_that_was_never_trained_is_refused(sidecar):
         assert "never trained on" in str(unsupported_reason(sidecar, middle, encoder, preset))
     between = unsupported_reason(sidecar, middle, "libsvtav1", "9")
     assert (between is None) == (sidecar.task == "forecast")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "preset", "few", "more"),
+    [
+        ("libx264", "medium", [30, 22], [30, 22, 26]),
+        ("libx265", "medium", [30], [30, 22, 26]),
+        ("libsvtav1", "8", [42], [42, 28]),
+        ("libsvtav1", "6", [], []),
+        ("libvpx-vp9", "4", [], []),
+    ],
+)
+def test_the_shipped_forecast_has_the_probes_that_the_documents_name(encoder, preset, few, more):
+    """Of each kind what `--probes few` and `more` know; every one is measured of every source calibrated on."""
+    sidecar = Sidecar.model_validate_json((MODELS / ROWS[MEANS[0]]["sidecar"]["file"]).read_text())
+    assert isinstance(sidecar.calibration, ChoiceCalibration)
+    for further, rates in ((False, few), (True, more)):
+        known = [sidecar.probes[i] for i in probes_known(sidecar.probes, encoder, preset, more=further)]
+        assert [probe.rate_value for probe in known] == rates
+        made = probes_needed(sidecar, [encoder], [(encoder, preset)] if further else ())
+        assert {*known} <= {*made}
+        assert len(made) == 2 + len(more) * further - len(few) * further
+        curves = [c for c in curves_of(sidecar.calibration, more_probes=further) if c.encoder == encoder]
+        asked = [c for c in curves if c.preset == preset]
+        assert asked
+        assert all(sorted(c.known) == sorted(rates) for c in asked)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "preset", "answered", "silent"),
+    [
+        ("libsvtav1", "6", (1920, 1080), True),
+        ("libx265", "slow", (1920, 1080), True),
+        ("libx264", "medium", (2560, 1440), False),
+        ("libaom-av1", "6", (1280, 720), True),
+        ("libaom-av1", "6", (1920, 1080), False),
+        ("libvvenc", "faster", (2560, 1440), None),
+    ],
+)
+def test_the_shipped_forecast_answers_the_sizes_that_the_documents_name(encoder, preset, answered, silent):
+    """True: without a word; False: with one; None: not at all."""
+    sidecar = Sidecar.model_validate_json((MODELS / ROWS[MEANS[0]]["sidecar"]["file"]).read_text())
+    features = np.array(sidecar.seen.feature_mean)
+    features[sidecar.feature_names.index("log2_pixels")] = np.log2(answered[0] * answered[1])
+    refused = unsupported_reason(sidecar, features, encoder, preset)
+    said = size_reason(sidecar, encoder, preset, answered[0] * answered[1])
+    assert (refused is not None, said is None) == (silent is None, silent is True)

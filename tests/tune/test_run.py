@@ -58,7 +58,7 @@ def test_tunes_from_probe_to_verified_encode(ffmpeg, source, tmp_path):
 
 
 @pytest.mark.ffmpeg
-def test_without_trials_the_encoder_is_not_run(ffmpeg, source):
+def test_without_trials_only_probes_are_made(ffmpeg, source):
     """`--trials 0` without an output spends the two probes and nothing else."""
     steps = []
     request = TuneRequest(source, "libx264", 85.0, 0.9, trials=0)

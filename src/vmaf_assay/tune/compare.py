@@ -1,4 +1,4 @@
-"""Compare encoders and presets on one source: rate against quality, forecast from one pair of probes."""
+"""Compare encoders and presets on one source: rate against quality, forecast from the same probes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace

@@ -1,4 +1,4 @@
-"""`assay compare`: rate against quality of several encoders on one source, from one pair of probes."""
+"""`assay compare`: rate against quality of several encoders on one source, from the same probes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
