@@ -23,10 +23,10 @@ from scipy import stats
 
 import ab_av1
 from vmaf_assay.corpus.store import Corpus, load_corpus
-from vmaf_assay.evaluate.choice import Curve, cross_fitted_choices, interpolate, replay
 from vmaf_assay.model.sidecar import ChoiceCalibration
-from vmaf_assay.runs.schema import CalibrationFile
-from vmaf_assay.runs.store import curves_of
+from vmaf_assay.promise.calibrate import curves_of
+from vmaf_assay.promise.choice import Curve, cross_fitted_choices, interpolate, replay
+from vmaf_assay.training.schema import CalibrationFile
 
 TARGETS = (80.0, 85.0, 90.0, 93.0, 95.0, 97.0)
 CONFIDENCES = (0.8, 0.9, 0.95)

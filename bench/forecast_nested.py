@@ -21,14 +21,15 @@ from pathlib import Path
 import numpy as np
 
 from vmaf_assay.corpus.store import load_corpus
-from vmaf_assay.evaluate.choice import Curve, Forecaster
-from vmaf_assay.evaluate.folds import leave_one_group_out
 from vmaf_assay.media.encoders import encoder_info
-from vmaf_assay.model.features import DEFAULT_PROBES, TrainingRows, forecast_rows
-from vmaf_assay.model.recipe import RECIPES, Member, Recipe
+from vmaf_assay.model.features import DEFAULT_PROBES
 from vmaf_assay.model.sidecar import probes_known
-from vmaf_assay.model.train import train_stacked
 from vmaf_assay.model.weights import reference_predict
+from vmaf_assay.promise.choice import Curve, Forecaster
+from vmaf_assay.promise.folds import leave_one_group_out
+from vmaf_assay.training.recipe import RECIPES, Member, Recipe
+from vmaf_assay.training.rows import TrainingRows, forecast_rows
+from vmaf_assay.training.train import train_stacked
 
 RECIPE = RECIPES["forecast-v1"]
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from forecast_nested import RECIPE, held_out
 from vmaf_assay.corpus.store import Corpus, load_corpus
-from vmaf_assay.model.features import forecast_rows
+from vmaf_assay.training.rows import forecast_rows
 
 
 def main() -> None:

@@ -21,10 +21,10 @@ def case(corpus, n_rows, n_members, steps, jobs, answers):
     import numpy as np
 
     from vmaf_assay.corpus.store import load_corpus
-    from vmaf_assay.model import native
-    from vmaf_assay.model.features import regressor_rows
-    from vmaf_assay.model.recipe import RECIPES, Member
-    from vmaf_assay.model.train import train_stacked
+    from vmaf_assay.training import native
+    from vmaf_assay.training.recipe import RECIPES, Member
+    from vmaf_assay.training.rows import regressor_rows
+    from vmaf_assay.training.train import train_stacked
 
     rows = regressor_rows(load_corpus(corpus), frames_per_cell=4)
     again = np.arange(n_rows) % len(rows.target)

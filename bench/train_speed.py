@@ -52,10 +52,10 @@ def problem(corpus, n_rows, n_folds):
     from dataclasses import replace
 
     from vmaf_assay.corpus.store import load_corpus
-    from vmaf_assay.evaluate.folds import grouped_folds
-    from vmaf_assay.model.features import regressor_rows
-    from vmaf_assay.model.recipe import RECIPES, Member
-    from vmaf_assay.runs.build import FRAMES_PER_CELL
+    from vmaf_assay.promise.folds import grouped_folds
+    from vmaf_assay.training.recipe import RECIPES, Member
+    from vmaf_assay.training.rows import regressor_rows
+    from vmaf_assay.training.run import FRAMES_PER_CELL
 
     rows = regressor_rows(load_corpus(corpus), frames_per_cell=FRAMES_PER_CELL)
     keep = np.linspace(0, len(rows.target) - 1, n_rows).astype(int)
@@ -68,7 +68,7 @@ def problem(corpus, n_rows, n_folds):
 
 
 def main():
-    from vmaf_assay.model.train import ENGINES, n_trained_inputs, train_stacked
+    from vmaf_assay.training.train import ENGINES, n_trained_inputs, train_stacked
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
@@ -81,7 +81,7 @@ def main():
     args = parser.parse_args()
     rows, members, recipe = problem(args.corpus, args.rows, args.folds)
     if args.engine == "native":
-        from vmaf_assay.model import native
+        from vmaf_assay.training import native
 
         n_inputs = n_trained_inputs(rows.features, rows.codec)
         native.load(native.Shape.of(n_inputs, recipe.hidden, recipe.batch_size))

@@ -7,7 +7,7 @@ shares, joined without encoding: its VMAF at a rate value is the mean over its u
 are probed, picked at random; a trial measures four tenths of those. Forecasts are the shipped ensemble's held-out
 ones, and the margin comes from the other half of the groups alone: no title has a part in what it is judged by.
 
-The bound is `tune`'s own code (`evaluate/sampling.py`). Beside it stand the margin alone, as if the sample were
+The bound is `tune`'s own code (`promise/sampling.py`). Beside it stand the margin alone, as if the sample were
 the title, and the sum of both. The error of the estimate is given beside that of the mean of what was measured.
 Not in here: how an encode of segments differs from an encode of the title. `bench/tune_long_titles.py` has it.
 """
@@ -20,17 +20,10 @@ from collections import Counter
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.evaluate.choice import (
-    Curve,
-    Forecaster,
-    calibrate_margin,
-    interpolate,
-    monotone,
-    trial_rate,
-)
-from vmaf_assay.evaluate.sampling import SampledForecaster, n_tried, spread_evenly
+from vmaf_assay.promise.calibrate import curves_of
+from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin, interpolate, monotone, trial_rate
+from vmaf_assay.promise.sampling import SampledForecaster, n_tried, spread_evenly
 from vmaf_assay.registry.store import load_verified, registry_dir
-from vmaf_assay.runs.store import curves_of
 
 ASKED = (
     ("libx264", "medium"), ("libx265", "medium"), ("libsvtav1", "8"), ("libvpx-vp9", "4"), ("libaom-av1", "6"),

@@ -29,16 +29,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vmaf_assay.evaluate.sampling import two_phase, weighted_mean
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import find_ffmpeg
 from vmaf_assay.media.score import ReferenceInput, encode_and_score
 from vmaf_assay.media.segments import look
+from vmaf_assay.promise.sampling import two_phase, weighted_mean
 from vmaf_assay.registry.store import load_verified, registry_dir
 from vmaf_assay.tune import segments as plan
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.title import probe_title
+from vmaf_assay.tune.probing import probe_title
 
 ASKED = (
     ("libx264", "medium", 28.0), ("libsvtav1", "8", 42.0), ("libx265", "medium", 28.0), ("libvpx-vp9", "4", 40.0),

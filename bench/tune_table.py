@@ -29,12 +29,12 @@ from vmaf_assay.corpus.measure import decode
 from vmaf_assay.corpus.plan import renditions_of
 from vmaf_assay.corpus.sources import sources_from_manifest
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.evaluate.choice import Curve, Forecaster, calibrate_margin, trial_rate
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.score import ReferenceInput, encode_and_score
 from vmaf_assay.model.features import DEFAULT_PROBES
 from vmaf_assay.model.sidecar import probes_known, probes_read
+from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin, trial_rate
 
 ENCODERS = (
     "libx264:medium", "libx265:medium", "libsvtav1:8", "libsvtav1:4", "libx265:slow", "libvvenc:faster",

@@ -8,7 +8,7 @@ from vmaf_assay.registry.manifest import Registry
 from vmaf_assay.registry.signing import Envelope
 from vmaf_assay.registry.trust import TrustPolicy
 from vmaf_assay.registry.verdict import Verdict
-from vmaf_assay.runs.schema import CalibrationFile, LosoFile, RunFile
+from vmaf_assay.training.schema import CalibrationFile, LosoFile, RunFile
 from vmaf_assay.tune.batch import TuneRecord
 
 FOLDER = Path(__file__).parents[1] / "src" / "vmaf_assay" / "schemas"

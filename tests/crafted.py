@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vmaf_assay.evaluate.gate import PREDICTION_COLUMNS
-from vmaf_assay.evaluate.metrics import plcc, rmse, srocc
 from vmaf_assay.media.files import sha256_bytes, write_bytes_atomic, write_json_atomic
 from vmaf_assay.model.codec_block import VOCABULARIES, codec_width
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
 from vmaf_assay.model.sidecar import HeldOut, ProbeSpec, Seen, SeenEncoder, Sidecar
 from vmaf_assay.model.weights import MemberWeights
+from vmaf_assay.promise.calibrate import calibration_from_predictions
+from vmaf_assay.promise.gate import PREDICTION_COLUMNS
+from vmaf_assay.promise.metrics import plcc, rmse, srocc
 from vmaf_assay.records import CANONICAL6
-from vmaf_assay.runs.calibrate import calibration_from_predictions
-from vmaf_assay.runs.schema import CalibrationFile, CodeFacts, CorpusFacts, FoldScores, LosoFile, RunFile
+from vmaf_assay.training.schema import CalibrationFile, CodeFacts, CorpusFacts, FoldScores, LosoFile, RunFile
 
 SEEDS = (0, 1, 2, 3, 4)
 FR = "fr_regressor_v2_ensemble_v1"

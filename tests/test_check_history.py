@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.crafted import FR, edit_json, held_out_predictions, make_run
+from vmaf_assay.admission.judge import judge, write_verdict
+from vmaf_assay.admission.lifecycle import rejudge, rollback, supersede
+from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.media.files import write_bytes_atomic
-from vmaf_assay.registry.acts import rejudge, rollback, supersede
 from vmaf_assay.registry.manifest import Registry
-from vmaf_assay.registry.promotion import Who, promote
 from vmaf_assay.registry.store import read_registry
-from vmaf_assay.registry.verdict import judge, write_verdict
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.training.evidence import load_run
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "check_history.py"
 

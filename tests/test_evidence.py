@@ -13,16 +13,24 @@ import polars as pl
 import pytest
 
 from tests.crafted import FORECAST, FR, SEEDS, edit_json, held_out_predictions, make_run, reseal_predictions, seal
-from tests.runs.test_store import bare_scores, leak, one_fold, one_seed_five_times, same_member_twice, set_in
 from tests.synthetic import write_synthetic_corpus
+from tests.training.test_evidence import (
+    bare_scores,
+    leak,
+    one_fold,
+    one_seed_five_times,
+    same_member_twice,
+    set_in,
+)
+from vmaf_assay.admission.corpus_match import check_belongs
+from vmaf_assay.admission.judge import judge, write_verdict
+from vmaf_assay.admission.promotion import promote
 from vmaf_assay.cli.main import exit_code, main
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import AssayError, CorpusError
-from vmaf_assay.model.features import DEFAULT_PROBES, forecast_rows
-from vmaf_assay.registry.promotion import promote
-from vmaf_assay.registry.verdict import judge, write_verdict
-from vmaf_assay.runs.belongs import check_belongs
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.model.features import DEFAULT_PROBES
+from vmaf_assay.training.evidence import load_run
+from vmaf_assay.training.rows import forecast_rows
 
 N_GROUPS = 4
 RNG = np.random.default_rng(9)

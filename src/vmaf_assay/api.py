@@ -12,6 +12,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from vmaf_assay.admission.judge import judge, write_verdict
+from vmaf_assay.admission.promotion import promote
 from vmaf_assay.corpus.build import build_corpus as _build_cells
 from vmaf_assay.corpus.layouts import Layout, check_layout
 from vmaf_assay.corpus.plan import (
@@ -33,34 +35,34 @@ from vmaf_assay.errors import (
     ModelLoadError,
     ToolError,
 )
-from vmaf_assay.evaluate.choice import Choice, Curve, nearest_margin
-from vmaf_assay.evaluate.policy import GateResult
 from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.raw import parse_raw
 from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.model.sidecar import ChoiceCalibration
+from vmaf_assay.promise.calibrate import curves_of
+from vmaf_assay.promise.choice import Choice, Curve, nearest_margin
+from vmaf_assay.promise.policy import GateResult
 from vmaf_assay.records import CellRecord, OnStep, Scored, VideoInfo
-from vmaf_assay.registry.promotion import promote
 from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir
 from vmaf_assay.registry.trust import find_trust
-from vmaf_assay.registry.verdict import Verdict, judge, write_verdict
+from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.registry.verify import RowReport
 from vmaf_assay.registry.verify import verify_registry as _verify_registry
 from vmaf_assay.report.build import page_of, page_of_document
 from vmaf_assay.report.page import write_page as _write_page
-from vmaf_assay.runs.store import RunEvidence, curves_of, load_run
+from vmaf_assay.training.evidence import RunEvidence, load_run
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, CompareResult, Contender, compare
 from vmaf_assay.tune.forecast import Forecast, Probe, default_preset
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
 from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ProbesKind, ReferenceKind, TuneRequest
 from vmaf_assay.tune.result import CurvePoint, SampleFacts, TuneResult
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import Sample
 from vmaf_assay.tune.source import open_source, pixels
-from vmaf_assay.tune.title import Probed, forecast_of, probe_title
 
 __all__ = [
     "AssayError",
@@ -215,7 +217,7 @@ def choose_rate(
       target_vmaf: pooled (mean) VMAF, points.
       confidence: probability of reaching it, in (0, 1).
       measured: rate value -> pooled VMAF of trial encodes of the whole source, however it was probed; at most
-        two, each where `vmaf_assay.evaluate.choice.trial_rate` says, which is where the margin was calibrated.
+        two, each where `vmaf_assay.promise.choice.trial_rate` says, which is where the margin was calibrated.
 
     Returns:
       `reachable` is false if no rate value meets the target, or the source is outside what was seen.
@@ -448,7 +450,7 @@ def train_ensemble(
       CorpusError: the corpus cannot be trained on.
     """
     try:
-        from vmaf_assay.runs.build import train_run
+        from vmaf_assay.training.run import train_run
     except ModuleNotFoundError as error:
         raise ConfigError(f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'") from error
     train_run(

@@ -161,3 +161,12 @@ class CellRecord:
     """SHA-256 of the source file; empty where it is not known. The key covers it, so no digest repeats it."""
     encoder_args: str = ""
     """Encoder options beyond the table's, as given with `--encoder-args`; empty for none."""
+
+
+VALUES = ("vmaf", *CANONICAL6)
+"""Measured columns, in the order they are hashed."""
+
+
+def scored_values(scored: Scored) -> NDArray[np.float32]:
+    """Per-frame rows of a measurement, [F, 7]."""
+    return np.column_stack([scored.vmaf, scored.features]).astype(np.float32)

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
 import choice as bench
-from vmaf_assay.evaluate.choice import Curve
+from vmaf_assay.promise.choice import Curve
 
 RATES = np.arange(14.0, 43.0, 4.0)
 

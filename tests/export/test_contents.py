@@ -14,7 +14,7 @@ from vmaf_assay.export.mlflow import check_alias, reachable_server
 from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.registry.store import load_verified
 from vmaf_assay.registry.verify import verify_registry
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.training.evidence import load_run
 
 
 def written(export, folder):

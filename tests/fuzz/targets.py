@@ -13,20 +13,21 @@ import polars as pl
 
 from tests.crafted import FORECAST, FR, SEEDS, held_out_predictions, make_run, seal
 from tests.synthetic import write_synthetic_corpus
+from vmaf_assay.admission.judge import judge, planned_rows
 from vmaf_assay.corpus.jsonl import read_jsonl, write_jsonl
 from vmaf_assay.corpus.sources import sources_from_manifest
 from vmaf_assay.corpus.store import load_corpus, pack, read_cell
 from vmaf_assay.errors import AssayError
-from vmaf_assay.evaluate.gate import evaluate_gate
 from vmaf_assay.media.files import parse_json_closely, parse_json_plain, parse_json_strict
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.promise.calibrate import calibration_from_predictions, parse_predictions
+from vmaf_assay.promise.gate import evaluate_gate
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.files import parse
 from vmaf_assay.registry.store import parse_registry
-from vmaf_assay.registry.verdict import Verdict, judge, planned_rows
-from vmaf_assay.runs.calibrate import calibration_from_predictions
-from vmaf_assay.runs.store import load_run, parse_predictions
+from vmaf_assay.registry.verdict import Verdict
+from vmaf_assay.training.evidence import load_run
 from vmaf_assay.tune.predict import read_table
 
 

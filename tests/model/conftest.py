@@ -7,8 +7,8 @@ import pytest
 
 from tests.synthetic import write_synthetic_corpus
 from vmaf_assay.corpus.store import load_corpus
-from vmaf_assay.model.features import forecast_rows
 from vmaf_assay.model.weights import MemberWeights
+from vmaf_assay.training.rows import forecast_rows
 
 SHIPPED = Path(__file__).parents[2] / "data" / "corpus"
 

@@ -10,17 +10,10 @@ from tests.synthetic import GRID, write_synthetic_corpus
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import ConfigError, CorpusError
 from vmaf_assay.model.codec_block import codec_rows
-from vmaf_assay.model.features import (
-    DEFAULT_PROBES,
-    ProbeRows,
-    forecast_feature_names,
-    forecast_rows,
-    probes_of,
-    regressor_rows,
-    source_features,
-)
+from vmaf_assay.model.features import DEFAULT_PROBES, ProbeRows, forecast_feature_names, source_features
 from vmaf_assay.model.sidecar import probes_read
 from vmaf_assay.records import CANONICAL6
+from vmaf_assay.training.rows import forecast_rows, probes_of, regressor_rows
 
 N_SOURCES = 7
 N_ASKED = 12

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.crafted import FORECAST, FR, held_out_predictions, make_run
-from vmaf_assay.registry.promotion import promote
+from vmaf_assay.admission.judge import judge, write_verdict
+from vmaf_assay.admission.promotion import promote
 from vmaf_assay.registry.signing import generate_key, load_private_key
-from vmaf_assay.registry.verdict import judge, write_verdict
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.training.evidence import load_run
 
 
 def validated(folder: Path) -> Path:

@@ -11,10 +11,11 @@ import signal
 import sys
 from pathlib import Path
 
-from vmaf_assay.registry import acts, promotion
-from vmaf_assay.registry.promotion import Who
+from vmaf_assay.admission import lifecycle as acts
+from vmaf_assay.admission import promotion
+from vmaf_assay.admission.promotion import Who
 from vmaf_assay.registry.signing import load_private_key
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.training.evidence import load_run
 
 FR = "fr_regressor_v2_ensemble_v1"
 

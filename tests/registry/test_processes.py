@@ -14,7 +14,7 @@ from tests.crafted import FR, held_out_predictions, make_run
 from tests.registry.conftest import validated
 from tests.registry.killed import do
 from vmaf_assay.errors import IntegrityError
-from vmaf_assay.registry.acts import history
+from vmaf_assay.registry.entries import history
 from vmaf_assay.registry.store import load_verified
 from vmaf_assay.registry.verify import verify_registry
 

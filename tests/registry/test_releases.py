@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.crafted import FR
-from vmaf_assay.evaluate import policy
-from vmaf_assay.registry import evidence, store
-from vmaf_assay.registry.acts import rollback
-from vmaf_assay.registry.promotion import Who, promote
+from vmaf_assay.admission.lifecycle import rollback
+from vmaf_assay.admission.promotion import Who, promote
+from vmaf_assay.promise import policy
+from vmaf_assay.promise.calibrate import coverage_of
+from vmaf_assay.registry import recompute as evidence
+from vmaf_assay.registry import store
 from vmaf_assay.registry.store import load_verified, read_registry
 from vmaf_assay.registry.verify import verify_registry
-from vmaf_assay.runs.store import coverage_of, load_run
+from vmaf_assay.training.evidence import load_run
 
 RELEASES = Path(__file__).parents[1] / "releases"
 NAMES = sorted(path.name for path in RELEASES.iterdir() if (path / "registry.json").is_file())
@@ -39,7 +41,7 @@ def test_a_release_verifies_deep(name):
     """Calibration and coverage come out as the verdict says.
 
     If coverage differs here, the choice rule changed: raise `CHOICE_RULE` (or `INTERVAL_RULE`) in
-    evaluate/policy.py, and promote, or rejudge, the shipped models.
+    promise/policy.py, and promote, or rejudge, the shipped models.
     """
     reports = verify_registry(RELEASES / name, deep=True)
     assert [report.reason for report in reports if report.status == "refused"] == []

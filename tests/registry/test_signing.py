@@ -12,13 +12,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from securesystemslib.signer import SSlibKey
 
 from tests.crafted import FORECAST, FR
+from vmaf_assay.admission.lifecycle import rollback, sign_verdict
+from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.media.files import sha256_bytes
-from vmaf_assay.registry.acts import history, rollback, sign_verdict
-from vmaf_assay.registry.promotion import Who, promote
+from vmaf_assay.registry.entries import history
 from vmaf_assay.registry.signing import generate_key, key_id_of, load_private_key, read_public_key
 from vmaf_assay.registry.verify import verify_registry
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.training.evidence import load_run
 
 ENVELOPE = f"{FR}_seed_flip_PROMOTE.2.dsse.json"
 

@@ -8,15 +8,15 @@ import pytest
 
 from tests.crafted import FORECAST, FR
 from tests.registry.test_signing import ENVELOPE
+from vmaf_assay.admission.lifecycle import rollback, sign_verdict, supersede
+from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.errors import IntegrityError, ToolError
 from vmaf_assay.registry import trust as module
-from vmaf_assay.registry.acts import rollback, sign_verdict, supersede
-from vmaf_assay.registry.promotion import Who, promote
 from vmaf_assay.registry.signing import read_public_key
 from vmaf_assay.registry.store import load_verified
 from vmaf_assay.registry.trust import find_trust, read_trust, state_dir
 from vmaf_assay.registry.verify import verify_registry
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.training.evidence import load_run
 
 PAST, FUTURE = "2001-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
 

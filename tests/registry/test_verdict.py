@@ -5,12 +5,13 @@ import json
 import pytest
 
 from tests.crafted import FR, held_out_predictions, make_run
+from vmaf_assay.admission import judge as module
+from vmaf_assay.admission.judge import judge, verdict_path, write_verdict
 from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError
-from vmaf_assay.evaluate.policy import COVERAGE_POLICY, POLICY
 from vmaf_assay.media.files import sha256_bytes
-from vmaf_assay.registry import verdict as module
-from vmaf_assay.registry.verdict import Verdict, judge, verdict_path, write_verdict
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.promise.policy import COVERAGE_POLICY, POLICY
+from vmaf_assay.registry.verdict import Verdict
+from vmaf_assay.training.evidence import load_run
 
 
 def read(folder, name="PROMOTE.json") -> dict:

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 
 from tests.crafted import held_out_predictions, make_run
-from vmaf_assay.registry.acts import rollback, sign_verdict
-from vmaf_assay.registry.promotion import Who, promote
+from vmaf_assay.admission.judge import judge, write_verdict
+from vmaf_assay.admission.lifecycle import rollback, sign_verdict
+from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.registry.signing import generate_key, load_private_key
-from vmaf_assay.registry.verdict import judge, write_verdict
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.training.evidence import load_run
 
 HOSTILE = (
     "<script>alert(1)</script>.mkv",

@@ -10,7 +10,7 @@ from tests.crafted import FORECAST, FR, make_run
 from tests.report.documents import HOSTILE, acted_registry, compare_document, hostile_run, tune_document
 from vmaf_assay.cli.main import main
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.registry.acts import Entry, history
+from vmaf_assay.registry.entries import Entry, history
 from vmaf_assay.registry.store import registry_dir
 from vmaf_assay.report.build import page_of
 from vmaf_assay.report.compare_page import compare_page

@@ -10,8 +10,8 @@ from tests.conftest import lavfi
 from tests.tune.made_up import RATES, logistic, verified
 from vmaf_assay.cli import main as cli
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.evaluate.bd import bd_rate
 from vmaf_assay.model.sidecar import ChoiceCalibration, SeenEncoder
+from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.compare import CompareRequest, check_compare, compare
 
 

@@ -15,11 +15,11 @@ from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.score import ReferenceInput, score_pair
 from vmaf_assay.media.streams import list_streams, parse_streams
-from vmaf_assay.tune.carry import plan_carry
 from vmaf_assay.tune.final import final_argv
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.source import open_source
+from vmaf_assay.tune.streams_plan import plan_carry
 
 SUBTITLE = "1\n00:00:00,000 --> 00:00:00,300\nhello\n\n"
 METADATA = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vmaf_assay.registry.audit import Audit
+    from vmaf_assay.admission.audit import Audit
 
 WIDTH, LABEL = 80, 14
 """Columns of the page, and of its labels; a SHA-256 in full fits beside one."""

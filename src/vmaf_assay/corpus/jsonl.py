@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from vmaf_assay.corpus.store import VALUES, Corpus, content_sha256, write_cell, write_index
+from vmaf_assay.corpus.store import Corpus, content_sha256, write_cell, write_index
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, write_bytes_atomic
 from vmaf_assay.media.parquet import MAX_TEXT_BYTES
-from vmaf_assay.records import CellRecord, OnStep
+from vmaf_assay.records import VALUES, CellRecord, OnStep
 
 _CellId = tuple[str, str, str, float, str]
 

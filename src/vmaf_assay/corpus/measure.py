@@ -12,13 +12,13 @@ from pathlib import Path
 from vmaf_assay.corpus.plan import Cell, Rendition
 from vmaf_assay.corpus.remote import local_source
 from vmaf_assay.corpus.storage import Store
-from vmaf_assay.corpus.store import content_sha256, scored_values, write_cell
+from vmaf_assay.corpus.store import content_sha256, write_cell
 from vmaf_assay.errors import AssayError, MediaError, ToolError
 from vmaf_assay.media import process
-from vmaf_assay.media.damage import check_decoded
+from vmaf_assay.media.decode_errors import check_decoded
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.score import ReferenceInput, encode_and_score
-from vmaf_assay.records import CellRecord, Scored
+from vmaf_assay.records import CellRecord, Scored, scored_values
 
 _FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 """What a full disk says through ffmpeg; -25 is how a command ends at a file size limit."""

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import ConfigError, IntegrityError
-from vmaf_assay.media.admit import admit
+from vmaf_assay.media.eligibility import admit
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, normalise_filters
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
@@ -47,7 +47,7 @@ class Rendition:
     expected_frames: int | None = None
     """Frames that decoding must give; None if only a part of the source, by time, is used."""
     conversions: tuple[str, ...] = ()
-    """What is done to the source's pictures first, in words (`media/admit.py`)."""
+    """What is done to the source's pictures first, in words (`media/eligibility.py`)."""
 
     def decode_args(self) -> list[str]:
         """Argv from `-ss` to the filters, without the path: what determines the frames."""

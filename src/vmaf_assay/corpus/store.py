@@ -26,7 +26,7 @@ from vmaf_assay.corpus.storage import Store, open_store
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.files import MAX_JSON_BYTES, canonical_json, parse_json_strict, sha256_bytes
 from vmaf_assay.media.parquet import Limits, parquet_metadata, parse_parquet
-from vmaf_assay.records import CANONICAL6, CellRecord, OnStep, Scored
+from vmaf_assay.records import VALUES, CellRecord, OnStep
 
 Where = Path | str | Store
 """A folder, a URL, or a store that is open already."""
@@ -34,8 +34,6 @@ Where = Path | str | Store
 SCHEMA_VERSION = 1
 MAX_INLINE_CELLS = 5_000
 """Cells listed in `corpus.json` itself, at 0.8 kB each; more go to a table beside it, at 0.14 kB each."""
-VALUES = ("vmaf", *CANONICAL6)
-"""Measured columns, in the order they are hashed."""
 _CELL_SCHEMA = dict.fromkeys(VALUES, pl.Float32)
 _PACKED_SCHEMA = {"cell": pl.String, "frame_index": pl.Int32, **_CELL_SCHEMA}
 _LIMITS = Limits(unpacked_bytes=1 << 36)
@@ -72,11 +70,6 @@ def corpus_digest(cells: Iterable[CellRecord]) -> str:
         if not entry["encoder_args"]:
             del entry["encoder_args"]  # corpora that were measured before there were any keep their digest
     return sha256_bytes(canonical_json(sorted(entries, key=lambda entry: str(entry["key"]))))
-
-
-def scored_values(scored: Scored) -> NDArray[np.float32]:
-    """Per-frame rows of a measurement, [F, 7]."""
-    return np.column_stack([scored.vmaf, scored.features]).astype(np.float32)
 
 
 def cell_name(key: str) -> str:

@@ -10,9 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from vmaf_assay.admission.judge import verdict_path
+from vmaf_assay.admission.promotion import check_judged
 from vmaf_assay.errors import ConfigError, IntegrityError
-from vmaf_assay.evaluate.policy import CoverageResult, GateResult
 from vmaf_assay.media.files import read_plain, sha256_bytes
+from vmaf_assay.promise.policy import CoverageResult, GateResult
 from vmaf_assay.registry.files import (
     MAX_FILE_BYTES,
     RESTORE,
@@ -24,12 +26,11 @@ from vmaf_assay.registry.files import (
 )
 from vmaf_assay.registry.history import bound_files, chain, digests_of
 from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
-from vmaf_assay.registry.promotion import check_judged
 from vmaf_assay.registry.store import read_registry, verify_row
 from vmaf_assay.registry.trust import Trust
-from vmaf_assay.registry.verdict import Verdict, verdict_path
+from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.registry.verify import verify_registry
-from vmaf_assay.runs.store import RunEvidence
+from vmaf_assay.training.evidence import RunEvidence
 
 Metric = tuple[str, float, int]
 """Name, value, step."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
-from vmaf_assay.media.damage import damage_line
+from vmaf_assay.media.decode_errors import damage_line
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
 from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.records import VideoInfo

@@ -19,7 +19,7 @@ import numpy as np
 
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
-from vmaf_assay.media.damage import check_decoded
+from vmaf_assay.media.decode_errors import check_decoded
 from vmaf_assay.media.encoders import EncoderInfo, join_args
 from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure, normalise_filters
 from vmaf_assay.media.files import read_json_strict

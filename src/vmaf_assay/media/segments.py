@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
-from vmaf_assay.media.damage import check_decoded
+from vmaf_assay.media.decode_errors import check_decoded
 from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure
 from vmaf_assay.media.score import OnFrames, ReferenceInput
 from vmaf_assay.media.sync import SIGNATURE_FILTER, SIGNATURE_SIZE

@@ -1,20 +1,15 @@
 """From a corpus to training rows: what each task's model reads, and what it is asked to say."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from vmaf_assay.corpus.store import VALUES, Corpus
-from vmaf_assay.errors import ConfigError, CorpusError
+from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import probed_by
-from vmaf_assay.model.codec_block import VocabVersion, codec_rows
-from vmaf_assay.model.sidecar import ProbeSpec, probes_known, probes_read
-from vmaf_assay.records import CANONICAL6, CellRecord
+from vmaf_assay.model.sidecar import ProbeSpec
+from vmaf_assay.records import CANONICAL6, VALUES
 
 F32 = NDArray[np.float32]
 
@@ -43,141 +38,6 @@ class ProbeRows(NamedTuple):
     """Per-frame VMAF and canonical-6, [F, 7]."""
     n_bytes: int
     """Size of its packets."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRows:
-    """N rows of one task, all columns in the same order."""
-
-    features: F32
-    """Raw features, [N, K]."""
-    codec: F32
-    """Codec block of the encode asked about, [N, D]."""
-    target: F32
-    """VMAF, points, [N]: of one frame, or pooled (mean) over the encode."""
-    feature_names: tuple[str, ...]
-    """Names of the K feature columns."""
-    prior_scale: F32
-    """How far one standard deviation of a feature moves the model's input, [K]; 1 unless less is to be expected of
-    it."""
-    vocab_version: VocabVersion
-    """Of the codec block."""
-    cell: tuple[str, ...]
-    """Key of the cell each row is about, [N]."""
-    group: tuple[str, ...]
-    """What must not be split, [N]."""
-    source: tuple[str, ...]
-    """Source, [N]."""
-    encoder: tuple[str, ...]
-    """Encoder asked about, [N]."""
-    preset: tuple[str, ...]
-    """Its preset, [N]."""
-    rate_value: NDArray[np.float64]
-    """Its rate value, [N]."""
-    frame_index: NDArray[np.int32]
-    """Frame, or -1 for a pooled row, [N]."""
-
-
-def regressor_rows(corpus: Corpus, *, frames_per_cell: int) -> TrainingRows:
-    """Per-frame rows of every encode that spans a rate range, at most `frames_per_cell` of each.
-
-    Frames are the middles of `frames_per_cell` equal parts of the encode, so that the choice needs no seed.
-
-    Raises:
-      CorpusError: there is no such encode.
-    """
-    wanted = _asked_cells(corpus)
-    n_frames = {cell.key: cell.n_frames for cell in wanted}
-    chosen = pl.DataFrame(
-        [(key, index) for key, count in n_frames.items() for index in _spread(count, frames_per_cell)],
-        schema={"cell": pl.String, "frame_index": pl.Int32},
-        orient="row",
-    )
-    rows = corpus.frames.join(chosen, on=["cell", "frame_index"], how="inner").sort("cell", "frame_index")
-    return _rows(rows, rows.select(CANONICAL6).to_numpy().astype(np.float32), CANONICAL6, 2)
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """Indices of at most `wanted` frames of `count`, the middles of equal parts."""
-    wanted = min(count, wanted)
-    return sorted({int((i + 0.5) * count / wanted) for i in range(wanted)})
-
-
-def probes_of(corpus: Corpus) -> tuple[ProbeSpec, ...]:
-    """The probes that serve forecasts of a corpus's encoders, in the order of `DEFAULT_PROBES`.
-
-    Those that are read, and further ones that every source with a curve of that encoder and preset has.
-
-    Raises:
-      CorpusError: there is nothing to ask about.
-    """
-    asked = _asked_cells(corpus)
-    read = {
-        index for encoder in {cell.encoder for cell in asked} for index in probes_read(DEFAULT_PROBES, encoder)
-    }
-    sources: dict[tuple[str, str], set[str]] = {}
-    for cell in asked:
-        sources.setdefault((cell.encoder, cell.preset), set()).add(cell.source)
-    having = {(cell.source, cell.encoder, cell.preset, cell.rate_value) for cell in asked}
-    known = {
-        index
-        for (encoder, preset), names in sources.items()
-        for index in probes_known(DEFAULT_PROBES, encoder, preset, more=True)
-        if all((name, encoder, preset, DEFAULT_PROBES[index].rate_value) in having for name in names)
-    }
-    return tuple(DEFAULT_PROBES[index] for index in sorted(read | known))
-
-
-def forecast_targets(corpus: Corpus) -> pl.DataFrame:
-    """What a forecast is asked: pooled VMAF of every encode that is not only a probe, sorted by cell.
-
-    Raises:
-      CorpusError: there is nothing to ask about.
-    """
-    wanted = {cell.key for cell in _asked_cells(corpus) if cell.n_frames >= MIN_FRAMES}
-    pooled = corpus.frames.group_by("cell", "source", "group", "encoder", "preset", "rate_value").agg(
-        pl.col("vmaf").cast(pl.Float64).sort_by("frame_index").mean()
-    )
-    rows = pooled.filter(pl.col("cell").is_in(wanted)).sort("cell")
-    if rows.height == 0:
-        raise CorpusError("no source has two frames or more", next_step="build with a larger --max-frames")
-    return rows.with_columns(frame_index=pl.lit(-1, dtype=pl.Int32))
-
-
-def forecast_rows(corpus: Corpus, probes: Sequence[ProbeSpec] = DEFAULT_PROBES) -> TrainingRows:
-    """Pooled rows: features of the probes of a source, and the pooled VMAF of each of its other encodes.
-
-    Sources of one frame are left out: `tune` refuses them, and a lone key frame is coded unlike any clip.
-
-    Raises:
-      CorpusError: a source has no encode with the settings of a probe that is read, sizes are unknown (an imported
-        corpus), or there is nothing to ask about.
-    """
-    measured, rows = _probe_encodes(corpus, probes), forecast_targets(corpus)
-    asked = list(zip(rows["source"], rows["encoder"], strict=True))
-    read = {encoder: probes_read(probes, encoder) for encoder in set(rows["encoder"])}
-    lacking = sorted(
-        {(source, i) for source, encoder in asked for i in read[encoder] if (source, i) not in measured}
-    )
-    if lacking:
-        source, probe = lacking[0][0], probes[lacking[0][1]]
-        more = len({name for name, _ in lacking}) - 1
-        raise CorpusError(
-            f"{source} and {more} more sources lack the probe encode "
-            f"{probe.encoder}:{probe.preset}:{probe.rate_value:g}",
-            next_step="add it to `assay corpus build` with -e",
-        )
-    names = forecast_feature_names()
-    features = []
-    for source, encoder in asked:
-        found = [measured[source, i] for i in read[encoder]]
-        rows_of_probes = [one.rows for one in found]
-        features.append(source_features(rows_of_probes, found[0].pixels, found[0].frame_rate, names, encoder))
-    return _rows(rows, np.stack(features).astype(np.float32), names, 3)
-
-
-MIN_FRAMES = 2
-"""Fewest frames of a source that a forecast is trained on and asked about."""
 
 
 def forecast_feature_names() -> tuple[str, ...]:
@@ -240,79 +100,3 @@ def _of_probe(probe: ProbeRows, pixels: int) -> dict[str, float]:
     found["vmaf_p10"] = float(np.quantile(wide[:, 0], 0.1))
     found["log2_bits_per_pixel"] = float(np.log2(probe.n_bytes * 8 / (len(wide) * pixels)))
     return found
-
-
-SECONDARY_SCALE = 0.1
-"""Prior scale of everything but the means over frames. The rest tells of 36 groups what means do not (mean
-held-out error of libx265 1.11 -> 0.90 points), but at full scale a network learns groups by heart from it
-(libx264 0.66 -> 1.02).
-A tenth is better than a fifth on all groups but those left out, for each of 35 left out (docs/forecast.md).
-"""
-
-
-def _prior_scale(names: Sequence[str]) -> F32:
-    primary = {f"{probe}.{name}" for probe in ("probe0", "own") for name in VALUES} | set(CANONICAL6)
-    return np.array([1.0 if name in primary else SECONDARY_SCALE for name in names], dtype=np.float32)
-
-
-class _ProbeEncode(NamedTuple):
-    """A probe encode in a corpus."""
-
-    rows: ProbeRows
-    """Its frames."""
-    pixels: int
-    """Width x height, px."""
-    frame_rate: float
-    """Frames per second."""
-
-
-def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[str, int], _ProbeEncode]:
-    """Probe encodes by source and index of the probe."""
-    index_of = {(probe.encoder, probe.preset, probe.rate_value): i for i, probe in enumerate(probes)}
-    cells: dict[tuple[str, int], CellRecord] = {}
-    for cell in corpus.cells:
-        index = index_of.get((cell.encoder, cell.preset, cell.rate_value))
-        if index is not None:
-            cells[cell.source, index] = cell
-    keys = [cell.key for cell in cells.values()]
-    parts = {
-        str(key[0]): part.sort("frame_index").select(VALUES).to_numpy()
-        for key, part in corpus.frames.filter(pl.col("cell").is_in(keys)).group_by("cell")
-    }
-    found = {}
-    for (source, index), cell in cells.items():
-        if cell.bytes <= 0 or cell.width <= 0:
-            raise CorpusError(
-                f"{source}: sizes are unknown, a forecast needs them", next_step="build the corpus, not import it"
-            )
-        rows = ProbeRows(probes[index], parts[cell.key], cell.bytes)
-        found[source, index] = _ProbeEncode(rows, cell.width * cell.height, float(Fraction(cell.frame_rate)))
-    return found
-
-
-def _asked_cells(corpus: Corpus) -> list[CellRecord]:
-    """Cells of encoders and presets measured at two rate values or more: one alone is only a probe."""
-    rates: dict[tuple[str, str], set[float]] = {}
-    for cell in corpus.cells:
-        rates.setdefault((cell.encoder, cell.preset), set()).add(cell.rate_value)
-    wanted = [cell for cell in corpus.cells if len(rates[cell.encoder, cell.preset]) > 1]
-    if not wanted:
-        raise CorpusError("no encoder has two rate values or more", next_step="build with more --rates")
-    return wanted
-
-
-def _rows(rows: pl.DataFrame, features: F32, names: tuple[str, ...], version: VocabVersion) -> TrainingRows:
-    columns = {name: tuple(rows[name]) for name in ("cell", "group", "source", "encoder", "preset")}
-    rate_value = rows["rate_value"].to_numpy()
-    codec = codec_rows(columns["encoder"], columns["preset"], rate_value.tolist(), version=version)
-    return TrainingRows(
-        features=features,
-        codec=codec,
-        target=rows["vmaf"].to_numpy().astype(np.float32),
-        feature_names=names,
-        prior_scale=_prior_scale(names),
-        vocab_version=version,
-        rate_value=rate_value,
-        frame_index=rows["frame_index"].to_numpy(),
-        **columns,
-    )

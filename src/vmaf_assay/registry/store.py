@@ -26,7 +26,7 @@ from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, Sid
 from vmaf_assay.registry.files import RESTORE, TRUST_POLICY, parse, parse_bound, read_bound, read_file
 from vmaf_assay.registry.history import bound_files, chain, predictions_name
 from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
-from vmaf_assay.registry.strays import refuse_strays
+from vmaf_assay.registry.unexpected_files import refuse_strays
 from vmaf_assay.registry.verdict import Verdict, rule_in_force
 
 

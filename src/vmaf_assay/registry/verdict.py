@@ -7,16 +7,14 @@ report.
 
 import json
 import math
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError
-from vmaf_assay.evaluate.policy import (
+from vmaf_assay.errors import CorpusError, IntegrityError
+from vmaf_assay.model.sidecar import Task
+from vmaf_assay.promise.policy import (
     CHOICE_RULE,
     COVERAGE_POLICY,
     INTERVAL_RULE,
@@ -29,15 +27,7 @@ from vmaf_assay.evaluate.policy import (
     gate_from_scores,
     known_policy,
 )
-from vmaf_assay.media.files import write_json_atomic
-from vmaf_assay.model.sidecar import Sidecar, Task
-from vmaf_assay.registry.files import content_name
-from vmaf_assay.registry.manifest import Digest, FileRef, Frozen, Kind, Row
-
-if TYPE_CHECKING:
-    from vmaf_assay.runs.store import RunEvidence
-
-LICENSE = "BSD-2-Clause-Patent"
+from vmaf_assay.registry.manifest import Digest, Frozen
 
 
 class FoldPlcc(Frozen):
@@ -122,7 +112,7 @@ class Verdict(Frozen):
     coverage_policy_sha256: Digest
     """SHA-256 of the coverage policy's canonical JSON."""
     coverage_rule: Annotated[int, Field(ge=1)] = 1
-    """Version of the rule that the coverage was measured with (`evaluate/policy.py`)."""
+    """Version of the rule that the coverage was measured with (`promise/policy.py`)."""
     code: dict[str, Any]
     """Version, commit and dirty flag of the code that trained."""
     environment: dict[str, str]
@@ -224,122 +214,6 @@ def same(a: Any, b: Any) -> bool:  # noqa: ANN401 - any JSON value
     return type(a) is type(b) and bool(a == b)
 
 
-def judge(run: "RunEvidence") -> Verdict:
-    """Judge a run whose files have been checked. Raises CorpusError if it is no evidence."""
-    gate, folds = run.gate()
-    coverage = run.coverage()
-    eligible = bool(coverage) and all(result.passed for result in coverage)
-    rows = planned_rows(run, confidence_eligible=eligible)
-    reasons = gate.reasons()
-    facts = run.file.corpus
-    return Verdict(
-        verdict="HOLD" if reasons else "PROMOTE",
-        ensemble=run.file.model_id,
-        gate=gate,
-        reasons=reasons,
-        corpus={"present": True, **facts.model_dump()},
-        seeds=sorted(run.file.seeds),
-        protocol=run.file.protocol,
-        loso_dir=run.folder.resolve().name,
-        folds=[FoldPlcc(**fold) for fold in folds],
-        coverage=coverage,
-        confidence_eligible=eligible,
-        members={row.id: row.sha256 for row in rows},
-        sidecars={row.id: row.sidecar.sha256 for row in rows},
-        rows={row.id: row.binding() for row in rows},
-        predictions_sha256=run.file.files["predictions.parquet"],
-        calibration_sha256=run.calibration_sha256(),
-        policy_sha256=POLICY.digest(),
-        coverage_policy_sha256=COVERAGE_POLICY.digest(),
-        coverage_rule=rule_in_force(run.file.task),
-        code=run.file.code.model_dump(),
-        environment=dict(run.file.environment),
-        generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        recommendation=(
-            "do not promote; see reasons" if reasons else "promote as a separate act: `assay promote RUN`"
-        ),
-    )
-
-
 def rule_in_force(task: Task) -> int:
     """Version of the rule that promises of such an ensemble are made with today."""
     return CHOICE_RULE if task == "forecast" else INTERVAL_RULE
-
-
-def planned_rows(run: "RunEvidence", *, confidence_eligible: bool) -> list[Row]:
-    """The registry rows a run would get, in order of id, without verdicts."""
-    return rows_of(
-        run.file.model_id, run.models(), run.file.corpus.n_groups, confidence_eligible=confidence_eligible
-    )
-
-
-def rows_of(
-    ensemble: str, models: Mapping[str, tuple[str, str, Sidecar]], n_groups: int, *, confidence_eligible: bool
-) -> list[Row]:
-    """The registry rows of an ensemble's models, in order of id, without verdicts.
-
-    File names carry the first 12 hex digits of their content, so that a promotion never overwrites a file that the
-    registry it replaces still needs. Verdicts bind these rows letter by letter, and a rollback makes them again:
-    a text that changes here can no longer be rolled back to.
-
-    Args:
-      ensemble: the ensemble's id.
-      models: model digest, sidecar digest and sidecar, by row id.
-      n_groups: groups in the corpus.
-      confidence_eligible: whether promises may rest on the rows.
-    """
-    rows = []
-    for row_id, (onnx_sha256, sidecar_sha256, sidecar) in sorted(models.items()):
-        kind: Kind = "ensemble" if sidecar.role == "mean" else sidecar.task
-        what = "fused mean of all members" if kind == "ensemble" else "one member"
-        recipe = str(sidecar.recipe.get("name", "unnamed"))[:64]
-        rows.append(
-            Row(
-                id=row_id,
-                kind=kind,
-                onnx=content_name(row_id, onnx_sha256, "onnx"),
-                sha256=onnx_sha256,
-                opset=sidecar.opset,
-                smoke=False,
-                license=LICENSE,
-                description=f"{ensemble}: {what}, {_TASKS[sidecar.task]}",
-                notes=(
-                    f"corpus {sidecar.corpus_digest[:12]}, {n_groups} groups, recipe {recipe}, "
-                    f"held-out PLCC {sidecar.held_out.mean_plcc:.4f}"
-                ),
-                sidecar=FileRef(file=content_name(row_id, sidecar_sha256, "json"), sha256=sidecar_sha256),
-                confidence_eligible=confidence_eligible,
-            )
-        )
-    return rows
-
-
-_TASKS = {
-    "fr": "VMAF of an encode from its own canonical-6",
-    "forecast": "VMAF of an encode not yet made, from canonical-6 of probe encodes",
-}
-
-
-def write_verdict(folder: Path, verdict: Verdict) -> Path:
-    """Write `PROMOTE.json` or `HOLD.json` into a run, and never leave both.
-
-    The other goes first: a kill in between leaves a run without a verdict, which cannot be promoted.
-    """
-    other = folder / ("HOLD.json" if verdict.verdict == "PROMOTE" else "PROMOTE.json")
-    other.unlink(missing_ok=True)
-    path = folder / f"{verdict.verdict}.json"
-    write_json_atomic(path, verdict.model_dump(mode="json"))
-    return path
-
-
-def verdict_path(folder: Path) -> Path:
-    """A run's one verdict.
-
-    Raises:
-      ConfigError: there is none, or there are both.
-    """
-    found = [path for name in ("PROMOTE", "HOLD") if (path := folder / f"{name}.json").is_file()]
-    if len(found) != 1:
-        what = "both PROMOTE.json and HOLD.json" if found else "no verdict"
-        raise ConfigError(f"{folder} holds {what}", next_step=f"run `assay validate {folder}`")
-    return found[0]

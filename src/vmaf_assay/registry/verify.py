@@ -9,7 +9,6 @@ from vmaf_assay.errors import AssayError, IntegrityError
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.records import OnStep
-from vmaf_assay.registry.evidence import recompute
 from vmaf_assay.registry.files import (
     RESTORE,
     envelope_name,
@@ -20,9 +19,10 @@ from vmaf_assay.registry.files import (
 )
 from vmaf_assay.registry.history import bound_files, chain
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
+from vmaf_assay.registry.recompute import recompute
 from vmaf_assay.registry.store import admitting_verdict, read_registry, verify_row
-from vmaf_assay.registry.strays import is_note, not_left_over
 from vmaf_assay.registry.trust import Trust, check_trust, signatures_on
+from vmaf_assay.registry.unexpected_files import is_note, not_left_over
 from vmaf_assay.registry.verdict import Verdict
 
 Status = Literal["production", "scaffolded", "superseded", "leftover", "refused"]

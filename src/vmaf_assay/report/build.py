@@ -13,7 +13,7 @@ from vmaf_assay.report.page import Page
 from vmaf_assay.report.registry_page import registry_page
 from vmaf_assay.report.run_page import run_page
 from vmaf_assay.report.tune_page import tune_page
-from vmaf_assay.runs.store import load_run
+from vmaf_assay.training.evidence import load_run
 
 
 def page_of(

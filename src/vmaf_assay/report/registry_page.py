@@ -7,8 +7,8 @@ import numpy as np
 
 from vmaf_assay.errors import AssayError
 from vmaf_assay.records import OnStep
-from vmaf_assay.registry.acts import Entry
-from vmaf_assay.registry.acts import history as history_of
+from vmaf_assay.registry.entries import Entry
+from vmaf_assay.registry.entries import history as history_of
 from vmaf_assay.registry.manifest import Registry, ensemble_of
 from vmaf_assay.registry.store import read_registry
 from vmaf_assay.registry.trust import Trust

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vmaf_assay.evaluate.metrics import srocc
-from vmaf_assay.evaluate.policy import CoverageResult, GateResult
+from vmaf_assay.promise.metrics import srocc
+from vmaf_assay.promise.policy import CoverageResult, GateResult
 from vmaf_assay.report.page import Page, Section, Table
 from vmaf_assay.report.plots import Axis, Chart, Point
-from vmaf_assay.runs.store import RunEvidence
+from vmaf_assay.training.evidence import RunEvidence
 
 MAX_POINTS = 1500
 """Points drawn in a scatter; more would make the page slow without showing more."""

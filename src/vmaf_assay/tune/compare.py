@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.evaluate.bd import bd_rate
-from vmaf_assay.evaluate.choice import Margin
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.model.infer import size_reason
+from vmaf_assay.promise.choice import Margin
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.probing import probe_title
 from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ProbesKind, TuneRequest, check_request
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import calibrated_margin
 from vmaf_assay.tune.sampled import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
-from vmaf_assay.tune.title import probe_title
 
 
 @dataclass(frozen=True, slots=True)

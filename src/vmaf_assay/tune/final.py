@@ -14,9 +14,9 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.score import ReferenceInput, encoder_args
 from vmaf_assay.records import OnStep
-from vmaf_assay.tune.carry import CarryPlan
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.source import seconds
+from vmaf_assay.tune.streams_plan import CarryPlan
 
 PLAIN = CarryPlan(("-map", "0:v:0", "-map", "0:a?", "-c:a", "copy"), ())
 """What is shown of an encode that has no output to plan for."""

@@ -7,16 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vmaf_assay.corpus.store import scored_values
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.evaluate.choice import Curve, Forecaster, interpolate
-from vmaf_assay.evaluate.sampling import SampledForecaster, weighted_mean
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
 from vmaf_assay.model.infer import Ensemble, common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
-from vmaf_assay.records import Scored
+from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
+from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
+from vmaf_assay.records import Scored, scored_values
 from vmaf_assay.tune.segments import allowance
 
 F64 = NDArray[np.float64]

@@ -10,12 +10,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError
-from vmaf_assay.evaluate.conformal import check_confidence, hcp_interval
 from vmaf_assay.media.files import read_plain
 from vmaf_assay.media.parquet import POLARS_ERRORS, parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import unsupported_reason
 from vmaf_assay.model.sidecar import IntervalCalibration
+from vmaf_assay.promise.conformal import check_confidence, hcp_interval
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.store import VerifiedEnsemble
 

@@ -11,19 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.evaluate.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
-from vmaf_assay.media.admit import conversions
 from vmaf_assay.media.capability import check_extra_args
+from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, score_pair
 from vmaf_assay.model.infer import size_reason
 from vmaf_assay.model.sidecar import ChoiceCalibration
+from vmaf_assay.promise.calibrate import curves_of
+from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
-from vmaf_assay.runs.store import curves_of
 from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.carry import CarryPlan, plan_carry
 from vmaf_assay.tune.final import (
     PLAIN,
     check_space,
@@ -35,11 +34,12 @@ from vmaf_assay.tune.final import (
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
 from vmaf_assay.tune.limits import judge_limits, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.probing import Title, Tried, probe_title
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.result import CurvePoint, ProbePoint, SampleFacts, TuneResult
 from vmaf_assay.tune.sampled import sample_facts, sample_reasons
 from vmaf_assay.tune.source import open_source, pixels, seconds
-from vmaf_assay.tune.title import Title, Tried, probe_title
+from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry
 
 OnNote = Callable[[str], None]
 """Called with one line that the user should read before more time is spent."""

@@ -1,8 +1,8 @@
 """What an answer says of the sample it rests on."""
 
-from vmaf_assay.evaluate.choice import Forecaster, Measured
-from vmaf_assay.evaluate.sampling import SampledForecaster
 from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.promise.choice import Forecaster, Measured
+from vmaf_assay.promise.sampling import SampledForecaster
 from vmaf_assay.tune.result import SampleFacts
 from vmaf_assay.tune.segments import Sample, around
 

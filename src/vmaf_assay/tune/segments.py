@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.evaluate.sampling import MIN_SEGMENTS, n_tried, spread_evenly, stratified
 from vmaf_assay.media.score import ReferenceInput
 from vmaf_assay.media.segments import Look, Span
+from vmaf_assay.promise.sampling import MIN_SEGMENTS, n_tried, spread_evenly, stratified
 
 SEGMENT_FRAMES = 72
 """Frames of a segment, about: those of a clip of the calibration's corpus."""

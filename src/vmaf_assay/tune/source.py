@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
-from vmaf_assay.media.admit import refuse
+from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure
 from vmaf_assay.media.probe import probe_video, snap_rate
 from vmaf_assay.media.score import ReferenceInput

@@ -74,7 +74,7 @@ def _exports(
     from vmaf_assay.export.contents import registry_exports, run_export
     from vmaf_assay.registry.store import registry_dir
     from vmaf_assay.registry.trust import find_trust
-    from vmaf_assay.runs.store import load_run
+    from vmaf_assay.training.evidence import load_run
 
     exports = []
     if run is not None:

@@ -20,7 +20,7 @@ def gate(
     Example: assay gate run --json
     """
     from vmaf_assay.cli import render
-    from vmaf_assay.runs.store import load_run
+    from vmaf_assay.training.evidence import load_run
 
     result, _ = load_run(run).gate()
     if as_json:

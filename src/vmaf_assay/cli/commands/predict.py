@@ -96,7 +96,7 @@ def _pair(
     ffmpeg: str | None,
 ) -> dict[str, Any]:
     from vmaf_assay.cli import render
-    from vmaf_assay.media.admit import admit
+    from vmaf_assay.media.eligibility import admit
     from vmaf_assay.media.encoders import encoder_info
     from vmaf_assay.media.ffmpeg import find_ffmpeg
     from vmaf_assay.media.probe import probe_video

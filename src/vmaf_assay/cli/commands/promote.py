@@ -11,7 +11,7 @@ from vmaf_assay.cli.commands.keys import ask_passphrase
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from vmaf_assay.registry.promotion import Who
+    from vmaf_assay.admission.promotion import Who
 
 Sign = Annotated[
     list[Path] | None, typer.Option("--sign", metavar="KEY", help="Private key that signs (repeatable).")
@@ -42,10 +42,10 @@ def promote(
 
     Example: assay promote run --registry models --sign ~/assay-key --reason "corpus of spring"
     """
+    from vmaf_assay.admission.promotion import promote as flip
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.promotion import promote as flip
     from vmaf_assay.registry.store import registry_dir
-    from vmaf_assay.runs.store import load_run
+    from vmaf_assay.training.evidence import load_run
 
     folder = registry_dir(registry)
     who = who_of(sign, expires_days, by, reason, wait)
@@ -75,8 +75,8 @@ def who_of(
     sign: list[Path] | None, expires_days: int | None, by: str | None, reason: str | None, wait: float | None
 ) -> "Who":
     """The options on who acts, with the private keys read."""
+    from vmaf_assay.admission.promotion import Who
     from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.promotion import Who
 
     keys: tuple[Ed25519PrivateKey, ...] = ()
     if sign:

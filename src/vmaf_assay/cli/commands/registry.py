@@ -8,9 +8,9 @@ import typer
 from vmaf_assay.cli.commands.promote import By, Expires, Sign, Wait, who_of
 
 if TYPE_CHECKING:
-    from vmaf_assay.registry.acts import Entry
-    from vmaf_assay.registry.audit import Audit
-    from vmaf_assay.registry.evidence import Check
+    from vmaf_assay.admission.audit import Audit
+    from vmaf_assay.registry.entries import Entry
+    from vmaf_assay.registry.recompute import Check
     from vmaf_assay.registry.verdict import Verdict
 
 Folder = Annotated[Path | None, typer.Option("--registry", help="Registry folder (default: the shipped one).")]
@@ -151,10 +151,10 @@ def _verify_one(
 ) -> None:
     from dataclasses import replace
 
+    from vmaf_assay.admission.audit import audit
     from vmaf_assay.cli import render
     from vmaf_assay.cli.audit import page
     from vmaf_assay.errors import IntegrityError
-    from vmaf_assay.registry.audit import audit
     from vmaf_assay.registry.manifest import ensemble_of
     from vmaf_assay.registry.trust import find_trust
 
@@ -177,9 +177,9 @@ def _retrained(folder: Path, found: "Audit", corpus: Path, jobs: int | None) -> 
     import os
     import tempfile
 
+    from vmaf_assay.admission.audit import retrain
     from vmaf_assay.cli import render
     from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.audit import retrain
 
     with (
         tempfile.TemporaryDirectory(prefix="assay-retrain-") as workspace,
@@ -241,7 +241,7 @@ def history(
     Example: assay registry history vmaf_forecast_ensemble_v1
     """
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.acts import history as entries_of
+    from vmaf_assay.registry.entries import history as entries_of
     from vmaf_assay.registry.store import registry_dir
 
     entries = entries_of(registry_dir(registry), ensemble)
@@ -287,7 +287,7 @@ def rollback(
 
     Example: assay registry rollback vmaf_forecast_ensemble_v1 --reason "misses on film grain" --registry models
     """
-    from vmaf_assay.registry.acts import rollback as act
+    from vmaf_assay.admission.lifecycle import rollback as act
     from vmaf_assay.registry.store import registry_dir
 
     folder = registry_dir(registry)
@@ -310,8 +310,8 @@ def rejudge(
 
     Example: assay registry rejudge vmaf_forecast_ensemble_v1 --reason "choice rule 2" --registry models
     """
+    from vmaf_assay.admission.lifecycle import rejudge as act
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.acts import rejudge as act
     from vmaf_assay.registry.store import registry_dir
 
     folder = registry_dir(registry)
@@ -336,7 +336,7 @@ def supersede(
 
     Example: assay registry supersede fr_regressor_v2_ensemble_v1 --reason "broken clips" --registry models
     """
-    from vmaf_assay.registry.acts import supersede as act
+    from vmaf_assay.admission.lifecycle import supersede as act
     from vmaf_assay.registry.store import registry_dir
 
     folder = registry_dir(registry)
@@ -356,9 +356,9 @@ def sign(
 
     Example: assay registry sign vmaf_forecast_ensemble_v1 --sign ~/assay-key --registry models
     """
+    from vmaf_assay.admission.lifecycle import sign_verdict
     from vmaf_assay.cli import render
     from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.acts import sign_verdict
     from vmaf_assay.registry.store import registry_dir
 
     if not sign:

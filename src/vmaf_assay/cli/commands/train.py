@@ -44,7 +44,7 @@ def train(
         numbers = [int(part) for part in seeds.split(",")]
     except ValueError as error:
         raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error
-    from vmaf_assay.runs.build import train_run
+    from vmaf_assay.training.run import train_run
 
     with render.progress_bar("members") as update:
         run = train_run(

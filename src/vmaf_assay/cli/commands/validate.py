@@ -24,14 +24,14 @@ def validate(
 
     Example: assay validate run --corpus corpus
     """
+    from vmaf_assay.admission.judge import judge, write_verdict
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.verdict import judge, write_verdict
-    from vmaf_assay.runs.store import load_run
+    from vmaf_assay.training.evidence import load_run
 
     evidence = load_run(run)
     if corpus is not None:
+        from vmaf_assay.admission.corpus_match import check_belongs
         from vmaf_assay.corpus.store import load_corpus
-        from vmaf_assay.runs.belongs import check_belongs
 
         check_belongs(evidence, load_corpus(corpus))
     with render.steps("judging") as on_step:

@@ -1,0 +1,1 @@
+"""Judge runs, admit them to a registry, and record every later change of a row."""

@@ -1,0 +1,223 @@
+"""What follows a promotion: roll back, judge again, take out of service, sign, and read who did what.
+
+Each act but signing is a new verdict with the next number in the same chain of digests, committed as a promotion
+is. So the invariant needs no exception: rows change only with a fresh verdict, and nothing leaves the history.
+"""
+
+from pathlib import Path
+
+from vmaf_assay.admission.judge import rows_of
+from vmaf_assay.admission.promotion import State, Who, add_signatures, commit, locked, now_utc, read_state
+from vmaf_assay.errors import ConfigError, IntegrityError
+from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.promise.policy import COVERAGE_POLICY, POLICY
+from vmaf_assay.records import OnStep
+from vmaf_assay.registry.entries import verdict_refs
+from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, verdict_name
+from vmaf_assay.registry.history import bound_files, digests_of, origin, predictions_name
+from vmaf_assay.registry.manifest import FileRef, Row, ensemble_of
+from vmaf_assay.registry.store import admitting_verdict, verify_row
+from vmaf_assay.registry.verdict import Act, ReturnsTo, Verdict, rule_in_force
+from vmaf_assay.registry.verify import verify_registry
+
+
+def rollback(folder: Path, ensemble: str, who: Who, to: int | None = None) -> Verdict:
+    """Admit again, under a new number, exactly what an earlier verdict admitted.
+
+    Args:
+      folder: the registry.
+      ensemble: whose rows.
+      who: who and why.
+      to: number of the verdict to return to; by default the newest one that came in before what is in force.
+
+    Raises:
+      ConfigError: no such verdict, or nothing to return to.
+      IntegrityError: that verdict, or a file it rests on, does not verify.
+    """
+    with locked(folder, who.wait_s):
+        state = _with_history(folder, ensemble)
+        target = _target(state, ensemble, to)
+        target.recheck()
+        for file, digest in bound_files(target).items():
+            read_bound(folder, file, digest)
+        digests = digests_of(state.history, FileRef(file=verdict_name(ensemble), sha256=_digest(state, ensemble)))
+        returns_to = ReturnsTo(sequence=target.sequence, sha256=digests[state.history.index(target)])
+        act = Act(kind="rollback", at_utc=now_utc(), by=who.by, reason=who.reason, returns_to=returns_to)
+        verdict = _next(state, target, act)
+        commit(state, verdict, _rows_again(folder, target), who)
+    return verdict
+
+
+def _target(state: State, ensemble: str, to: int | None) -> Verdict:
+    """The verdict a rollback returns to: one that let something in, never itself a rollback."""
+    current = state.history[0]
+    came_in = [
+        one
+        for one in state.history
+        if one.verdict == "PROMOTE" and origin(one) == one.sequence and one is not current
+    ]
+    numbers = ", ".join(str(one.sequence) for one in came_in) or "none"
+    if to is None:
+        if current.verdict == "SUPERSEDED":
+            raise ConfigError(f"{ensemble} is out of service", next_step=f"name what to return to: --to {numbers}")
+        came_in = [one for one in came_in if one.sequence < origin(current)]
+        if not came_in:
+            raise ConfigError(
+                f"nothing came in before verdict {origin(current)} on {ensemble}",
+                next_step=f"name one with --to ({numbers}), or `assay registry supersede {ensemble}`",
+            )
+        return came_in[0]
+    found = next((one for one in came_in if one.sequence == to), None)
+    if found is None:
+        raise ConfigError(f"no verdict {to} on {ensemble} to return to", next_step=f"there are: {numbers}")
+    if origin(current) == to:
+        raise ConfigError(f"what verdict {to} admitted is in force", next_step="nothing is to be done")
+    return found
+
+
+def supersede(folder: Path, ensemble: str, who: Who) -> Verdict:
+    """Take a production ensemble out of service, under a new number; its files and its history stay.
+
+    Raises:
+      ConfigError: it is not in service.
+      IntegrityError: its rows do not verify.
+    """
+    with locked(folder, who.wait_s):
+        state = _with_history(folder, ensemble)
+        current = state.history[0]
+        if current.verdict == "SUPERSEDED":
+            raise ConfigError(f"{ensemble} is out of service already", next_step="nothing is to be done")
+        standing = [row for row in state.registry.rows if ensemble_of(row.id) == ensemble]
+        for row in standing:
+            verify_row(folder, state.registry, row)
+        out = {"smoke": True, "confidence_eligible": False, "verdict": None}
+        rows = [row.model_copy(update=out) for row in standing]
+        act = Act(kind="supersede", at_utc=now_utc(), by=who.by, reason=who.reason)
+        verdict = _next(state, current, act).model_copy(
+            update={
+                "verdict": "SUPERSEDED",
+                "confidence_eligible": False,
+                "rows": {row.id: row.binding() for row in rows},
+                "recommendation": "do not use; see act",
+            }
+        )
+        commit(state, verdict, rows, who)
+    return verdict
+
+
+def rejudge(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = None) -> Verdict:
+    """Judge the models in force again, under today's policies and choice rule, from their held-out predictions.
+
+    Args:
+      folder: the registry.
+      ensemble: whose models.
+      who: who and why.
+      on_step: told how far it is.
+
+    Raises:
+      ConfigError: the ensemble is out of service, or is a HOLD today.
+      IntegrityError: what it rests on does not verify.
+    """
+    from vmaf_assay.promise.calibrate import calibration_from_predictions, coverage_of, parse_predictions
+    from vmaf_assay.promise.gate import evaluate_gate
+
+    with locked(folder, who.wait_s):
+        state = _with_history(folder, ensemble)
+        current = state.history[0]
+        admitting_verdict(folder, next(row for row in state.registry.rows if ensemble_of(row.id) == ensemble))
+        name = predictions_name(current)
+        table = parse_predictions(read_bound(folder, name, current.predictions_sha256), where=str(folder / name))
+        gate, _ = evaluate_gate(table, current.seeds)
+        if not gate.passed:
+            raise ConfigError(
+                f"{ensemble} is a HOLD today: {'; '.join(gate.reasons())}",
+                next_step=f"take it out of service: `assay registry supersede {ensemble}`",
+            )
+        sidecar = _models(folder, current)[f"{ensemble}_mean"][2]
+        calibration = calibration_from_predictions(
+            table, sidecar.task, ensemble, sidecar.corpus_digest, sidecar.probes
+        )
+        coverage = coverage_of(calibration, on_step=on_step)
+        eligible = bool(coverage) and all(result.passed for result in coverage)
+        rows = rows_of(ensemble, _models(folder, current), current.n_groups, confidence_eligible=eligible)
+        act = Act(kind="rejudge", at_utc=now_utc(), by=who.by, reason=who.reason)
+        verdict = _next(state, current, act).model_copy(
+            update={
+                "gate": gate,
+                "coverage": coverage,
+                "confidence_eligible": eligible,
+                "rows": {row.id: row.binding() for row in rows},
+                "policy_sha256": POLICY.digest(),
+                "coverage_policy_sha256": COVERAGE_POLICY.digest(),
+                "coverage_rule": rule_in_force(sidecar.task),
+                "generated_at_utc": act.at_utc,
+            }
+        )
+        commit(state, verdict, rows, who)
+    return verdict
+
+
+def sign_verdict(folder: Path, ensemble: str, who: Who) -> tuple[Verdict, list[str]]:
+    """Add signatures to the verdict in force; it, and the ids of all keys that have signed it.
+
+    Raises:
+      IntegrityError: the verdict, anything that it rests on, or a signature that it has, does not verify.
+    """
+    with locked(folder, who.wait_s):
+        current = _with_history(folder, ensemble).history[0]
+        for report in verify_registry(folder, ensemble=ensemble):
+            if report.status == "refused":
+                raise IntegrityError(f"not signed: {report.row_id}: {report.reason}", next_step=RESTORE)
+        return current, add_signatures(folder, current, who)
+
+
+def _with_history(folder: Path, ensemble: str) -> State:
+    if not (folder / "registry.json").exists():
+        raise IntegrityError(f"{folder / 'registry.json'} is missing", next_step="name a registry")
+    state = read_state(folder, ensemble)
+    if not state.history:
+        known = ", ".join(sorted(verdict_refs(folder))) or "none"
+        raise ConfigError(f"{folder} has no verdict on {ensemble}", next_step=f"ensembles with one: {known}")
+    return state
+
+
+def _digest(state: State, ensemble: str) -> str:
+    return str(state.last_digest(ensemble))
+
+
+def _next(state: State, content: Verdict, act: Act) -> Verdict:
+    """The next verdict in the chain, with the content of another."""
+    return content.model_copy(
+        update={
+            "sequence": state.next_number(content.ensemble),
+            "previous_verdict_sha256": state.last_digest(content.ensemble),
+            "act": act,
+        }
+    )
+
+
+def _models(folder: Path, verdict: Verdict) -> dict[str, tuple[str, str, Sidecar]]:
+    """Model digest, sidecar digest and sidecar of everything a verdict admitted, by row id."""
+    found = {}
+    for row_id, digest in verdict.members.items():
+        name = content_name(row_id, verdict.sidecars[row_id], "json")
+        data = read_bound(folder, name, verdict.sidecars[row_id])
+        found[row_id] = (digest, verdict.sidecars[row_id], parse(Sidecar, data, folder / name))
+    return found
+
+
+def _rows_again(folder: Path, verdict: Verdict) -> list[Row]:
+    """The rows that a verdict admitted, made from its sidecars and checked against what it binds."""
+    rows = rows_of(
+        verdict.ensemble,
+        _models(folder, verdict),
+        verdict.n_groups,
+        confidence_eligible=verdict.confidence_eligible,
+    )
+    for row in rows:
+        if verdict.rows.get(row.id) != row.binding():
+            raise IntegrityError(
+                f"row {row.id} of verdict {verdict.sequence} cannot be made again",
+                next_step="promote the run itself again",
+            )
+    return rows

@@ -1,0 +1,264 @@
+"""The one way into a registry: `promote`. What follows it is in `admission/lifecycle.py` and commits the same way.
+
+Order of writes: models, sidecars and predictions under names that carry their content; the numbered verdict, and
+its signatures if it is signed; then `registry.json` by rename, which is the commit; then the plain copy of the
+verdict. (A first promotion replaces nothing and writes the plain copy before the commit.) No write overwrites a
+file that the registry being replaced still needs, so a kill between any two leaves a registry that verifies in its
+old state or its new one, and promoting the same run again finishes the work.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from vmaf_assay.admission.judge import judge, planned_rows, verdict_path
+from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
+from vmaf_assay.media.files import read_plain, sha256_bytes, write_bytes_atomic
+from vmaf_assay.registry.files import MAX_FILE_BYTES, RESTORE, envelope_name, parse, read_file, verdict_name
+from vmaf_assay.registry.history import chain, numbered, predictions_name
+from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
+from vmaf_assay.registry.signing import read_envelope, sign
+from vmaf_assay.registry.store import admitting_verdict, parse_registry, verify_row
+from vmaf_assay.registry.trust import signatures_on
+from vmaf_assay.registry.verdict import Act, Verdict, same
+from vmaf_assay.registry.verify import verify_registry
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from vmaf_assay.training.evidence import RunEvidence
+
+LOCK_TIMEOUT_S = 60.0
+"""How long one promotion waits for another, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """What the history is to say of an act, and how long the act may wait."""
+
+    by: str | None = None
+    """Who, in their own words; never guessed."""
+    reason: str | None = None
+    """Why."""
+    wait_s: float | None = None
+    """Seconds to wait for the registry's lock; None for `LOCK_TIMEOUT_S`."""
+    keys: "tuple[Ed25519PrivateKey, ...]" = ()
+    """Private keys that sign."""
+    expires_at_utc: str | None = None
+    """When the signatures end, ISO 8601; None for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A registry, read under its lock."""
+
+    folder: Path
+    """Where it is."""
+    before: bytes
+    """`registry.json` as read; empty if there is none."""
+    registry: Registry
+    """Its rows."""
+    history: list[Verdict] = field(default_factory=list)
+    """Verdicts of the ensemble acted on, newest first."""
+
+    def next_number(self, ensemble: str) -> int:
+        """A number that no verdict of the ensemble has had, committed or not."""
+        return max([0, *numbered(self.folder, ensemble)]) + 1
+
+    def last_digest(self, ensemble: str) -> str | None:
+        """SHA-256 of the verdict that the ensemble's rows name; None if they name none."""
+        return _ref(self.registry, ensemble).sha256 if self.history else None
+
+
+def promote(run: "RunEvidence", folder: Path, who: Who | None = None) -> Verdict:
+    """Flip an ensemble's rows to `smoke: false`, all or nothing, under the registry's lock.
+
+    The run must hold a PROMOTE whose every digest still fits; the gate is run again. The registry must be what it
+    was when this began (compare and swap on its bytes). A run that is promoted already changes nothing.
+
+    Args:
+      run: the run, checked by `runs.store.load_run`.
+      folder: the registry; made if absent.
+      who: what the history is to say.
+
+    Returns:
+      The verdict as filed, with its place in the sequence.
+
+    Raises:
+      ConfigError: the run holds no verdict, or a HOLD.
+      IntegrityError: the run changed since it was validated, or the registry does not verify.
+      ToolError: another promotion holds the lock, or the disk failed.
+    """
+    who = who or Who()
+    validated, digest = _validated(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, who.wait_s):
+        state = read_state(folder, validated.ensemble)
+        intact = _check_others(folder, validated.ensemble) if state.before else False
+        newest = state.history[0] if state.history else None
+        if newest and intact and newest.verdict == "PROMOTE" and newest.validated_sha256 == digest:
+            _finish(folder, newest)
+            add_signatures(folder, newest, who)
+            return newest
+        verdict = validated.model_copy(
+            update={
+                "sequence": state.next_number(validated.ensemble),
+                "previous_verdict_sha256": state.last_digest(validated.ensemble),
+                "validated_sha256": digest,
+                "act": Act(kind="promote", at_utc=now_utc(), by=who.by, reason=who.reason),
+            }
+        )
+        commit(state, verdict, _copy_models(run, folder, verdict), who)
+    return verdict
+
+
+def now_utc() -> str:
+    """The time, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def locked(folder: Path, wait_s: float | None = None) -> Iterator[None]:
+    """Hold a registry's lock. Raises ToolError if it cannot be had in `wait_s` seconds."""
+    wait_s = LOCK_TIMEOUT_S if wait_s is None else wait_s
+    try:
+        with FileLock(folder / ".lock", timeout=wait_s):
+            yield
+    except Timeout as error:
+        raise ToolError(
+            f"{folder} has been locked for {wait_s:g} s; nothing was changed",
+            next_step="wait for the other promotion and run this again",
+        ) from error
+
+
+def read_state(folder: Path, ensemble: str) -> State:
+    """The registry as it is, with an ensemble's history. Raises IntegrityError if it cannot be believed."""
+    before = read_file(folder, "registry.json") if (folder / "registry.json").exists() else b""
+    registry = parse_registry(before, folder) if before else Registry()
+    if not any(ensemble_of(row.id) == ensemble and row.verdict is not None for row in registry.rows):
+        return State(folder, before, registry)
+    return State(folder, before, registry, chain(folder, ensemble, _ref(registry, ensemble)))
+
+
+def commit(state: State, verdict: Verdict, rows: Sequence[Row], who: Who) -> None:
+    """File a verdict under its number, signed if `who` has keys, and make `rows` the ensemble's, all or nothing.
+
+    Every file the rows rest on must be in the folder. The lock must be held.
+
+    Raises:
+      IntegrityError: the rows would not stand, or the registry is no longer what `state` says.
+    """
+    folder, data = state.folder, verdict.to_bytes()
+    if state.history and not _is_finished(folder, state.history[0]):
+        _finish(folder, state.history[0])  # an act that was killed may have left its plain copy to the next one
+    write_bytes_atomic(folder / verdict_name(verdict.ensemble, verdict.sequence), data)
+    add_signatures(folder, verdict, who)
+    if not state.history:
+        write_bytes_atomic(folder / verdict_name(verdict.ensemble), data)
+    ref = FileRef(file=verdict_name(verdict.ensemble), sha256=sha256_bytes(data))
+    new = {row.id: row.model_copy(update={"verdict": ref}) for row in rows}
+    after = _with_rows(state.registry, verdict.ensemble, new)
+    _check_rows(folder, after, verdict, new)
+    if (read_file(folder, "registry.json") if (folder / "registry.json").exists() else b"") != state.before:
+        raise IntegrityError(f"{folder / 'registry.json'} changed while promoting", next_step="promote again")
+    write_bytes_atomic(folder / "registry.json", after.to_bytes())
+    _finish(folder, verdict)
+
+
+def add_signatures(folder: Path, verdict: Verdict, who: Who) -> list[str]:
+    """Sign a filed verdict with every key that has not signed it yet; the ids of all keys that have."""
+    data = read_file(folder, verdict_name(verdict.ensemble, verdict.sequence))
+    signed = signatures_on(folder, verdict, data)
+    if not who.keys:
+        return signed.key_ids if signed else []
+    name, before = envelope_name(verdict.ensemble, verdict.sequence), signed
+    for key in who.keys:
+        envelope = sign(verdict, data, key, existing=signed, expires_at_utc=who.expires_at_utc)
+        signed = read_envelope(folder, verdict, data, envelope.to_bytes())
+    if signed and signed != before:
+        write_bytes_atomic(folder / name, signed.envelope.to_bytes())
+    return signed.key_ids if signed else []
+
+
+def _is_finished(folder: Path, verdict: Verdict) -> bool:
+    names = (verdict_name(verdict.ensemble), verdict_name(verdict.ensemble, verdict.sequence))
+    return read_file(folder, names[0]) == read_file(folder, names[1])
+
+
+def _finish(folder: Path, verdict: Verdict) -> None:
+    """Make the plain copy that of the verdict in force, letter by letter."""
+    data = read_file(folder, verdict_name(verdict.ensemble, verdict.sequence))
+    write_bytes_atomic(folder / verdict_name(verdict.ensemble), data)
+
+
+def _with_rows(registry: Registry, ensemble: str, new: Mapping[str, Row]) -> Registry:
+    kept = {row.id: row for row in registry.rows if ensemble_of(row.id) != ensemble}
+    return Registry(rows=[row for _, row in sorted((kept | dict(new)).items())])
+
+
+def _check_rows(folder: Path, after: Registry, verdict: Verdict, new: Mapping[str, Row]) -> None:
+    """Nothing is committed that would not verify."""
+    if verdict.verdict == "SUPERSEDED":
+        return  # the rows' own files were checked as they stood; none is served from here on
+    admitting = admitting_verdict(folder, next(iter(new.values())))
+    for row in new.values():
+        verify_row(folder, after, row, admitting)
+
+
+def _validated(run: "RunEvidence") -> tuple[Verdict, str]:
+    """The run's PROMOTE and its digest, if judging the run again gives the same."""
+    path = verdict_path(run.folder)
+    data = read_plain(path, max_bytes=MAX_FILE_BYTES)
+    verdict = parse(Verdict, data, path)
+    if verdict.verdict != "PROMOTE":
+        raise ConfigError(f"{path}: HOLD: {'; '.join(verdict.reasons)}", next_step="train a better ensemble")
+    check_judged(run, verdict)
+    return verdict, sha256_bytes(data)
+
+
+def check_judged(run: "RunEvidence", verdict: Verdict) -> None:
+    """Judge a run again. Raises IntegrityError if that does not give the verdict written into it."""
+    where_and_when = {"generated_at_utc", "loso_dir"}
+    again = judge(run).model_dump(mode="json", exclude=where_and_when)
+    if not same(again, verdict.model_dump(mode="json", exclude=where_and_when)):
+        raise IntegrityError(
+            f"{run.folder} is not what {verdict.verdict}.json judged",
+            next_step=f"run `assay validate {run.folder}` again",
+        )
+
+
+def _check_others(folder: Path, ensemble: str) -> bool:
+    """Refuse a registry in which anything but this ensemble's rows fails; whether these verify."""
+    intact = True
+    for report in verify_registry(folder):
+        if report.status != "refused":
+            continue
+        if ensemble_of(report.row_id) != ensemble:
+            raise IntegrityError(
+                f"the registry does not verify: {report.row_id}: {report.reason}", next_step=RESTORE
+            )
+        intact = False
+    return intact
+
+
+def _ref(registry: Registry, ensemble: str) -> FileRef:
+    """The verdict that an ensemble's rows name."""
+    refs = {row.verdict for row in registry.rows if ensemble_of(row.id) == ensemble and row.verdict is not None}
+    if len(refs) != 1:
+        raise IntegrityError(f"rows of {ensemble} name {len(refs)} verdicts", next_step=RESTORE)
+    return refs.pop()
+
+
+def _copy_models(run: "RunEvidence", folder: Path, verdict: Verdict) -> list[Row]:
+    """Copy what a verdict binds into the registry; the rows that it will admit."""
+    rows = planned_rows(run, confidence_eligible=verdict.confidence_eligible)
+    for row in rows:
+        write_bytes_atomic(folder / row.onnx, run.data[f"members/{row.id}.onnx"])
+        write_bytes_atomic(folder / row.sidecar.file, run.data[f"members/{row.id}.json"])
+    write_bytes_atomic(folder / predictions_name(verdict), run.data["predictions.parquet"])
+    return rows

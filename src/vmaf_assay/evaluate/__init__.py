@@ -1,1 +1,0 @@
-"""Judging an ensemble on groups it never saw: folds, metrics, bounds, choice, gate."""

@@ -1,0 +1,1 @@
+"""The choice, its calibration, and the policies that decide what may be promised."""

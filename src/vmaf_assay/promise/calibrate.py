@@ -1,0 +1,144 @@
+"""Calibration as a pure function of held-out predictions, so that anyone can recompute it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from vmaf_assay.media.files import canonical_json, sha256_bytes
+from vmaf_assay.media.parquet import parse_parquet
+from vmaf_assay.model.sidecar import (
+    ChoiceCalibration,
+    GroupResiduals,
+    HeldOutCurve,
+    IntervalCalibration,
+    ProbeSpec,
+    Task,
+    probes_known,
+)
+from vmaf_assay.promise.choice import Curve
+from vmaf_assay.promise.gate import choice_coverage, interval_coverage
+from vmaf_assay.promise.policy import COVERAGE_POLICY, CoveragePolicy, CoverageResult
+from vmaf_assay.records import OnStep
+
+DECIMALS = 4
+"""Of residuals and curves; VMAF itself is written with six, and no choice turns on the fifth."""
+
+
+def calibration_from_predictions(
+    predictions: pl.DataFrame,
+    task: Task,
+    ensemble: str,
+    corpus_digest: str,
+    probes: Sequence[ProbeSpec] = (),
+) -> IntervalCalibration | ChoiceCalibration:
+    """Residuals by group (`fr`) or held-out curves (`forecast`) from `predictions.parquet`.
+
+    Args:
+      predictions: columns seed, row, group, source, encoder, preset, rate_value, truth, prediction.
+      task: decides which of the two.
+      ensemble: the ensemble's id.
+      corpus_digest: of the corpus predicted.
+      probes: the probes a forecast was made from.
+    """
+    rows = (
+        predictions.group_by("row")
+        .agg(
+            pl.col("group", "source", "encoder", "preset", "rate_value", "truth").first(),
+            mu=pl.col("prediction").cast(pl.Float64).sort_by("seed").mean(),
+            sigma=pl.col("prediction").cast(pl.Float64).sort_by("seed").std(ddof=1),
+        )
+        .with_columns(pl.col("truth").cast(pl.Float64), pl.col("sigma").fill_null(0.0))
+        .sort("row")
+    )
+    if task == "fr":
+        return _intervals(rows, ensemble, corpus_digest)
+    return _curves(rows, ensemble, corpus_digest, probes)
+
+
+def _intervals(rows: pl.DataFrame, ensemble: str, corpus_digest: str) -> IntervalCalibration:
+    residuals = rows.with_columns(residual=(pl.col("truth") - pl.col("mu")).round(DECIMALS))
+    groups = [
+        GroupResiduals(group=str(group), residuals=part["residual"].to_list())
+        for (group,), part in sorted(residuals.group_by("group", maintain_order=True), key=lambda kv: kv[0])
+    ]
+    return IntervalCalibration(ensemble=ensemble, corpus_digest=corpus_digest, groups=groups)
+
+
+def _curves(
+    rows: pl.DataFrame, ensemble: str, corpus_digest: str, probes: Sequence[ProbeSpec]
+) -> ChoiceCalibration:
+    identity = ["group", "source", "encoder", "preset"]
+    curves = []
+    for key, part in sorted(rows.group_by(identity, maintain_order=True), key=lambda kv: kv[0]):
+        ordered = part.sort("rate_value")
+        values = {name: ordered[name].round(DECIMALS).to_list() for name in ("mu", "sigma", "truth")}
+        group, source, encoder, preset = map(str, key)
+        curves.append(
+            HeldOutCurve(
+                group=group,
+                source=source,
+                encoder=encoder,
+                preset=preset,
+                rate_values=ordered["rate_value"].to_list(),
+                mu=values["mu"],
+                sigma=values["sigma"],
+                truth=values["truth"],
+            )
+        )
+    return ChoiceCalibration(ensemble=ensemble, corpus_digest=corpus_digest, probes=list(probes), curves=curves)
+
+
+def curves_of(calibration: ChoiceCalibration, *, more_probes: bool = False) -> list[Curve]:
+    """Held-out curves as arrays, with what the probes know of each.
+
+    Args:
+      calibration: of a forecast.
+      more_probes: True counts every probe of a curve's very encoder and preset, not only those a forecast reads.
+    """
+    known: dict[tuple[str, str], list[float]] = {}
+    for curve in calibration.curves:
+        pair = curve.encoder, curve.preset
+        if pair not in known:
+            indices = probes_known(calibration.probes, *pair, more=more_probes)
+            known[pair] = [calibration.probes[index].rate_value for index in indices]
+    return [
+        Curve(
+            group=c.group,
+            source=c.source,
+            encoder=c.encoder,
+            preset=c.preset,
+            rate_values=np.array(c.rate_values),
+            mu=np.array(c.mu),
+            sigma=np.array(c.sigma),
+            truth=np.array(c.truth),
+            known={
+                rate_value: truth
+                for rate_value, truth in zip(c.rate_values, c.truth, strict=True)
+                if rate_value in known[c.encoder, c.preset]
+            },
+        )
+        for c in calibration.curves
+    ]
+
+
+def coverage_of(
+    calibration: IntervalCalibration | ChoiceCalibration,
+    policy: CoveragePolicy = COVERAGE_POLICY,
+    on_step: OnStep | None = None,
+) -> list[CoverageResult]:
+    """A coverage policy on a calibration; it takes seconds, of which `on_step` is told."""
+    if isinstance(calibration, ChoiceCalibration):
+        return choice_coverage(curves_of(calibration), policy, on_step)
+    return interval_coverage({group.group: group.residuals for group in calibration.groups}, policy)
+
+
+def calibration_digest(calibration: dict[str, Any]) -> str:
+    """SHA-256 of a calibration's canonical JSON."""
+    return sha256_bytes(canonical_json(calibration))
+
+
+def parse_predictions(data: bytes, *, where: str) -> pl.DataFrame:
+    """`predictions.parquet` as a table. Raises IntegrityError if it cannot be read."""
+    return parse_parquet(data, where=where)

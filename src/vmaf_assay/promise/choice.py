@@ -1,0 +1,473 @@
+"""The choice of a rate value, and the margin that makes it keep its promise. Pure: no encodes, no files.
+
+The same code runs in `tune` and in the gate's coverage policy: what was calibrated is what is used.
+
+A forecast is known at the trained rate values; between them it is interpolated. The rate value chosen is the
+cheapest whose *lower* curve meets the target: the forecast minus a margin, which shrinks to nothing at rate values
+that were measured. The margin is found by replaying the whole procedure, trials included, on curves whose groups
+the forecast never saw (conformal risk control, Angelopoulos, Bates, Fisch, Lei and Schuster 2022, eq. 4, with the
+loss of a group = share of its sources whose encode misses the target).
+
+That theorem asks for a loss that only falls as the margin grows, and for models that are the same for all groups.
+Here a group may also drop out (nothing qualifies for it), and each group was forecast by models that left it out.
+So the promise is close to the theorem, not proved by it; what is measured is in docs/results.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+from scipy.optimize import isotonic_regression
+from scipy.special import ndtr
+
+from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.encoders import EncoderInfo, encoder_info
+from vmaf_assay.promise.conformal import check_confidence, max_confidence
+
+F64 = NDArray[np.float64]
+
+CEILING = 101.0
+"""Deficits are counted from here: VMAF ends at 100, and a deficit of 0 could not be scaled."""
+
+REACH = 0.25
+"""Share of the trained range of rate values over which a measurement's certainty fades. Mean bitrate above best
+without trials over confidences 0.80, 0.90, 0.95 and targets 80 to 97: libx264 5.4 % with 0.15, 5.0 % with 0.25,
+4.9 % with 0.4; libx265 9.1, 8.8, 8.9 % (shipped corpus, two seeds, 2026-11-25)."""
+
+KNOWN_FLOOR = 0.1
+"""Share of the margin that stays at a rate value known from a probe: probes run on one thread, final encodes on
+all, and that moves VMAF a little. A trial runs as the final encode does, and keeps none."""
+
+ROUGHNESS = 0.14
+"""How far an encode is off what a trial beside it and a smooth curve say, standard deviation in points. Measured
+curves are rough, at the trial as at the encode, at any distance, and a replay on curves measured four apart cannot
+see it. Seven clips of 72 frames, steps of 0.1 CRF, libx264: 0.04 to 0.26 between neighbours, 0.14 their root mean
+square; libsvtav1 0.11 (`bench/roughness.py`, docs/results.md, 2026-11-25)."""
+
+ANCHOR_REACH = 0.3
+"""Share of the trained range over which what a probe knows of its own encoder corrects the forecast around it,
+falling off exponentially. Mean held-out error of libx264 over VMAF > 70: 0.74 points without, 0.54 with 0.2 to
+0.5, 0.61 without the fall-off (shipped corpus, 2026-11-24)."""
+
+SIGMA_FLOOR = 0.5
+"""Variance added to the members' spread, points squared: where they agree, they can still all be wrong."""
+
+SLOPE_FLOOR = 0.1
+"""Added to the curve's steepness, points a rate value: a flat forecast can still be wrong."""
+
+MAX_MARGIN = 40.0
+"""Largest margin considered, in units of `Forecaster.weight`; a forecast that needs more promises nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A forecast, and the truth if it is known, of one source with one encoder and preset."""
+
+    group: str
+    """What must not be split."""
+    source: str
+    """The source."""
+    encoder: str
+    """ffmpeg encoder name."""
+    preset: str
+    """Its preset."""
+    rate_values: F64
+    """Rate values, ascending, [R]."""
+    mu: F64
+    """Forecast pooled VMAF, points, [R]."""
+    sigma: F64
+    """Spread over members, points, [R]."""
+    truth: F64
+    """Measured pooled VMAF, points, [R]; NaN where unknown."""
+    known: dict[float, float] = field(default_factory=dict)
+    """Rate value -> pooled VMAF, points, where a probe is an encode of this very encoder and preset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """What to take off a forecast so that the choice keeps its promise."""
+
+    scale: float
+    """Multiplies `Forecaster.weight`, which is in points; dimensionless."""
+    n_groups: int
+    """Groups whose replayed choice was answered at this margin."""
+    pooled: bool
+    """True if groups of all encoders were used because this one had too few."""
+    risk: float
+    """Mean loss at this margin over those groups, in [0, 1]."""
+    target: float
+    """Pooled VMAF it was calibrated at, points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The cheapest rate value whose lower bound meets the target, or the best there is."""
+
+    rate_value: float
+    """On the encoder's own scale."""
+    mu: float
+    """Corrected forecast there, points."""
+    lower_bound: float
+    """Corrected forecast minus margin there, points."""
+    reachable: bool
+    """False if no rate value's lower bound meets the target; then this is the highest bound there is."""
+
+
+Measured = dict[float, float]
+"""Rate value -> pooled VMAF of a trial encode, points."""
+
+
+def rate_grid(encoder: EncoderInfo, rate_values: F64) -> F64:
+    """Every rate value that may be chosen, cheapest first: the trained range at the encoder's step."""
+    low, high = float(rate_values.min()), float(rate_values.max())
+    count = int(np.floor((high - low) / encoder.rate_step + 1e-9)) + 1
+    grid = np.round(low + encoder.rate_step * np.arange(count), 4)
+    return grid[::-1] if encoder.lower_is_better else grid
+
+
+def monotone(encoder: EncoderInfo, values: F64) -> F64:
+    """`values` at ascending rate values, made monotone in the encoder's direction by isotonic regression."""
+    fitted: F64 = isotonic_regression(values, increasing=not encoder.lower_is_better).x
+    return fitted
+
+
+def interpolate(rate_values: F64, values: F64, at: F64) -> F64:
+    """Monotone cubic (PCHIP) through the points; outside them the nearest end (Fritsch and Butland 1984)."""
+    clipped = np.clip(at, rate_values[0], rate_values[-1])
+    result: F64 = np.asarray(PchipInterpolator(rate_values, values)(clipped), dtype=np.float64)
+    return result
+
+
+class Forecaster:
+    """One curve on the grid, corrected by what has been measured."""
+
+    def __init__(self, curve: Curve) -> None:
+        self.encoder = encoder_info(curve.encoder)
+        self.grid = rate_grid(self.encoder, curve.rate_values)
+        """Rate values that may be chosen, cheapest first, [G]."""
+        self._span = float(curve.rate_values[-1] - curve.rate_values[0])
+        smooth = monotone(self.encoder, np.minimum(curve.mu, 100.0))
+        self.mu = self._anchored(interpolate(curve.rate_values, smooth, self.grid), curve)
+        """Forecast on the grid before any trial, points, [G]."""
+        spread = np.hypot(interpolate(curve.rate_values, curve.sigma, self.grid), np.sqrt(SIGMA_FLOOR))
+        steepness = np.abs(np.gradient(self.mu, self.grid)) + SLOPE_FLOOR
+        self._uncertainty = spread * steepness
+        low, high = curve.rate_values[0], curve.rate_values[-1]
+        self.known = {rate: vmaf for rate, vmaf in curve.known.items() if low <= rate <= high}
+        """What the probes have measured of this very encoder and preset."""
+
+    def _anchored(self, mu: F64, curve: Curve) -> F64:
+        """The forecast led through what probes know, by a factor on the deficit that fades with distance.
+
+        One after another by ascending rate value, whatever order they were made in: the last is met exactly.
+        """
+        for rate_value, vmaf in sorted(curve.known.items()):
+            if curve.rate_values[0] <= rate_value <= curve.rate_values[-1]:
+                ratio = max((CEILING - vmaf) / (CEILING - float(mu[self.at(rate_value)])), 1e-3)
+                fade = np.exp(-np.abs(self.grid - rate_value) / (ANCHOR_REACH * self._span))
+                mu = np.minimum(CEILING - (CEILING - mu) * np.exp(np.log(ratio) * fade), 100.0)
+        # The factor changes along the curve, which could bend it upwards where the forecast is flat.
+        return np.maximum.accumulate(mu)
+
+    def at(self, rate_value: float) -> int:
+        """Index on the grid of the nearest rate value."""
+        return int(np.argmin(np.abs(self.grid - rate_value)))
+
+    def corrected(self, trials: Measured) -> F64:
+        """Forecast on the grid after trials, points, [G].
+
+        A measurement at r multiplies the deficit (CEILING - VMAF) by what was measured over what was forecast;
+        between two the logarithm of that ratio is interpolated, outside them the nearest holds. Deficits of one
+        source are wrong by about the same factor, not by the same points, because VMAF saturates.
+        """
+        measured = self._measured(trials)
+        if not measured:
+            return self.mu
+        rates = np.array(sorted(measured))
+        ratios = [(CEILING - measured[float(r)]) / (CEILING - self.mu[self.at(float(r))]) for r in rates]
+        log_ratio = np.interp(self.grid, rates, np.log(np.maximum(ratios, 1e-3)))
+        curve: F64 = np.minimum(CEILING - (CEILING - self.mu) * np.exp(log_ratio), 100.0)
+        for rate_value, vmaf in measured.items():
+            curve[self.at(rate_value)] = vmaf
+        return curve
+
+    def weight(self, trials: Measured) -> F64:
+        """What one unit of margin takes off on the grid, points, [G].
+
+        The members' spread times the steepness of the curve: forecasts err along the rate axis, and more where
+        members disagree. A constant instead costs 1.6 times the excess bitrate without trials and twice with one
+        (shipped corpus, 2026-11-24). At a trial nothing is taken off, growing to all over `REACH` of the trained
+        range; at a rate value known from a probe likewise, but never under `KNOWN_FLOOR`. Everywhere but at a
+        trial roughness comes on top, as the error of another cause does: in squares.
+        """
+        weight = np.ones_like(self.grid)
+        for rate_value in self._measured(trials):
+            gap = np.abs(self.grid - rate_value) / (REACH * self._span)
+            weight = np.minimum(weight, np.maximum(gap, 0.0 if rate_value in trials else KNOWN_FLOOR))
+        weighted: F64 = np.where(self.tried(trials), 0.0, np.hypot(weight * self._uncertainty, ROUGHNESS))
+        return weighted
+
+    def tried(self, trials: Measured) -> NDArray[np.bool_]:
+        """Whether a trial stood there, so that an encode there repeats it, [G]."""
+        tried = np.zeros(len(self.grid), dtype=np.bool_)
+        tried[[self.at(rate_value) for rate_value in trials]] = True
+        return tried
+
+    def lower(self, trials: Measured, margin: float) -> F64:
+        """Corrected forecast minus margin on the grid, points, [G]."""
+        bound: F64 = self.corrected(trials) - margin * self.weight(trials)
+        return bound
+
+    def choose(self, target: float, trials: Measured, margin: float) -> Choice:
+        """The cheapest rate value whose lower curve meets `target`; see `Choice` if there is none."""
+        mu, lower = self.corrected(trials), self.lower(trials, margin)
+        meets = np.flatnonzero(lower >= target)
+        index = int(meets[0]) if len(meets) else int(np.argmax(lower))
+        return Choice(float(self.grid[index]), float(mu[index]), float(lower[index]), bool(len(meets)))
+
+    def _measured(self, trials: Measured) -> Measured:
+        # The forecast is led through what probes know already, so that without trials only their certainty counts.
+        # libx264 without trials at 0.95, targets 85 to 95: 18.6 % above best if it did not, 14.6 % with one known,
+        # 5.9 % with two (shipped corpus, two seeds, 2026-11-25).
+        return self.known | trials
+
+
+def trial_rate(forecaster: Forecaster, target: float, measured: Measured) -> float | None:
+    """Where the next trial tells most: the cheapest rate value whose corrected forecast meets the target.
+
+    None if that rate value is measured already, so that another trial would repeat it.
+    """
+    choice = forecaster.choose(target, measured, 0.0)
+    return None if choice.rate_value in measured else choice.rate_value
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The procedure on one curve whose truth is known, up to the choice."""
+
+    curve: Curve
+    """The curve."""
+    forecaster: Forecaster
+    """On it."""
+    trials: Measured
+    """What its trials measured."""
+    truth: F64
+    """Smooth truth on the forecaster's grid, points, [G]."""
+
+    def misses(self, target: float) -> F64:
+        """The chance that an encode there misses `target`, [G]; 0 or 1 at a trial, elsewhere of a rough normal."""
+        short = target - self.truth
+        tried = self.forecaster.tried(self.trials)
+        chance: F64 = np.where(tried, (short > 1e-9).astype(np.float64), ndtr(short / ROUGHNESS))
+        return chance
+
+
+def replay(curve: Curve, target: float, trials: int) -> Replay:
+    """Simulate the trials on a curve whose truth is known."""
+    forecaster = Forecaster(curve)
+    truth = interpolate(curve.rate_values, monotone(forecaster.encoder, curve.truth), forecaster.grid)
+    measured: Measured = {}
+    for _ in range(trials):
+        rate_value = trial_rate(forecaster, target, measured)
+        if rate_value is None:
+            break
+        measured[rate_value] = float(truth[forecaster.at(rate_value)])
+    return Replay(curve, forecaster, measured, truth)
+
+
+class Replays:
+    """Held-out curves at one target and number of trials: what each margin would have cost."""
+
+    def __init__(self, curves: Sequence[Curve], target: float, trials: int) -> None:
+        self.replays = [replay(curve, target, trials) for curve in curves]
+        self.groups = sorted({curve.group for curve in curves})
+        steps = [_steps(made, target) for made in self.replays]
+        row = {group: index for index, group in enumerate(self.groups)}
+        margins = np.concatenate([np.zeros(1), *(step[0] for step in steps)])
+        owners = np.concatenate(
+            [[-1], *(np.full(len(s[0]), row[c.group]) for s, c in zip(steps, curves, strict=True))]
+        )
+        order = np.argsort(margins, kind="stable")
+        order = order[margins[order] <= MAX_MARGIN]
+        self._margins, self._owners = margins[order], owners[order]
+        """Every margin [S] at which some choice changes, ascending, and the group whose choice it is."""
+        missed = np.zeros((len(self.groups), len(order)))
+        answered = np.zeros_like(missed)
+        for curve, (largest, misses) in zip(curves, steps, strict=True):
+            at = np.searchsorted(largest, self._margins, side="left")
+            has = at < len(largest)
+            answered[row[curve.group]] += has
+            missed[row[curve.group], has] += misses[at[has]]
+        self._answered = answered > 0
+        self._loss = missed / np.maximum(answered, 1)
+        """Share of its answered sources that a group is expected to miss, [groups, S]."""
+
+    def margin(self, confidence: float, *, without: str | None = None) -> tuple[float, int, float] | None:
+        """The smallest margin that controls the risk; the groups answered there, and their mean loss.
+
+        From the margin of least risk (sum of losses + 1) / (n answered + 1) down, the last before the risk first
+        exceeds 1 - confidence. Both depend on the confidence through that comparison alone, so the margin never
+        falls as the confidence rises.
+
+        Args:
+          confidence: in (0, 1).
+          without: a group that must have no say.
+
+        Returns:
+          None if no margin keeps the risk low enough.
+        """
+        keep = np.array([group != without for group in self.groups])
+        columns = np.flatnonzero((self._owners < 0) | keep[self._owners])
+        total, n_groups = self._loss[keep][:, columns].sum(axis=0), self._answered[keep][:, columns].sum(axis=0)
+        risk = (total + 1) / (n_groups + 1)
+        start = len(risk) - 1 - int(np.argmin(risk[::-1]))
+        if risk[start] > 1 - confidence + 1e-12:
+            return None
+        violations = np.flatnonzero(risk[:start] > 1 - confidence + 1e-12)
+        best = int(violations[-1]) + 1 if len(violations) else 0
+        n_best = int(n_groups[best])
+        return float(self._margins[columns[best]]), n_best, float(total[best]) / n_best
+
+    def n_answerable(self) -> int:
+        """Groups with an answer if nothing were taken off."""
+        return int(self._answered[:, 0].sum())
+
+
+def _steps(made: Replay, target: float) -> tuple[F64, F64]:
+    """The choice as a step function of the margin.
+
+    Returns:
+      Ascending largest margins at which each successive choice still stands, [S], and the chance that it misses
+      the target, [S]: 0 or 1 at a trial. Above the last one nothing qualifies.
+    """
+    slack = made.forecaster.corrected(made.trials) - target
+    weight = made.forecaster.weight(made.trials)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        largest = np.where(slack < 0, -1.0, np.where(weight > 0, slack / weight, np.inf))
+    # Cheapest first: a dearer rate value is chosen only above the reach of all before it.
+    before = np.concatenate([[-1.0], np.maximum.accumulate(largest)[:-1]])
+    chosen = np.flatnonzero((largest > before) & (largest >= 0))
+    return largest[chosen], made.misses(target)[chosen]
+
+
+def calibrate_margin(
+    curves: Sequence[Curve], encoder: str, preset: str, *, target: float, confidence: float, trials: int
+) -> Margin:
+    """The smallest margin with which the choice misses `target` in at most 1 - `confidence` of new groups.
+
+    A group that gets no answer is neither a hit nor a miss: the promise is about encodes that are made.
+
+    Args:
+      curves: held-out curves with truth, any encoders.
+      encoder: encoder asked about; its own curves are used if they can support the confidence.
+      preset: its preset.
+      target: pooled VMAF, points.
+      confidence: in (0, 1).
+      trials: trial encodes that will be made.
+
+    Raises:
+      ConfigError: the groups cannot support the confidence; names the highest that they can.
+    """
+    check_confidence(confidence, len({curve.group for curve in curves}))
+    fit = _CrossFit(curves, encoder, preset, target, trials)
+    margin = fit.margin(confidence)
+    if margin is None:
+        n_groups = fit.all_encoders().n_answerable()
+        raise ConfigError(
+            f"no margin keeps the promise at target {target:g} with confidence {confidence:g}: {n_groups} "
+            f"calibration groups reach it, which supports at most {max_confidence(n_groups):.3f}",
+            next_step="ask for less confidence, another target, or more --trials",
+        )
+    return margin
+
+
+TARGET_STEP = 0.5
+"""How far apart `nearest_margin` looks, points."""
+
+
+def nearest_margin(
+    curves: Sequence[Curve], encoder: str, preset: str, *, target: float, confidence: float, trials: int
+) -> Margin:
+    """`calibrate_margin` at `target`, or without trials at the highest target below it that can be calibrated.
+
+    The latter promises nothing at `target`; it serves to say how far an encode gets.
+
+    Raises:
+      ConfigError: as `calibrate_margin`, if there is none at half the target either.
+    """
+    check_confidence(confidence, len({curve.group for curve in curves}))
+    for lower in np.arange(target, target / 2, -TARGET_STEP):
+        fit = _CrossFit(curves, encoder, preset, float(lower), trials if lower == target else 0)
+        if margin := fit.margin(confidence):
+            return margin
+    return calibrate_margin(curves, encoder, preset, target=target, confidence=confidence, trials=trials)
+
+
+class _CrossFit:
+    """Calibration on one encoder's curves, falling back on all; replayed once for any number of questions."""
+
+    def __init__(self, curves: Sequence[Curve], encoder: str, preset: str, target: float, trials: int) -> None:
+        presets = {curve.preset for curve in curves if curve.encoder == encoder}
+        around = encoder_info(encoder).neighbours(preset, presets)
+        own = [curve for curve in curves if curve.encoder == encoder and curve.preset in around]
+        self.own = Replays(own, target, trials) if own else None
+        self._all: Replays | None = None
+        self._question = (curves, target, trials)
+
+    def all_encoders(self) -> Replays:
+        if self._all is None:
+            self._all = Replays(*self._question)
+        return self._all
+
+    def margin(self, confidence: float, *, without: str | None = None) -> Margin | None:
+        """The margin, or None if even all encoders' groups do not support one."""
+        target = self._question[1]
+        if self.own and (found := self.own.margin(confidence, without=without)):
+            return Margin(found[0], found[1], False, found[2], target)
+        if found := self.all_encoders().margin(confidence, without=without):
+            return Margin(found[0], found[1], True, found[2], target)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutChoice:
+    """A choice on a curve whose group had no part in its margin or its forecast."""
+
+    curve: Curve
+    """The curve."""
+    choice: Choice
+    """What was chosen."""
+    truth: float
+    """Pooled VMAF there on the smooth curve, points."""
+    missed: float
+    """The chance that the encode misses the target, in [0, 1]; see `Replay.misses`."""
+    trials: Measured
+    """Trials spent on it."""
+
+
+def cross_fitted_choices(
+    curves: Sequence[Curve], encoder: str, preset: str, *, target: float, confidence: float, trials: int
+) -> dict[str, list[HeldOutChoice]]:
+    """Choices for each group with a margin calibrated on the other groups alone.
+
+    Returns:
+      By group, the choices for its sources. A source has none if no margin can be calibrated or no rate value
+      qualifies; a group without any has no entry.
+    """
+    fit = _CrossFit(curves, encoder, preset, target, trials)
+    made: dict[str, list[HeldOutChoice]] = {}
+    if fit.own is None:
+        return made
+    for group in fit.own.groups:
+        margin = fit.margin(confidence, without=group)
+        if margin is None:
+            continue
+        for one in (r for r in fit.own.replays if r.curve.group == group):
+            choice = one.forecaster.choose(target, one.trials, margin.scale)
+            if choice.reachable:
+                at = one.forecaster.at(choice.rate_value)
+                truth, missed = float(one.truth[at]), float(one.misses(target)[at])
+                made.setdefault(group, []).append(HeldOutChoice(one.curve, choice, truth, missed, one.trials))
+    return made

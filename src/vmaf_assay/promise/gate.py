@@ -1,0 +1,218 @@
+"""The gate: what held-out predictions say of the policies. It never trains.
+
+Everything is recomputed from the predictions themselves. What is not evidence (a seed or fold missing or twice, a
+NaN, identical members, ...) is refused with CorpusError; what is evidence and not good enough is a HOLD, a value.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from vmaf_assay.errors import ConfigError, CorpusError
+from vmaf_assay.promise.choice import Curve, cross_fitted_choices
+from vmaf_assay.promise.conformal import covered_enough, hcp_interval
+from vmaf_assay.promise.folds import protocol_of
+from vmaf_assay.promise.metrics import plcc
+from vmaf_assay.promise.policy import (
+    COVERAGE_POLICY,
+    POLICY,
+    CoveragePolicy,
+    CoverageResult,
+    GatePolicy,
+    GateResult,
+    gate_from_scores,
+)
+from vmaf_assay.records import OnStep
+
+PREDICTION_COLUMNS: dict[str, type[pl.DataType]] = {
+    "seed": pl.Int32, "fold": pl.String, "row": pl.Int64, "cell": pl.String, "group": pl.String,
+    "source": pl.String, "encoder": pl.String, "preset": pl.String, "rate_value": pl.Float64,
+    "frame_index": pl.Int32, "truth": pl.Float32, "prediction": pl.Float32,
+}  # fmt: skip
+"""Columns of `predictions.parquet`, in order."""
+
+
+MAX_POINTS = 1000.0
+"""Largest prediction that is taken for one of VMAF. PLCC does not see a factor of a million; this does."""
+
+
+def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: GatePolicy = POLICY) -> None:
+    """Refuse predictions that are not evidence of every seed: each group left out once, alone or with its fold.
+
+    Raises:
+      CorpusError: a column missing, a seed missing, twice or not asked for, a row missing or twice, a value that
+        is not finite or no VMAF, a row held out under another group's name, a group in two folds, truths that
+        differ between seeds, a cell or frame with two identities, a source in two groups, too few groups, or two
+        members that predict the same.
+    """
+    if odd := [f"{n} {t}" for n, t in PREDICTION_COLUMNS.items() if predictions.schema.get(n) != t]:
+        raise CorpusError(f"predictions lack column {', '.join(odd)}", next_step="train again")
+    if len(set(seeds)) != len(seeds) or len(seeds) < policy.min_seeds:
+        raise CorpusError(
+            f"seeds {list(seeds)} are not {policy.min_seeds} different ones", next_step="train all seeds"
+        )
+    present = set(predictions["seed"].unique().to_list())
+    if present != set(seeds):
+        raise CorpusError(
+            f"predictions are of seeds {sorted(present)}, the run says {sorted(seeds)}", next_step="train again"
+        )
+    values = predictions.select("truth", "prediction").to_numpy()
+    if predictions.null_count().sum_horizontal().sum() or not np.isfinite(values).all():
+        raise CorpusError("a held-out prediction or truth is NaN or missing", next_step="train again")
+    if np.abs(values).max(initial=0) > MAX_POINTS or not predictions["truth"].is_between(0, 100).all():
+        raise CorpusError("a held-out prediction or truth is no VMAF", next_step="train again")
+    held_out_protocol(predictions)
+    if predictions["group"].n_unique() < policy.min_groups:
+        raise CorpusError("one fold is not leave-one-group-out", next_step="build a corpus of more groups")
+    _check_same_rows(predictions, seeds)
+    _check_identities(predictions.filter(pl.col("seed") == seeds[0]))
+
+
+def _check_identities(rows: pl.DataFrame) -> None:
+    """Of one seed: a source is of one group, a cell is one encode, and a frame of it comes once."""
+    if rows.group_by("source").agg(pl.col("group").n_unique())["group"].max() != 1:
+        raise CorpusError(
+            "a source is in two groups, so that it was in its own training rows", next_step="train again"
+        )
+    encode = pl.struct("source", "encoder", "preset", "rate_value").n_unique().alias("n")
+    if rows.group_by("cell").agg(encode)["n"].max() != 1:
+        raise CorpusError("a cell of the predictions stands for two encodes", next_step="train again")
+    if rows.select("cell", "frame_index").is_duplicated().any():
+        raise CorpusError("a frame of a cell is predicted twice by one seed", next_step="train again")
+
+
+def _check_same_rows(predictions: pl.DataFrame, seeds: Sequence[int]) -> None:
+    identity = [name for name in PREDICTION_COLUMNS if name not in {"seed", "prediction"}]
+    first: pl.DataFrame | None = None
+    seen: list[tuple[int, Any]] = []
+    for seed in sorted(seeds):
+        part = predictions.filter(pl.col("seed") == seed).sort("row")
+        rows = part.select(identity)
+        if part["row"].n_unique() != part.height:
+            raise CorpusError(f"seed {seed} predicts a row twice", next_step="train again")
+        if first is None:
+            first = rows
+        elif not rows.equals(first):
+            raise CorpusError(f"seed {seed} was held out on other rows than the first", next_step="train again")
+        predicted = part["prediction"].to_numpy()
+        for other, values in seen:
+            if np.array_equal(values, predicted):
+                raise CorpusError(
+                    f"seeds {other} and {seed} predict the same everywhere: sigma would say nothing",
+                    next_step="train with different seeds",
+                )
+        seen.append((seed, predicted))
+
+
+def folds_of_groups(predictions: pl.DataFrame) -> dict[str, str]:
+    """The fold that each group was left out in.
+
+    Raises:
+      CorpusError: a group was left out in two.
+    """
+    pairs = predictions.select("group", "fold").unique().sort("group")
+    if pairs["group"].n_unique() != pairs.height:
+        raise CorpusError("a row was held out under the name of another group", next_step="train again")
+    return dict(pairs.iter_rows())
+
+
+def held_out_protocol(predictions: pl.DataFrame) -> str:
+    """`leave-one-group-out` or `K grouped folds`, as the predictions say. Raises CorpusError if neither."""
+    return protocol_of(folds_of_groups(predictions))
+
+
+def fold_table(predictions: pl.DataFrame) -> list[dict[str, Any]]:
+    """PLCC of every seed and group left out: `seed, held_out, plcc, n_val`.
+
+    By group for grouped folds too: the gate's statistic stays the mean over groups, each predicted by a member
+    that saw no row of it (nor of the groups left out with it, so that the score is, if anything, lower).
+
+    Raises:
+      CorpusError: a fold has no defined correlation (one row, or a constant side).
+    """
+    table = []
+    for (seed, fold), part in sorted(predictions.group_by("seed", "group"), key=lambda kv: kv[0]):
+        ordered = part.sort("row")
+        score = plcc(ordered["truth"].to_numpy(), ordered["prediction"].to_numpy())
+        if not np.isfinite(score):
+            raise CorpusError(
+                f"group {fold} of seed {seed} has no correlation ({part.height} rows or constant)",
+                next_step="measure that group at more rate values",
+            )
+        table.append({"seed": int(seed), "held_out": str(fold), "plcc": score, "n_val": part.height})
+    return table
+
+
+def evaluate_gate(
+    predictions: pl.DataFrame, seeds: Sequence[int], policy: GatePolicy = POLICY
+) -> tuple[GateResult, list[dict[str, Any]]]:
+    """The gate on held-out predictions, and its per-fold table.
+
+    Raises:
+      CorpusError: the predictions are not evidence; see `check_evidence`.
+    """
+    check_evidence(predictions, seeds, policy)
+    folds = fold_table(predictions)
+    per_seed = {seed: float(np.mean([row["plcc"] for row in folds if row["seed"] == seed])) for seed in seeds}
+    return gate_from_scores(per_seed, policy), folds
+
+
+def interval_coverage(
+    residuals: Mapping[str, Sequence[float]], policy: CoveragePolicy = COVERAGE_POLICY
+) -> list[CoverageResult]:
+    """Coverage of the lower bound on each group, calibrated on the others, by confidence."""
+    arrays = {group: np.asarray(rows, dtype=np.float64) for group, rows in residuals.items()}
+    results = []
+    for confidence in policy.confidences:
+        covered = []
+        for group, rows in arrays.items():
+            others = [other for name, other in arrays.items() if name != group]
+            try:
+                lower = hcp_interval(others, confidence).lower
+            except ConfigError:
+                continue
+            covered.append(float(np.mean(rows >= lower)))
+        results.append(_result(confidence, "all", covered, policy))
+    return results
+
+
+def choice_coverage(
+    curves: Sequence[Curve], policy: CoveragePolicy = COVERAGE_POLICY, on_step: OnStep | None = None
+) -> list[CoverageResult]:
+    """Hits of the chosen encode on each group, calibrated on the others, by confidence and encoder.
+
+    A group's share is over its sources and the policy's targets, of the choices that were answered.
+
+    Args:
+      curves: held-out curves.
+      policy: what is asked.
+      on_step: told of each confidence and encoder done.
+    """
+    results = []
+    pairs = sorted({(curve.encoder, curve.preset) for curve in curves})
+    for confidence in policy.confidences:
+        for encoder, preset in pairs:
+            hits: dict[str, list[float]] = {}
+            for target in policy.targets:
+                made = cross_fitted_choices(
+                    curves, encoder, preset, target=target, confidence=confidence, trials=policy.trials
+                )
+                for group, choices in made.items():
+                    hits.setdefault(group, []).extend(1.0 - one.missed for one in choices)
+            covered = [float(np.mean(group)) for group in hits.values()]
+            results.append(_result(confidence, f"{encoder} {preset}", covered, policy))
+            if on_step:
+                on_step("choices replayed", len(results), len(policy.confidences) * len(pairs))
+    return results
+
+
+def _result(confidence: float, scope: str, covered: list[float], policy: CoveragePolicy) -> CoverageResult:
+    return CoverageResult(
+        confidence=confidence,
+        scope=scope,
+        n_groups=len(covered),
+        coverage=float(np.mean(covered)) if covered else 0.0,
+        passed=bool(covered_enough(covered, confidence, error=policy.error)),
+    )

@@ -1,0 +1,399 @@
+"""From a corpus to a run: train every fold x seed, predict what was left out, fit the shipped members, write all.
+
+The run folder appears whole or not at all: it is written beside itself and renamed at the end.
+"""
+
+import io
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vmaf_assay import __version__
+from vmaf_assay.corpus.store import Corpus, load_corpus
+from vmaf_assay.errors import ConfigError, CorpusError
+from vmaf_assay.media import process
+from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file, write_bytes_atomic, write_json_atomic
+from vmaf_assay.model.bitrate import BitrateModel, fit_bitrate
+from vmaf_assay.model.codec_block import VOCABULARIES
+from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
+from vmaf_assay.model.sidecar import HeldOut, ProbeSpec, Role, Seen, SeenEncoder, Sidecar, Task, probes_read
+from vmaf_assay.model.weights import MemberWeights, reference_predict
+from vmaf_assay.promise.calibrate import calibration_from_predictions
+from vmaf_assay.promise.folds import Fold, make_folds, protocol_of
+from vmaf_assay.promise.gate import folds_of_groups
+from vmaf_assay.promise.metrics import plcc, rmse, srocc
+from vmaf_assay.training.recipe import RECIPES, Member, Recipe
+from vmaf_assay.training.rows import TrainingRows, forecast_rows, probes_of, regressor_rows
+from vmaf_assay.training.schema import CalibrationFile, CodeFacts, CorpusFacts, FoldScores, LosoFile, RunFile
+from vmaf_assay.training.train import choose_engine, engine_facts, n_trained_inputs, train_stacked
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What an ensemble id stands for."""
+
+    task: Task
+    """`fr` or `forecast`."""
+    recipe: str
+    """The recipe used when none is named."""
+
+
+MODELS = {
+    "fr_regressor_v2_ensemble_v1": ModelSpec("fr", "adr-0303"),
+    "vmaf_forecast_ensemble_v1": ModelSpec("forecast", "forecast-v1"),
+}
+"""Ensembles that can be trained, by id."""
+
+FRAMES_PER_CELL = 4
+"""Frames of each encode the regressor is trained on. ADR-0303's corpus had 5,640 rows; with 72 frames a cell the
+shipped one has 150,000, almost all of them neighbours of another."""
+
+
+def train_run(
+    corpus_dir: Path,
+    model_id: str,
+    out: Path,
+    *,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    recipe: str | None = None,
+    folds: int | None = None,
+    max_steps: int | None = None,
+    processes: int = 1,
+    engine: str = "auto",
+    on_progress: OnProgress | None = None,
+) -> RunFile:
+    """Train an ensemble on a corpus and write the run.
+
+    Args:
+      corpus_dir: a finished corpus.
+      model_id: one of `MODELS`.
+      out: the run's folder; must not exist.
+      seeds: two or more distinct seeds, one member each, in any order.
+      recipe: name of a recipe; by default the model's.
+      folds: grouped folds instead of leaving out one group at a time; None leaves that to the number of groups.
+      max_steps: budget of steps a member, where the recipe's epochs are more.
+      processes: processes to train in; the result does not depend on it.
+      engine: what trains, one of `model.train.ENGINES`.
+      on_progress: called with (members trained, members).
+
+    Raises:
+      ConfigError: unknown model or recipe, doubled seeds, or `out` exists.
+      CorpusError: the corpus cannot give what the model reads.
+    """
+    spec, plan = _check_request(model_id, recipe, seeds, max_steps, out)
+    seeds = sorted(seeds)
+    corpus = _corpus(corpus_dir, spec.task)
+    rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL) if spec.task == "fr" else forecast_rows(corpus)
+    left_out = make_folds(rows.group, folds)
+    _check_groups(rows)
+    chosen = choose_engine(engine, plan)
+    members = [Member(seed, fold.train) for seed in seeds for fold in left_out]
+    members += [Member(seed, np.arange(len(rows.target))) for seed in seeds]
+    started = time.monotonic()
+    weights = train_stacked(
+        rows.features, rows.codec, rows.target, members, plan, prior_scale=rows.prior_scale, processes=processes,
+        engine=chosen, on_progress=on_progress,
+    )  # fmt: skip
+    wall_time_s = time.monotonic() - started
+    n_held_out = len(seeds) * len(left_out)
+    predictions = _predictions(rows, left_out, seeds, weights[:n_held_out])
+    temporary = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        run = _write(
+            temporary, corpus, rows, left_out, model_id, spec.task, plan, predictions, weights[n_held_out:],
+            wall_time_s, trained_by=engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan),
+        )  # fmt: skip
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return run
+
+
+def _check_request(
+    model_id: str, recipe: str | None, seeds: Sequence[int], max_steps: int | None, out: Path
+) -> tuple[ModelSpec, Recipe]:
+    if model_id not in MODELS:
+        raise ConfigError(f"unknown model {model_id!r}", next_step=f"choose one of {', '.join(MODELS)}")
+    name = recipe or MODELS[model_id].recipe
+    if name not in RECIPES:
+        raise ConfigError(f"unknown recipe {name!r}", next_step=f"choose one of {', '.join(RECIPES)}")
+    if len(set(seeds)) != len(seeds) or len(seeds) < 2:
+        raise ConfigError("an ensemble needs two or more different seeds", next_step="use --seeds 0,1,2,3,4")
+    if min(seeds) < 0 or max(seeds) >= 2**31:
+        raise ConfigError(
+            f"seeds are 0 to 2147483647, not {min(seeds)} to {max(seeds)}", next_step="use --seeds 0,1"
+        )
+    if out.exists():
+        raise ConfigError(f"{out} exists", next_step="choose another -o or remove it")
+    plan = RECIPES[name]
+    if max_steps is not None:
+        plan = replace(plan, name=f"{name}, at most {max_steps} steps", max_steps=max_steps)
+    return MODELS[model_id], plan
+
+
+def _corpus(folder: Path, task: Task) -> Corpus:
+    """The corpus; a forecast names no options, so one of encodes made with some is refused for it."""
+    corpus = load_corpus(folder)
+    given = next((cell for cell in corpus.cells if cell.encoder_args), None)
+    if given and task == "forecast":
+        raise CorpusError(
+            f"{given.encoder} cells of this corpus were encoded with {given.encoder_args!r}, which a forecast "
+            "cannot ask for",
+            next_step="train on a corpus built without --encoder-args",
+        )
+    return corpus
+
+
+def _check_groups(rows: TrainingRows) -> None:
+    """Refuse, before the training and not after it, a group on which no correlation exists."""
+    of_row = np.array(rows.group)
+    for name in np.unique(of_row):
+        target = rows.target[of_row == name]
+        if np.ptp(target) == 0:
+            raise CorpusError(
+                f"all {len(target)} rows of group {name} have the same VMAF: no correlation exists",
+                next_step="measure it at more rate values, or leave it out",
+            )
+
+
+def _predictions(
+    rows: TrainingRows, folds: Sequence[Fold], seeds: Sequence[int], weights: Sequence[MemberWeights]
+) -> pl.DataFrame:
+    """Every row once for every seed, from the member that left its group out."""
+    tables = []
+    for index, (seed, fold) in enumerate((seed, fold) for seed in seeds for fold in folds):
+        at = fold.test
+        predicted = reference_predict(weights[index], rows.features[at], rows.codec[at])
+        columns: dict[str, Any] = {
+            name: [getattr(rows, name)[i] for i in at] for name in ("cell", "group", "source", "encoder", "preset")
+        }
+        columns |= {
+            "rate_value": rows.rate_value[at],
+            "frame_index": rows.frame_index[at],
+            "truth": rows.target[at],
+            "prediction": predicted.astype(np.float32),
+        }
+        head = {"seed": np.full(len(at), seed, dtype=np.int32), "fold": [fold.held_out] * len(at)}
+        tables.append(pl.DataFrame(head | {"row": at.astype(np.int64)} | columns))
+    return pl.concat(tables).sort("seed", "row")
+
+
+def _write(
+    folder: Path,
+    corpus: Corpus,
+    rows: TrainingRows,
+    folds: Sequence[Fold],
+    model_id: str,
+    task: Task,
+    recipe: Recipe,
+    predictions: pl.DataFrame,
+    members: Sequence[MemberWeights],
+    wall_time_s: float,
+    *,
+    trained_by: dict[str, str],
+) -> RunFile:
+    """Write every file of a run into `folder`, `run.json` last."""
+    probes = probes_of(corpus) if task == "forecast" else ()
+    buffer = io.BytesIO()
+    predictions.write_parquet(buffer, compression="zstd", compression_level=19)
+    write_bytes_atomic(folder / "predictions.parquet", buffer.getvalue())
+    seeds = sorted(set(predictions["seed"].to_list()))
+    losos = [_loso(predictions, rows, folds, seed, recipe, corpus.digest, wall_time_s) for seed in seeds]
+    for loso in losos:
+        write_json_atomic(folder / f"loso_seed{loso.seed}.json", loso.model_dump(mode="json"))
+    calibration = calibration_from_predictions(predictions, task, model_id, corpus.digest, probes)
+    document = CalibrationFile(calibration=calibration)
+    write_json_atomic(folder / "calibration.json", document.model_dump(mode="json"), indent=None)
+    bitrate = _bitrate(corpus, rows, probes) if task == "forecast" else None
+    base = _sidecar_base(corpus, rows, task, recipe, losos) | {"probes": list(probes)}
+    for seed, weights in zip(seeds, members, strict=True):
+        data = member_graph(weights)
+        _write_model(folder, f"{model_id}_seed{seed}", data, "member", base)
+    mean_extra = {"calibration": calibration, "bitrate": bitrate and bitrate.model_dump(mode="json")}
+    _write_model(folder, f"{model_id}_mean", mean_graph(members), "mean", base | mean_extra)
+    run = RunFile(
+        model_id=model_id,
+        task=task,
+        seeds=seeds,
+        corpus=CorpusFacts(
+            digest=corpus.digest, n_rows=len(rows.target), n_cells=len(corpus.cells), n_groups=len(set(rows.group))
+        ),
+        recipe=_recipe_record(recipe, rows),
+        code=code_facts(),
+        environment=_environment() | trained_by,
+        files={str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()},
+        generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        protocol=protocol_of(folds_of_groups(predictions)),
+        notes={"bitrate_held_out_error": bitrate.held_out_error} if bitrate else {},
+    )
+    write_json_atomic(folder / "run.json", run.model_dump(mode="json"))
+    return run
+
+
+def _loso(
+    predictions: pl.DataFrame,
+    rows: TrainingRows,
+    folds: Sequence[Fold],
+    seed: int,
+    recipe: Recipe,
+    digest: str,
+    wall_time_s: float,
+) -> LosoFile:
+    mine = predictions.filter(pl.col("seed") == seed)
+    training = {fold.held_out: (len(fold.train), sorted({rows.group[i] for i in fold.train})) for fold in folds}
+    scores = []
+    for (group, name), part in sorted(mine.group_by("group", "fold", maintain_order=True), key=lambda kv: kv[0]):
+        n_train, train_groups = training[str(name)]
+        truth, predicted = part["truth"].to_numpy(), part["prediction"].to_numpy()
+        scores.append(
+            FoldScores(
+                held_out=str(group),
+                plcc=plcc(truth, predicted),
+                srocc=srocc(truth, predicted),
+                rmse=rmse(truth, predicted),
+                n_train=n_train,
+                n_val=part.height,
+                train_groups=train_groups,
+            )
+        )
+    plccs = np.array([score.plcc for score in scores])
+    return LosoFile(
+        seed=seed,
+        corpus={"digest": digest, "n_rows": len(rows.target)},
+        n_folds=len(scores),
+        folds=scores,
+        mean_plcc=float(plccs.mean()),
+        std_plcc=float(plccs.std()),
+        min_plcc=float(plccs.min()),
+        max_plcc=float(plccs.max()),
+        mean_srocc=float(np.mean([score.srocc for score in scores])),
+        mean_rmse=float(np.mean([score.rmse for score in scores])),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        num_codecs=rows.codec.shape[1],
+        encoder_vocab_version=rows.vocab_version,
+        wall_time_s=round(wall_time_s, 3),
+    )
+
+
+def _bitrate(corpus: Corpus, rows: TrainingRows, probes: Sequence[ProbeSpec]) -> BitrateModel | None:
+    """The bitrate forecast, or None for a corpus without bitrates (an imported one)."""
+    cells = {cell.key: cell for cell in corpus.cells}
+    if min(cell.kbps for cell in corpus.cells) <= 0:
+        return None
+    by_setting = {(c.source, c.encoder, c.preset, c.rate_value): c.kbps for c in corpus.cells}
+    probe_kbps = np.array(
+        [
+            [by_setting[source, *_setting(probes[i])] for i in probes_read(probes, encoder)]
+            for source, encoder in zip(rows.source, rows.encoder, strict=True)
+        ]
+    )
+    kbps = np.array([cells[key].kbps for key in rows.cell])
+    return fit_bitrate(rows.encoder, rows.preset, rows.rate_value, probe_kbps, kbps, rows.group)
+
+
+def _setting(probe: ProbeSpec) -> tuple[str, str, float]:
+    return probe.encoder, probe.preset, probe.rate_value
+
+
+def _sidecar_base(
+    corpus: Corpus, rows: TrainingRows, task: Task, recipe: Recipe, losos: Sequence[LosoFile]
+) -> dict[str, Any]:
+    pairs = sorted(set(zip(rows.encoder, rows.preset, strict=True)))
+    used = set(rows.cell)
+    pixels: dict[tuple[str, str], set[int]] = {pair: set() for pair in pairs}
+    for cell in corpus.cells:
+        if cell.key in used:
+            pixels[cell.encoder, cell.preset].add(cell.width * cell.height)
+    encoders = [
+        SeenEncoder(
+            encoder=encoder, preset=preset, rate_values=_rates(rows, encoder, preset),
+            min_pixels=min(pixels[encoder, preset]), max_pixels=max(pixels[encoder, preset]),
+        )
+        for encoder, preset in pairs
+    ]  # fmt: skip
+
+    def listed(values: NDArray[np.float32]) -> list[float]:
+        return [float(value) for value in values]
+
+    features = rows.features.astype(np.float64)
+    return {
+        "task": task,
+        "feature_names": list(rows.feature_names),
+        "encoder_vocab_version": rows.vocab_version,
+        "encoder_vocab": list(VOCABULARIES[rows.vocab_version]),
+        "opset": OPSET,
+        "seen": Seen(
+            encoders=encoders,
+            feature_min=listed(features.min(axis=0)),
+            feature_max=listed(features.max(axis=0)),
+            feature_mean=listed(features.mean(axis=0)),
+            feature_std=listed(features.std(axis=0)),
+            min_pixels=min(min(sizes) for sizes in pixels.values()),
+            max_pixels=max(max(sizes) for sizes in pixels.values()),
+        ),
+        "recipe": _recipe_record(recipe, rows),
+        "corpus_digest": corpus.digest,
+        "held_out": HeldOut(
+            mean_plcc=float(np.mean([loso.mean_plcc for loso in losos])),
+            mean_srocc=float(np.mean([loso.mean_srocc for loso in losos])),
+            mean_rmse=float(np.mean([loso.mean_rmse for loso in losos])),
+        ),
+    }
+
+
+def _recipe_record(recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:
+    """The recipe and what of it depends on the features; runs written before 2026-11-25 lack `prior_scale`."""
+    return recipe.as_dict() | {"prior_scale": [float(scale) for scale in rows.prior_scale]}
+
+
+def _rates(rows: TrainingRows, encoder: str, preset: str) -> list[float]:
+    pairs = zip(rows.encoder, rows.preset, rows.rate_value, strict=True)
+    return sorted({float(rate) for e, p, rate in pairs if (e, p) == (encoder, preset)})
+
+
+def _write_model(folder: Path, name: str, data: bytes, role: Role, base: dict[str, Any]) -> None:
+    sidecar = Sidecar(id=name, role=role, onnx_sha256=sha256_bytes(data), **base)
+    write_bytes_atomic(folder / "members" / f"{name}.onnx", data)
+    # Without spaces: every load reads and hashes it.
+    record = canonical_json(sidecar.model_dump(mode="json"))
+    write_bytes_atomic(folder / "members" / f"{name}.json", record + b"\n")
+
+
+def code_facts() -> CodeFacts:
+    """Package version, and the commit if the package runs from its own checkout."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists() or not shutil.which("git"):
+        return CodeFacts(version=__version__)
+    head = process.run(["git", "-C", str(root), "rev-parse", "HEAD"], timeout_s=30)
+    status = process.run(["git", "-C", str(root), "status", "--porcelain", "--", "src"], timeout_s=30)
+    if head.exit_code != 0 or status.exit_code != 0:
+        return CodeFacts(version=__version__)
+    return CodeFacts(version=__version__, commit=head.stdout.decode().strip(), dirty=bool(status.stdout.strip()))
+
+
+def _environment() -> dict[str, str]:
+    names = ("numpy", "scipy", "onnx", "onnxruntime", "polars")
+    facts = {name: version(name) for name in names}
+    return facts | {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+    }

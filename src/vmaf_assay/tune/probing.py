@@ -1,0 +1,176 @@
+"""One source seen whole or by segments: its probes, its forecast, and what a trial says of all of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.model.infer import Ensemble, probes_needed
+from vmaf_assay.promise.choice import Forecaster
+from vmaf_assay.promise.sampling import SampledForecaster
+from vmaf_assay.records import Scored, VideoInfo
+from vmaf_assay.tune.forecast import Forecast, Probe, forecast, forecast_title
+from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.segments import Sample, around
+from vmaf_assay.tune.source import pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a trial says of the whole source."""
+
+    vmaf: float
+    """Pooled VMAF, points: measured, or of a sampled source estimated."""
+    kbps: float
+    """Bitrate, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A source and its probe encodes: enough to forecast the encoders that it was probed for."""
+
+    reference: ReferenceInput
+    """How the source is opened and what is made of its frames."""
+    video: VideoInfo
+    """What the source says of itself."""
+    probes: tuple[Probe, ...]
+    """The encodes that forecasts of those encoders read; of a sampled source its segments joined."""
+    sample: Sample | None = None
+    """The segments that were probed; None if all of the source was."""
+    segment_probes: tuple[tuple[Probe, ...], ...] = ()
+    """The probes of each segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """A source whose probes are known."""
+
+    measurer: Measurer
+    """Measures it."""
+    probes: tuple[Probe, ...]
+    """The probes of the source; of a sampled one, their segments joined."""
+    sample: Sample | None = None
+    """The segments; None if all of it is probed."""
+    segment_probes: tuple[tuple[Probe, ...], ...] = ()
+    """The probes of each segment, in the sample's order."""
+
+    def forecast(self, ensemble: Ensemble, encoder: str, preset: str) -> Forecast:
+        """What one encoder and preset would make of it; raises ConfigError for one never trained on."""
+        return forecast_of(
+            ensemble, self.probes, self.sample, self.segment_probes, encoder, preset,
+            pixels=pixels(self.measurer.reference), frame_rate=float(self.measurer.reference.frame_rate),
+            source=self.measurer.reference.path.name,
+        )  # fmt: skip
+
+    def try_out(
+        self,
+        forecaster: Forecaster,
+        predicted: Forecast,
+        encoder: tuple[EncoderInfo, str],
+        rate_value: float,
+        what: str,
+    ) -> Tried:
+        """Encode at one rate value what a trial encodes, and say what that means for the whole source.
+
+        Args:
+          forecaster: on the forecast; of a sampled source it remembers the trial.
+          predicted: the forecast.
+          encoder: and its preset.
+          rate_value: on its own scale.
+          what: for progress.
+        """
+        if self.sample is None or not isinstance(forecaster, SampledForecaster):
+            scored = self.measurer.measure(*encoder, rate_value, what, threads="auto")
+            return Tried(scored.pooled_vmaf, scored.kbps)
+        tried = self.sample.tried
+        words = f"{what}, {len(tried)} of {len(self.sample.segments)} segments"
+        each = self.measurer.measure_segments(
+            self.sample, tried, *encoder, rate_value, words, threads="auto", around=around(encoder[0].name)
+        )
+        measured = {index: scored.pooled_vmaf for index, scored in zip(tried, each, strict=True)}
+        return Tried(forecaster.observe(rate_value, measured), _title_kbps(predicted, tried, each, rate_value))
+
+
+def _title_kbps(predicted: Forecast, tried: Sequence[int], each: Sequence[Scored], rate_value: float) -> float:
+    """The title's bitrate: its forecast times what was measured over what was forecast of the segments tried."""
+    weights = predicted.weights[list(tried)]
+    measured = float(np.average([scored.kbps for scored in each], weights=weights))
+    at: NDArray[np.float64] = np.array([rate_value])
+    forecasts = np.array([float(one.kbps_at(at)[0]) for one in predicted.segments])
+    if not np.isfinite(forecasts).all():
+        return measured
+    expected = float(np.average(forecasts[list(tried)], weights=weights))
+    return float(np.average(forecasts, weights=predicted.weights)) * measured / expected
+
+
+def forecast_of(
+    ensemble: Ensemble,
+    probes: Sequence[Probe],
+    sample: Sample | None,
+    segment_probes: Sequence[Sequence[Probe]],
+    encoder: str,
+    preset: str,
+    *,
+    pixels: int,
+    frame_rate: float,
+    source: str,
+) -> Forecast:
+    """`forecast` of a source probed whole, `forecast_title` of a sampled one."""
+    if sample is None:
+        return forecast(ensemble, probes, encoder, preset, pixels=pixels, frame_rate=frame_rate, source=source)
+    return forecast_title(
+        ensemble, segment_probes, encoder, preset, pixels=pixels, frame_rate=frame_rate, source=source,
+        weights=sample.weights, n_units=sample.n_units,
+    )  # fmt: skip
+
+
+def probe_title(
+    measurer: Measurer,
+    ensemble: Ensemble,
+    asked: Sequence[tuple[str, str]],
+    probe_seconds: float,
+    *,
+    more_probes: bool = False,
+) -> Title:
+    """Probe a source, whole if it is no longer than `probe_seconds` or that is 0, else by segments.
+
+    Args:
+      measurer: of the source.
+      ensemble: names the probes.
+      asked: encoders and presets that will be asked about.
+      probe_seconds: of a longer source, what is probed.
+      more_probes: whether to make further probes of those very encoders and presets.
+
+    Raises:
+      ConfigError: `probe_seconds` is too little to promise anything.
+      MediaError: a frame does not decode.
+      ToolError: ffmpeg or the disk failed.
+    """
+    specs = probes_needed(ensemble.sidecar, [encoder for encoder, _ in asked], asked if more_probes else ())
+    sample = measurer.sample(probe_seconds)
+    if sample is None:
+        return Title(measurer, tuple(measurer.probe(specs)))
+    each = measurer.probe_segments(sample, specs)
+    rate = measurer.reference.frame_rate
+    probes = tuple(
+        Probe(spec, joined([of[index].scored for of in each], rate)) for index, spec in enumerate(specs)
+    )
+    return Title(measurer, probes, sample, tuple(tuple(of) for of in each))
+
+
+def joined(parts: Sequence[Scored], frame_rate: Fraction) -> Scored:
+    """Encodes of several segments as one."""
+    n_frames, n_bytes = sum(part.n_frames for part in parts), sum(part.bytes for part in parts)
+    return Scored(
+        vmaf=np.concatenate([part.vmaf for part in parts]),
+        features=np.concatenate([part.features for part in parts]),
+        n_frames=n_frames,
+        bytes=n_bytes,
+        kbps=n_bytes * 8 / float(n_frames / frame_rate) / 1000,
+        encode_s=sum(part.encode_s for part in parts),
+        libvmaf_version=parts[0].libvmaf_version,
+    )
