@@ -7,7 +7,6 @@ import subprocess
 import pytest
 
 from tests.crafted import FORECAST, FR, edit_json
-from vmaf_assay.admission import lifecycle as acts
 from vmaf_assay.admission.lifecycle import rejudge, rollback, supersede
 from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
