@@ -5,8 +5,8 @@
 Each clip, cut to `--max-frames` frames of at most 640x360, is encoded and scored at every rate value of the range,
 by the encoder's own step, with a final encode's threads. Off a polynomial (a parabola; a cubic where the range
 spans over five rate values) VMAF has the standard deviation printed; `neighbours` is that of the change from one
-step to the next. The last lines are its root mean square over the clips, those near VMAF 100 left out; `ROUGHNESS`
-of `promise/choice.py` is that of libx264.
+step to the next. The last lines are its root mean square over the clips, those near VMAF 100 left out;
+`Metric.roughness` (`records.py`) is that of libx264.
 """
 
 import argparse

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from vmaf_assay.api import (
         AssayError,
         CellRecord,
-        Choice,
         CompareResult,
         ConfigError,
         Contender,
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
         ModelLoadError,
         Probe,
         Probed,
+        Promise,
+        PromisedChoice,
         RowReport,
         RunEvidence,
         Sample,
@@ -58,7 +59,6 @@ __version__ = "0.1.0"
 __all__ = [
     "AssayError",
     "CellRecord",
-    "Choice",
     "CompareResult",
     "ConfigError",
     "Contender",
@@ -74,6 +74,8 @@ __all__ = [
     "ModelLoadError",
     "Probe",
     "Probed",
+    "Promise",
+    "PromisedChoice",
     "RowReport",
     "RunEvidence",
     "Sample",

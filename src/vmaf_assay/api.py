@@ -42,8 +42,9 @@ from vmaf_assay.media.raw import parse_raw
 from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.calibrate import curves_of
-from vmaf_assay.promise.choice import Choice, Curve, nearest_margin
+from vmaf_assay.promise.choice import Curve, nearest_margin
 from vmaf_assay.promise.policy import GateResult
+from vmaf_assay.promise.promise import Promise, PromisedChoice, promise_of
 from vmaf_assay.records import CellRecord, OnStep, Scored, VideoInfo
 from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir
 from vmaf_assay.registry.trust import find_trust
@@ -67,7 +68,6 @@ from vmaf_assay.tune.source import open_source, pixels
 __all__ = [
     "AssayError",
     "CellRecord",
-    "Choice",
     "CompareResult",
     "ConfigError",
     "Contender",
@@ -83,6 +83,8 @@ __all__ = [
     "ModelLoadError",
     "Probe",
     "Probed",
+    "Promise",
+    "PromisedChoice",
     "RowReport",
     "RunEvidence",
     "Sample",
@@ -208,7 +210,7 @@ def choose_rate(
     target_vmaf: float,
     confidence: float,
     measured: dict[float, float] | None = None,
-) -> Choice:
+) -> PromisedChoice:
     """The cheapest rate value whose lower bound meets the target; pure, no encode.
 
     Args:
@@ -220,7 +222,7 @@ def choose_rate(
         two, each where `vmaf_assay.promise.choice.trial_rate` says, which is where the margin was calibrated.
 
     Returns:
-      `reachable` is false if no rate value meets the target, or the source is outside what was seen.
+      The choice and its promise; `promise.made` says whether it is promised, `promise.reasons` why not.
 
     Raises:
       ConfigError: the ensemble may make no promises, or not with this confidence.
@@ -236,8 +238,10 @@ def choose_rate(
         target=target_vmaf, confidence=confidence, trials=len(trials),
     )  # fmt: skip
     choice = predicted.forecaster(confidence).choose(target_vmaf, trials, margin.scale)
-    promised = choice.reachable and margin.target == target_vmaf and predicted.supported
-    return Choice(choice.rate_value, choice.mu, choice.lower_bound, promised)
+    promise = promise_of(
+        choice, margin, target=target_vmaf, confidence=confidence, unsupported_reason=predicted.reason
+    )
+    return PromisedChoice(choice.rate_value, choice.mu, choice.lower_bound, choice.reachable, promise)
 
 
 def tune_source(

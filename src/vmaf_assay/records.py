@@ -1,14 +1,86 @@
 """Frozen records that cross folders. No I/O and no logic beyond what a record knows of itself."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 CANONICAL6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
 """The six libvmaf features every model reads, in the order every model reads them."""
+
+Pooling = Literal["frame", "mean"]
+"""What one number is of: one frame, or the mean over all frames of an encode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """The scale of a quality metric, and how rough its curves are."""
+
+    model: str
+    """libvmaf's model version."""
+    floor: float
+    """Lowest score, points."""
+    ceiling: float
+    """Highest score, points."""
+    roughness: float
+    """Standard deviation of a measured curve around a smooth one, points. It limits what one trial says about an
+    encode beside it. A replay on curves measured four rate values apart cannot see it."""
+
+
+METRICS = {
+    # Roughness: seven clips of 72 frames, libx264, steps of 0.1 CRF: 0.04 to 0.26 between neighbours, 0.14 their
+    # root mean square; libsvtav1 0.11 (`bench/roughness.py`, docs/results.md, 2026-11-25).
+    metric.model: metric
+    for metric in (Metric("vmaf_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),)
+}
+"""Metrics that a score here can be of, by model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurand:
+    """What a score is: metric, pooling, and bit depth of the encode. Scores of two measurands never meet.
+
+    Files hold it as one text, so that two are equal or not, byte for byte.
+
+    >>> str(MEAN_VMAF), Measurand.parse("vmaf_v0.6.1 mean 8-bit") == MEAN_VMAF
+    ('vmaf_v0.6.1 mean 8-bit', True)
+    """
+
+    model: str
+    """libvmaf's model version, one of `METRICS`."""
+    pooling: Pooling
+    """How frames make one number."""
+    bit_depth: int
+    """Bits a sample of the encode; of an encoder that has only one depth, the depth asked for."""
+
+    @property
+    def metric(self) -> Metric:
+        """The metric's scale."""
+        return METRICS[self.model]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.pooling} {self.bit_depth}-bit"
+
+    @classmethod
+    def parse(cls, text: str) -> "Measurand":
+        """The measurand that a file names. Raises ValueError if this release does not know it."""
+        match = re.fullmatch(r"(\S{1,64}) (\S{1,32}) (\d{1,2})-bit", text)
+        if match is None or match[1] not in METRICS or match[2] not in get_args(Pooling):
+            raise ValueError(f"the measurand {text[:100]!r} is unknown to this release")
+        pooling: Pooling = "frame" if match[2] == "frame" else "mean"
+        return cls(match[1], pooling, int(match[3]))
+
+
+FRAME_VMAF = Measurand("vmaf_v0.6.1", "frame", 8)
+"""Of every corpus cell and of the regressor; files written before measurands do not name it."""
+
+MEAN_VMAF = Measurand("vmaf_v0.6.1", "mean", 8)
+"""Of every forecast and promise so far; files written before measurands do not name it."""
+
 
 OnStep = Callable[[str, int, int], None]
 """Told of progress: what is being done, how much of it is done, of how much."""
@@ -161,6 +233,8 @@ class CellRecord:
     """SHA-256 of the source file; empty where it is not known. The key covers it, so no digest repeats it."""
     encoder_args: str = ""
     """Encoder options beyond the table's, as given with `--encoder-args`; empty for none."""
+    measurand: str = str(FRAME_VMAF)
+    """What the scores of its frames are."""
 
 
 VALUES = ("vmaf", *CANONICAL6)

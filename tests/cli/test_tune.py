@@ -30,6 +30,7 @@ FIELDS = {
     "reachable", "margin", "n_groups", "promised", "quality_met", "calibrated", "encodes_cached", "encoder_args",
     "filters", "reference", "losses", "max_kbps", "max_bytes", "bitrate_met", "size_met", "forecast_bytes",
     "output_bytes", "width", "height", "frame_rate", "n_frames", "probes", "curve", "frame_vmaf", "sample",
+    "promise", "answer",
 }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def test_last_line_answers(source, capsys):
     assert lines[-1].startswith("libx264 medium at ")
     assert "VMAF >= 80 with confidence 0.9" in lines[-1]
     chosen = [line.split()[1] for line in lines if line.startswith(">")]
-    assert chosen == [lines[-1].split(" at ")[1].split(":")[0]]
+    assert [f"CRF {rate}" for rate in chosen] == [lines[-1].split(" at ")[1].split(":")[0]]
 
 
 @pytest.mark.ffmpeg
@@ -68,8 +69,9 @@ def test_out_of_reach_exits_1(source, capsys):
     printed = capsys.readouterr()
     assert code == 1
     assert printed.out.splitlines()[-1].startswith(
-        "out of reach with confidence 0.9: the best there is, libx264 medium at 14"
+        "no promise: out of reach: no rate value reaches 99.99 with confidence 0.9; the highest lower bound is"
     )
+    assert "Nearest: libx264 medium at CRF 14" in printed.out
     assert printed.err == ""
 
 

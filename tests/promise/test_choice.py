@@ -11,7 +11,6 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.promise.choice import (
     MAX_MARGIN,
-    ROUGHNESS,
     Curve,
     Forecaster,
     Replays,
@@ -22,6 +21,7 @@ from vmaf_assay.promise.choice import (
     replay,
     trial_rate,
 )
+from vmaf_assay.records import MEAN_VMAF
 
 X264 = np.arange(14.0, 43.0, 4.0)
 SVT = np.arange(14.0, 64.0, 7.0)
@@ -308,7 +308,7 @@ def test_risk_counts_groups_not_sources():
     replays = Replays([*good, *bad], 90.0, 0)
     made = replays.replays[0]
     truth = made.truth[made.forecaster.at(made.forecaster.choose(90.0, {}, 0.0).rate_value)]
-    just = float(ndtr((90.0 - truth) / ROUGHNESS))
+    just = float(ndtr((90.0 - truth) / MEAN_VMAF.metric.roughness))
     assert 0.1 < just < 0.5  # an exact forecast meets the target by less than VMAF is rough by
     assert replays._loss[replays.groups.index("g0"), 0] == pytest.approx(just)
     assert replays._loss[replays.groups.index("bad"), 0] == pytest.approx(1.0)

@@ -118,7 +118,7 @@ def test_tune_page_shows_the_numbers_of_its_document():
     text = parsed.text()
     for shown in (
         "94.27", "93.13", "93.61", "812", "798", "95.437", "92.751", "1,012", "640 x 360", "36 groups",
-        "VMAF of at least 93 with confidence 0.95", "in 95 of 100", "ffmpeg -i in.mkv out.mkv", "60 frames",
+        "VMAF >= 93 with confidence 0.95", "in 95 of 100", "ffmpeg -i in.mkv out.mkv", "60 frames",
         "margin 1.14 points, from 36 calibration groups", "not both where the document says",
     ):  # fmt: skip
         assert shown in text, shown
@@ -134,9 +134,9 @@ def test_tune_page_shows_the_numbers_of_its_document():
     ("changes", "says", "mood"),
     [
         ({}, "Measured on every frame: 93.61, met", "good"),
-        ({"measured_vmaf": 92.0}, "92.00, missed", "bad"),
+        ({"measured_vmaf": 92.0}, "92.00, MISSED", "bad"),
         ({"measured_vmaf": None, "frame_vmaf": None, "output": None}, "Run again with --verify", "good"),
-        ({"supported": False}, "nothing is promised", "bad"),
+        ({"supported": False}, "no promise: not supported", "bad"),
         ({"reachable": False, "output": None, "measured_vmaf": None}, "out of reach", "bad"),
     ],
     ids=["met", "missed", "unmeasured", "unsupported", "unreachable"],

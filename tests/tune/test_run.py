@@ -35,8 +35,7 @@ def test_tunes_from_probe_to_verified_encode(ffmpeg, source, tmp_path):
     out, steps = tmp_path / "out.mkv", []
     request = TuneRequest(source, "libx264", 85.0, 0.9, trials=2, output=out, verify=True)
     result = tune(ffmpeg, verified(bitrate=True), request, on_step=lambda *step: steps.append(step))
-    assert result.supported
-    assert result.reachable
+    assert result.promise.made
     assert result.lower_bound >= 85.0
     assert result.encodes_spent == 2 + len(result.trials) + 1
     measured = {trial["rate_value"]: trial["measured_vmaf"] for trial in result.trials}
@@ -74,7 +73,7 @@ def test_out_of_reach_is_an_answer(ffmpeg, source, tmp_path):
     out = tmp_path / "out.mkv"
     made_up = verified(centre=20.0)
     result = tune(ffmpeg, made_up, TuneRequest(source, "libx264", 93.0, 0.9, trials=0, output=out))
-    assert not result.reachable
+    assert not result.promise.reachable
     assert not result.met
     assert result.lower_bound < 93.0
     assert any("reaches 93" in reason for reason in result.reasons)
@@ -87,7 +86,7 @@ def test_a_target_that_calibration_cannot_speak_of(ffmpeg, source, tmp_path):
     out, steps = tmp_path / "out.mkv", []
     request = TuneRequest(source, "libx264", 99.95, 0.9, trials=2, output=out)
     result = tune(ffmpeg, verified(centre=60.0), request, on_step=lambda *step: steps.append(step))
-    assert not result.reachable
+    assert "target_not_calibrated" in {reason.code for reason in result.promise.reasons}
     assert any("too few calibration groups reach 99.95" in reason for reason in result.reasons)
     assert (result.rate_value, result.trials) == (14.0, [])
     assert 90 < result.lower_bound < 99.95
@@ -101,7 +100,7 @@ def test_nothing_is_promised_outside_the_support(ffmpeg, source, tmp_path):
     out = tmp_path / "out.mkv"
     made_up = verified(feature_range=(-1.0, -0.9))
     result = tune(ffmpeg, made_up, TuneRequest(source, "libx264", 85.0, 0.9, trials=0, output=out))
-    assert not result.supported
+    assert not result.promise.supported
     assert not result.met
     assert any("far outside the trained" in reason for reason in result.reasons)
     assert not out.exists()

@@ -4,11 +4,14 @@ Without the corpus a run can only be asked whether it agrees with itself, and a 
 the corpus at hand its rows are made again, and the predictions must be of exactly those.
 """
 
+from dataclasses import replace
+
 import polars as pl
 
 from vmaf_assay.corpus.store import Corpus
 from vmaf_assay.errors import CorpusError
 from vmaf_assay.model.sidecar import ChoiceCalibration
+from vmaf_assay.records import CellRecord, Measurand
 from vmaf_assay.training.evidence import RunEvidence
 from vmaf_assay.training.rows import TrainingRows, forecast_targets, regressor_rows
 
@@ -29,6 +32,11 @@ def check_belongs(run: RunEvidence, corpus: Corpus) -> None:
     if corpus.digest != run.file.corpus.digest:
         raise CorpusError(
             f"the run is of corpus {run.file.corpus.digest[:12]}, this is {corpus.digest[:12]}", next_step=_NEXT
+        )
+    odd_cell = next((cell for cell in corpus.cells if _pooled(cell, run.measurand) != run.measurand), None)
+    if odd_cell is not None:
+        raise CorpusError(
+            f"the run predicts {run.measurand}, the corpus measured {odd_cell.measurand}", next_step=_NEXT
         )
     said = run.predictions.filter(pl.col("seed") == run.file.seeds[0]).select(_IDENTITY).sort("row")
     given = _rows(run, said, corpus).cast(dict(said.schema))  # type: ignore[arg-type]
@@ -63,3 +71,8 @@ def _identity(rows: TrainingRows) -> pl.DataFrame:
     columns = {name: list(getattr(rows, name)) for name in ("cell", "group", "source", "encoder", "preset")}
     numbers = {"rate_value": rows.rate_value, "frame_index": rows.frame_index, "truth": rows.target}
     return pl.DataFrame({"row": range(len(rows.target)), **columns, **numbers}).select(_IDENTITY)
+
+
+def _pooled(cell: CellRecord, like: Measurand) -> Measurand:
+    """The measurand of a cell's frames, pooled as another is."""
+    return replace(Measurand.parse(cell.measurand), pooling=like.pooling)

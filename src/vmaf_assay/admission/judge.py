@@ -46,6 +46,7 @@ def judge(run: RunEvidence) -> Verdict:
         coverage_rule=rule_in_force(run.file.task),
         code=run.file.code.model_dump(),
         environment=dict(run.file.environment),
+        measurand=run.models()[f"{run.file.model_id}_mean"][2].measurand,
         generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         recommendation=(
             "do not promote; see reasons" if reasons else "promote as a separate act: `assay promote RUN`"

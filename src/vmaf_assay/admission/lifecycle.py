@@ -127,7 +127,7 @@ def rejudge(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = None
         admitting_verdict(folder, next(row for row in state.registry.rows if ensemble_of(row.id) == ensemble))
         name = predictions_name(current)
         table = parse_predictions(read_bound(folder, name, current.predictions_sha256), where=str(folder / name))
-        gate, _ = evaluate_gate(table, current.seeds)
+        gate, _ = evaluate_gate(table, current.seeds, metric=current.metric)
         if not gate.passed:
             raise ConfigError(
                 f"{ensemble} is a HOLD today: {'; '.join(gate.reasons())}",
@@ -135,7 +135,12 @@ def rejudge(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = None
             )
         sidecar = _models(folder, current)[f"{ensemble}_mean"][2]
         calibration = calibration_from_predictions(
-            table, sidecar.task, ensemble, sidecar.corpus_digest, sidecar.probes
+            table,
+            sidecar.task,
+            ensemble,
+            sidecar.corpus_digest,
+            sidecar.probes,
+            measurand=sidecar.answers,
         )
         coverage = coverage_of(calibration, on_step=on_step)
         eligible = bool(coverage) and all(result.passed for result in coverage)

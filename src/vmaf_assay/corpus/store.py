@@ -26,7 +26,7 @@ from vmaf_assay.corpus.storage import Store, open_store
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.files import MAX_JSON_BYTES, canonical_json, parse_json_strict, sha256_bytes
 from vmaf_assay.media.parquet import Limits, parquet_metadata, parse_parquet
-from vmaf_assay.records import VALUES, CellRecord, OnStep
+from vmaf_assay.records import FRAME_VMAF, VALUES, CellRecord, Measurand, OnStep
 
 Where = Path | str | Store
 """A folder, a URL, or a store that is open already."""
@@ -67,8 +67,11 @@ def corpus_digest(cells: Iterable[CellRecord]) -> str:
     values_of = attrgetter(*names)
     entries = [dict(zip(names, values_of(cell), strict=True)) for cell in cells]
     for entry in entries:
+        # Corpora that were measured before these fields existed keep their digest.
         if not entry["encoder_args"]:
-            del entry["encoder_args"]  # corpora that were measured before there were any keep their digest
+            del entry["encoder_args"]
+        if entry["measurand"] == _FIRST_MEASURAND:
+            del entry["measurand"]
     return sha256_bytes(canonical_json(sorted(entries, key=lambda entry: str(entry["key"]))))
 
 
@@ -147,10 +150,12 @@ def write_index(
 
 
 def _records_bytes(cells: Sequence[CellRecord]) -> bytes:
-    columns = {name: [getattr(cell, name) for cell in cells] for name in _RECORD_SCHEMA}
+    first = all(cell.measurand == _FIRST_MEASURAND for cell in cells)
+    schema = _FIRST_RECORD_SCHEMA if first else _RECORD_SCHEMA
+    columns = {name: [getattr(cell, name) for cell in cells] for name in schema}
     columns["versions"] = [json.dumps(versions) for versions in columns["versions"]]
     buffer = io.BytesIO()
-    pl.DataFrame(columns, schema=_RECORD_SCHEMA).write_parquet(buffer, compression="zstd")
+    pl.DataFrame(columns, schema=schema).write_parquet(buffer, compression="zstd")
     return buffer.getvalue()
 
 
@@ -161,7 +166,10 @@ def _listed(store: Store, index: dict[str, Any]) -> Iterable[Any]:
     path, data = store.path(index["cells"]), store.read(index["cells"])
     if data is None or sha256_bytes(data) != index.get("cells_sha256"):
         raise IntegrityError(f"{path} is {'missing' if data is None else 'damaged'}", next_step="build it again")
-    table = parse_parquet(data, where=path, columns=_RECORD_SCHEMA, limits=_LIMITS)
+    try:
+        table = parse_parquet(data, where=path, columns=_FIRST_RECORD_SCHEMA, limits=_LIMITS)
+    except IntegrityError:
+        table = parse_parquet(data, where=path, columns=_RECORD_SCHEMA, limits=_LIMITS)
     versions = {text: parse_json_strict(text.encode(), where=path) for text in table["versions"].unique()}
     return (row | {"versions": versions[row["versions"]]} for row in table.iter_rows(named=True))
 
@@ -316,6 +324,10 @@ def cell_record(entry: Any, where: str) -> CellRecord:  # noqa: ANN401 - JSON
         raise IntegrityError(f"{where} has a cell with a malformed key or frame rate", next_step="build it again")
     if not 0 < entry["n_frames"] <= MAX_FRAMES:
         raise IntegrityError(f"{where} has a cell of {entry['n_frames']} frames", next_step="build it again")
+    try:
+        Measurand.parse(entry.get("measurand", _FIRST_MEASURAND))
+    except ValueError as error:
+        raise IntegrityError(f"{where}: {error}", next_step="use the release that built it") from error
     return CellRecord(**entry)
 
 
@@ -341,7 +353,7 @@ _FIELD_TYPES: dict[str, Any] = {
     "versions": dict,
     "content_sha256": str,
 }
-_LATER: dict[str, Any] = {"source_sha256": str, "encoder_args": str}
+_LATER: dict[str, Any] = {"source_sha256": str, "encoder_args": str, "measurand": str}
 _ALL_TYPES = _FIELD_TYPES | _LATER
 _NUMBERS = ("rate_value", "kbps", "encode_s", "width", "height", "n_frames", "bytes")
 _numbers_of = itemgetter(*_NUMBERS)
@@ -351,6 +363,9 @@ _RECORD_SCHEMA: dict[str, Any] = {
     "versions": pl.String,  # as JSON
     **dict.fromkeys(_LATER, pl.String),
 }
+_FIRST_MEASURAND = str(FRAME_VMAF)
+# Tables of cells that were all measured in the first measurand do not name it, as before measurands existed.
+_FIRST_RECORD_SCHEMA = {name: kind for name, kind in _RECORD_SCHEMA.items() if name != "measurand"}
 _FRAME_RATE = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

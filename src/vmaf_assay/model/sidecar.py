@@ -3,12 +3,27 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from vmaf_assay.media.encoders import probed_by
+from vmaf_assay.records import FRAME_VMAF, MEAN_VMAF, Measurand
 
 Task = Literal["fr", "forecast"]
 Role = Literal["member", "mean"]
+
+
+def _known_measurand(text: str) -> str:
+    Measurand.parse(text)
+    return text
+
+
+def measurand_field(first: Measurand) -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    """A field that names a measurand, and is not written where it is the one of files from before measurands."""
+    return Field(default=str(first), exclude_if=lambda text: text == str(first))
+
+
+MeasurandName = Annotated[str, AfterValidator(_known_measurand)]
+"""A measurand as text; one that this release does not know is refused."""
 
 
 class _Frozen(BaseModel):
@@ -132,6 +147,8 @@ class IntervalCalibration(_Strict):
     """By group."""
     kind: Literal["interval"] = "interval"
     """Tells the two calibrations apart."""
+    measurand: MeasurandName = measurand_field(FRAME_VMAF)
+    """What the residuals are of."""
 
 
 class HeldOutCurve(_Strict):
@@ -175,6 +192,8 @@ class ChoiceCalibration(_Strict):
     """The ensemble's id."""
     kind: Literal["choice"] = "choice"
     """Tells the two calibrations apart."""
+    measurand: MeasurandName = measurand_field(MEAN_VMAF)
+    """What forecast and truth are of."""
     probes: list[ProbeSpec]
     """Probes the forecasts were made from; a curve of a probe's own encoder and preset is known there."""
 
@@ -218,6 +237,9 @@ class Sidecar(_Frozen):
     """For `mean`: what `calibration.json` of the run holds."""
     bitrate: dict[str, Any] | None = None
     """For a forecast's `mean`: the bitrate model (`model/bitrate.py`)."""
+    measurand: MeasurandName | None = Field(default=None, exclude_if=lambda text: text is None)
+    """What its answers are. None in files of before measurands: VMAF v0.6.1 of a frame (`fr`) or its mean over
+    frames (`forecast`), of 8-bit encodes."""
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:
@@ -232,11 +254,23 @@ class Sidecar(_Frozen):
             low > high for low, high in zip(seen.feature_min, seen.feature_max, strict=True)
         ):
             raise ValueError("a range of a feature is none")
+        if self.calibration is not None and self.calibration.measurand != self.answers:
+            raise ValueError(f"it answers in {self.answers}, its calibration is of {self.calibration.measurand}")
         pairs = [(encoder.encoder, encoder.preset) for encoder in seen.encoders]
         rates = [encoder.rate_values for encoder in seen.encoders]
         if not pairs or len(set(pairs)) != len(pairs) or any(not r or r != sorted(set(r)) for r in rates):
             raise ValueError("encoders or rate values come twice, out of order or not at all")
         return self
+
+    @property
+    def answers(self) -> str:
+        """The measurand of its answers, named or implied."""
+        return self.measurand or first_measurand(self.task)
+
+
+def first_measurand(task: Task) -> str:
+    """The measurand of an ensemble whose files name none."""
+    return str(FRAME_VMAF if task == "fr" else MEAN_VMAF)
 
 
 MAX_FEATURES = 512

@@ -15,12 +15,13 @@ from vmaf_assay.model.sidecar import (
     IntervalCalibration,
     ProbeSpec,
     Task,
+    first_measurand,
     probes_known,
 )
 from vmaf_assay.promise.choice import Curve
 from vmaf_assay.promise.gate import choice_coverage, interval_coverage
 from vmaf_assay.promise.policy import COVERAGE_POLICY, CoveragePolicy, CoverageResult
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import Measurand, OnStep
 
 DECIMALS = 4
 """Of residuals and curves; VMAF itself is written with six, and no choice turns on the fifth."""
@@ -32,6 +33,8 @@ def calibration_from_predictions(
     ensemble: str,
     corpus_digest: str,
     probes: Sequence[ProbeSpec] = (),
+    *,
+    measurand: str | None = None,
 ) -> IntervalCalibration | ChoiceCalibration:
     """Residuals by group (`fr`) or held-out curves (`forecast`) from `predictions.parquet`.
 
@@ -41,7 +44,9 @@ def calibration_from_predictions(
       ensemble: the ensemble's id.
       corpus_digest: of the corpus predicted.
       probes: the probes a forecast was made from.
+      measurand: what truth and prediction are of; None for that of files which name none.
     """
+    measurand = measurand or first_measurand(task)
     rows = (
         predictions.group_by("row")
         .agg(
@@ -53,21 +58,21 @@ def calibration_from_predictions(
         .sort("row")
     )
     if task == "fr":
-        return _intervals(rows, ensemble, corpus_digest)
-    return _curves(rows, ensemble, corpus_digest, probes)
+        return _intervals(rows, ensemble, corpus_digest, measurand)
+    return _curves(rows, ensemble, corpus_digest, probes, measurand)
 
 
-def _intervals(rows: pl.DataFrame, ensemble: str, corpus_digest: str) -> IntervalCalibration:
+def _intervals(rows: pl.DataFrame, ensemble: str, corpus_digest: str, measurand: str) -> IntervalCalibration:
     residuals = rows.with_columns(residual=(pl.col("truth") - pl.col("mu")).round(DECIMALS))
     groups = [
         GroupResiduals(group=str(group), residuals=part["residual"].to_list())
         for (group,), part in sorted(residuals.group_by("group", maintain_order=True), key=lambda kv: kv[0])
     ]
-    return IntervalCalibration(ensemble=ensemble, corpus_digest=corpus_digest, groups=groups)
+    return IntervalCalibration(ensemble=ensemble, corpus_digest=corpus_digest, groups=groups, measurand=measurand)
 
 
 def _curves(
-    rows: pl.DataFrame, ensemble: str, corpus_digest: str, probes: Sequence[ProbeSpec]
+    rows: pl.DataFrame, ensemble: str, corpus_digest: str, probes: Sequence[ProbeSpec], measurand: str
 ) -> ChoiceCalibration:
     identity = ["group", "source", "encoder", "preset"]
     curves = []
@@ -87,7 +92,9 @@ def _curves(
                 truth=values["truth"],
             )
         )
-    return ChoiceCalibration(ensemble=ensemble, corpus_digest=corpus_digest, probes=list(probes), curves=curves)
+    return ChoiceCalibration(
+        ensemble=ensemble, corpus_digest=corpus_digest, probes=list(probes), curves=curves, measurand=measurand
+    )
 
 
 def curves_of(calibration: ChoiceCalibration, *, more_probes: bool = False) -> list[Curve]:
@@ -109,6 +116,7 @@ def curves_of(calibration: ChoiceCalibration, *, more_probes: bool = False) -> l
             source=c.source,
             encoder=c.encoder,
             preset=c.preset,
+            measurand=Measurand.parse(calibration.measurand),
             rate_values=np.array(c.rate_values),
             mu=np.array(c.mu),
             sigma=np.array(c.sigma),

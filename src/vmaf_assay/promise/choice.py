@@ -25,11 +25,12 @@ from scipy.special import ndtr
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.promise.conformal import check_confidence, max_confidence
+from vmaf_assay.records import MEAN_VMAF, Measurand
 
 F64 = NDArray[np.float64]
 
-CEILING = 101.0
-"""Deficits are counted from here: VMAF ends at 100, and a deficit of 0 could not be scaled."""
+HEADROOM = 1.0
+"""Deficits are counted from this far above the metric's ceiling, points: a deficit of 0 could not be scaled."""
 
 REACH = 0.25
 """Share of the trained range of rate values over which a measurement's certainty fades. Mean bitrate above best
@@ -39,12 +40,6 @@ without trials over confidences 0.80, 0.90, 0.95 and targets 80 to 97: libx264 5
 KNOWN_FLOOR = 0.1
 """Share of the margin that stays at a rate value known from a probe: probes run on one thread, final encodes on
 all, and that moves VMAF a little. A trial runs as the final encode does, and keeps none."""
-
-ROUGHNESS = 0.14
-"""How far an encode is off what a trial beside it and a smooth curve say, standard deviation in points. Measured
-curves are rough, at the trial as at the encode, at any distance, and a replay on curves measured four apart cannot
-see it. Seven clips of 72 frames, steps of 0.1 CRF, libx264: 0.04 to 0.26 between neighbours, 0.14 their root mean
-square; libsvtav1 0.11 (`bench/roughness.py`, docs/results.md, 2026-11-25)."""
 
 ANCHOR_REACH = 0.3
 """Share of the trained range over which what a probe knows of its own encoder corrects the forecast around it,
@@ -82,7 +77,9 @@ class Curve:
     truth: F64
     """Measured pooled VMAF, points, [R]; NaN where unknown."""
     known: dict[float, float] = field(default_factory=dict)
-    """Rate value -> pooled VMAF, points, where a probe is an encode of this very encoder and preset."""
+    """Rate value -> pooled VMAF, points, where a probe is an encode of this encoder and preset."""
+    measurand: Measurand = MEAN_VMAF
+    """What forecast and truth are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +142,12 @@ class Forecaster:
 
     def __init__(self, curve: Curve) -> None:
         self.encoder = encoder_info(curve.encoder)
+        self.metric = curve.measurand.metric
+        """Scale and roughness of what is forecast."""
         self.grid = rate_grid(self.encoder, curve.rate_values)
         """Rate values that may be chosen, cheapest first, [G]."""
         self._span = float(curve.rate_values[-1] - curve.rate_values[0])
-        smooth = monotone(self.encoder, np.minimum(curve.mu, 100.0))
+        smooth = monotone(self.encoder, np.minimum(curve.mu, self.metric.ceiling))
         self.mu = self._anchored(interpolate(curve.rate_values, smooth, self.grid), curve)
         """Forecast on the grid before any trial, points, [G]."""
         spread = np.hypot(interpolate(curve.rate_values, curve.sigma, self.grid), np.sqrt(SIGMA_FLOOR))
@@ -158,16 +157,22 @@ class Forecaster:
         self.known = {rate: vmaf for rate, vmaf in curve.known.items() if low <= rate <= high}
         """What the probes have measured of this very encoder and preset."""
 
+    @property
+    def zero_deficit(self) -> float:
+        """The score from which deficits are counted, points."""
+        return self.metric.ceiling + HEADROOM
+
     def _anchored(self, mu: F64, curve: Curve) -> F64:
         """The forecast led through what probes know, by a factor on the deficit that fades with distance.
 
         One after another by ascending rate value, whatever order they were made in: the last is met exactly.
         """
+        ceiling, zero = self.metric.ceiling, self.zero_deficit
         for rate_value, vmaf in sorted(curve.known.items()):
             if curve.rate_values[0] <= rate_value <= curve.rate_values[-1]:
-                ratio = max((CEILING - vmaf) / (CEILING - float(mu[self.at(rate_value)])), 1e-3)
+                ratio = max((zero - vmaf) / (zero - float(mu[self.at(rate_value)])), 1e-3)
                 fade = np.exp(-np.abs(self.grid - rate_value) / (ANCHOR_REACH * self._span))
-                mu = np.minimum(CEILING - (CEILING - mu) * np.exp(np.log(ratio) * fade), 100.0)
+                mu = np.minimum(zero - (zero - mu) * np.exp(np.log(ratio) * fade), ceiling)
         # The factor changes along the curve, which could bend it upwards where the forecast is flat.
         return np.maximum.accumulate(mu)
 
@@ -178,7 +183,7 @@ class Forecaster:
     def corrected(self, trials: Measured) -> F64:
         """Forecast on the grid after trials, points, [G].
 
-        A measurement at r multiplies the deficit (CEILING - VMAF) by what was measured over what was forecast;
+        A measurement at r multiplies the deficit (`zero_deficit` - VMAF) by measured over forecast;
         between two the logarithm of that ratio is interpolated, outside them the nearest holds. Deficits of one
         source are wrong by about the same factor, not by the same points, because VMAF saturates.
         """
@@ -186,9 +191,10 @@ class Forecaster:
         if not measured:
             return self.mu
         rates = np.array(sorted(measured))
-        ratios = [(CEILING - measured[float(r)]) / (CEILING - self.mu[self.at(float(r))]) for r in rates]
+        zero = self.zero_deficit
+        ratios = [(zero - measured[float(r)]) / (zero - self.mu[self.at(float(r))]) for r in rates]
         log_ratio = np.interp(self.grid, rates, np.log(np.maximum(ratios, 1e-3)))
-        curve: F64 = np.minimum(CEILING - (CEILING - self.mu) * np.exp(log_ratio), 100.0)
+        curve: F64 = np.minimum(zero - (zero - self.mu) * np.exp(log_ratio), self.metric.ceiling)
         for rate_value, vmaf in measured.items():
             curve[self.at(rate_value)] = vmaf
         return curve
@@ -206,7 +212,9 @@ class Forecaster:
         for rate_value in self._measured(trials):
             gap = np.abs(self.grid - rate_value) / (REACH * self._span)
             weight = np.minimum(weight, np.maximum(gap, 0.0 if rate_value in trials else KNOWN_FLOOR))
-        weighted: F64 = np.where(self.tried(trials), 0.0, np.hypot(weight * self._uncertainty, ROUGHNESS))
+        weighted: F64 = np.where(
+            self.tried(trials), 0.0, np.hypot(weight * self._uncertainty, self.metric.roughness)
+        )
         return weighted
 
     def tried(self, trials: Measured) -> NDArray[np.bool_]:
@@ -260,7 +268,9 @@ class Replay:
         """The chance that an encode there misses `target`, [G]; 0 or 1 at a trial, elsewhere of a rough normal."""
         short = target - self.truth
         tried = self.forecaster.tried(self.trials)
-        chance: F64 = np.where(tried, (short > 1e-9).astype(np.float64), ndtr(short / ROUGHNESS))
+        chance: F64 = np.where(
+            tried, (short > 1e-9).astype(np.float64), ndtr(short / self.forecaster.metric.roughness)
+        )
         return chance
 
 

@@ -24,7 +24,7 @@ from vmaf_assay.promise.policy import (
     GateResult,
     gate_from_scores,
 )
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import MEAN_VMAF, Metric, OnStep
 
 PREDICTION_COLUMNS: dict[str, type[pl.DataType]] = {
     "seed": pl.Int32, "fold": pl.String, "row": pl.Int64, "cell": pl.String, "group": pl.String,
@@ -38,7 +38,12 @@ MAX_POINTS = 1000.0
 """Largest prediction that is taken for one of VMAF. PLCC does not see a factor of a million; this does."""
 
 
-def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: GatePolicy = POLICY) -> None:
+def check_evidence(
+    predictions: pl.DataFrame,
+    seeds: Sequence[int],
+    policy: GatePolicy = POLICY,
+    metric: Metric = MEAN_VMAF.metric,
+) -> None:
     """Refuse predictions that are not evidence of every seed: each group left out once, alone or with its fold.
 
     Raises:
@@ -61,8 +66,13 @@ def check_evidence(predictions: pl.DataFrame, seeds: Sequence[int], policy: Gate
     values = predictions.select("truth", "prediction").to_numpy()
     if predictions.null_count().sum_horizontal().sum() or not np.isfinite(values).all():
         raise CorpusError("a held-out prediction or truth is NaN or missing", next_step="train again")
-    if np.abs(values).max(initial=0) > MAX_POINTS or not predictions["truth"].is_between(0, 100).all():
-        raise CorpusError("a held-out prediction or truth is no VMAF", next_step="train again")
+    if (
+        np.abs(values).max(initial=0) > MAX_POINTS
+        or not predictions["truth"].is_between(metric.floor, metric.ceiling).all()
+    ):
+        raise CorpusError(
+            f"a held-out prediction or truth is not a score of {metric.model}", next_step="train again"
+        )
     held_out_protocol(predictions)
     if predictions["group"].n_unique() < policy.min_groups:
         raise CorpusError("one fold is not leave-one-group-out", next_step="build a corpus of more groups")
@@ -146,14 +156,17 @@ def fold_table(predictions: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def evaluate_gate(
-    predictions: pl.DataFrame, seeds: Sequence[int], policy: GatePolicy = POLICY
+    predictions: pl.DataFrame,
+    seeds: Sequence[int],
+    policy: GatePolicy = POLICY,
+    metric: Metric = MEAN_VMAF.metric,
 ) -> tuple[GateResult, list[dict[str, Any]]]:
     """The gate on held-out predictions, and its per-fold table.
 
     Raises:
       CorpusError: the predictions are not evidence; see `check_evidence`.
     """
-    check_evidence(predictions, seeds, policy)
+    check_evidence(predictions, seeds, policy, metric)
     folds = fold_table(predictions)
     per_seed = {seed: float(np.mean([row["plcc"] for row in folds if row["seed"] == seed])) for seed in seeds}
     return gate_from_scores(per_seed, policy), folds

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vmaf_assay.promise.choice import CEILING, Curve, Forecaster, Measured
+from vmaf_assay.promise.choice import Curve, Forecaster, Measured
 
 F64 = NDArray[np.float64]
 
@@ -200,7 +200,7 @@ class SampledForecaster(Forecaster):
         """
         made = two_phase(self.forecasts[:, self.at(rate_value)], measured, self._weights, self._n_units)
         self._estimates[rate_value] = made
-        return min(max(made.value - self.allowance, 0.0), 100.0)
+        return min(max(made.value - self.allowance, self.metric.floor), self.metric.ceiling)
 
     def sampling_part(self, trials: Measured) -> F64:
         """What the sampling takes off on the grid, points, [G].
@@ -216,7 +216,7 @@ class SampledForecaster(Forecaster):
         # A trial of every frame is no estimate: nothing is left to sampling there.
         made = [self._estimates.get(rate, EXACT) for rate in nearest]
         found = np.array([one.variance for one in made])
-        deficit = CEILING - self.corrected(trials)
+        deficit = self.zero_deficit - self.corrected(trials)
         own = np.maximum(found - self._first[there], 0.0) * (deficit / deficit[there]) ** 2
         variance = np.where(found > 0, self._first + own, 0.0)
         return self._part(np.array([one.degrees for one in made]), variance)

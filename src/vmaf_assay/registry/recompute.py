@@ -50,7 +50,7 @@ def recompute(
     name = predictions_name(verdict)
     data = read_bound(folder, name, verdict.predictions_sha256)
     predictions = parse_predictions(data, where=str(folder / name))
-    gate, folds = evaluate_gate(predictions, verdict.seeds, verdict.gate_policy())
+    gate, folds = evaluate_gate(predictions, verdict.seeds, verdict.gate_policy(), verdict.metric)
     said = [fold.model_dump() for fold in verdict.folds]
     if not same(said, folds) or not gate.passed:
         return [Check("gate", "differs", f"{name} does not give the gate of the verdict")]
@@ -88,7 +88,12 @@ def _recompute_promises(
     from vmaf_assay.promise.calibrate import calibration_digest, calibration_from_predictions, coverage_of
 
     calibration = calibration_from_predictions(
-        predictions, sidecar.task, verdict.ensemble, sidecar.corpus_digest, sidecar.probes
+        predictions,
+        sidecar.task,
+        verdict.ensemble,
+        sidecar.corpus_digest,
+        sidecar.probes,
+        measurand=sidecar.answers,
     )
     if calibration_digest(calibration.model_dump(mode="json")) != verdict.calibration_sha256:
         why = "the held-out predictions do not give the calibration of the verdict"

@@ -152,6 +152,10 @@ def _admitted_sidecar(
         raise IntegrityError(f"the sidecar of {row.id} describes another model", next_step=RESTORE)
     if sidecar.corpus_digest != verdict.corpus.get("digest"):
         raise IntegrityError(f"the sidecar of {row.id} names another corpus", next_step=RESTORE)
+    if sidecar.measurand != verdict.measurand:
+        raise IntegrityError(
+            f"{row.id} answers in {sidecar.answers}, which its verdict did not judge", next_step=RESTORE
+        )
     _check_beside(registry, row, verdict)
     return sidecar
 

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from vmaf_assay.errors import CorpusError, IntegrityError
-from vmaf_assay.model.sidecar import Task
+from vmaf_assay.model.sidecar import MeasurandName, Task
 from vmaf_assay.promise.policy import (
     CHOICE_RULE,
     COVERAGE_POLICY,
@@ -27,6 +27,7 @@ from vmaf_assay.promise.policy import (
     gate_from_scores,
     known_policy,
 )
+from vmaf_assay.records import MEAN_VMAF, Measurand, Metric
 from vmaf_assay.registry.manifest import Digest, Frozen
 
 
@@ -135,6 +136,13 @@ class Verdict(Frozen):
     """SHA-256 of the run's own PROMOTE.json."""
     act: Act | None = None
     """What put it into the sequence; None in a run, and in registries written before this field."""
+    measurand: MeasurandName | None = Field(default=None, exclude_if=lambda text: text is None)
+    """What was predicted and judged, as in the sidecars it admits; None likewise."""
+
+    @property
+    def metric(self) -> Metric:
+        """The scale of what was judged."""
+        return Measurand.parse(self.measurand).metric if self.measurand else MEAN_VMAF.metric
 
     @property
     def n_groups(self) -> int:

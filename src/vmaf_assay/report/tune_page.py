@@ -10,10 +10,12 @@ import numpy as np
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.promise.promise import Promise
 from vmaf_assay.records import OnStep
 from vmaf_assay.report.frames import safe_filters, thumbnails, worst_seconds
 from vmaf_assay.report.page import Page, Section, Shot, Table
 from vmaf_assay.report.plots import Axis, Chart, Point
+from vmaf_assay.tune.result import rate_words
 
 Document = dict[str, Any]
 
@@ -54,27 +56,34 @@ def _unit(document: Document) -> str:
 
 
 def _answer(document: Document) -> tuple[str, bool]:
-    d = document
-    name = f"{d['encoder']} {d['preset']} at {_unit(d)} {d['rate_value']:g}"
-    measured = d.get("measured_vmaf")
-    if not d.get("supported", True):
-        return (
-            f"{name} would be the guess; nothing is promised, the source is unlike what the model has seen",
-            False,
-        )
-    if not d.get("reachable", True):
-        return (
-            f"VMAF {d['target_vmaf']:g} is out of reach with confidence {d['confidence']:g}: the best there is, "
-            f"{name}, has a lower bound of {d['lower_bound']:.2f}",
-            False,
-        )
-    said = f"{name}: VMAF of at least {d['target_vmaf']:g} with confidence {d['confidence']:g}"
-    if d.get("promised") is False:
-        said = f"{name}: VMAF {d['mu']:.2f} forecast, not promised"
-    if measured is None:
-        return said, d.get("quality_met", True)
-    met = measured >= d["target_vmaf"]
-    return f"{said}. Measured on every frame: {measured:.2f}, {'met' if met else 'missed'}", met
+    """The document's own sentence, or of a document from before there was one, what the same facts say today."""
+    d, measured = document, document.get("measured_vmaf")
+    promise = _promise_of(d)
+    met = d.get("quality_met", promise.made) if measured is None else measured >= d["target_vmaf"]
+    met = met and promise.encodable
+    if said := d.get("answer"):
+        return said, met
+    said = promise.sentence(rate_words(d["encoder"], d["preset"], d["rate_value"]))
+    if measured is not None:
+        said += f". Measured on every frame: {measured:.2f}, {'met' if met else 'MISSED'}"
+    return said, met
+
+
+def _promise_of(d: Document) -> Promise:
+    """The promise in a document; those of before 0.2.0 say it in three flags."""
+    said = d.get("promise", {})
+    return Promise(
+        target=d["target_vmaf"],
+        confidence=d["confidence"],
+        mu=d["mu"],
+        lower_bound=d["lower_bound"],
+        supported=d.get("supported", True),
+        unsupported_reason="the source is unlike what the model has seen",
+        reachable=d.get("reachable", True),
+        calibrated_target=said.get("calibrated_target", True),
+        uncalibrated_options=" ".join(d.get("encoder_args", [])),
+        uncalibrated_reference="" if d.get("reference", "filtered") == "filtered" else "an unscaled reference",
+    )
 
 
 def _facts(document: Document) -> list[tuple[str, object]]:
@@ -299,7 +308,7 @@ def _shots(
 
 
 def _promise(d: Document) -> Section:
-    promised = d.get("promised", d.get("supported", True) and d.get("reachable", True))
+    promised = _promise_of(d).made
     hundred = round(d["confidence"] * 100, 1)
     words = [
         f"Promised: if this source is like those the forecast was calibrated on, the encode at {_unit(d)} "

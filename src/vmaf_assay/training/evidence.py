@@ -25,7 +25,7 @@ from vmaf_assay.promise.calibrate import (
 from vmaf_assay.promise.folds import protocol_of
 from vmaf_assay.promise.gate import evaluate_gate, folds_of_groups
 from vmaf_assay.promise.policy import CoverageResult, GateResult
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import Measurand, OnStep
 from vmaf_assay.training.schema import CalibrationFile, LosoFile, RunFile
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -49,6 +49,11 @@ class RunEvidence:
     _coverage: list[CoverageResult] = field(default_factory=list, init=False, repr=False, compare=False)
     """What `coverage` found."""
 
+    @property
+    def measurand(self) -> Measurand:
+        """What was predicted."""
+        return Measurand.parse(self.calibration.measurand)
+
     @cached_property
     def predictions(self) -> pl.DataFrame:
         """Held-out predictions."""
@@ -57,7 +62,7 @@ class RunEvidence:
 
     def gate(self) -> tuple[GateResult, list[dict[str, Any]]]:
         """The gate, recomputed; and its fold table."""
-        return evaluate_gate(self.predictions, self.file.seeds)
+        return evaluate_gate(self.predictions, self.file.seeds, metric=self.measurand.metric)
 
     def coverage(self, on_step: OnStep | None = None) -> list[CoverageResult]:
         """The coverage policy, recomputed from these bytes when first asked; `on_step` is told how far it is."""
@@ -110,7 +115,14 @@ def load_run(folder: Path) -> RunEvidence:
         name = f"loso_seed{seed}.json"
         _check_loso(_parse(LosoFile, data[name], folder / name), file, seed, folds_by_group, scores)
     probes = calibration.probes if isinstance(calibration, ChoiceCalibration) else ()
-    again = calibration_from_predictions(run.predictions, file.task, file.model_id, file.corpus.digest, probes)
+    again = calibration_from_predictions(
+        run.predictions,
+        file.task,
+        file.model_id,
+        file.corpus.digest,
+        probes,
+        measurand=calibration.measurand,
+    )
     if again != calibration:
         raise IntegrityError(
             f"{folder}: calibration.json is not what the predictions give", next_step="train again"
@@ -208,6 +220,11 @@ def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -
         expected = (run.file.task, run.file.corpus.digest, "mean" if row_id.endswith("_mean") else "member")
         if (sidecar.task, sidecar.corpus_digest, sidecar.role) != expected or sidecar.probes != probes:
             raise IntegrityError(f"the sidecar of {row_id} is not of this run", next_step="train again")
+        if sidecar.answers != run.calibration.measurand:
+            raise IntegrityError(
+                f"{row_id} answers in {sidecar.answers}, the run's calibration is of {run.calibration.measurand}",
+                next_step="train again",
+            )
         if abs(sidecar.held_out.mean_plcc - gate.mean_plcc) > 1e-6:
             raise IntegrityError(f"the sidecar of {row_id} claims another score", next_step="train again")
         if sidecar.role == "mean" and sidecar.calibration != run.calibration:

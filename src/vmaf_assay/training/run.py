@@ -27,12 +27,23 @@ from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file, wr
 from vmaf_assay.model.bitrate import BitrateModel, fit_bitrate
 from vmaf_assay.model.codec_block import VOCABULARIES
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
-from vmaf_assay.model.sidecar import HeldOut, ProbeSpec, Role, Seen, SeenEncoder, Sidecar, Task, probes_read
+from vmaf_assay.model.sidecar import (
+    HeldOut,
+    ProbeSpec,
+    Role,
+    Seen,
+    SeenEncoder,
+    Sidecar,
+    Task,
+    first_measurand,
+    probes_read,
+)
 from vmaf_assay.model.weights import MemberWeights, reference_predict
 from vmaf_assay.promise.calibrate import calibration_from_predictions
 from vmaf_assay.promise.folds import Fold, make_folds, protocol_of
 from vmaf_assay.promise.gate import folds_of_groups
 from vmaf_assay.promise.metrics import plcc, rmse, srocc
+from vmaf_assay.records import Measurand
 from vmaf_assay.training.recipe import RECIPES, Member, Recipe
 from vmaf_assay.training.rows import TrainingRows, forecast_rows, probes_of, regressor_rows
 from vmaf_assay.training.schema import CalibrationFile, CodeFacts, CorpusFacts, FoldScores, LosoFile, RunFile
@@ -148,6 +159,11 @@ def _check_request(
 def _corpus(folder: Path, task: Task) -> Corpus:
     """The corpus; a forecast names no options, so one of encodes made with some is refused for it."""
     corpus = load_corpus(folder)
+    measurands = sorted({cell.measurand for cell in corpus.cells})
+    if len(measurands) > 1:
+        raise CorpusError(
+            f"the corpus holds scores of {' and '.join(measurands)}", next_step="train on one measurand at a time"
+        )
     given = next((cell for cell in corpus.cells if cell.encoder_args), None)
     if given and task == "forecast":
         raise CorpusError(
@@ -156,6 +172,12 @@ def _corpus(folder: Path, task: Task) -> Corpus:
             next_step="train on a corpus built without --encoder-args",
         )
     return corpus
+
+
+def _answers(corpus: Corpus, task: Task) -> str:
+    """The measurand of an ensemble trained on a corpus: the frames' own, or pooled as a forecast is."""
+    frames = Measurand.parse(corpus.cells[0].measurand)
+    return str(frames if task == "fr" else replace(frames, pooling="mean"))
 
 
 def _check_groups(rows: TrainingRows) -> None:
@@ -215,7 +237,9 @@ def _write(
     losos = [_loso(predictions, rows, folds, seed, recipe, corpus.digest, wall_time_s) for seed in seeds]
     for loso in losos:
         write_json_atomic(folder / f"loso_seed{loso.seed}.json", loso.model_dump(mode="json"))
-    calibration = calibration_from_predictions(predictions, task, model_id, corpus.digest, probes)
+    calibration = calibration_from_predictions(
+        predictions, task, model_id, corpus.digest, probes, measurand=_answers(corpus, task)
+    )
     document = CalibrationFile(calibration=calibration)
     write_json_atomic(folder / "calibration.json", document.model_dump(mode="json"), indent=None)
     bitrate = _bitrate(corpus, rows, probes) if task == "forecast" else None
@@ -315,6 +339,7 @@ def _setting(probe: ProbeSpec) -> tuple[str, str, float]:
 def _sidecar_base(
     corpus: Corpus, rows: TrainingRows, task: Task, recipe: Recipe, losos: Sequence[LosoFile]
 ) -> dict[str, Any]:
+    measurand = _answers(corpus, task)
     pairs = sorted(set(zip(rows.encoder, rows.preset, strict=True)))
     used = set(rows.cell)
     pixels: dict[tuple[str, str], set[int]] = {pair: set() for pair in pairs}
@@ -335,6 +360,7 @@ def _sidecar_base(
     features = rows.features.astype(np.float64)
     return {
         "task": task,
+        "measurand": None if measurand == first_measurand(task) else measurand,
         "feature_names": list(rows.feature_names),
         "encoder_vocab_version": rows.vocab_version,
         "encoder_vocab": list(VOCABULARIES[rows.vocab_version]),

@@ -12,6 +12,7 @@ from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.model.infer import size_reason
 from vmaf_assay.promise.choice import Margin
+from vmaf_assay.promise.promise import Promise, promise_of
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.bd_rate import bd_rate
@@ -65,10 +66,8 @@ class Contender:
     """Less the margin, points."""
     forecast_kbps: float | None
     """Forecast bitrate there."""
-    supported: bool
-    """False if the model has not seen the like."""
-    reachable: bool
-    """False if no rate value's lower bound meets the target."""
+    promise: Promise
+    """Whether the choice is promised to meet the target, and why not."""
     bd_rate: float | None
     """Bitrate more (or less) than the first one's at equal forecast VMAF, as a share; None without overlap."""
     measured_vmaf: float | None
@@ -83,7 +82,16 @@ class Contender:
     @property
     def promised(self) -> bool:
         """Whether the promise of this package stands behind the choice."""
-        return self.supported and self.reachable
+        return self.promise.made
+
+    def as_json(self) -> dict[str, Any]:
+        """One of `contenders` in docs/json-output.md."""
+        return asdict(self) | {
+            "promise": self.promise.as_json(),
+            "promised": self.promised,
+            "supported": self.promise.supported,
+            "reachable": self.promise.reachable,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +128,7 @@ class CompareResult:
         """The document of docs/json-output.md."""
         best = self.cheapest
         named = None if best is None else {"encoder": best.encoder, "preset": best.preset}
-        contenders = [asdict(one) | {"promised": one.promised, "met": self._meets(one)} for one in self.contenders]
+        contenders = [one.as_json() | {"met": self._meets(one)} for one in self.contenders]
         return asdict(self) | {"contenders": contenders, "cheapest": named}
 
 
@@ -179,7 +187,7 @@ def compare(
         ]
         for one in contenders:
             size = size_reason(sidecar, one.encoder, one.preset, pixels(reference))
-            if size and one.supported:
+            if size and one.promise.supported:
                 one.reasons.append(size)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
         if request.measure:
@@ -203,21 +211,24 @@ def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> 
     """The choice of one encoder and preset without trials, and its curve at whole rate values."""
     forecaster = predicted.forecaster(request.confidence)
     choice = forecaster.choose(request.target_vmaf, {}, margin.scale)
-    reachable = choice.reachable and margin.target == request.target_vmaf
+    promise = promise_of(
+        choice,
+        margin,
+        target=request.target_vmaf,
+        confidence=request.confidence,
+        unsupported_reason=predicted.reason,
+    )
     lower, kbps = forecaster.lower({}, margin.scale), predicted.kbps_at(forecaster.grid)
     points = [
         CurvePoint(rate, float(mu), float(bound), _number(cost), None)
         for rate, mu, bound, cost in zip(forecaster.grid.tolist(), forecaster.mu, lower, kbps, strict=True)
         if rate == round(rate)
     ]
-    reasons = [f"not supported: {predicted.reason}"] if predicted.reason else []
-    if not reachable:
-        reasons.append(f"{request.target_vmaf:g} is out of reach with confidence {request.confidence:g}")
     return Contender(
         encoder=predicted.curve.encoder, preset=predicted.curve.preset, rate_value=choice.rate_value, mu=choice.mu,
-        lower_bound=choice.lower_bound, supported=predicted.supported, reachable=reachable, bd_rate=None,
+        lower_bound=choice.lower_bound, promise=promise, bd_rate=None,
         forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]), measured_vmaf=None, kbps=None,
-        reasons=reasons, curve=points,
+        reasons=[reason.words for reason in promise.reasons], curve=points,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from vmaf_assay.model.infer import Ensemble, common_rates, probes_needed, traine
 from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
 from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
 from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
-from vmaf_assay.records import Scored, scored_values
+from vmaf_assay.records import Measurand, Scored, scored_values
 from vmaf_assay.tune.segments import allowance
 
 F64 = NDArray[np.float64]
@@ -150,7 +150,18 @@ def forecast(
         kbps = predict_kbps(sidecar.bitrate, encoder, preset, rates, [scored.kbps for _, scored in probes])
     unknown = np.full(n, np.nan)
     known = {rate_value: scored.pooled_vmaf for rate_value, scored in own.items()}
-    curve = Curve("", source, encoder, preset, rates, answer.mu, answer.sigma, unknown, known)
+    curve = Curve(
+        "",
+        source,
+        encoder,
+        preset,
+        rates,
+        answer.mu,
+        answer.sigma,
+        unknown,
+        known,
+        Measurand.parse(sidecar.answers),
+    )
     known_kbps = {rate_value: scored.kbps for rate_value, scored in own.items()}
     return Forecast(curve, kbps, not reason, reason, known_kbps, more_probes=led_further)
 

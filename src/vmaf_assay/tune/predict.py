@@ -16,7 +16,7 @@ from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import unsupported_reason
 from vmaf_assay.model.sidecar import IntervalCalibration
 from vmaf_assay.promise.conformal import check_confidence, hcp_interval
-from vmaf_assay.records import CANONICAL6
+from vmaf_assay.records import CANONICAL6, Measurand
 from vmaf_assay.registry.store import VerifiedEnsemble
 
 TABLE_COLUMNS = (*CANONICAL6, "encoder", "preset", "rate_value")
@@ -76,11 +76,13 @@ def score_features(
         unsupported_reason(sidecar, row, encoder, preset, rate) or ""
         for row, encoder, preset, rate in zip(features, encoders, presets, rate_values, strict=True)
     ]
+    metric = Measurand.parse(sidecar.answers).metric
+    low, high = metric.floor, metric.ceiling
     return Scores(
-        mu=np.clip(answer.mu, 0, 100),
+        mu=np.clip(answer.mu, low, high),
         sigma=answer.sigma,
-        lower=np.clip(answer.mu + below, 0, 100),
-        upper=np.clip(answer.mu + above, 0, 100),
+        lower=np.clip(answer.mu + below, low, high),
+        upper=np.clip(answer.mu + above, low, high),
         supported=[not reason for reason in reasons],
         reasons=reasons,
     )

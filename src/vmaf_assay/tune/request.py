@@ -7,6 +7,7 @@ from typing import Literal
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.streams import CONTAINERS
+from vmaf_assay.records import MEAN_VMAF, Measurand
 
 ReferenceKind = Literal["filtered", "source"]
 ProbesKind = Literal["few", "more"]
@@ -52,6 +53,8 @@ class TuneRequest:
     probes: ProbesKind | None = None
     """`few` makes the probes that the forecast reads; `more` further ones, where the model has them for this
     encoder and preset. None is `more` without trials, and `few` with them: for one target a trial tells more."""
+    measurand: Measurand = MEAN_VMAF
+    """What the target is of: metric, pooling and bit depth."""
 
     @property
     def more_probes(self) -> bool:
@@ -65,9 +68,11 @@ def check_request(request: TuneRequest) -> EncoderInfo:
     Raises:
       ConfigError: a target, confidence, trial count, encoder, filter, limit or output that cannot be.
     """
-    if not 0 < request.target_vmaf < 100:
+    metric = request.measurand.metric
+    if not metric.floor < request.target_vmaf < metric.ceiling:
         raise ConfigError(
-            f"a target VMAF lies between 0 and 100, not {request.target_vmaf:g}", next_step="ask for 93"
+            f"a target VMAF lies between {metric.floor:g} and {metric.ceiling:g}, not {request.target_vmaf:g}",
+            next_step="ask for 93",
         )
     if not 0 < request.confidence < 1:
         raise ConfigError(

@@ -3,6 +3,18 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.promise.promise import Promise
+
+
+def rate_words(encoder: str, preset: str, rate_value: float) -> str:
+    """An encode in words.
+
+    >>> rate_words("libx264", "medium", 24.0)
+    'libx264 medium at CRF 24'
+    """
+    return f"{encoder} {preset} at {encoder_info(encoder).rate_mode.upper()} {rate_value:g}"
+
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
@@ -85,10 +97,8 @@ class TuneResult:
     """Less the margin, points."""
     forecast_kbps: float | None
     """Forecast bitrate there; None if the model forecasts none."""
-    supported: bool
-    """False if the model has not seen the like; then nothing is promised."""
-    reachable: bool
-    """False if no rate value's lower bound meets the target."""
+    promise: Promise
+    """Whether the choice is promised to meet the target, and why not."""
     margin: float
     """What the bound is below the forecast at the choice, points; 0 where a trial measured it."""
     n_groups: int
@@ -107,8 +117,6 @@ class TuneResult:
     """Measured bitrate of the output's video, if encoded."""
     reasons: list[str]
     """How the choice came about, in words."""
-    calibrated: bool = True
-    """False if encoder options or the reference asked for are not what the margin was calibrated on."""
     encodes_cached: int = 0
     """Probes and trials whose results were known from an earlier run."""
     encoder_args: list[str] = field(default_factory=list)
@@ -150,12 +158,33 @@ class TuneResult:
 
     def as_json(self) -> dict[str, Any]:
         """The document of docs/json-output.md."""
-        return asdict(self) | {"promised": self.promised, "quality_met": self.quality_met}
+        said = {
+            "promise": self.promise.as_json(),
+            "promised": self.promised,
+            "supported": self.promise.supported,
+            "reachable": self.promise.reachable,
+            "calibrated": self.promise.calibrated_kind,
+            "quality_met": self.quality_met,
+            "answer": self.answer(),
+        }
+        return asdict(self) | said
 
     @property
     def promised(self) -> bool:
         """Whether the promise of this package stands behind the choice."""
-        return self.supported and self.reachable and self.calibrated
+        return self.promise.made
+
+    def answer(self) -> str:
+        """The one sentence that answers the question, the same on every page and in every document."""
+        said = self.promise.sentence(rate_words(self.encoder, self.preset, self.rate_value))
+        over = [word for word, met in (("bitrate", self.bitrate_met), ("size", self.size_met)) if met is False]
+        if over:
+            said += f", but over the {' and '.join(over)} limit"
+        if self.measured_vmaf is None:
+            return said
+        return (
+            f"{said}. Measured on every frame: {self.measured_vmaf:.2f}, {'met' if self.quality_met else 'MISSED'}"
+        )
 
     @property
     def quality_met(self) -> bool:
@@ -166,7 +195,7 @@ class TuneResult:
         """
         if self.measured_vmaf is not None:
             return self.measured_vmaf >= self.target_vmaf
-        return self.promised or (self.supported and self.reachable and self._tried())
+        return self.promised or (self.promise.encodable and self._tried())
 
     @property
     def met(self) -> bool:

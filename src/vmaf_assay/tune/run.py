@@ -20,6 +20,7 @@ from vmaf_assay.model.infer import size_reason
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.calibrate import curves_of
 from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
+from vmaf_assay.promise.promise import Promise, promise_of
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
@@ -71,14 +72,22 @@ class _Plan:
     """Told what cannot wait."""
 
     @property
-    def promised(self) -> bool:
-        """Whether the margin speaks of the very target asked for."""
+    def calibrated_target(self) -> bool:
+        """Whether the margin was calibrated at the target asked for."""
         return self.margin.target == self.request.target_vmaf
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether the encodes are of the kind the margin was calibrated on."""
-        return not self.info.extra_args and self.request.reference == "filtered"
+    def promise(self, choice: Choice, unsupported_reason: str) -> Promise:
+        """The promise that stands behind a choice."""
+        scaled = "no calibration encode was compared with its unscaled source"
+        return promise_of(
+            choice,
+            self.margin,
+            target=self.request.target_vmaf,
+            confidence=self.request.confidence,
+            unsupported_reason=unsupported_reason,
+            uncalibrated_options=" ".join(self.info.extra_args),
+            uncalibrated_reference=scaled if self.request.reference == "source" else "",
+        )
 
     def note(self, text: str) -> None:
         """Say something now."""
@@ -125,15 +134,14 @@ def tune(
         )  # fmt: skip
         predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
         forecaster = predicted.forecaster(request.confidence)
-        tried = _trials(plan, title, forecaster, predicted) if plan.promised else {}
+        tried = _trials(plan, title, forecaster, predicted) if plan.calibrated_target else {}
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
     known = predicted.known_kbps | {rate_value: trial.kbps for rate_value, trial in tried.items()}
     predicted = replace(predicted, known_kbps=known)
     choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
-    choice = replace(choice, reachable=choice.reachable and plan.promised)
     answer = _Answer(plan, title, predicted, forecaster, measured, choice)
     result = answer.result(verified)
-    if request.output is not None and choice.reachable and predicted.supported and within_limits(result):
+    if request.output is not None and result.promise.encodable and within_limits(result):
         result = _write(plan, result)
         result = _verify(plan, result) if request.verify else result
     return result
@@ -176,6 +184,11 @@ def calibrated_margin(verified: VerifiedEnsemble, request: TuneRequest, preset: 
         )
     if not isinstance(verified.calibration, ChoiceCalibration):
         raise ConfigError(f"{verified.verdict.ensemble} does not forecast", next_step="name a forecast ensemble")
+    if verified.calibration.measurand != str(request.measurand):
+        raise ConfigError(
+            f"{verified.verdict.ensemble} forecasts {verified.calibration.measurand}, not {request.measurand}",
+            next_step="ask for that, or name a --registry whose ensemble forecasts it",
+        )
     return nearest_margin(
         curves_of(verified.calibration, more_probes=request.more_probes), request.encoder, preset,
         target=request.target_vmaf, confidence=request.confidence, trials=request.trials,
@@ -224,13 +237,14 @@ class _Answer:
         result = TuneResult(
             source=str(request.source), encoder=request.encoder, preset=plan.preset,
             target_vmaf=request.target_vmaf, confidence=request.confidence, rate_value=choice.rate_value,
-            mu=choice.mu, lower_bound=choice.lower_bound, forecast_kbps=kbps, supported=self.predicted.supported,
-            reachable=choice.reachable, margin=choice.mu - choice.lower_bound, n_groups=plan.margin.n_groups,
+            mu=choice.mu, lower_bound=choice.lower_bound, forecast_kbps=kbps,
+            promise=plan.promise(choice, self.predicted.reason), margin=choice.mu - choice.lower_bound,
+            n_groups=plan.margin.n_groups,
             trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in self.measured.items()],
             encodes_spent=measurer.spent, encodes_cached=measurer.cached,
             output=None, measured_vmaf=None, kbps=None,
             encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")), reasons=[],
-            calibrated=plan.calibrated, encoder_args=list(plan.info.extra_args), filters=request.filters,
+            encoder_args=list(plan.info.extra_args), filters=request.filters,
             reference=request.reference, losses=list(plan.carry.losses), max_kbps=request.max_kbps,
             max_bytes=request.max_bytes, forecast_bytes=n_bytes, width=reference.size[0], height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
@@ -276,27 +290,18 @@ class _Answer:
 def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
     plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
     scope = "all encoders" if margin.pooled else request.encoder
-    trials = request.trials if plan.promised else 0
+    trials = request.trials if plan.calibrated_target else 0
     probed = ", led through further probes" if answer.predicted.more_probes else ""
     said = [
         f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
         f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
     ]
-    if not answer.predicted.supported:
-        said.append(f"not supported, so nothing is promised: {answer.predicted.reason}")
-    elif size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference)):
+    promise = plan.promise(choice, answer.predicted.reason)
+    if promise.supported and (
+        size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference))
+    ):
         said.append(size)
-    said += [*plan.conversions, *_kind_reasons(plan)]
-    if not plan.promised:
-        said.append(
-            f"too few calibration groups reach {request.target_vmaf:g} to promise it with confidence "
-            f"{request.confidence:g}"
-        )
-    elif not choice.reachable:
-        said.append(
-            f"no {plan.info.rate_mode} reaches {request.target_vmaf:g} with confidence {request.confidence:g}; "
-            f"the highest lower bound is {choice.lower_bound:.2f}"
-        )
+    said += [*plan.conversions, *_kind_reasons(plan), *(reason.words for reason in promise.reasons)]
     if choice.rate_value in answer.measured and answer.title.sample is None:
         said.append("the choice is a rate value that a trial measured on every frame")
     return said + sample_reasons(answer.sample())
@@ -310,13 +315,8 @@ def _kind_reasons(plan: _Plan) -> list[str]:
             "the filtered picture" if plan.request.reference == "filtered" else "the source, scaled back to it"
         )
         said.append(f"VMAF is against {against} (--vf {plan.request.filters})")
-    if not plan.calibrated:
-        changed = f"encoder options {plan.request.encoder_args}" if plan.info.extra_args else ""
-        scaled = "comparison with the unscaled source" if plan.request.reference == "source" else ""
-        said.append(
-            f"{' and '.join(filter(None, (changed, scaled)))}: nothing like it was calibrated, so nothing is "
-            "promised but what trials and --verify measure"
-        )
+    if plan.info.extra_args or plan.request.reference == "source":
+        said.append("only what trials and --verify measure is known of this encode")
     return said
 
 

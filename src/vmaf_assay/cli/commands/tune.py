@@ -285,28 +285,10 @@ def _shown(result: "TuneResult") -> "list[CurvePoint]":
 
 
 def answer(result: "TuneResult") -> str:
-    """The one line that answers the question."""
-    name = f"{result.encoder} {result.preset} at {result.rate_value:g}"
-    if not result.supported:
-        return f"no promise: {name} would be the guess, but the source is unlike what the model has seen"
-    if not result.reachable:
-        return (
-            f"out of reach with confidence {result.confidence:g}: the best there is, {name}, "
-            f"has a lower bound of VMAF {result.lower_bound:.2f}"
-        )
-    said = f"{name}: VMAF >= {result.target_vmaf:g} with confidence {result.confidence:g}"
-    if not result.promised:
-        said = f"{name}: VMAF {result.mu:.2f} forecast, not promised"
+    """The one line that answers the question, with what was written and what it cost."""
     spent = f"{result.encodes_spent} encodes spent"
-    if result.bitrate_met is False or result.size_met is False:
-        over = " and ".join(
-            word for word, met in (("bitrate", result.bitrate_met), ("size", result.size_met)) if met is False
-        )
-        said += f", but over the {over} limit"
-    if result.measured_vmaf is not None:
-        met = "met" if result.quality_met else "MISSED"
-        measured = f"measured {result.measured_vmaf:.2f}, {met}"
-        return f"{said}; {measured}; {result.output}, {result.kbps:.0f} kbps, {spent}"
-    if result.output is not None:
-        return f"{said}; {result.output}, {result.kbps:.0f} kbps, not measured (add --verify), {spent}"
-    return f"{said}; {spent}; " + ("nothing encoded" if result.met is False else "add -o OUT to encode")
+    if result.output is None:
+        advice = "; add -o OUT to encode" if result.met else "; nothing encoded"
+        return f"{result.answer()}; {spent}{advice}"
+    unmeasured = "" if result.measured_vmaf is not None else ", not measured (add --verify)"
+    return f"{result.answer()}; {result.output}, {result.kbps:.0f} kbps{unmeasured}, {spent}"

@@ -1,0 +1,177 @@
+"""The one promise: what decides it, why there is none, and the sentence that answers the user.
+
+`tune`, `compare`, the Python API, the pages and `--json` all take their answer from here.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vmaf_assay.promise.choice import Choice, Margin
+
+NoPromiseCode = Literal[
+    "unlike_training",
+    "target_not_calibrated",
+    "out_of_reach",
+    "options_not_calibrated",
+    "reference_not_calibrated",
+]
+"""Why nothing is promised, for programs; `NoPromise.words` says it to a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoPromise:
+    """One reason for making no promise."""
+
+    code: NoPromiseCode
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Whether the choice is promised to meet the target, and every reason why not."""
+
+    target: float
+    """Pooled score asked for, points."""
+    confidence: float
+    """Probability asked for, in (0, 1)."""
+    mu: float
+    """Forecast at the choice, points."""
+    lower_bound: float
+    """Forecast minus margin at the choice, points."""
+    supported: bool
+    """The model has seen sources like this one, with this encoder and preset."""
+    unsupported_reason: str
+    """What the model has not seen the like of; empty if `supported`."""
+    reachable: bool
+    """Some rate value's lower bound meets the target."""
+    calibrated_target: bool
+    """The margin was calibrated at this target, not at a lower one for want of groups."""
+    uncalibrated_options: str = ""
+    """Encoder options that no calibration encode had; empty if there are none."""
+    uncalibrated_reference: str = ""
+    """A comparison that no calibration encode had, in words; empty if there is none."""
+
+    @property
+    def calibrated_kind(self) -> bool:
+        """The encode and its comparison are of the kind the margin was calibrated on."""
+        return not (self.uncalibrated_options or self.uncalibrated_reference)
+
+    @property
+    def made(self) -> bool:
+        """Whether the promise is made."""
+        return not self.reasons
+
+    @property
+    def encodable(self) -> bool:
+        """Whether the choice is worth an encode: it is promised, or only its kind was not calibrated."""
+        return self.supported and self.reachable and self.calibrated_target
+
+    @property
+    def reasons(self) -> tuple[NoPromise, ...]:
+        """Every reason for making no promise, the most fundamental first."""
+        found: list[NoPromise] = []
+        if not self.supported:
+            found.append(NoPromise("unlike_training", f"not supported: {self.unsupported_reason}"))
+        # The margin of a lower target says nothing about this one, but a forecast below it does.
+        if not self.reachable and (self.calibrated_target or self.mu < self.target):
+            found.append(
+                NoPromise(
+                    "out_of_reach",
+                    f"out of reach: no rate value reaches {self.target:g} with confidence {self.confidence:g}; "
+                    f"the highest lower bound is {self.lower_bound:.2f}",
+                )
+            )
+        if not self.calibrated_target:
+            found.append(
+                NoPromise(
+                    "target_not_calibrated",
+                    f"not calibrated: too few calibration groups reach {self.target:g} to promise it with "
+                    f"confidence {self.confidence:g}",
+                )
+            )
+        if self.uncalibrated_options:
+            found.append(
+                NoPromise(
+                    "options_not_calibrated",
+                    f"not calibrated: no calibration encode had the encoder options {self.uncalibrated_options}",
+                )
+            )
+        if self.uncalibrated_reference:
+            found.append(NoPromise("reference_not_calibrated", f"not calibrated: {self.uncalibrated_reference}"))
+        return tuple(found)
+
+    def sentence(self, choice: str) -> str:
+        """The answer to the user, without a measurement.
+
+        Args:
+          choice: the encode, as `libx264 medium at CRF 24`.
+
+        >>> kept = Promise(93, 0.95, 94.0, 93.1, True, "", True, True)
+        >>> kept.sentence("libx264 medium at CRF 24")
+        'libx264 medium at CRF 24: VMAF >= 93 with confidence 0.95'
+        >>> from dataclasses import replace
+        >>> replace(kept, calibrated_target=False).sentence("libx264 medium at CRF 24")
+        'no promise: not calibrated: too few calibration groups reach 93 to promise it with confidence 0.95. \
+Best guess: libx264 medium at CRF 24, forecast VMAF 94.00'
+        """
+        if self.made:
+            return f"{choice}: VMAF >= {self.target:g} with confidence {self.confidence:g}"
+        first = self.reasons[0]
+        if self.encodable:
+            return f"{choice}: VMAF {self.mu:.2f} forecast, not promised ({first.words})"
+        named = "Nearest" if first.code == "out_of_reach" else "Best guess"
+        return f"no promise: {first.words}. {named}: {choice}, forecast VMAF {self.mu:.2f}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The `promise` object of docs/json-output.md."""
+        return {
+            "made": self.made,
+            "supported": self.supported,
+            "reachable": self.reachable,
+            "calibrated_target": self.calibrated_target,
+            "calibrated_kind": self.calibrated_kind,
+            "confidence": self.confidence,
+            "reasons": [{"code": reason.code, "words": reason.words} for reason in self.reasons],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PromisedChoice(Choice):
+    """A choice, and the promise that stands behind it."""
+
+    promise: Promise
+
+
+def promise_of(
+    choice: Choice,
+    margin: Margin,
+    *,
+    target: float,
+    confidence: float,
+    unsupported_reason: str,
+    uncalibrated_options: str = "",
+    uncalibrated_reference: str = "",
+) -> Promise:
+    """The promise that stands behind a choice.
+
+    Args:
+      choice: made with `margin`.
+      margin: as `nearest_margin` gave it: perhaps of a lower target.
+      target: pooled score asked for, points.
+      confidence: asked for, in (0, 1).
+      unsupported_reason: what the model has not seen; empty if it has seen the like.
+      uncalibrated_options: encoder options beyond the calibrated ones.
+      uncalibrated_reference: why the comparison is not as calibrated.
+    """
+    return Promise(
+        target=target,
+        confidence=confidence,
+        mu=choice.mu,
+        lower_bound=choice.lower_bound,
+        supported=not unsupported_reason,
+        unsupported_reason=unsupported_reason,
+        reachable=choice.reachable,
+        calibrated_target=margin.target == target,
+        uncalibrated_options=uncalibrated_options,
+        uncalibrated_reference=uncalibrated_reference,
+    )
