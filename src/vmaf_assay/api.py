@@ -44,7 +44,7 @@ from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.calibrate import curves_of
 from vmaf_assay.promise.choice import Curve, nearest_margin
 from vmaf_assay.promise.policy import GateResult
-from vmaf_assay.promise.promise import Promise, PromisedChoice, promise_of
+from vmaf_assay.promise.promise import Promise, PromisedChoice, promised
 from vmaf_assay.records import CellRecord, OnStep, Scored, VideoInfo
 from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir
 from vmaf_assay.registry.trust import find_trust
@@ -238,10 +238,7 @@ def choose_rate(
         target=target_vmaf, confidence=confidence, trials=len(trials),
     )  # fmt: skip
     choice = predicted.forecaster(confidence).choose(target_vmaf, trials, margin.scale)
-    promise = promise_of(
-        choice, margin, target=target_vmaf, confidence=confidence, unsupported_reason=predicted.reason
-    )
-    return PromisedChoice(choice.rate_value, choice.mu, choice.lower_bound, choice.reachable, promise)
+    return promised(choice, margin, target=target_vmaf, confidence=confidence, why_not=predicted.reason)
 
 
 def tune_source(

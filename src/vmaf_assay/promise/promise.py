@@ -175,3 +175,9 @@ def promise_of(
         uncalibrated_options=uncalibrated_options,
         uncalibrated_reference=uncalibrated_reference,
     )
+
+
+def promised(choice: Choice, margin: Margin, *, target: float, confidence: float, why_not: str) -> PromisedChoice:
+    """A choice with its promise, for an encode of the calibrated kind; arguments as of `promise_of`."""
+    promise = promise_of(choice, margin, target=target, confidence=confidence, unsupported_reason=why_not)
+    return PromisedChoice(choice.rate_value, choice.mu, choice.lower_bound, choice.reachable, promise)

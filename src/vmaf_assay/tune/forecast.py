@@ -150,18 +150,8 @@ def forecast(
         kbps = predict_kbps(sidecar.bitrate, encoder, preset, rates, [scored.kbps for _, scored in probes])
     unknown = np.full(n, np.nan)
     known = {rate_value: scored.pooled_vmaf for rate_value, scored in own.items()}
-    curve = Curve(
-        "",
-        source,
-        encoder,
-        preset,
-        rates,
-        answer.mu,
-        answer.sigma,
-        unknown,
-        known,
-        Measurand.parse(sidecar.answers),
-    )
+    values = (rates, answer.mu, answer.sigma, unknown, known)
+    curve = Curve("", source, encoder, preset, *values, measurand=Measurand.parse(sidecar.answers))
     known_kbps = {rate_value: scored.kbps for rate_value, scored in own.items()}
     return Forecast(curve, kbps, not reason, reason, known_kbps, more_probes=led_further)
 
