@@ -32,6 +32,12 @@ Probes = Annotated[
     ),
 ]
 Confidence = Annotated[float, typer.Option("--quality-confidence", help="Probability of reaching it.")]
+Sources = Annotated[
+    list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="JSON on stdout: one document, or of several sources one a line.")
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Encode the choice to this .mkv, .mp4, .mov or .webm.")
 ]
@@ -49,9 +55,7 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(
-    sources: Annotated[
-        list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
-    ],
+    sources: Sources,
     encoder: Annotated[str, typer.Option("--encoder", "-e", help="ffmpeg's encoder name.")] = "libx264",
     target_vmaf: Annotated[float, typer.Option("--target-vmaf", help="Mean VMAF to reach, points.")] = 93.0,
     quality_confidence: Confidence = 0.95,
@@ -74,9 +78,7 @@ def tune(
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="JSON on stdout: one document, or of several sources one a line.")
-    ] = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Find the cheapest encode that meets a VMAF target with a stated confidence, and make it.
 
