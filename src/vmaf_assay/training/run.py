@@ -110,8 +110,7 @@ def train_run(
     rows = _rows_of(corpus, spec.task)
     left_out = make_folds(rows.group, folds)
     chosen = choose_engine(engine, plan)
-    members = [Member(seed, fold.train) for seed in seeds for fold in left_out]
-    members += [Member(seed, np.arange(len(rows.target))) for seed in seeds]
+    members = _members(rows, left_out, seeds)
     started, data = time.monotonic(), (rows.features, rows.codec, rows.target)
     weights = train_stacked(
         *data,
@@ -136,6 +135,12 @@ def train_run(
         trained_by=engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan),
     )
     return _write_whole(out, trained)
+
+
+def _members(rows: TrainingRows, folds: Sequence[Fold], seeds: Sequence[int]) -> list[Member]:
+    """One member for every seed and fold, then one a seed on all rows: those that ship."""
+    held_out = [Member(seed, fold.train) for seed in seeds for fold in folds]
+    return held_out + [Member(seed, np.arange(len(rows.target))) for seed in seeds]
 
 
 @dataclass(frozen=True, slots=True)
