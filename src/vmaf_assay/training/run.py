@@ -111,30 +111,45 @@ def train_run(
     left_out = make_folds(rows.group, folds)
     chosen = choose_engine(engine, plan)
     members = _members(rows, left_out, seeds)
-    started, data = time.monotonic(), (rows.features, rows.codec, rows.target)
-    weights = train_stacked(
-        *data,
+    started = time.monotonic()
+    weights = _train(rows, members, plan, processes, chosen, on_progress)
+    n_held_out = len(seeds) * len(left_out)
+    return _write_whole(
+        out,
+        _Trained(
+            corpus=corpus,
+            rows=rows,
+            folds=left_out,
+            model_id=model_id,
+            task=spec.task,
+            recipe=plan,
+            predictions=_predictions(rows, left_out, seeds, weights[:n_held_out]),
+            members=weights[n_held_out:],
+            wall_time_s=time.monotonic() - started,
+            trained_by=engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan),
+        ),
+    )
+
+
+def _train(
+    rows: TrainingRows,
+    members: Sequence[Member],
+    recipe: Recipe,
+    processes: int,
+    engine: str,
+    on_progress: OnProgress | None,
+) -> list[MemberWeights]:
+    return train_stacked(
+        rows.features,
+        rows.codec,
+        rows.target,
         members,
-        plan,
+        recipe,
         prior_scale=rows.prior_scale,
         processes=processes,
-        engine=chosen,
+        engine=engine,
         on_progress=on_progress,
     )
-    n_held_out = len(seeds) * len(left_out)
-    trained = _Trained(
-        corpus=corpus,
-        rows=rows,
-        folds=left_out,
-        model_id=model_id,
-        task=spec.task,
-        recipe=plan,
-        predictions=_predictions(rows, left_out, seeds, weights[:n_held_out]),
-        members=weights[n_held_out:],
-        wall_time_s=time.monotonic() - started,
-        trained_by=engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan),
-    )
-    return _write_whole(out, trained)
 
 
 def _members(rows: TrainingRows, folds: Sequence[Fold], seeds: Sequence[int]) -> list[Member]:
