@@ -16,6 +16,7 @@ from vmaf_assay.registry.entries import verdict_refs
 from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, verdict_name
 from vmaf_assay.registry.history import bound_files, digests_of, origin, predictions_name
 from vmaf_assay.registry.manifest import FileRef, Row, ensemble_of
+from vmaf_assay.registry.recompute import OF_THAT_TIME, read_tied
 from vmaf_assay.registry.store import admitting_verdict, verify_row
 from vmaf_assay.registry.verdict import Act, ReturnsTo, Verdict, rule_in_force
 from vmaf_assay.registry.verify import verify_registry
@@ -127,7 +128,12 @@ def rejudge(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = None
         admitting_verdict(folder, next(row for row in state.registry.rows if ensemble_of(row.id) == ensemble))
         name = predictions_name(current)
         table = parse_predictions(read_bound(folder, name, current.predictions_sha256), where=str(folder / name))
-        gate, _ = evaluate_gate(table, current.seeds, metric=current.metric)
+        tied = read_tied(folder, current, table)
+        if tied is None:
+            raise ConfigError(
+                f"{ensemble} has {OF_THAT_TIME}, which today's policy asks", next_step="train and promote again"
+            )
+        gate, _ = evaluate_gate(table, current.seeds, metric=current.metric, shipped=tied.shipped.mean)
         if not gate.passed:
             raise ConfigError(
                 f"{ensemble} is a HOLD today: {'; '.join(gate.reasons())}",
@@ -152,6 +158,7 @@ def rejudge(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = None
                 "coverage": coverage,
                 "confidence_eligible": eligible,
                 "rows": {row.id: row.binding() for row in rows},
+                "parent_adr": POLICY.name,
                 "policy_sha256": POLICY.digest(),
                 "coverage_policy_sha256": COVERAGE_POLICY.digest(),
                 "coverage_rule": rule_in_force(sidecar.task),

@@ -20,7 +20,7 @@ from vmaf_assay.admission.judge import judge, planned_rows, verdict_path
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
 from vmaf_assay.media.files import read_plain, sha256_bytes, write_bytes_atomic
 from vmaf_assay.registry.files import MAX_FILE_BYTES, RESTORE, envelope_name, parse, read_file, verdict_name
-from vmaf_assay.registry.history import chain, numbered, predictions_name
+from vmaf_assay.registry.history import chain, numbered, predictions_name, tie_names
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
 from vmaf_assay.registry.signing import read_envelope, sign
 from vmaf_assay.registry.store import admitting_verdict, parse_registry, verify_row
@@ -261,4 +261,6 @@ def _copy_models(run: "RunEvidence", folder: Path, verdict: Verdict) -> list[Row
         write_bytes_atomic(folder / row.onnx, run.data[f"members/{row.id}.onnx"])
         write_bytes_atomic(folder / row.sidecar.file, run.data[f"members/{row.id}.json"])
     write_bytes_atomic(folder / predictions_name(verdict), run.data["predictions.parquet"])
+    for name, of_run in zip(tie_names(verdict), ("tie.json", "shipped.parquet", "witness.npy"), strict=True):
+        write_bytes_atomic(folder / name, run.data[of_run])
     return rows

@@ -17,7 +17,7 @@ RESTORE = "restore the registry from its last good state"
 TRUST_POLICY = "ASSAY_TRUST_POLICY"
 """Environment variable that names a trust policy, where no option does."""
 
-CONTENT_NAMED = re.compile(r"[a-z0-9_]+\.([0-9a-f]{12})\.(onnx|json|parquet)")
+CONTENT_NAMED = re.compile(r"[a-z0-9_]+\.([0-9a-f]{12})\.(onnx|json|parquet|npy)")
 """A file named by the first 12 hex digits of its SHA-256."""
 
 VERDICT_NAMED = re.compile(r"[a-z0-9_]+_seed_flip_PROMOTE(\.[0-9]+(\.dsse)?)?\.json")

@@ -1,5 +1,6 @@
 """`assay registry list | show | verify | history | rollback | rejudge | supersede | sign`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from vmaf_assay.admission.audit import Audit
     from vmaf_assay.registry.entries import Entry
     from vmaf_assay.registry.recompute import Check
+    from vmaf_assay.registry.trust import Trust
     from vmaf_assay.registry.verdict import Verdict
 
 Folder = Annotated[Path | None, typer.Option("--registry", help="Registry folder (default: the shipped one).")]
@@ -112,7 +114,9 @@ def verify(
     registry: Folder = None,
     deep: Annotated[bool, typer.Option("--deep", help="Recompute calibration and coverage as well.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train again from --corpus and compare.")] = False,
-    corpus: Annotated[Path | None, typer.Option(help="The corpus, for --retrain.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="The corpus, to compare rows and facts with; for --retrain.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes for --retrain (default: one a core).")] = None,
     trust_policy: Policy = None,
     as_json: Json = False,
@@ -130,39 +134,41 @@ def verify(
         raise ConfigError(
             "--retrain trains one ensemble", next_step="name it: assay registry verify ROW --retrain"
         )
-    if retrain != (corpus is not None):
-        raise ConfigError("--retrain and --corpus go together", next_step="add --retrain --corpus DIR")
+    if retrain and corpus is None:
+        raise ConfigError("--retrain needs the corpus", next_step="add --corpus DIR")
+    if row is None and corpus is not None:
+        raise ConfigError(
+            "--corpus is of one ensemble", next_step="name it: assay registry verify --deep ROW --corpus DIR"
+        )
     folder = registry_dir(registry)
     if row is None:
         _verify_all(folder, trust_policy, deep=deep, as_json=as_json)
     else:
-        _verify_one(folder, row, trust_policy, deep=deep, corpus=corpus, jobs=jobs, as_json=as_json)
+        deeper = Deeper(deep or corpus is not None, corpus, retrain, jobs)
+        _verify_one(folder, row, trust_policy, deeper, as_json=as_json)
 
 
-def _verify_one(
-    folder: Path,
-    row: str,
-    trust_policy: Path | None,
-    *,
-    deep: bool,
-    corpus: Path | None,
-    jobs: int | None,
-    as_json: bool,
-) -> None:
-    from dataclasses import replace
+@dataclass(frozen=True, slots=True)
+class Deeper:
+    """How far down one ensemble is to be audited."""
 
-    from vmaf_assay.admission.audit import audit
+    deep: bool
+    """Calibration and coverage too."""
+    corpus: Path | None = None
+    """The corpus to compare with."""
+    retrain: bool = False
+    """Train again."""
+    jobs: int | None = None
+    """Processes to train in."""
+
+
+def _verify_one(folder: Path, row: str, trust_policy: Path | None, deeper: Deeper, *, as_json: bool) -> None:
     from vmaf_assay.cli import render
     from vmaf_assay.cli.audit import page
     from vmaf_assay.errors import IntegrityError
-    from vmaf_assay.registry.manifest import ensemble_of
     from vmaf_assay.registry.trust import find_trust
 
-    trust = find_trust(trust_policy)
-    with render.steps("verifying") as on_step:
-        found = audit(folder, ensemble_of(row), deep=deep or corpus is not None, trust=trust, on_step=on_step)
-    if corpus is not None:
-        found = replace(found, checks=[*found.checks, *_retrained(folder, found, corpus, jobs)])
+    found = audited(folder, row, find_trust(trust_policy), deeper)
     if as_json:
         render.emit_json({"registry": str(folder), **found.as_dict()})
     else:
@@ -173,11 +179,29 @@ def _verify_one(
         raise IntegrityError(f"{found.ensemble} does not verify: {(wrong or [found.status])[0]}")
 
 
+def audited(folder: Path, row: str, trust: "Trust | None", deeper: Deeper) -> "Audit":
+    """An ensemble audited as far down as asked."""
+    from dataclasses import replace
+
+    from vmaf_assay.admission.audit import audit, check_corpus
+    from vmaf_assay.cli import render
+    from vmaf_assay.registry.manifest import ensemble_of
+
+    with render.steps("verifying") as on_step:
+        found = audit(folder, ensemble_of(row), deep=deeper.deep, trust=trust, on_step=on_step)
+    if deeper.corpus is None:
+        return found
+    found = replace(found, checks=[*found.checks, *check_corpus(folder, found, deeper.corpus)])
+    if deeper.retrain and found.agrees:
+        found = replace(found, checks=[*found.checks, *_retrained(folder, found, deeper.corpus, deeper.jobs)])
+    return found
+
+
 def _retrained(folder: Path, found: "Audit", corpus: Path, jobs: int | None) -> "list[Check]":
     import os
     import tempfile
 
-    from vmaf_assay.admission.audit import retrain
+    from vmaf_assay.admission.retrain import retrain
     from vmaf_assay.cli import render
     from vmaf_assay.errors import ConfigError
 
