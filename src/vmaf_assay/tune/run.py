@@ -97,9 +97,14 @@ class _Plan:
     def argv(self, rate_value: float, out: Path) -> list[str]:
         """The final encode's command."""
         return final_argv(
-            self.ffmpeg, self.reference, self.info, self.preset, rate_value, out,
+            self.ffmpeg,
+            self.reference,
+            self.info,
+            self.preset,
+            rate_value,
+            out,
             carry=self.carry,
-        )  # fmt: skip
+        )
 
 
 def tune(
@@ -129,9 +134,12 @@ def tune(
     plan = _plan(ffmpeg, verified, request, on_step, on_note)
     with Measurer(ffmpeg, plan.reference, cache, on_step) as measurer:
         title = probe_title(
-            measurer, verified.ensemble, [(request.encoder, plan.preset)], request.probe_seconds,
+            measurer,
+            verified.ensemble,
+            [(request.encoder, plan.preset)],
+            request.probe_seconds,
             more_probes=request.more_probes,
-        )  # fmt: skip
+        )
         predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
         forecaster = predicted.forecaster(request.confidence)
         tried = _trials(plan, title, forecaster, predicted) if plan.calibrated_target else {}
@@ -190,9 +198,13 @@ def calibrated_margin(verified: VerifiedEnsemble, request: TuneRequest, preset: 
             next_step="ask for that, or name a --registry whose ensemble forecasts it",
         )
     return nearest_margin(
-        curves_of(verified.calibration, more_probes=request.more_probes), request.encoder, preset,
-        target=request.target_vmaf, confidence=request.confidence, trials=request.trials,
-    )  # fmt: skip
+        curves_of(verified.calibration, more_probes=request.more_probes),
+        request.encoder,
+        preset,
+        target=request.target_vmaf,
+        confidence=request.confidence,
+        trials=request.trials,
+    )
 
 
 def _trials(plan: _Plan, title: Title, forecaster: Forecaster, predicted: Forecast) -> dict[float, Tried]:
@@ -235,22 +247,41 @@ class _Answer:
             n_bytes = other_bytes(plan.ffmpeg, reference.path) + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
-            source=str(request.source), encoder=request.encoder, preset=plan.preset,
-            target_vmaf=request.target_vmaf, confidence=request.confidence, rate_value=choice.rate_value,
-            mu=choice.mu, lower_bound=choice.lower_bound, forecast_kbps=kbps,
-            promise=plan.promise(choice, self.predicted.reason), margin=choice.mu - choice.lower_bound,
+            source=str(request.source),
+            encoder=request.encoder,
+            preset=plan.preset,
+            target_vmaf=request.target_vmaf,
+            confidence=request.confidence,
+            rate_value=choice.rate_value,
+            mu=choice.mu,
+            lower_bound=choice.lower_bound,
+            forecast_kbps=kbps,
+            promise=plan.promise(choice, self.predicted.reason),
+            margin=choice.mu - choice.lower_bound,
             n_groups=plan.margin.n_groups,
             trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in self.measured.items()],
-            encodes_spent=measurer.spent, encodes_cached=measurer.cached,
-            output=None, measured_vmaf=None, kbps=None,
-            encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")), reasons=[],
-            encoder_args=list(plan.info.extra_args), filters=request.filters,
-            reference=request.reference, losses=list(plan.carry.losses), max_kbps=request.max_kbps,
-            max_bytes=request.max_bytes, forecast_bytes=n_bytes, width=reference.size[0], height=reference.size[1],
+            encodes_spent=measurer.spent,
+            encodes_cached=measurer.cached,
+            output=None,
+            measured_vmaf=None,
+            kbps=None,
+            encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")),
+            reasons=[],
+            encoder_args=list(plan.info.extra_args),
+            filters=request.filters,
+            reference=request.reference,
+            losses=list(plan.carry.losses),
+            max_kbps=request.max_kbps,
+            max_bytes=request.max_bytes,
+            forecast_bytes=n_bytes,
+            width=reference.size[0],
+            height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
-            n_frames=reference.n_frames, probes=self._probe_points(), curve=self._curve(),
+            n_frames=reference.n_frames,
+            probes=self._probe_points(),
+            curve=self._curve(),
             sample=self.sample(),
-        )  # fmt: skip
+        )
         result = judge_limits(result)
         known = f"{measurer.cached} encodes were known from an earlier run (--no-cache runs them again)"
         said = [*_reasons(verified, self), *limit_reasons(result), *([known] if measurer.cached else [])]
@@ -259,9 +290,13 @@ class _Answer:
     def sample(self) -> SampleFacts | None:
         """What of the source was probed; None if all of it."""
         return sample_facts(
-            self.title.sample, self.forecaster, self.choice.rate_value, self.measured, self.plan.reference,
+            self.title.sample,
+            self.forecaster,
+            self.choice.rate_value,
+            self.measured,
+            self.plan.reference,
             self.plan.request.encoder,
-        )  # fmt: skip
+        )
 
     def _probe_points(self) -> list[ProbePoint]:
         return [
@@ -280,11 +315,14 @@ class _Answer:
         kbps = self.predicted.kbps_at(np.array(wanted))
         return [
             CurvePoint(
-                rate, float(mu[self.forecaster.at(rate)]), float(lower[self.forecaster.at(rate)]), _number(cost),
+                rate,
+                float(mu[self.forecaster.at(rate)]),
+                float(lower[self.forecaster.at(rate)]),
+                _number(cost),
                 self.measured.get(rate),
             )
             for rate, cost in zip(wanted, kbps, strict=True)
-        ]  # fmt: skip
+        ]
 
 
 def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
@@ -329,10 +367,13 @@ def _write(plan: _Plan, result: TuneResult) -> TuneResult:
     )
     return judge_limits(
         replace(
-            result, output=str(plan.request.output), kbps=written.kbps, output_bytes=written.n_bytes,
+            result,
+            output=str(plan.request.output),
+            kbps=written.kbps,
+            output_bytes=written.n_bytes,
             encodes_spent=result.encodes_spent + 1,
         )
-    )  # fmt: skip
+    )
 
 
 def _verify(plan: _Plan, result: TuneResult) -> TuneResult:
