@@ -19,7 +19,7 @@ import psutil
 from distributed import Client, LocalCluster, as_completed
 
 from vmaf_assay.corpus.measure import Site, measure
-from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.corpus.storage import open_store
 from vmaf_assay.corpus.store import cell_name
@@ -27,9 +27,13 @@ from vmaf_assay.media.ffmpeg import find_ffmpeg
 from vmaf_assay.media.versions import tool_versions
 
 ENCODERS = (
-    "libx264:medium:30", "libx265:medium:30", "libsvtav1:8:42", "libvpx-vp9:4:42", "libaom-av1:6:42",
+    "libx264:medium:30",
+    "libx265:medium:30",
+    "libsvtav1:8:42",
+    "libvpx-vp9:4:42",
+    "libaom-av1:6:42",
     "libvvenc:faster:37",
-)  # fmt: skip
+)
 SIZES = ((640, 360), (1280, 720), (1920, 1080))
 
 
@@ -44,7 +48,7 @@ def encodes(ffmpeg, clip: Path, n_frames: int, folder: Path) -> tuple[dict, list
     versions = tool_versions(ffmpeg, [request.encoder.name for request in requests])
     (source,) = sources_from_paths([clip])
     before = children_cpu_s() + time.process_time()
-    renditions = renditions_of(ffmpeg, source, sizes=list(reversed(SIZES)), max_frames=n_frames)
+    renditions = references_of(ffmpeg, source, sizes=list(reversed(SIZES)), max_frames=n_frames)
     costs = {"plan_s": children_cpu_s() + time.process_time() - before, "decode": {}, "cell": {}}
     site = Site(ffmpeg, open_store(folder / "corpus"), folder, keep=9)
     done = []
@@ -73,11 +77,19 @@ def noop(record, _cell):
 def dispatch(done: list, folder: Path, n_tasks: int = 1000) -> dict:
     """CPU seconds a task takes of scheduler and builder together, two in flight a worker, as in the farm."""
     cell, record = done[0]
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, resources={"encode": 1}, host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        local_directory=str(folder), silence_logs=50, processes=True,
-    ) as cluster, Client(cluster, set_as_default=False) as client:  # fmt: skip
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            resources={"encode": 1},
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            local_directory=str(folder),
+            silence_logs=50,
+            processes=True,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
         workers = list(client.scheduler_info(n_workers=-1)["workers"])
 
         def send(worker):

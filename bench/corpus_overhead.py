@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vmaf_assay.corpus.build import build_corpus
 from vmaf_assay.corpus.measure import decode
-from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.media import process
 from vmaf_assay.media.ffmpeg import find_ffmpeg
@@ -72,7 +72,7 @@ def main() -> None:
         started = time.monotonic()
         renditions = []
         for source in sources_from_paths(arguments.clips):
-            renditions += renditions_of(ffmpeg, source, sizes=[(1280, 720)], max_frames=arguments.frames)
+            renditions += references_of(ffmpeg, source, sizes=[(1280, 720)], max_frames=arguments.frames)
         cells = plan_cells(renditions, requests, versions)
         plan_s = time.monotonic() - started
 
@@ -92,8 +92,11 @@ def main() -> None:
             turns = [(run_bare, bares), (run_build, builds)]
             for work, taken in reversed(turns) if number % 2 else turns:
                 taken.append(timed(work))
-            print(f"round {number + 1}: bare {bares[-1][0]:.1f} CPU s, {bares[-1][1]:.1f} s wall; "
-                  f"build {builds[-1][0]:.1f} CPU s, {builds[-1][1]:.1f} s wall", flush=True)  # fmt: skip
+            print(
+                f"round {number + 1}: bare {bares[-1][0]:.1f} CPU s, {bares[-1][1]:.1f} s wall; "
+                f"build {builds[-1][0]:.1f} CPU s, {builds[-1][1]:.1f} s wall",
+                flush=True,
+            )
     bare_s, ours_s = (sum(cpu for cpu, _ in taken) for taken in (bares, builds))
     wall_s = sum(wall for _, wall in builds)
     print(f"{len(cells)} cells of {len(renditions)} sources, {cores} cores; planned in {plan_s:.1f} s")

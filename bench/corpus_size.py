@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from vmaf_assay.corpus.build import build_corpus
-from vmaf_assay.corpus.plan import EncoderRequest, Rendition, plan_cells
+from vmaf_assay.corpus.plan import CorpusReference, EncoderRequest, plan_cells
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.corpus.store import content_sha256, load_corpus, write_cell
 from vmaf_assay.media.encoders import encoder_info
@@ -33,7 +33,9 @@ def plan(n_cells: int):
     rates = tuple(float(r) for r in range(10, 10 + N_RATES))
     request = EncoderRequest(encoder_info("libx264"), "medium", rates)
     renditions = [
-        Rendition(f"s{i}", Source(f"s{i}", f"s{i}", Path(f"s{i}.mp4")), f"{i:064x}", (1280, 720), Fraction(25), 72)
+        CorpusReference(
+            f"s{i}", Source(f"s{i}", f"s{i}", Path(f"s{i}.mp4")), f"{i:064x}", (1280, 720), Fraction(25), 72
+        )
         for i in range(-(-n_cells // N_RATES))
     ]
     return plan_cells(renditions, [request], VERSIONS)[:n_cells]
@@ -42,11 +44,24 @@ def plan(n_cells: int):
 def made_up(cell, rng) -> tuple[CellRecord, np.ndarray]:
     values = np.round(rng.uniform(0, 1, (N_FRAMES, 7)) * [100, 1, 1, 1, 1, 1, 20], 6).astype(np.float32)
     record = CellRecord(
-        key=cell.key, source=cell.rendition.name, group=cell.rendition.name, encoder="libx264", preset="medium",
-        rate_mode="crf", rate_value=cell.rate_value, width=1280, height=720, frame_rate="25/1", n_frames=N_FRAMES,
-        bytes=123456, kbps=1234.567, encode_s=1.234, versions=VERSIONS, content_sha256=content_sha256(values),
+        key=cell.key,
+        source=cell.rendition.name,
+        group=cell.rendition.name,
+        encoder="libx264",
+        preset="medium",
+        rate_mode="crf",
+        rate_value=cell.rate_value,
+        width=1280,
+        height=720,
+        frame_rate="25/1",
+        n_frames=N_FRAMES,
+        bytes=123456,
+        kbps=1234.567,
+        encode_s=1.234,
+        versions=VERSIONS,
+        content_sha256=content_sha256(values),
         source_sha256=cell.rendition.source_sha256,
-    )  # fmt: skip
+    )
     return record, values
 
 

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from vmaf_assay.corpus.measure import decode
-from vmaf_assay.corpus.plan import renditions_of
+from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media.ffmpeg import find_ffmpeg
@@ -25,12 +25,29 @@ def tune(clip: Path, encoder: str, target: float, args: argparse.Namespace, outp
     """The result of one `assay tune`; empty, with the reason on stderr, if there is none."""
     done = subprocess.run(
         [
-            sys.executable, "-m", "vmaf_assay", "tune", str(clip), "-e", encoder, "--target-vmaf", str(target),
-            "--quality-confidence", str(args.confidence), "--trials", str(args.trials), "-o", str(output),
-            "--verify", "--force", "--json",
+            sys.executable,
+            "-m",
+            "vmaf_assay",
+            "tune",
+            str(clip),
+            "-e",
+            encoder,
+            "--target-vmaf",
+            str(target),
+            "--quality-confidence",
+            str(args.confidence),
+            "--trials",
+            str(args.trials),
+            "-o",
+            str(output),
+            "--verify",
+            "--force",
+            "--json",
         ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode not in (0, 1) or not done.stdout.strip():
         print(f"{clip.name}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return {}
@@ -52,7 +69,7 @@ def main() -> None:
         folder, clips = Path(name), []
         for source in sources_from_paths(args.clips):
             try:
-                (rendition, *_) = renditions_of(ffmpeg, source, sizes=[(640, 360)], max_frames=args.max_frames)
+                (rendition, *_) = references_of(ffmpeg, source, sizes=[(640, 360)], max_frames=args.max_frames)
                 clips.append(decode(ffmpeg, rendition, folder / f"{source.name}.y4m").path)
             except MediaError as error:
                 print(error, file=sys.stderr)

@@ -26,7 +26,7 @@ import ab_av1
 import av1an
 from choice import read_curves
 from vmaf_assay.corpus.measure import decode
-from vmaf_assay.corpus.plan import renditions_of
+from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import sources_from_manifest
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import encoder_info
@@ -37,8 +37,13 @@ from vmaf_assay.model.sidecar import probes_known, probes_read
 from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin, trial_rate
 
 ENCODERS = (
-    "libx264:medium", "libx265:medium", "libsvtav1:8", "libsvtav1:4", "libx265:slow", "libvvenc:faster",
-)  # fmt: skip
+    "libx264:medium",
+    "libx265:medium",
+    "libsvtav1:8",
+    "libsvtav1:4",
+    "libx265:slow",
+    "libvvenc:faster",
+)
 
 
 @dataclass(frozen=True)
@@ -152,9 +157,13 @@ def by_ab_av1(case: Case, target: float) -> Outcome:
     info = encoder_info(case.encoder)
     low, high, step = ab_av1.DEFAULTS.get(case.encoder, ab_av1.OTHERS)
     found = ab_av1.search(
-        measure, target=target, encoder=case.encoder, rate_min=max(low, info.rate_min),
-        rate_max=min(high, info.rate_max), rate_step=max(step, info.rate_step),
-    )  # fmt: skip
+        measure,
+        target=target,
+        encoder=case.encoder,
+        rate_min=max(low, info.rate_min),
+        rate_max=min(high, info.rate_max),
+        rate_step=max(step, info.rate_step),
+    )
     return Outcome(None if found.rate_value is None else case.at(found.rate_value), attempts, [])
 
 
@@ -212,9 +221,11 @@ def table(
                 lambda case, few, more, target, c=confidence, n=n: tuned(case, more, target, c, n, True)
             )
     for name, method in (
-        ("ab-av1", by_ab_av1), ("Av1an", by_av1an), ("bisection", by_bisection),
+        ("ab-av1", by_ab_av1),
+        ("Av1an", by_av1an),
+        ("bisection", by_bisection),
         *([("full grid", by_grid)] if grid else []),
-    ):  # fmt: skip
+    ):
         methods[name] = lambda case, few, more, target, method=method: method(case, target)
     outcomes = {name: [method(*one) for one in asked] for name, method in methods.items()}
     rows = []
@@ -255,13 +266,15 @@ def _row(outcomes: Sequence[Outcome], targets: Sequence[float], best: Sequence[f
     }
 
 
-def references_of(ffmpeg: Ffmpeg, manifest: Path, names: Sequence[str], folder: Path) -> dict[str, ReferenceInput]:
+def decoded_references(
+    ffmpeg: Ffmpeg, manifest: Path, names: Sequence[str], folder: Path
+) -> dict[str, ReferenceInput]:
     """The sources at the size and length the corpus has them in, decoded."""
     by_name = {source.name: source for source in sources_from_manifest(manifest)}
     made = {}
     for name in names:
         source = by_name[name.partition("@")[0]]
-        renditions = renditions_of(ffmpeg, source, sizes=[(1280, 720), (640, 360)], max_frames=72)
+        renditions = references_of(ffmpeg, source, sizes=[(1280, 720), (640, 360)], max_frames=72)
         rendition = next(one for one in renditions if one.name == name)
         made[name] = decode(ffmpeg, rendition, folder / f"{source.name}.y4m")
     return made
@@ -284,7 +297,9 @@ def main() -> None:
     args = parser.parse_args()
     ffmpeg, curves = find_ffmpeg(), [read_curves(args.run, more_probes=more) for more in (False, True)]
     with tempfile.TemporaryDirectory() as name:
-        encodes = Encodes(args.encodes, ffmpeg, references_of(ffmpeg, args.manifest, args.sources, Path(name)))
+        encodes = Encodes(
+            args.encodes, ffmpeg, decoded_references(ffmpeg, args.manifest, args.sources, Path(name))
+        )
         cases = []
         for clip in args.sources:
             for text in args.encoder or ENCODERS:

@@ -13,7 +13,7 @@ from tests.corpus.builds import build_argv, check_clean, digest_of, finish, kill
 from vmaf_assay.corpus import farm
 from vmaf_assay.corpus.build import build_corpus
 from vmaf_assay.corpus.farm import CellQueue, on_cluster
-from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import ConfigError, ToolError
@@ -32,7 +32,7 @@ def plan(ffmpeg, clips):
     versions = tool_versions(ffmpeg, ["libx264"])
     renditions = []
     for source in sources_from_paths([clips]):
-        renditions += renditions_of(ffmpeg, source, sizes=[None], max_frames=None)
+        renditions += references_of(ffmpeg, source, sizes=[None], max_frames=None)
     return plan_cells(renditions, [parse_encoder("libx264:ultrafast:20,30,40", None)], versions), versions
 
 
@@ -40,10 +40,14 @@ def plan(ffmpeg, clips):
 def cluster(tmp_path_factory):
     """A scheduler and two worker processes that offer `encode`."""
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, resources={"encode": 1}, host="127.0.0.1",
+        n_workers=2,
+        threads_per_worker=1,
+        resources={"encode": 1},
+        host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
-        local_directory=str(tmp_path_factory.mktemp("dask")), silence_logs=50,
-    ) as made:  # fmt: skip
+        local_directory=str(tmp_path_factory.mktemp("dask")),
+        silence_logs=50,
+    ) as made:
         yield made
 
 
@@ -124,10 +128,13 @@ def test_a_result_that_never_comes_is_a_lost_cell(ffmpeg, plan, asks):
 def test_no_worker_with_the_resource_is_said_at_once(ffmpeg, plan, tmp_path):
     """A worker without `encode`: refused within seconds, with the command that starts one with it."""
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1",
+        n_workers=1,
+        threads_per_worker=1,
+        host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
-        local_directory=str(tmp_path / "dask"), silence_logs=50,
-    ) as bare:  # fmt: skip
+        local_directory=str(tmp_path / "dask"),
+        silence_logs=50,
+    ) as bare:
         started = time.monotonic()
         with pytest.raises(ConfigError) as caught:
             list(

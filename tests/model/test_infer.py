@@ -12,17 +12,10 @@ from vmaf_assay.errors import ModelLoadError
 from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.model.codec_block import VOCABULARIES
 from vmaf_assay.model.features import DEFAULT_PROBES, forecast_feature_names
-from vmaf_assay.model.infer import (
-    common_rates,
-    open_ensemble,
-    open_session,
-    probes_needed,
-    size_reason,
-    trained_presets,
-    unsupported_reason,
-)
+from vmaf_assay.model.infer import open_ensemble, open_session
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
 from vmaf_assay.model.sidecar import HeldOut, Seen, SeenEncoder, Sidecar
+from vmaf_assay.model.support import common_rates, probes_needed, size_reason, trained_presets, unsupported_reason
 from vmaf_assay.model.weights import reference_predict
 
 K = 6
@@ -38,9 +31,13 @@ THREE_PRESETS = Seen(
         SeenEncoder(encoder="libx264", preset="veryfast", rate_values=[22, 40]),
         SeenEncoder(encoder="libsvtav1", preset="8", rate_values=[21, 56]),
     ],
-    feature_min=[0, 14], feature_max=[1, 20], feature_mean=[0.5, 17], feature_std=[0.2, 2],
-    min_pixels=16384, max_pixels=1048576,
-)  # fmt: skip
+    feature_min=[0, 14],
+    feature_max=[1, 20],
+    feature_mean=[0.5, 17],
+    feature_std=[0.2, 2],
+    min_pixels=16384,
+    max_pixels=1048576,
+)
 
 
 def sidecar(**changes) -> Sidecar:
@@ -101,9 +98,10 @@ def test_a_size_that_an_encoder_was_not_measured_at_is_said(encoder, preset, n_p
     sizes = {"slow": (25_344, 921_600), "medium": (25_344, 921_600), "veryfast": (25_344, 230_400)}
     encoders = [
         one.model_copy(update=dict(zip(("min_pixels", "max_pixels"), sizes[one.preset], strict=True)))
-        if one.encoder == "libx264" else one
+        if one.encoder == "libx264"
+        else one
         for one in THREE_PRESETS.encoders
-    ]  # fmt: skip
+    ]
     seen = THREE_PRESETS.model_copy(update={"encoders": encoders})
     wide = sidecar(task="forecast", feature_names=["probe0.adm2", "log2_pixels"], seen=seen)
     told = size_reason(wide, encoder, preset, n_pixels)

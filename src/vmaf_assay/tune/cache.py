@@ -21,7 +21,6 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.score import ReferenceInput, Threads, encoder_args, libvmaf_filter
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import CANONICAL6, Scored
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 
@@ -71,6 +70,8 @@ class Cache:
         `of` says which frames of the source are encoded and which of those scored; empty means all.
         """
         if (ffmpeg.path, info.name) not in self._versions:
+            from vmaf_assay.media.versions import tool_versions  # not needed to answer without a cache
+
             self._versions[ffmpeg.path, info.name] = tool_versions(ffmpeg, [info.name])
         return sha256_bytes(
             canonical_json(
@@ -118,9 +119,13 @@ class Cache:
         table = np.concatenate([scored.vmaf[:, None], scored.features], axis=1)
         rows = table.astype("<f4").tobytes()
         facts: dict[str, Any] = {
-            "key": key, "n_frames": scored.n_frames, "bytes": scored.bytes, "kbps": scored.kbps,
-            "encode_s": scored.encode_s, "libvmaf_version": scored.libvmaf_version,
-        }  # fmt: skip
+            "key": key,
+            "n_frames": scored.n_frames,
+            "bytes": scored.bytes,
+            "kbps": scored.kbps,
+            "encode_s": scored.encode_s,
+            "libvmaf_version": scored.libvmaf_version,
+        }
         self._write(facts, rows)
 
     def _read(self, key: str) -> tuple[dict[str, Any], bytes] | None:

@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.model.infer import size_reason
+from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Margin
 from vmaf_assay.promise.promise import Promise, promise_of
 from vmaf_assay.records import OnStep
-from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
@@ -23,8 +22,11 @@ from vmaf_assay.tune.probing import probe_title
 from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ProbesKind, TuneRequest, check_request
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import calibrated_margin
-from vmaf_assay.tune.sampled import sample_facts
+from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
+
+if TYPE_CHECKING:
+    from vmaf_assay.registry.store import VerifiedEnsemble
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def check_compare(request: CompareRequest) -> list[tuple[str, str | None]]:
 
 def compare(
     ffmpeg: Ffmpeg,
-    verified: VerifiedEnsemble,
+    verified: "VerifiedEnsemble",
     request: CompareRequest,
     *,
     cache: Cache | None = None,
@@ -195,16 +197,27 @@ def compare(
     first = forecasts[0].forecaster(request.confidence)
     facts = sample_facts(title.sample, first, contenders[0].rate_value, {}, reference, asked[0][0])
     return CompareResult(
-        str(request.source), request.target_vmaf, request.confidence, measurer.spent, measurer.cached, contenders,
+        str(request.source),
+        request.target_vmaf,
+        request.confidence,
+        measurer.spent,
+        measurer.cached,
+        contenders,
         facts,
-    )  # fmt: skip
+    )
 
 
 def _as_tune(request: CompareRequest, encoder: str, preset: str | None) -> TuneRequest:
     return TuneRequest(
-        request.source, encoder, request.target_vmaf, request.confidence, preset, trials=0,
-        probe_seconds=request.probe_seconds, probes=request.probes,
-    )  # fmt: skip
+        request.source,
+        encoder,
+        request.target_vmaf,
+        request.confidence,
+        preset,
+        trials=0,
+        probe_seconds=request.probe_seconds,
+        probes=request.probes,
+    )
 
 
 def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> Contender:
@@ -225,11 +238,19 @@ def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> 
         if rate == round(rate)
     ]
     return Contender(
-        encoder=predicted.curve.encoder, preset=predicted.curve.preset, rate_value=choice.rate_value, mu=choice.mu,
-        lower_bound=choice.lower_bound, promise=promise, bd_rate=None,
-        forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]), measured_vmaf=None, kbps=None,
-        reasons=[reason.words for reason in promise.reasons], curve=points,
-    )  # fmt: skip
+        encoder=predicted.curve.encoder,
+        preset=predicted.curve.preset,
+        rate_value=choice.rate_value,
+        mu=choice.mu,
+        lower_bound=choice.lower_bound,
+        promise=promise,
+        bd_rate=None,
+        forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]),
+        measured_vmaf=None,
+        kbps=None,
+        reasons=[reason.words for reason in promise.reasons],
+        curve=points,
+    )
 
 
 def _bd(first: Contender, one: Contender) -> float | None:

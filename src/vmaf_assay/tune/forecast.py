@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,16 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
-from vmaf_assay.model.infer import Ensemble, common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
+from vmaf_assay.model.support import common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
 from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
 from vmaf_assay.records import Measurand, Scored, scored_values
 from vmaf_assay.tune.segments import allowance
+
+if TYPE_CHECKING:
+    from vmaf_assay.model.infer import Ensemble
+
 
 F64 = NDArray[np.float64]
 
@@ -50,9 +54,13 @@ class Forecast:
             return Forecaster(self.curve)
         curves = [segment.curve for segment in self.segments]
         return SampledForecaster(
-            self.curve, curves, self.weights, self.n_units,
-            confidence=confidence, allowance=allowance(self.curve.encoder),
-        )  # fmt: skip
+            self.curve,
+            curves,
+            self.weights,
+            self.n_units,
+            confidence=confidence,
+            allowance=allowance(self.curve.encoder),
+        )
 
     def kbps_at(self, rate_values: F64) -> F64:
         """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.
@@ -104,7 +112,7 @@ def default_preset(sidecar: Sidecar, encoder: str, fallback: str) -> str:
 
 
 def forecast(
-    ensemble: Ensemble,
+    ensemble: "Ensemble",
     probes: Sequence[Probe],
     encoder: str,
     preset: str,
@@ -177,7 +185,7 @@ MAX_UNLIKE = 0.1
 
 
 def forecast_title(
-    ensemble: Ensemble,
+    ensemble: "Ensemble",
     probes: Sequence[Sequence[Probe]],
     encoder: str,
     preset: str,

@@ -7,22 +7,21 @@ margin was calibrated with. Probes and trials cover every frame of a short sourc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, score_pair
-from vmaf_assay.model.infer import size_reason
 from vmaf_assay.model.sidecar import ChoiceCalibration
-from vmaf_assay.promise.calibrate import curves_of
+from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
+from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import Promise, promise_of
 from vmaf_assay.records import OnStep
-from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.final import (
     PLAIN,
@@ -33,14 +32,25 @@ from vmaf_assay.tune.final import (
     write_final,
 )
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
-from vmaf_assay.tune.limits import judge_limits, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.probing import Title, Tried, probe_title
+from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.request import TuneRequest, check_request
-from vmaf_assay.tune.result import CurvePoint, ProbePoint, SampleFacts, TuneResult
-from vmaf_assay.tune.sampled import sample_facts, sample_reasons
+from vmaf_assay.tune.result import (
+    CurvePoint,
+    ProbePoint,
+    SampleFacts,
+    TuneResult,
+    judge_limits,
+    limit_reasons,
+    within_limits,
+)
+from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import open_source, pixels, seconds
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry
+
+if TYPE_CHECKING:
+    from vmaf_assay.registry.store import VerifiedEnsemble
+
 
 OnNote = Callable[[str], None]
 """Called with one line that the user should read before more time is spent."""
@@ -97,14 +107,19 @@ class _Plan:
     def argv(self, rate_value: float, out: Path) -> list[str]:
         """The final encode's command."""
         return final_argv(
-            self.ffmpeg, self.reference, self.info, self.preset, rate_value, out,
+            self.ffmpeg,
+            self.reference,
+            self.info,
+            self.preset,
+            rate_value,
+            out,
             carry=self.carry,
-        )  # fmt: skip
+        )
 
 
 def tune(
     ffmpeg: Ffmpeg,
-    verified: VerifiedEnsemble,
+    verified: "VerifiedEnsemble",
     request: TuneRequest,
     *,
     cache: Cache | None = None,
@@ -129,9 +144,12 @@ def tune(
     plan = _plan(ffmpeg, verified, request, on_step, on_note)
     with Measurer(ffmpeg, plan.reference, cache, on_step) as measurer:
         title = probe_title(
-            measurer, verified.ensemble, [(request.encoder, plan.preset)], request.probe_seconds,
+            measurer,
+            verified.ensemble,
+            [(request.encoder, plan.preset)],
+            request.probe_seconds,
             more_probes=request.more_probes,
-        )  # fmt: skip
+        )
         predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
         forecaster = predicted.forecaster(request.confidence)
         tried = _trials(plan, title, forecaster, predicted) if plan.calibrated_target else {}
@@ -149,7 +167,7 @@ def tune(
 
 def _plan(
     ffmpeg: Ffmpeg,
-    verified: VerifiedEnsemble,
+    verified: "VerifiedEnsemble",
     request: TuneRequest,
     on_step: OnStep | None,
     on_note: OnNote | None,
@@ -159,7 +177,10 @@ def _plan(
     preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
     trained_rates(verified.ensemble.sidecar, request.encoder, preset)
     margin = calibrated_margin(verified, request, preset)
-    check_extra_args(ffmpeg, info)
+    if info.extra_args:
+        from vmaf_assay.media.capability import check_extra_args  # most requests have none
+
+        check_extra_args(ffmpeg, info)
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
     carry = PLAIN
     if request.output is not None:
@@ -171,7 +192,7 @@ def _plan(
     return plan
 
 
-def calibrated_margin(verified: VerifiedEnsemble, request: TuneRequest, preset: str) -> Margin:
+def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset: str) -> Margin:
     """The calibrated margin of a request.
 
     Raises:
@@ -190,12 +211,16 @@ def calibrated_margin(verified: VerifiedEnsemble, request: TuneRequest, preset: 
             next_step="ask for that, or name a --registry whose ensemble forecasts it",
         )
     return nearest_margin(
-        curves_of(verified.calibration, more_probes=request.more_probes), request.encoder, preset,
-        target=request.target_vmaf, confidence=request.confidence, trials=request.trials,
-    )  # fmt: skip
+        curves_of(verified.calibration, more_probes=request.more_probes),
+        request.encoder,
+        preset,
+        target=request.target_vmaf,
+        confidence=request.confidence,
+        trials=request.trials,
+    )
 
 
-def _trials(plan: _Plan, title: Title, forecaster: Forecaster, predicted: Forecast) -> dict[float, Tried]:
+def _trials(plan: _Plan, title: SourceProbes, forecaster: Forecaster, predicted: Forecast) -> dict[float, Tried]:
     tried: dict[float, Tried] = {}
     for number in range(1, plan.request.trials + 1):
         measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
@@ -214,7 +239,7 @@ class _Answer:
 
     plan: _Plan
     """What was fixed before."""
-    title: Title
+    title: SourceProbes
     """The source and its probes."""
     predicted: Forecast
     """The forecast, with the bitrates that probes and trials had."""
@@ -225,7 +250,7 @@ class _Answer:
     choice: Choice
     """What was chosen."""
 
-    def result(self, verified: VerifiedEnsemble) -> TuneResult:
+    def result(self, verified: "VerifiedEnsemble") -> TuneResult:
         """The answer before the final encode."""
         measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
@@ -235,22 +260,41 @@ class _Answer:
             n_bytes = other_bytes(plan.ffmpeg, reference.path) + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
-            source=str(request.source), encoder=request.encoder, preset=plan.preset,
-            target_vmaf=request.target_vmaf, confidence=request.confidence, rate_value=choice.rate_value,
-            mu=choice.mu, lower_bound=choice.lower_bound, forecast_kbps=kbps,
-            promise=plan.promise(choice, self.predicted.reason), margin=choice.mu - choice.lower_bound,
+            source=str(request.source),
+            encoder=request.encoder,
+            preset=plan.preset,
+            target_vmaf=request.target_vmaf,
+            confidence=request.confidence,
+            rate_value=choice.rate_value,
+            mu=choice.mu,
+            lower_bound=choice.lower_bound,
+            forecast_kbps=kbps,
+            promise=plan.promise(choice, self.predicted.reason),
+            margin=choice.mu - choice.lower_bound,
             n_groups=plan.margin.n_groups,
             trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in self.measured.items()],
-            encodes_spent=measurer.spent, encodes_cached=measurer.cached,
-            output=None, measured_vmaf=None, kbps=None,
-            encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")), reasons=[],
-            encoder_args=list(plan.info.extra_args), filters=request.filters,
-            reference=request.reference, losses=list(plan.carry.losses), max_kbps=request.max_kbps,
-            max_bytes=request.max_bytes, forecast_bytes=n_bytes, width=reference.size[0], height=reference.size[1],
+            encodes_spent=measurer.spent,
+            encodes_cached=measurer.cached,
+            output=None,
+            measured_vmaf=None,
+            kbps=None,
+            encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")),
+            reasons=[],
+            encoder_args=list(plan.info.extra_args),
+            filters=request.filters,
+            reference=request.reference,
+            losses=list(plan.carry.losses),
+            max_kbps=request.max_kbps,
+            max_bytes=request.max_bytes,
+            forecast_bytes=n_bytes,
+            width=reference.size[0],
+            height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
-            n_frames=reference.n_frames, probes=self._probe_points(), curve=self._curve(),
+            n_frames=reference.n_frames,
+            probes=self._probe_points(),
+            curve=self._curve(),
             sample=self.sample(),
-        )  # fmt: skip
+        )
         result = judge_limits(result)
         known = f"{measurer.cached} encodes were known from an earlier run (--no-cache runs them again)"
         said = [*_reasons(verified, self), *limit_reasons(result), *([known] if measurer.cached else [])]
@@ -259,9 +303,13 @@ class _Answer:
     def sample(self) -> SampleFacts | None:
         """What of the source was probed; None if all of it."""
         return sample_facts(
-            self.title.sample, self.forecaster, self.choice.rate_value, self.measured, self.plan.reference,
+            self.title.sample,
+            self.forecaster,
+            self.choice.rate_value,
+            self.measured,
+            self.plan.reference,
             self.plan.request.encoder,
-        )  # fmt: skip
+        )
 
     def _probe_points(self) -> list[ProbePoint]:
         return [
@@ -280,14 +328,17 @@ class _Answer:
         kbps = self.predicted.kbps_at(np.array(wanted))
         return [
             CurvePoint(
-                rate, float(mu[self.forecaster.at(rate)]), float(lower[self.forecaster.at(rate)]), _number(cost),
+                rate,
+                float(mu[self.forecaster.at(rate)]),
+                float(lower[self.forecaster.at(rate)]),
+                _number(cost),
                 self.measured.get(rate),
             )
             for rate, cost in zip(wanted, kbps, strict=True)
-        ]  # fmt: skip
+        ]
 
 
-def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
+def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
     plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
     scope = "all encoders" if margin.pooled else request.encoder
     trials = request.trials if plan.calibrated_target else 0
@@ -329,10 +380,13 @@ def _write(plan: _Plan, result: TuneResult) -> TuneResult:
     )
     return judge_limits(
         replace(
-            result, output=str(plan.request.output), kbps=written.kbps, output_bytes=written.n_bytes,
+            result,
+            output=str(plan.request.output),
+            kbps=written.kbps,
+            output_bytes=written.n_bytes,
             encodes_spent=result.encodes_spent + 1,
         )
-    )  # fmt: skip
+    )
 
 
 def _verify(plan: _Plan, result: TuneResult) -> TuneResult:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmaf_assay.cli.commands.tune import ProbeSeconds, seconds_of
+from vmaf_assay.cli.commands.tune import seconds_of
+from vmaf_assay.cli.options import FfmpegPath, Filters, Json, NoCache, ProbeSeconds, Registry, TrustPolicy
 
 if TYPE_CHECKING:
     from vmaf_assay.tune.compare import CompareResult, Contender
@@ -32,18 +33,14 @@ def compare(
         float, typer.Option("--quality-confidence", help="Probability of reaching it, for each encoder.")
     ] = 0.95,
     measure: Annotated[bool, typer.Option("--measure", help="Encode each choice and measure it.")] = False,
-    vf: Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")] = "",
+    vf: Filters = "",
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither use nor keep results of encodes ($ASSAY_CACHE).")
-    ] = False,
-    registry: Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")] = None,
-    trust_policy: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY).")
-    ] = None,
-    ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    no_cache: NoCache = False,
+    registry: Registry = None,
+    trust_policy: TrustPolicy = None,
+    ffmpeg: FfmpegPath = None,
+    as_json: Json = False,
 ) -> None:
     """Forecast what several encoders would spend for a VMAF target, and name the cheapest that meets it.
 
@@ -60,9 +57,15 @@ def compare(
     from vmaf_assay.tune.compare import compare as run_compare
 
     request = CompareRequest(
-        source, tuple(encoder), target_vmaf, quality_confidence, measure, vf, seconds_of(probe_seconds),
+        source,
+        tuple(encoder),
+        target_vmaf,
+        quality_confidence,
+        measure,
+        vf,
+        seconds_of(probe_seconds),
         probes,  # type: ignore[arg-type]  # checked by check_compare
-    )  # fmt: skip
+    )
     check_compare(request)
     verified = load_verified(registry_dir(registry), FORECAST, trust_policy)
     with render.progress_bar("frames") as update:
@@ -83,7 +86,7 @@ def compare(
 
 def _render(result: "CompareResult") -> None:
     from vmaf_assay.cli import render
-    from vmaf_assay.tune.sampled import sample_reasons
+    from vmaf_assay.tune.segments import sample_reasons
 
     measured = any(one.measured_vmaf is not None for one in result.contenders)
     headers = ["", "encoder", "rate value", "forecast", "bound", "kbps", "BD-rate"]

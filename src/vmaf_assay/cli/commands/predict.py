@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmaf_assay.cli.options import FfmpegPath, Json, Registry, TrustPolicy
+
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
 
@@ -27,12 +29,10 @@ def predict(
         typer.Option(help="Instead of a pair: canonical-6, encoder, preset, rate_value (parquet, csv, jsonl)."),
     ] = None,
     confidence: Annotated[float, typer.Option(help="Of each bound.")] = 0.95,
-    registry: Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")] = None,
-    trust_policy: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY).")
-    ] = None,
-    ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    registry: Registry = None,
+    trust_policy: TrustPolicy = None,
+    ffmpeg: FfmpegPath = None,
+    as_json: Json = False,
 ) -> None:
     """Score an encode, or rows of features, with bounds. Exit 1 if a row is outside what the model has seen.
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmaf_assay.cli.options import FfmpegPath, Filters, NoCache, ProbeSeconds, Registry, TrustPolicy
+
 if TYPE_CHECKING:
     from vmaf_assay.media.ffmpeg import Ffmpeg
-    from vmaf_assay.tune.batch import Item, Outcome
+    from vmaf_assay.tune.batch import Item, ItemResult
     from vmaf_assay.tune.request import TuneRequest
     from vmaf_assay.tune.result import CurvePoint, TuneResult
 
@@ -21,13 +23,6 @@ EncoderArgs = Annotated[
 Reference = Annotated[
     str, typer.Option(help="VMAF against the `filtered` picture, or the `source` (one scale only).")
 ]
-ProbeSeconds = Annotated[
-    str,
-    typer.Option(
-        metavar="SECONDS|all",
-        help="Of a longer source, probe segments of so many seconds in all; `all` probes every frame.",
-    ),
-]
 Probes = Annotated[
     str | None,
     typer.Option(
@@ -35,6 +30,19 @@ Probes = Annotated[
         help="`few` probes are what the forecast reads; `more` adds encodes of the very encoder and preset, which "
         "serve every target (default: more without trials, few with).",
     ),
+]
+Confidence = Annotated[float, typer.Option("--quality-confidence", help="Probability of reaching it.")]
+Sources = Annotated[
+    list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="JSON on stdout: one document, or of several sources one a line.")
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Encode the choice to this .mkv, .mp4, .mov or .webm.")
+]
+OutDir = Annotated[
+    Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; of several sources a folder of them.")
@@ -47,44 +55,30 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(
-    sources: Annotated[
-        list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
-    ],
+    sources: Sources,
     encoder: Annotated[str, typer.Option("--encoder", "-e", help="ffmpeg's encoder name.")] = "libx264",
     target_vmaf: Annotated[float, typer.Option("--target-vmaf", help="Mean VMAF to reach, points.")] = 93.0,
-    quality_confidence: Annotated[
-        float, typer.Option("--quality-confidence", help="Probability of reaching it.")
-    ] = 0.95,
+    quality_confidence: Confidence = 0.95,
     preset: Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")] = None,
     trials: Trials = 1,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Encode the choice to this .mkv, .mp4, .mov or .webm.")
-    ] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
-    ] = None,
+    output: Output = None,
+    out_dir: OutDir = None,
     container: Annotated[str, typer.Option(help="Container in --out-dir: mkv, mp4, mov or webm.")] = "mkv",
     verify: Annotated[bool, typer.Option("--verify", help="Measure the whole output.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
     encoder_args: EncoderArgs = "",
-    vf: Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")] = "",
+    vf: Filters = "",
     reference: Reference = "filtered",
     max_bitrate: Annotated[float | None, typer.Option(help="Most video bitrate wanted, kbps.")] = None,
     max_size: Annotated[float | None, typer.Option(help="Largest file wanted, MB (10^6 bytes).")] = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     report: Report = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither use nor keep probe and trial results ($ASSAY_CACHE).")
-    ] = False,
-    registry: Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")] = None,
-    trust_policy: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY).")
-    ] = None,
-    ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="JSON on stdout: one document, or of several sources one a line.")
-    ] = False,
+    no_cache: NoCache = False,
+    registry: Registry = None,
+    trust_policy: TrustPolicy = None,
+    ffmpeg: FfmpegPath = None,
+    as_json: JsonLines = False,
 ) -> None:
     """Find the cheapest encode that meets a VMAF target with a stated confidence, and make it.
 
@@ -96,11 +90,23 @@ def tune(
     from vmaf_assay.tune.request import TuneRequest
 
     base = TuneRequest(
-        sources[0], encoder, target_vmaf, quality_confidence, preset, trials, output, verify, force,
-        encoder_args, vf, reference,  # type: ignore[arg-type]  # checked by check_request
-        max_bitrate, None if max_size is None else max_size * 1e6, seconds_of(probe_seconds),
-        probes,  # type: ignore[arg-type]  # likewise
-    )  # fmt: skip
+        source=sources[0],
+        encoder=encoder,
+        target_vmaf=target_vmaf,
+        confidence=quality_confidence,
+        preset=preset,
+        trials=trials,
+        output=output,
+        verify=verify,
+        force=force,
+        encoder_args=encoder_args,
+        filters=vf,
+        reference=reference,  # type: ignore[arg-type]  # checked by check_request
+        max_kbps=max_bitrate,
+        max_bytes=None if max_size is None else max_size * 1e6,
+        probe_seconds=seconds_of(probe_seconds),
+        probes=probes,  # type: ignore[arg-type]  # likewise
+    )
     items = _items(sources, base, out_dir, container)
     code = _run(base, items, (registry, trust_policy), ffmpeg, no_cache, as_json, report)
     if code:
@@ -202,7 +208,7 @@ def _page(document: "dict[str, Any]", out: Path, ffmpeg: "Ffmpeg") -> None:
     render.note(f"page: {out}")
 
 
-def _reported(outcomes: "Iterator[Outcome]", folder: Path | None, ffmpeg: "Ffmpeg") -> "Iterator[Outcome]":
+def _reported(outcomes: "Iterator[ItemResult]", folder: Path | None, ffmpeg: "Ffmpeg") -> "Iterator[ItemResult]":
     """The outcomes, each with a page in the folder as it goes by."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,7 +218,7 @@ def _reported(outcomes: "Iterator[Outcome]", folder: Path | None, ffmpeg: "Ffmpe
         yield outcome
 
 
-def _many(outcomes: "Iterator[Outcome]", total: int, as_json: bool) -> int:
+def _many(outcomes: "Iterator[ItemResult]", total: int, as_json: bool) -> int:
     """Print each outcome as it comes, then a summary; the highest exit code of any."""
     from vmaf_assay.cli import main, render
     from vmaf_assay.errors import AssayError
@@ -242,7 +248,7 @@ def _many(outcomes: "Iterator[Outcome]", total: int, as_json: bool) -> int:
     return code
 
 
-def _line(outcome: "Outcome") -> str:
+def _line(outcome: "ItemResult") -> str:
     if outcome.problem is not None:
         return f"error: {outcome.problem}"
     if outcome.result is not None:
