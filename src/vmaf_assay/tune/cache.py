@@ -20,7 +20,6 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.score import ReferenceInput, Threads, encoder_args, libvmaf_filter
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import CANONICAL6, Scored
 
 FORMAT = 1
@@ -77,6 +76,8 @@ class Cache:
         `of` says which frames of the source are encoded and which of those scored; empty means all.
         """
         if (ffmpeg.path, info.name) not in self._versions:
+            from vmaf_assay.media.versions import tool_versions  # not needed to answer without a cache
+
             self._versions[ffmpeg.path, info.name] = tool_versions(ffmpeg, [info.name])
         return sha256_bytes(
             canonical_json(

@@ -85,7 +85,7 @@ def compare(
 
 def _render(result: "CompareResult") -> None:
     from vmaf_assay.cli import render
-    from vmaf_assay.tune.sampled import sample_reasons
+    from vmaf_assay.tune.segments import sample_reasons
 
     measured = any(one.measured_vmaf is not None for one in result.contenders)
     headers = ["", "encoder", "rate value", "forecast", "bound", "kbps", "BD-rate"]

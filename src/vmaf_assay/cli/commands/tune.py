@@ -11,7 +11,7 @@ from vmaf_assay.cli.options import FfmpegPath, Filters, NoCache, ProbeSeconds, R
 
 if TYPE_CHECKING:
     from vmaf_assay.media.ffmpeg import Ffmpeg
-    from vmaf_assay.tune.batch import Item, Outcome
+    from vmaf_assay.tune.batch import Item, ItemResult
     from vmaf_assay.tune.request import TuneRequest
     from vmaf_assay.tune.result import CurvePoint, TuneResult
 
@@ -207,7 +207,7 @@ def _page(document: "dict[str, Any]", out: Path, ffmpeg: "Ffmpeg") -> None:
     render.note(f"page: {out}")
 
 
-def _reported(outcomes: "Iterator[Outcome]", folder: Path | None, ffmpeg: "Ffmpeg") -> "Iterator[Outcome]":
+def _reported(outcomes: "Iterator[ItemResult]", folder: Path | None, ffmpeg: "Ffmpeg") -> "Iterator[ItemResult]":
     """The outcomes, each with a page in the folder as it goes by."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +217,7 @@ def _reported(outcomes: "Iterator[Outcome]", folder: Path | None, ffmpeg: "Ffmpe
         yield outcome
 
 
-def _many(outcomes: "Iterator[Outcome]", total: int, as_json: bool) -> int:
+def _many(outcomes: "Iterator[ItemResult]", total: int, as_json: bool) -> int:
     """Print each outcome as it comes, then a summary; the highest exit code of any."""
     from vmaf_assay.cli import main, render
     from vmaf_assay.errors import AssayError
@@ -247,7 +247,7 @@ def _many(outcomes: "Iterator[Outcome]", total: int, as_json: bool) -> int:
     return code
 
 
-def _line(outcome: "Outcome") -> str:
+def _line(outcome: "ItemResult") -> str:
     if outcome.problem is not None:
         return f"error: {outcome.problem}"
     if outcome.result is not None:
