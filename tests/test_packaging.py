@@ -57,7 +57,7 @@ def test_wheel_is_small(wheel):
 
 
 def test_the_registry_of_a_wheel_verifies(wheel, tmp_path):
-    """Without the history every row verifies and loads; what is not here is said, and a checkout brings it back."""
+    """Without the history every row verifies and loads; a checkout brings back the rest."""
     for name in wheel.namelist():
         if name.startswith("vmaf_assay/models/"):
             wheel.extract(name, tmp_path)

@@ -114,7 +114,7 @@ def test_history_is_kept_whole(registry):
 
 
 def test_what_earlier_verdicts_rest_on_may_be_elsewhere(registry):
-    """Without the history the registry verifies and loads; what is not here is counted, and what brings it back."""
+    """Without the history the registry verifies and loads; what is not here is counted and named."""
     shutil.rmtree(registry / "history")
     reports = verify_registry(registry)
     assert {report.status for report in reports} == {"production", "not here"}
