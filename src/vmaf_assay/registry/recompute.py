@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vmaf_assay.model.sidecar import Sidecar
     from vmaf_assay.registry.tie_check import Tied
 
-Outcome = Literal["agrees", "differs", "not comparable"]
+CheckOutcome = Literal["agrees", "differs", "not comparable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Check:
 
     what: str
     """What was computed."""
-    outcome: Outcome
+    outcome: CheckOutcome
     """Whether it is what the verdict says."""
     detail: str
     """How, in words."""
