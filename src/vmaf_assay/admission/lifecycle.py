@@ -7,14 +7,17 @@ is. So the invariant needs no exception: rows change only with a fresh verdict, 
 from pathlib import Path
 
 from vmaf_assay.admission.archive import bring_back
+from vmaf_assay.admission.audit import Audit
 from vmaf_assay.admission.judge import rows_of
 from vmaf_assay.admission.promotion import State, Who, add_signatures, commit, locked, now_utc, read_state
-from vmaf_assay.errors import ConfigError, IntegrityError
+from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
+from vmaf_assay.media.files import write_bytes_atomic
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.promise.policy import COVERAGE_POLICY, POLICY
 from vmaf_assay.records import OnStep
+from vmaf_assay.registry.attest import Retrained, attest, attestations_on
 from vmaf_assay.registry.entries import verdict_refs
-from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, verdict_name
+from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, read_file, verdict_name
 from vmaf_assay.registry.history import digests_of, origin, predictions_name
 from vmaf_assay.registry.manifest import FileRef, Row, ensemble_of
 from vmaf_assay.registry.recompute import OF_THAT_TIME, read_tied
@@ -184,6 +187,35 @@ def sign_verdict(folder: Path, ensemble: str, who: Who) -> tuple[Verdict, list[s
             if report.status == "refused":
                 raise IntegrityError(f"not signed: {report.row_id}: {report.reason}", next_step=RESTORE)
         return current, add_signatures(folder, current, who)
+
+
+def attest_verdict(folder: Path, audited: Audit, retrained: Retrained, who: Who) -> tuple[Verdict, list[str]]:
+    """File an attestation on the verdict in force by every key of `who`; it, and the ids of all keys that attest.
+
+    Args:
+      folder: the registry.
+      audited: the audit that trained again, and agrees.
+      retrained: what came out.
+      who: whose keys.
+
+    Raises:
+      ToolError: another verdict came into force meanwhile.
+      IntegrityError: the verdict or anything that it rests on does not verify.
+    """
+    with locked(folder, who.wait_s):
+        ensemble = audited.ensemble
+        state = _with_history(folder, ensemble)
+        current = state.history[0]
+        if _digest(state, ensemble) != audited.verdict_sha256:
+            raise ToolError(f"another verdict on {ensemble} came into force", next_step="attest to that one")
+        for report in verify_registry(folder, ensemble=ensemble):
+            if report.status == "refused":
+                raise IntegrityError(f"not attested: {report.row_id}: {report.reason}", next_step=RESTORE)
+        data = read_file(folder, verdict_name(ensemble, current.sequence))
+        for key in who.keys:
+            name, envelope = attest(current, data, retrained, key)
+            write_bytes_atomic(folder / name, envelope)
+        return current, [one.key_id for one in attestations_on(folder, current, data)]
 
 
 def _with_history(folder: Path, ensemble: str) -> State:

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmaf_assay.admission.audit import Audit
+from vmaf_assay.admission.promotion import now_utc
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.files import sha256_bytes
+from vmaf_assay.registry.attest import Retrained
 from vmaf_assay.registry.files import read_bound
 from vmaf_assay.registry.history import predictions_name
 from vmaf_assay.registry.recompute import Check, first_difference, read_model, read_sidecar
@@ -84,6 +86,24 @@ def retrain(
         _compare_sidecars(folder, verdict, again),
     ]
     return [*checks, _compare_held_out(folder, verdict, again)] if verdict.tie is not None else checks
+
+
+def attested(audited: Audit) -> Retrained:
+    """What an audit that trained again, and agrees, gives to attest to."""
+    from vmaf_assay.training.run import code_facts, environment
+
+    checks = {check.what: check for check in audited.checks}
+    models, predictions = checks["retrained: models"], checks["retrained: held-out predictions"]
+    n_models = len(audited.verdict.members)
+    same = models.detail.startswith(f"{n_models} of {n_models} ") and predictions.detail == BYTE_FOR_BYTE
+    code = code_facts()
+    return Retrained(
+        result="byte for byte" if same else "within tolerance",
+        corpus_digest=str(audited.verdict.corpus.get("digest")),
+        code={"version": code.version, "commit": code.commit or "unknown"},
+        machine=environment(),
+        attested_at_utc=now_utc(),
+    )
 
 
 def _recipe_today(verdict: Verdict, recipe: dict[str, Any]) -> tuple[str, int | None]:

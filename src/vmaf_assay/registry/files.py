@@ -27,8 +27,10 @@ CONTENT_NAMED = re.compile(r"[a-z0-9_]+\.([0-9a-f]{12})\.(onnx|json|parquet|npy)
 MAX_SEQUENCE = 999_999
 """Highest number of a verdict. A file with a higher one is not a verdict's."""
 
-VERDICT_NAMED = re.compile(r"[a-z0-9_]+_seed_flip_PROMOTE(\.[1-9][0-9]{0,5}(\.dsse)?)?\.json")
-"""A verdict's file, plain or numbered, or the signatures on a numbered one."""
+VERDICT_NAMED = re.compile(
+    r"[a-z0-9_]+_seed_flip_PROMOTE(\.[1-9][0-9]{0,5}(\.dsse|\.attest\.[0-9a-f]{12})?)?\.json"
+)
+"""A verdict's file, plain or numbered, or the signatures or an attestation on a numbered one."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

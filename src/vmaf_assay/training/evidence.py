@@ -21,7 +21,7 @@ from vmaf_assay.promise.calibrate import (
     parse_predictions,
 )
 from vmaf_assay.promise.folds import protocol_of
-from vmaf_assay.promise.gate import evaluate_gate, folds_of_groups
+from vmaf_assay.promise.gate import check_evidence, evaluate_gate, folds_of_groups
 from vmaf_assay.promise.policy import CoverageResult, GateResult
 from vmaf_assay.records import Measurand, OnStep
 from vmaf_assay.registry.tie import Tie
@@ -120,8 +120,8 @@ def load_run(folder: Path) -> RunEvidence:
     data = _read_files(folder, file)
     calibration = _parse(CalibrationFile, data["calibration.json"], folder / "calibration.json").calibration
     run = RunEvidence(folder, file, data, calibration)
-    _check_commitment(run)
     gate, folds = _check_predictions(run)
+    _check_commitment(run)
     folds_by_group = folds_of_groups(run.predictions)
     if file.protocol != protocol_of(folds_by_group):
         raise CorpusError(
@@ -226,7 +226,8 @@ def _check_score(where: str, said: float, measured: float) -> None:
 
 def _check_predictions(run: RunEvidence) -> tuple[GateResult, list[dict[str, Any]]]:
     """The gate and its folds, of predictions that cover the corpus the run names."""
-    judged = run.gate()  # refuses what is not evidence before anything is derived from it
+    # Refuses what is not evidence before anything is derived from it.
+    check_evidence(run.predictions, run.file.seeds, metric=run.measurand.metric)
     table = run.predictions
     n_groups, n_rows = table["group"].n_unique(), table["row"].n_unique()
     if n_groups != run.file.corpus.n_groups:
@@ -238,7 +239,7 @@ def _check_predictions(run: RunEvidence) -> tuple[GateResult, list[dict[str, Any
         raise CorpusError(
             f"predictions hold {n_rows} rows, the corpus gave {run.file.corpus.n_rows}", next_step="train again"
         )
-    return judged
+    return run.gate()
 
 
 def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -> None:

@@ -328,7 +328,7 @@ def _write(folder: Path, trained: _Trained) -> RunFile:
         ),
         recipe=_recipe_record(recipe, rows),
         code=CodeFacts(**trained.commitment.code),
-        environment=_environment() | trained.commitment.engine,
+        environment=environment() | trained.commitment.engine,
         files={str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()},
         generated_at_utc=now_utc(),
         protocol=trained.commitment.protocol,
@@ -446,7 +446,8 @@ def code_facts() -> CodeFacts:
     return CodeFacts(version=__version__, commit=head.stdout.decode().strip(), dirty=bool(status.stdout.strip()))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Versions, platform and cores of this machine."""
     names = ("numpy", "scipy", "onnx", "onnxruntime", "polars")
     facts = {name: version(name) for name in names}
     return facts | {

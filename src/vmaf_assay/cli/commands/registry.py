@@ -1,18 +1,16 @@
-"""`assay registry list | show | verify | history | rollback | rejudge | supersede | sign`."""
+"""`assay registry list | show | verify | history | rollback | rejudge | supersede | sign | attest`."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.auditing import Deeper, audited, first_wrong
 from vmaf_assay.cli.commands.promote import By, Expires, Sign, Wait, who_of
+from vmaf_assay.cli.signatures import attest, sign
 
 if TYPE_CHECKING:
-    from vmaf_assay.admission.audit import Audit
     from vmaf_assay.registry.entries import Entry
-    from vmaf_assay.registry.recompute import Check
-    from vmaf_assay.registry.trust import Trust
     from vmaf_assay.registry.verdict import Verdict
 
 Folder = Annotated[Path | None, typer.Option("--registry", help="Registry folder (default: the shipped one).")]
@@ -36,6 +34,7 @@ def register(app: typer.Typer) -> None:
     group.command("rejudge")(rejudge)
     group.command("supersede")(supersede)
     group.command("sign")(sign)
+    group.command("attest")(attest)
     app.add_typer(group, name="registry")
 
 
@@ -148,20 +147,6 @@ def verify(
         _verify_one(folder, row, trust_policy, deeper, as_json=as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class Deeper:
-    """How far down one ensemble is to be audited."""
-
-    deep: bool
-    """Calibration and coverage too."""
-    corpus: Path | None = None
-    """The corpus to compare with."""
-    retrain: bool = False
-    """Train again."""
-    jobs: int | None = None
-    """Processes to train in."""
-
-
 def _verify_one(folder: Path, row: str, trust_policy: Path | None, deeper: Deeper, *, as_json: bool) -> None:
     from vmaf_assay.cli import render
     from vmaf_assay.cli.audit import page
@@ -174,54 +159,8 @@ def _verify_one(folder: Path, row: str, trust_policy: Path | None, deeper: Deepe
     else:
         for line in page(found):
             render.say(line)
-    if not found.agrees:
-        wrong = [f"{check.what}: {check.detail}" for check in found.checks if check.outcome == "differs"]
-        raise IntegrityError(f"{found.ensemble} does not verify: {(wrong or [found.status])[0]}")
-
-
-def audited(folder: Path, row: str, trust: "Trust | None", deeper: Deeper) -> "Audit":
-    """An ensemble audited as far down as asked."""
-    from dataclasses import replace
-
-    from vmaf_assay.admission.audit import audit, check_corpus
-    from vmaf_assay.cli import render
-    from vmaf_assay.registry.manifest import ensemble_of
-
-    with render.steps("verifying") as on_step:
-        found = audit(folder, ensemble_of(row), deep=deeper.deep, trust=trust, on_step=on_step)
-    if deeper.corpus is None:
-        return found
-    found = replace(found, checks=[*found.checks, *check_corpus(folder, found, deeper.corpus)])
-    if deeper.retrain and found.agrees:
-        found = replace(found, checks=[*found.checks, *_retrained(folder, found, deeper.corpus, deeper.jobs)])
-    return found
-
-
-def _retrained(folder: Path, found: "Audit", corpus: Path, jobs: int | None) -> "list[Check]":
-    import os
-    import tempfile
-
-    from vmaf_assay.admission.retrain import retrain
-    from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-
-    with (
-        tempfile.TemporaryDirectory(prefix="assay-retrain-") as workspace,
-        render.progress_bar("members") as update,
-    ):
-        try:
-            return retrain(
-                folder,
-                found,
-                corpus,
-                Path(workspace),
-                processes=jobs or os.cpu_count() or 1,
-                on_progress=lambda done, total: update(done, f"of {total}"),
-            )
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'"
-            ) from error
+    if wrong := first_wrong(found):
+        raise IntegrityError(f"{found.ensemble} does not verify: {wrong}")
 
 
 def _verify_all(folder: Path, trust_policy: Path | None, *, deep: bool, as_json: bool) -> None:
@@ -372,34 +311,6 @@ def supersede(
     folder = registry_dir(registry)
     verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait))
     _acted(folder, verdict, "out of service", as_json=as_json)
-
-
-def sign(
-    ensemble: Ensemble,
-    sign: Sign = None,
-    registry: Folder = None,
-    expires_days: Expires = None,
-    wait: Wait = None,
-    as_json: Json = False,
-) -> None:
-    """Add a signature to the verdict in force; those it has stay.
-
-    Example: assay registry sign vmaf_forecast_ensemble_v1 --sign ~/assay-key --registry models
-    """
-    from vmaf_assay.admission.lifecycle import sign_verdict
-    from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.store import registry_dir
-
-    if not sign:
-        raise ConfigError("nothing to sign with", next_step="add --sign KEY")
-    folder = registry_dir(registry)
-    verdict, keys = sign_verdict(folder, ensemble, who_of(sign, expires_days, None, None, wait))
-    if as_json:
-        render.emit_json({"ensemble": ensemble, "sequence": verdict.sequence, "signed_by": keys})
-        return
-    named = ", ".join(key[:12] for key in keys)
-    render.say(f"{folder}: verdict {verdict.sequence} on {ensemble} is signed by {len(keys)}: {named}")
 
 
 def _acted(folder: Path, verdict: "Verdict", what: str, *, as_json: bool) -> None:
