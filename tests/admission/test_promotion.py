@@ -161,7 +161,7 @@ def killed_at(monkeypatch, n_th: int) -> list[str]:
     return written
 
 
-WRITES = 6 + 6 + 1 + 1 + 1 + 1
+WRITES = 6 + 6 + 1 + 3 + 1 + 1 + 1
 """Models, sidecars, predictions, numbered verdict, registry.json, plain verdict."""
 
 

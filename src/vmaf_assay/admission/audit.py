@@ -150,11 +150,7 @@ def check_corpus(folder: Path, audited: Audit, corpus_dir: Path) -> list[Check]:
 
     verdict, sidecar = audited.verdict, audited.sidecar
     corpus = load_corpus(corpus_dir)
-    if corpus.digest != verdict.corpus.get("digest"):
-        raise ConfigError(
-            f"{corpus_dir} is not the corpus of verdict {verdict.sequence}",
-            next_step=f"name the one with digest {str(verdict.corpus.get('digest'))[:12]}",
-        )
+    check_corpus_digest(corpus_dir, corpus.digest, verdict)
     name = predictions_name(verdict)
     table = parse_predictions(read_bound(folder, name, verdict.predictions_sha256), where=name)
     rows = table.filter(pl.col("seed") == min(verdict.seeds)).sort("row")
@@ -168,6 +164,15 @@ def check_corpus(folder: Path, audited: Audit, corpus_dir: Path) -> list[Check]:
         return [*checks, _checked("corpus: sidecar", lambda: check_seen(claim, sidecar.seen, corpus), said)]
     said = "features, picture sizes and bitrate model, made again from the corpus"
     return [*checks, _checked("corpus: facts", lambda: check_facts(tied, corpus), said)]
+
+
+def check_corpus_digest(corpus_dir: Path, digest: str, verdict: Verdict) -> None:
+    """Raise ConfigError if a corpus is not the one that a verdict is of."""
+    if digest != verdict.corpus.get("digest"):
+        raise ConfigError(
+            f"{corpus_dir} is not the corpus of verdict {verdict.sequence}",
+            next_step=f"name the one with digest {str(verdict.corpus.get('digest'))[:12]}",
+        )
 
 
 def _checked(what: str, check: Callable[[], None], said: str) -> Check:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmaf_assay.admission.audit import Audit
+from vmaf_assay.admission.audit import Audit, check_corpus_digest
 from vmaf_assay.admission.promotion import now_utc
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.files import sha256_bytes
@@ -60,11 +60,13 @@ def retrain(
     Raises:
       ConfigError: another corpus, or a recipe that this version does not have.
     """
+    from vmaf_assay.corpus.store import load_corpus
     from vmaf_assay.promise.folds import LEAVE_ONE_OUT
     from vmaf_assay.training.evidence import load_run
     from vmaf_assay.training.run import train_run
 
     verdict, recipe = audited.verdict, audited.sidecar.recipe
+    check_corpus_digest(corpus_dir, load_corpus(corpus_dir).digest, verdict)
     name, max_steps = _recipe_today(verdict, recipe)
     train_run(
         corpus_dir,

@@ -60,6 +60,7 @@ def train(
             engine=engine,
             processes=jobs or os.cpu_count() or 1,
             on_progress=lambda done, total: update(done, f"of {total}"),
+            on_commit=lambda digest: render.note(f"commitment {digest}, made before training"),
         )
     losos = [json.loads((out / f"loso_seed{seed}.json").read_text()) for seed in run.seeds]
     if as_json:
