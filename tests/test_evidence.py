@@ -162,7 +162,7 @@ def scaled(table):
 
 ATTEMPTS = {
     "five bare scores": Attempt(bare_scores, 2, "no run.json", "PROMOTE", sealed=False),
-    "a dry run": Attempt(set_in("run.json", "dry_run", True), 2, "dry run, never evidence", "PROMOTE"),
+    "a dry run": Attempt(set_in("run.json", "dry_run", True), 2, "dry run, which is not evidence", "PROMOTE"),
     "one fold": Attempt(one_fold, 2, f"has 1 folds for {N_GROUPS} groups", "PROMOTE"),
     "one fold, predictions too": Attempt(
         raw_predictions(lambda t: t.filter(pl.col("group") == "g00")),
