@@ -143,7 +143,7 @@ def _read_files(folder: Path, file: RunFile) -> dict[str, bytes]:
     wanted = required_files(file)
     if wanted != set(file.files):
         odd = sorted(wanted ^ set(file.files))
-        raise CorpusError(f"{folder}: run.json lists {odd[0]} wrongly or not at all", next_step="train again")
+        raise CorpusError(f"{folder}: run.json does not list {odd[0]} as expected", next_step="train again")
     present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
     present -= {"run.json", "PROMOTE.json", "HOLD.json"}
     if missing := sorted(wanted - present):
