@@ -13,7 +13,8 @@ from tests.conftest import lavfi
 from tests.tune.made_up import OWN_PROBES, PROBES, RATES, logistic, verified
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import score_pair
 from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.tune.forecast import Probe, forecast

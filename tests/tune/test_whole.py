@@ -13,7 +13,8 @@ from vmaf_assay.media import process
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import score_pair
 from vmaf_assay.media.streams import list_streams, parse_streams
 from vmaf_assay.tune.final import final_argv
 from vmaf_assay.tune.request import TuneRequest, check_request
