@@ -166,14 +166,15 @@ def _run(
     """
     from vmaf_assay.cli import render
     from vmaf_assay.media.ffmpeg import find_ffmpeg
+    from vmaf_assay.media.user_folders import cache_dir
     from vmaf_assay.registry.store import load_verified, registry_dir
     from vmaf_assay.tune.batch import request_digest, tune_many
-    from vmaf_assay.tune.cache import Cache, default_cache_dir
+    from vmaf_assay.tune.cache import Cache
     from vmaf_assay.tune.run import tune as run_tune
 
     verified = load_verified(registry_dir(trusted[0]), FORECAST, trusted[1])
     found = find_ffmpeg(ffmpeg)
-    digests = Cache(default_cache_dir())
+    digests = Cache(cache_dir())
     cache = None if no_cache else digests
     with render.progress_bar("frames") as update:
 
