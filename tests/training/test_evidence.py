@@ -264,7 +264,7 @@ def test_predictions_must_be_the_listed_ones(run):
 def test_extra_files_and_links_are_refused(run, tmp_path):
     """Nothing is in a run that its list does not name, and nothing in it is a link."""
     (run / "members" / "extra.onnx").write_bytes(b"")
-    with pytest.raises(IntegrityError, match=r"holds an unexpected file, extra\.onnx"):
+    with pytest.raises(IntegrityError, match=r"holds an unexpected file, members/extra\.onnx"):
         load_run(run)
     (run / "members" / "extra.onnx").unlink()
     (run / "loso_seed0.json").rename(tmp_path / "elsewhere.json")
