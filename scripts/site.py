@@ -19,6 +19,7 @@ PROJECT = {
     "CONTRIBUTING.md": "contributing",
     "AGENTS.md": "agents",
     "CHANGELOG.md": "changelog",
+    "SECURITY.md": "security",
 }
 """Root pages shown in the site, by their name there."""
 COLUMNS = 78
@@ -29,7 +30,7 @@ def on_config(config: Any) -> Any:
     """Complete the navigation: every decision, root pages."""
     decisions = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
     config.nav.append({"Decisions": [f"adr/{name}" for name in decisions]})
-    config.nav.append({"Project": [f"project/{name}.md" for name in PROJECT.values()]})
+    config.nav.append({"Project": [*(f"project/{name}.md" for name in PROJECT.values()), "release.md"]})
     return config
 
 
