@@ -30,7 +30,7 @@ def on_config(config: Any) -> Any:
     """Complete the navigation: every decision, root pages."""
     decisions = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
     config.nav.append({"Decisions": [f"adr/{name}" for name in decisions]})
-    config.nav.append({"Project": [*(f"project/{name}.md" for name in PROJECT.values()), "release.md"]})
+    config.nav.append({"Project": [f"project/{name}.md" for name in PROJECT.values()]})
     return config
 
 
