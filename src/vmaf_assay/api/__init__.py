@@ -48,7 +48,7 @@ from vmaf_assay.tune.compare import CompareResult, Contender
 from vmaf_assay.tune.forecast import Forecast, Probe
 from vmaf_assay.tune.probing import Probed
 from vmaf_assay.tune.result import CurvePoint, SampleFacts, TuneResult
-from vmaf_assay.tune.segments import Sample
+from vmaf_assay.tune.segments import SegmentPlan
 
 __all__ = [
     "AssayError",
@@ -72,9 +72,9 @@ __all__ = [
     "PromisedChoice",
     "RowReport",
     "RunEvidence",
-    "Sample",
     "SampleFacts",
     "Scored",
+    "SegmentPlan",
     "ToolError",
     "TuneResult",
     "Verdict",

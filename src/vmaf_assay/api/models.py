@@ -14,7 +14,7 @@ from vmaf_assay.corpus.plan import (
     parse_encoder,
     parse_rates,
     plan_cells,
-    renditions_of,
+    references_of,
     with_encoder_args,
 )
 from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
@@ -86,7 +86,7 @@ def build_corpus(
         check_extra_args(tool, request.encoder)
     boxes: list[Size | None] = [*sizes] or [None]
     renditions = [
-        made for source in found for made in renditions_of(tool, source, sizes=boxes, max_frames=max_frames)
+        made for source in found for made in references_of(tool, source, sizes=boxes, max_frames=max_frames)
     ]
     cells = plan_cells(renditions, requests, versions)
     for step in _build_cells(tool, cells, Path(out), versions, jobs=jobs or os.cpu_count() or 1):

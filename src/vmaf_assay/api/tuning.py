@@ -10,8 +10,8 @@ from vmaf_assay.errors import (
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.model.sidecar import ChoiceCalibration
-from vmaf_assay.promise.calibrate import curves_of
 from vmaf_assay.promise.choice import nearest_margin
+from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import PromisedChoice, promised
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir

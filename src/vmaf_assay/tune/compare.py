@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.model.infer import size_reason
+from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Margin
 from vmaf_assay.promise.promise import Promise, promise_of
 from vmaf_assay.records import OnStep
-from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
@@ -23,8 +22,11 @@ from vmaf_assay.tune.probing import probe_title
 from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ProbesKind, TuneRequest, check_request
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import calibrated_margin
-from vmaf_assay.tune.sampled import sample_facts
+from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
+
+if TYPE_CHECKING:
+    from vmaf_assay.registry.store import VerifiedEnsemble
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def check_compare(request: CompareRequest) -> list[tuple[str, str | None]]:
 
 def compare(
     ffmpeg: Ffmpeg,
-    verified: VerifiedEnsemble,
+    verified: "VerifiedEnsemble",
     request: CompareRequest,
     *,
     cache: Cache | None = None,

@@ -50,8 +50,9 @@ def compare(
     """
     from vmaf_assay.cli import render
     from vmaf_assay.media.ffmpeg import find_ffmpeg
+    from vmaf_assay.media.user_folders import cache_dir
     from vmaf_assay.registry.store import load_verified, registry_dir
-    from vmaf_assay.tune.cache import Cache, default_cache_dir
+    from vmaf_assay.tune.cache import Cache
     from vmaf_assay.tune.compare import CompareRequest, check_compare
     from vmaf_assay.tune.compare import compare as run_compare
 
@@ -72,7 +73,7 @@ def compare(
             find_ffmpeg(ffmpeg),
             verified,
             request,
-            cache=None if no_cache else Cache(default_cache_dir()),
+            cache=None if no_cache else Cache(cache_dir()),
             on_step=lambda what, done, total: update(done, what, total),
         )
     if as_json:
@@ -85,7 +86,7 @@ def compare(
 
 def _render(result: "CompareResult") -> None:
     from vmaf_assay.cli import render
-    from vmaf_assay.tune.sampled import sample_reasons
+    from vmaf_assay.tune.segments import sample_reasons
 
     measured = any(one.measured_vmaf is not None for one in result.contenders)
     headers = ["", "encoder", "rate value", "forecast", "bound", "kbps", "BD-rate"]

@@ -11,7 +11,7 @@ from vmaf_assay.cli.options import FfmpegPath, Filters, NoCache, ProbeSeconds, R
 
 if TYPE_CHECKING:
     from vmaf_assay.media.ffmpeg import Ffmpeg
-    from vmaf_assay.tune.batch import Item, Outcome
+    from vmaf_assay.tune.batch import Item, ItemResult
     from vmaf_assay.tune.request import TuneRequest
     from vmaf_assay.tune.result import CurvePoint, TuneResult
 
@@ -166,14 +166,15 @@ def _run(
     """
     from vmaf_assay.cli import render
     from vmaf_assay.media.ffmpeg import find_ffmpeg
+    from vmaf_assay.media.user_folders import cache_dir
     from vmaf_assay.registry.store import load_verified, registry_dir
     from vmaf_assay.tune.batch import request_digest, tune_many
-    from vmaf_assay.tune.cache import Cache, default_cache_dir
+    from vmaf_assay.tune.cache import Cache
     from vmaf_assay.tune.run import tune as run_tune
 
     verified = load_verified(registry_dir(trusted[0]), FORECAST, trusted[1])
     found = find_ffmpeg(ffmpeg)
-    digests = Cache(default_cache_dir())
+    digests = Cache(cache_dir())
     cache = None if no_cache else digests
     with render.progress_bar("frames") as update:
 
@@ -207,7 +208,7 @@ def _page(document: "dict[str, Any]", out: Path, ffmpeg: "Ffmpeg") -> None:
     render.note(f"page: {out}")
 
 
-def _reported(outcomes: "Iterator[Outcome]", folder: Path | None, ffmpeg: "Ffmpeg") -> "Iterator[Outcome]":
+def _reported(outcomes: "Iterator[ItemResult]", folder: Path | None, ffmpeg: "Ffmpeg") -> "Iterator[ItemResult]":
     """The outcomes, each with a page in the folder as it goes by."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +218,7 @@ def _reported(outcomes: "Iterator[Outcome]", folder: Path | None, ffmpeg: "Ffmpe
         yield outcome
 
 
-def _many(outcomes: "Iterator[Outcome]", total: int, as_json: bool) -> int:
+def _many(outcomes: "Iterator[ItemResult]", total: int, as_json: bool) -> int:
     """Print each outcome as it comes, then a summary; the highest exit code of any."""
     from vmaf_assay.cli import main, render
     from vmaf_assay.errors import AssayError
@@ -247,7 +248,7 @@ def _many(outcomes: "Iterator[Outcome]", total: int, as_json: bool) -> int:
     return code
 
 
-def _line(outcome: "Outcome") -> str:
+def _line(outcome: "ItemResult") -> str:
     if outcome.problem is not None:
         return f"error: {outcome.problem}"
     if outcome.result is not None:
