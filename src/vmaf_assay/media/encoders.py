@@ -218,6 +218,7 @@ _ENCODERS = (
         _X26X_PRESETS,
         "medium",
         single_thread_args=("-x265-params", "pools=1:frame-threads=1:log-level=error"),
+        caption_args=("-a53cc:v:0", "1"),
     ),
     EncoderInfo(
         "libsvtav1",

@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import av
-import av.stream
+from typing import TYPE_CHECKING, Literal
 
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
+
+if TYPE_CHECKING:
+    import av
+    import av.stream
 
 Kind = Literal["video", "audio", "subtitle", "attachment", "data", "unknown"]
 
@@ -60,6 +61,8 @@ class Stream:
     """True for a cover: a video stream of one picture."""
     timecode: str
     """Timecode of its first frame as tagged; empty if there is none."""
+    start_s: float
+    """When it begins, seconds; 0 if the header does not say."""
     of_chapters: bool = False
     """True for the text track that an ISO file keeps its chapters in."""
 
@@ -95,6 +98,8 @@ def list_streams(path: Path) -> FileStreams:
     Raises:
       MediaError: the library cannot open the file.
     """
+    import av  # not at the top: most commands read no file
+
     try:
         # A tag that is not UTF-8 is no reason to refuse a file.
         with av.open(str(path.resolve()), metadata_errors="replace") as file:
@@ -105,7 +110,7 @@ def list_streams(path: Path) -> FileStreams:
         raise MediaError(f"cannot read {path}: {error}", next_step="check that the file is whole") from error
 
 
-def _stream(stream: av.stream.Stream, n_chapters: int) -> Stream:
+def _stream(stream: "av.stream.Stream", n_chapters: int) -> Stream:
     """One stream as the library has it."""
     context = stream.codec_context
     tags = {name.lower(): value for name, value in stream.metadata.items()}
@@ -124,11 +129,12 @@ def _stream(stream: av.stream.Stream, n_chapters: int) -> Stream:
         flags=tuple(sorted(set(flags) - {"default", "attached_pic"})),
         attached_picture="attached_pic" in flags,
         timecode=tags.get("timecode", ""),
+        start_s=float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0,
         of_chapters=_is_chapter_track(stream, n_chapters),
     )
 
 
-def _is_chapter_track(stream: av.stream.Stream, n_chapters: int) -> bool:
+def _is_chapter_track(stream: "av.stream.Stream", n_chapters: int) -> bool:
     """Whether a data stream is the text track that an ISO file keeps its chapters in.
 
     The demuxer sets such a track aside and reads its samples as chapters (libavformat/mov.c, `mov_read_chapters`).
@@ -172,19 +178,14 @@ def try_container(ffmpeg: Ffmpeg, name: str, args: Sequence[str]) -> Trial:
     Args:
       ffmpeg: the ffmpeg to ask; what its muxer takes is what counts.
       name: file name, whose suffix names the container.
-      args: the command's inputs and output options.
+      args: the command's inputs and output options, with a limit of some kind.
     """
     with tempfile.TemporaryDirectory(prefix="assay-container-") as folder:
         return _try_in(Path(folder) / f"trial{Path(name).suffix.lower()}", ffmpeg, args)
 
 
-def trial_limits() -> list[str]:
-    """Output options that end a trial after a few packets of each kind."""
-    return [part for kind, count in TRIAL_PACKETS.items() for part in (f"-frames:{kind}", str(count))]
-
-
 def _try_in(out: Path, ffmpeg: Ffmpeg, args: Sequence[str]) -> Trial:
-    done = process.run([*ffmpeg.base_argv(), *args, *trial_limits(), str(out)], timeout_s=600)
+    done = process.run([*ffmpeg.base_argv(), *args, str(out)], timeout_s=600)
     check_ended(f"trying {CONTAINERS[out.suffix]}", done)
     if done.exit_code != 0:
         return Trial(None, why_not(done))
@@ -203,14 +204,20 @@ def why_not(done: process.Completed) -> str:
 
 
 def container_takes(
-    ffmpeg: Ffmpeg, path: Path, stream: Stream, name: str, codec_args: Sequence[str] = ("-c", "copy")
+    ffmpeg: Ffmpeg, path: Path, stream: Stream, name: str, codec: str = "copy"
 ) -> tuple[Kind, str] | None:
     """What a stream is once it is in a container, kind and codec; None if the container does not take it.
 
     A muxer may end well and write what nothing reads (Blu-ray PCM in MOV), or nothing (attachments in WebM): a
     stream counts as taken if the library finds one of its kind, of a codec it knows if it knew the source's.
     """
-    args = ["-i", str(path.resolve()), "-map", f"0:{stream.index}", "-map_chapters", "-1", *codec_args]
+    args = ["-i", str(path.resolve())]
+    # A file of attachments alone is written, but no demuxer opens it: a picture goes beside them.
+    beside = stream.kind == "attachment"
+    args += ["-f", "lavfi", "-i", "color=size=64x64", "-map", "1:v", "-c:v", "mpeg4"] if beside else []
+    args += ["-map", f"0:{stream.index}", "-map_chapters", "-1", "-c:1" if beside else "-c", codec]
+    # Of one stream alone: -frames of several would end them all with the first (ffmpeg n9.0.2).
+    args += [part for kind, count in TRIAL_PACKETS.items() for part in (f"-frames:{kind}", str(count))]
     trial = try_container(ffmpeg, name, [*args, "-f", CONTAINERS[Path(name).suffix.lower()]])
     there = [] if trial.written is None else [one for one in trial.written.streams if one.kind == stream.kind]
     if len(there) != 1 or (there[0].codec == "unknown" != stream.codec):
@@ -226,6 +233,8 @@ def frame_side_data(path: Path, n_frames: int, index: int | None = None) -> froz
       n_frames: how many frames to decode.
       index: the stream; None is the first video stream.
     """
+    import av
+
     names: set[str] = set()
     with av.open(str(path.resolve()), metadata_errors="replace") as file:
         stream = file.streams.video[0] if index is None else file.streams[index]

@@ -13,10 +13,11 @@ from vmaf_assay.media import process
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.score import ReferenceInput, encoder_args
+from vmaf_assay.media.streams import list_streams
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.source import seconds
-from vmaf_assay.tune.streams_plan import CarryPlan
+from vmaf_assay.tune.streams_plan import CarryPlan, missing_streams
 
 PLAIN = CarryPlan(("-map", "0:v:0", "-map", "0:a?", "-c:a", "copy"), ())
 """What is shown of an encode that has no output to plan for."""
@@ -81,6 +82,8 @@ def write_final(
     argv_to: Callable[[Path], list[str]],
     reference: ReferenceInput,
     on_step: OnStep | None,
+    *,
+    carry: CarryPlan = PLAIN,
 ) -> Written:
     """Run the final encode beside its destination, then put it in place in one step.
 
@@ -90,9 +93,10 @@ def write_final(
       argv_to: the command that writes to a path.
       reference: the source.
       on_step: told of progress.
+      carry: what the file must hold beside the picture; counted before the file gets its name.
 
     Raises:
-      ToolError: ffmpeg or the disk failed; nothing is left, and an older output is as it was.
+      ToolError: ffmpeg or the disk failed, or a stream is missing; nothing is left, and an older output is as it was.
     """
     assert request.output is not None  # the caller asked for a file
     with _folder_beside(request.output) as folder:
@@ -109,6 +113,11 @@ def write_final(
             raise ToolError(
                 f"the encoder gave back {len(packets)} of {reference.n_frames} frames of {request.source.name}",
                 next_step="run the same command again, or choose another encoder",
+            )
+        if gone := missing_streams(carry, list_streams(temporary)):
+            raise ToolError(
+                f"the finished encode of {request.source.name} lacks {', '.join(map(str, gone))}",
+                next_step="report this, and end the output in another of .mkv, .mp4 and .mov",
             )
         kbps = sum(packets) * 8 / seconds(reference) / 1000
         written = Written(kbps, temporary.stat().st_size)

@@ -53,6 +53,8 @@ class TuneRequest:
     probes: ProbesKind | None = None
     """`few` makes the probes that the forecast reads; `more` further ones, where the model has them for this
     encoder and preset. None is `more` without trials, and `few` with them: for one target a trial tells more."""
+    audio_codec: str = ""
+    """Encoder for sound that the output's container does not take; empty refuses such a container."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
 

@@ -46,7 +46,7 @@ from vmaf_assay.tune.result import (
 )
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import open_source, pixels, seconds
-from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry
+from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
@@ -184,9 +184,18 @@ def _plan(
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
     carry = PLAIN
     if request.output is not None:
-        carry = plan_carry(ffmpeg, request.source, request.output.name, info, preset)
+        carry = plan_carry(
+            ffmpeg, request.source, request.output.name, info, preset, audio_codec=request.audio_codec
+        )
     said = tuple(conversions(video))
     plan = _Plan(ffmpeg, request, info, preset, reference, said, margin, carry, on_step, on_note)
+    if request.output is not None:
+        middle = float((info.rate_min + info.rate_max) // 2)
+        carry = rehearse(ffmpeg, plan.argv(middle, request.output), request.source, carry)
+        if video.color_range == "pc":
+            ranged = f"{request.source.name} is full range; the encode is limited range"
+            carry = replace(carry, losses=(ranged, *carry.losses))
+        plan = replace(plan, carry=carry)
     for loss in carry.losses:
         plan.note(f"not carried over: {loss}")
     return plan
@@ -376,7 +385,12 @@ def _write(plan: _Plan, result: TuneResult) -> TuneResult:
     assert plan.request.output is not None  # the caller asked for a file
     check_space(plan.request.output, result.forecast_bytes or 0)
     written = write_final(
-        plan.ffmpeg, plan.request, lambda out: plan.argv(result.rate_value, out), plan.reference, plan.on_step
+        plan.ffmpeg,
+        plan.request,
+        lambda out: plan.argv(result.rate_value, out),
+        plan.reference,
+        plan.on_step,
+        carry=plan.carry,
     )
     return judge_limits(
         replace(

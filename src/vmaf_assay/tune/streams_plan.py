@@ -28,6 +28,9 @@ from vmaf_assay.media.streams import (
     try_container,
 )
 
+_REHEARSAL_S = 0.25
+"""Length of a rehearsal after every stream has begun, seconds."""
+
 _REHEARSALS = 3
 """Times a rehearsal is made: libvvenc may keep all frames of a clip this short back (`media/score.py`, FLUSH_TRIES)."""
 
@@ -153,8 +156,8 @@ def _refuses_video(ffmpeg: Ffmpeg, output_name: str, encoder: EncoderInfo, prese
     """Why a container does not take an encoder's video; empty if it does. Two frames are tried."""
     middle = float((encoder.rate_min + encoder.rate_max) // 2)
     muxer = CONTAINERS[Path(output_name).suffix.lower()]
-    args = ["-f", "lavfi", "-i", f"testsrc2=size=640x360:rate=25:duration={TRIAL_PACKETS['v'] / 25}",
-            *encoder_args(encoder, preset, middle), "-f", muxer]  # fmt: skip
+    two = "testsrc2=size=640x360:rate=25:duration=0.08"
+    args = ["-f", "lavfi", "-i", two, *encoder_args(encoder, preset, middle), "-f", muxer]
     trial = try_container(ffmpeg, output_name, args)
     if trial.written is not None and len(trial.written.streams) == 1:
         return ""
@@ -222,8 +225,7 @@ class _Planner:
         return stream.kind == "data" and stream.timecode != "" and stream.timecode == (self.picture.timecode or first)
 
     def _takes(self, stream: Stream, codec: str, name: str = "") -> tuple[Kind, str] | None:
-        args = ("-c", codec) if codec else ("-c", "copy")
-        return container_takes(self.ffmpeg, self.source, stream, name or self.output_name, args)
+        return container_takes(self.ffmpeg, self.source, stream, name or self.output_name, codec)
 
     def _as_text(self, stream: Stream) -> _Fate | None:
         text = _TEXT_SUBTITLES[self.muxer]
@@ -251,7 +253,7 @@ class _Planner:
             suffix
             for suffix in CONTAINERS
             if suffix != own
-            and self._takes(stream, "", f"out{suffix}")
+            and self._takes(stream, "copy", f"out{suffix}")
             and not _refuses_video(self.ffmpeg, f"out{suffix}", self.encoder, self.preset)
         ]
         said = []
@@ -279,7 +281,10 @@ def rehearse(ffmpeg: Ffmpeg, argv: Sequence[str], source: Path, plan: CarryPlan)
     Raises:
       ConfigError: the command does not run, or the muxer drops a stream that is mapped.
     """
-    inputs = list(argv[len(ffmpeg.base_argv()) : -1])
+    starts = [stream.start_s for stream in plan.mapped]
+    # Not -frames: of several streams it ends all with the first, a cover at once (ffmpeg n9.0.2).
+    limit = ["-t", f"{max(starts) - min(starts) + _REHEARSAL_S:.3f}"]
+    inputs = [*argv[len(ffmpeg.base_argv()) : -1], *limit]
     trial = try_container(ffmpeg, argv[-1], inputs)
     for _ in range(_REHEARSALS - 1):
         if trial.written is not None:
