@@ -151,9 +151,10 @@ def test_mp4_losses_are_announced_first(ffmpeg, full, tmp_path):
     )
     announced = [event for event in events if event != "step"]
     assert events[: len(announced)] == announced
-    assert [word in " ".join(announced) for word in ("mov_text; styling is lost", "(application/x-truetype-font)", "tags FOO")] == [
-        True
-    ] * 3
+    assert [
+        word in " ".join(announced)
+        for word in ("mov_text; styling is lost", "(application/x-truetype-font)", "tags FOO")
+    ] == [True] * 3
     assert len(result.losses) == len(announced) == 3
     after = list_streams(out)
     assert [(s.kind, s.codec) for s in after.streams if s.kind != "data"] == [

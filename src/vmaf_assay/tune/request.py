@@ -6,6 +6,7 @@ from typing import Literal
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
 
@@ -126,6 +127,10 @@ def _check_output(request: TuneRequest) -> None:
         if request.verify:
             raise ConfigError("--verify measures an encode, and none is made", next_step="add -o OUT")
         return
+    if kind := not_a_file(request.output):
+        raise ConfigError(
+            f"-o {request.output} is {kind}, not a file to be written", next_step="name a file, as -o OUT.mkv"
+        )
     if request.output.exists() and not request.force:
         raise ConfigError(f"{request.output} exists", next_step="choose another -o or add --force")
     if request.output.exists() and request.source.exists() and request.output.samefile(request.source):

@@ -15,6 +15,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import ReferenceInput, score_pair
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.model.support import size_reason
@@ -23,6 +24,7 @@ from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import Promise, promise_of
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
     PLAIN,
     check_space,
@@ -142,6 +144,8 @@ def tune(
       ToolError: ffmpeg or the disk failed.
     """
     plan = _plan(ffmpeg, verified, request, on_step, on_note)
+    if named_files(request.filters, Path.cwd()):
+        cache = None  # an encode kept from before may be of another content of the same file
     with Measurer(ffmpeg, plan.reference, cache, on_step) as measurer:
         title = probe_title(
             measurer,
@@ -269,7 +273,7 @@ class _Answer:
             n_bytes = other_bytes(plan.ffmpeg, reference.path) + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
-            source=str(request.source),
+            source=path_text(request.source),
             encoder=request.encoder,
             preset=plan.preset,
             target_vmaf=request.target_vmaf,
@@ -395,7 +399,7 @@ def _write(plan: _Plan, result: TuneResult) -> TuneResult:
     return judge_limits(
         replace(
             result,
-            output=str(plan.request.output),
+            output=path_text(plan.request.output),
             kbps=written.kbps,
             output_bytes=written.n_bytes,
             encodes_spent=result.encodes_spent + 1,

@@ -187,7 +187,7 @@ class _Planner:
 
     @property
     def muxer(self) -> str:
-        """ffmpeg's name of the container."""
+        """Ffmpeg's name of the container."""
         return CONTAINERS[Path(self.output_name).suffix.lower()]
 
     def fate(self, stream: Stream) -> _Fate:
@@ -219,10 +219,10 @@ class _Planner:
 
     def _retimed(self, stream: Stream) -> bool:
         """Whether a stream is a timecode track, which the muxer makes again from the picture's tag."""
-        first = next(
-            (one.timecode for one in self.found.streams if one.kind == "data" and one.timecode), ""
+        first = next((one.timecode for one in self.found.streams if one.kind == "data" and one.timecode), "")
+        return (
+            stream.kind == "data" and stream.timecode != "" and stream.timecode == (self.picture.timecode or first)
         )
-        return stream.kind == "data" and stream.timecode != "" and stream.timecode == (self.picture.timecode or first)
 
     def _takes(self, stream: Stream, codec: str, name: str = "") -> tuple[Kind, str] | None:
         return container_takes(self.ffmpeg, self.source, stream, name or self.output_name, codec)
@@ -238,7 +238,11 @@ class _Planner:
         if self.audio_codec:
             if becomes := self._takes(stream, self.audio_codec):
                 return _Fate(
-                    stream, "converted", (self.audio_codec,), becomes, f"{stream} becomes {becomes[1]} (--audio-codec)"
+                    stream,
+                    "converted",
+                    (self.audio_codec,),
+                    becomes,
+                    f"{stream} becomes {becomes[1]} (--audio-codec)",
                 )
             what = f"--audio-codec {self.audio_codec} does not turn {stream} into what {self.muxer} holds"
         else:
@@ -310,7 +314,9 @@ def missing_streams(plan: CarryPlan, written: FileStreams) -> list[Stream]:
     there = written.count()
     gone = []
     for stream, (kind, codec) in zip(plan.mapped, plan.expected, strict=True):
-        what = next((one for one in there if one[0] == kind and (one[1] == codec or not codec) and there[one]), None)
+        what = next(
+            (one for one in there if one[0] == kind and (one[1] == codec or not codec) and there[one]), None
+        )
         if what is None:
             gone.append(stream)
         else:
@@ -328,7 +334,9 @@ def _stream_losses(plan: CarryPlan, written: FileStreams, name: str) -> list[str
             lost = [f"language {old.language}"] if old.language and not new.language else []
             lost += [f"title {old.title!r}"] if old.title and not new.title else []
             lost += [f"flag {flag}" for flag in sorted(set(old.flags) - set(new.flags))]
-            lost += [f"timecode {old.timecode}"] if old == plan.mapped[0] and old.timecode and not new.timecode else []
+            lost += (
+                [f"timecode {old.timecode}"] if old == plan.mapped[0] and old.timecode and not new.timecode else []
+            )
             if lost:
                 said.append(f"{name} does not keep of {old}: {', '.join(lost)}")
     return said
@@ -344,4 +352,6 @@ def _file_losses(source: Path, trial: Trial, name: str) -> list[str]:
     if before.n_chapters > after.n_chapters:
         said.append(f"{name} keeps {after.n_chapters} of {before.n_chapters} chapters")
     gone = frame_side_data(source, TRIAL_PACKETS["v"]) - trial.in_frames
-    return said + [f"{words} is lost: the encoder does not write it" for key, words in _IN_FRAMES.items() if key in gone]
+    return said + [
+        f"{words} is lost: the encoder does not write it" for key, words in _IN_FRAMES.items() if key in gone
+    ]
