@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
@@ -114,7 +114,7 @@ def _stream(stream: "av.stream.Stream", n_chapters: int) -> Stream:
     """One stream as the library has it."""
     context = stream.codec_context
     tags = {name.lower(): value for name, value in stream.metadata.items()}
-    flags = [flag.name for flag in stream.disposition if flag.name]
+    flags = [str(flag.name) for flag in stream.disposition]
     language = tags.get("language", "")
     if stream.type == "attachment":
         codec = tags.get("mimetype", "") or "unknown"
@@ -239,7 +239,8 @@ def frame_side_data(path: Path, n_frames: int, index: int | None = None) -> froz
     with av.open(str(path.resolve()), metadata_errors="replace") as file:
         stream = file.streams.video[0] if index is None else file.streams[index]
         for number, frame in enumerate(file.decode(stream)):
-            names |= {frame.side_data[at].type.name for at in range(len(frame.side_data))}
+            data: Any = getattr(frame, "side_data", ())
+            names |= {data[at].type.name for at in range(len(data))}
             if number + 1 >= n_frames:
                 break
     return frozenset(names)

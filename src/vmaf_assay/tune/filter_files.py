@@ -4,10 +4,11 @@ import os
 import re
 from pathlib import Path
 
-_READ_FILES = {
-    "subtitles", "ass", "movie", "amovie", "lut3d", "lut1d", "drawtext", "curves", "sendcmd", "removelogo",
-    "find_rect", "cover_rect", "vidstabtransform", "frei0r", "libplacebo", "nnedi", "sr", "derain", "dnn_processing",
-}  # fmt: skip
+_READ_FILES = set(
+    # As text: one filter more is one word more.
+    "subtitles ass movie amovie lut3d lut1d drawtext curves sendcmd removelogo find_rect cover_rect "  # noqa: SIM905
+    "vidstabtransform frei0r libplacebo nnedi sr derain dnn_processing".split()
+)
 """Filters with an option that names a file or a folder (ffmpeg n9.0)."""
 
 _STEP = re.compile(r"(?:\\.|'[^']*'|\[[^\]]*\]|[^,;\\'\[])+|[,;]")

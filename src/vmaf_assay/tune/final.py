@@ -96,7 +96,7 @@ def write_final(
       carry: what the file must hold beside the picture; counted before the file gets its name.
 
     Raises:
-      ToolError: ffmpeg or the disk failed, or a stream is missing; nothing is left, and an older output is as it was.
+      ToolError: ffmpeg or the disk failed, or a stream is missing. Nothing is left; an older output is as it was.
     """
     assert request.output is not None  # the caller asked for a file
     with _folder_beside(request.output) as folder:

@@ -1,6 +1,6 @@
 """What of a source goes into the output beside its picture, and what cannot: decided before any encode.
 
-Every stream of the source has one fate: encoded, copied, converted, written anew by the muxer, or left out, which is
+Every stream of the source has one fate: encoded, copied, converted, written anew by the muxer, or left out and
 announced. What a container keeps is read back from a trial of the final command (`rehearse`), not from a table.
 """
 
@@ -32,7 +32,7 @@ _REHEARSAL_S = 0.25
 """Length of a rehearsal after every stream has begun, seconds."""
 
 _REHEARSALS = 3
-"""Times a rehearsal is made: libvvenc may keep all frames of a clip this short back (`media/score.py`, FLUSH_TRIES)."""
+"""Times a rehearsal is made: libvvenc may keep back all frames of a clip this short."""
 
 Fate = Literal["encoded", "copied", "converted", "written anew", "left out"]
 
