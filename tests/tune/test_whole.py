@@ -10,11 +10,11 @@ from tests.conftest import lavfi
 from tests.tune.made_up import verified
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.demux import read_facts
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.score import ReferenceInput, score_pair
-from vmaf_assay.media.streams import list_streams
 from vmaf_assay.tune.final import final_argv
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.run import tune
@@ -113,7 +113,7 @@ def test_matroska_takes_everything(ffmpeg, full, tmp_path):
     out, notes = tmp_path / "out.mkv", []
     result = tune(ffmpeg, verified(), request(full, output=out), on_note=notes.append)
     assert (notes, result.losses) == ([], [])
-    before, after = list_streams(full), list_streams(out)
+    before, after = read_facts(full), read_facts(out)
     assert [(s.kind, s.codec, s.language) for s in after.streams[1:]] == [
         ("audio", "flac", "eng"),
         ("audio", "aac", "deu"),
@@ -156,7 +156,7 @@ def test_mp4_losses_are_announced_first(ffmpeg, full, tmp_path):
         for word in ("mov_text; styling is lost", "(application/x-truetype-font)", "tags FOO")
     ] == [True] * 3
     assert len(result.losses) == len(announced) == 3
-    after = list_streams(out)
+    after = read_facts(out)
     assert [(s.kind, s.codec) for s in after.streams if s.kind != "data"] == [
         ("video", "h264"),
         ("audio", "flac"),
@@ -234,7 +234,7 @@ def test_covers(ffmpeg, tmp_path):
     )
     out = tmp_path / "out.mp4"
     assert tune(ffmpeg, verified(), request(source, output=out, verify=True)).losses == []
-    assert [(s.codec, s.attached_picture) for s in list_streams(out).streams] == [
+    assert [(s.codec, s.attached_picture) for s in read_facts(out).streams] == [
         ("h264", False),
         ("mjpeg", True),
     ]

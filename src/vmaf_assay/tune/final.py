@@ -10,10 +10,10 @@ from pathlib import Path
 
 from vmaf_assay.errors import ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.demux import read_facts
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.score import ReferenceInput, encoder_args
-from vmaf_assay.media.streams import list_streams
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.source import seconds
@@ -114,7 +114,7 @@ def write_final(
                 f"the encoder gave back {len(packets)} of {reference.n_frames} frames of {request.source.name}",
                 next_step="run the same command again, or choose another encoder",
             )
-        if gone := missing_streams(carry, list_streams(temporary)):
+        if gone := missing_streams(carry, read_facts(temporary)):
             raise ToolError(
                 f"the finished encode of {request.source.name} lacks {', '.join(map(str, gone))}",
                 next_step="report this, and end the output in another of .mkv, .mp4 and .mov",

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError, ToolError
+from vmaf_assay.media.demux import ReadFile, read_facts, read_head
 from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.facts import FileFacts, Kind, Stream
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import encoder_args
 from vmaf_assay.media.streams import (
     CONTAINERS,
     MOV_FAMILY,
-    TRIAL_PACKETS,
-    FileStreams,
-    Kind,
-    Stream,
     Trial,
     check_numbering,
     container_takes,
     frame_side_data,
-    list_streams,
+    is_chapter_track,
+    start_s,
     try_container,
 )
 
@@ -45,8 +44,15 @@ _STYLED = {"ass", "ssa", "webvtt", "mov_text"}
 _SOUND_CODECS = ("flac", "aac", "libopus", "ac3")
 """Encoders that an error names, if they help."""
 
-_STATISTICS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS_WRITING_APP",
-               "_STATISTICS_WRITING_DATE_UTC", "_STATISTICS_TAGS")  # fmt: skip
+_STATISTICS = (
+    "BPS",
+    "DURATION",
+    "NUMBER_OF_FRAMES",
+    "NUMBER_OF_BYTES",
+    "_STATISTICS_WRITING_APP",
+    "_STATISTICS_WRITING_DATE_UTC",
+    "_STATISTICS_TAGS",
+)
 """mkvmerge's tags about the picture's old stream, false of the new one."""
 
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
@@ -113,7 +119,7 @@ def plan_carry(
             f"{output_name}: {encoder.name} does not go into {muxer} here ({reason})",
             next_step="end the output in .mkv, which takes the video of every encoder",
         )
-    found = list_streams(source)
+    found = read_facts(source)
     check_numbering(ffmpeg, source, found)
     picture = next(stream for stream in found.streams if stream.kind == "video")
     planner = _Planner(ffmpeg, source, output_name, encoder, preset, found, picture, audio_codec)
@@ -137,12 +143,12 @@ def plan_carry(
     )
 
 
-def _rank(found: FileStreams, picture: Stream) -> int:
+def _rank(found: FileFacts, picture: Stream) -> int:
     """The picture's place among the video streams."""
     return [stream.index for stream in found.streams if stream.kind == "video"].index(picture.index)
 
 
-def _check_accounts(source: Path, found: FileStreams, fates: Sequence[_Fate]) -> None:
+def _check_accounts(source: Path, found: FileFacts, fates: Sequence[_Fate]) -> None:
     """Every stream is mapped, written anew, or announced as lost, and none twice."""
     settled = [one for one in fates if one.fate != "left out" or one.loss]
     if [one.stream.index for one in settled] != [stream.index for stream in found.streams]:
@@ -178,7 +184,7 @@ class _Planner:
     """The encoder."""
     preset: str
     """Its preset."""
-    found: FileStreams
+    found: FileFacts
     """What the source holds."""
     picture: Stream
     """The stream that is encoded."""
@@ -194,7 +200,7 @@ class _Planner:
         """What becomes of one stream."""
         if stream.index == self.picture.index:
             return _Fate(stream, "encoded")
-        if stream.of_chapters or self._retimed(stream):
+        if is_chapter_track(stream, self.found) or self._retimed(stream):
             return _Fate(stream, "written anew")
         if stream.attached_picture and self.muxer not in MOV_FAMILY:
             words = f"the cover picture, {stream}, has no place that ffmpeg writes in {self.muxer}: left out"
@@ -210,7 +216,7 @@ class _Planner:
     def picture_args(self, fates: Sequence[_Fate]) -> list[str]:
         """Options that keep what lies in the picture's stream: captions, and a timecode track's first value."""
         args: list[str] = []
-        if self.encoder.caption_args and "A53_CC" in frame_side_data(self.source, TRIAL_PACKETS["v"]):
+        if self.encoder.caption_args and "A53_CC" in frame_side_data(read_head(self.source), self.picture.index):
             args += self.encoder.caption_args
         anew = (one.stream.timecode for one in fates if one.fate == "written anew" and one.stream.timecode)
         if (timecode := next(anew, "")) and not self.picture.timecode:
@@ -285,7 +291,7 @@ def rehearse(ffmpeg: Ffmpeg, argv: Sequence[str], source: Path, plan: CarryPlan)
     Raises:
       ConfigError: the command does not run, or the muxer drops a stream that is mapped.
     """
-    starts = [stream.start_s for stream in plan.mapped]
+    starts = [start_s(stream) for stream in plan.mapped]
     # Not -frames: of several streams it ends all with the first, a cover at once (ffmpeg n9.0.2).
     limit = ["-t", f"{max(starts) - min(starts) + _REHEARSAL_S:.3f}"]
     inputs = [*argv[len(ffmpeg.base_argv()) : -1], *limit]
@@ -305,11 +311,14 @@ def rehearse(ffmpeg: Ffmpeg, argv: Sequence[str], source: Path, plan: CarryPlan)
             f"{name} would lack {', '.join(map(str, gone))}: ffmpeg's muxer drops it without an error",
             next_step="end the output in another of .mkv, .mp4 and .mov",
         )
-    more = [*_stream_losses(plan, trial.written, name), *_file_losses(source, trial, name)]
+    more = [
+        *_stream_losses(plan, trial.written, name),
+        *_file_losses(read_head(source), plan.mapped[0], trial, name),
+    ]
     return replace(plan, losses=(*plan.losses, *more))
 
 
-def missing_streams(plan: CarryPlan, written: FileStreams) -> list[Stream]:
+def missing_streams(plan: CarryPlan, written: FileFacts) -> list[Stream]:
     """Streams of the source that were mapped and that a written file does not hold."""
     there = written.count()
     gone = []
@@ -324,7 +333,7 @@ def missing_streams(plan: CarryPlan, written: FileStreams) -> list[Stream]:
     return gone
 
 
-def _stream_losses(plan: CarryPlan, written: FileStreams, name: str) -> list[str]:
+def _stream_losses(plan: CarryPlan, written: FileFacts, name: str) -> list[str]:
     """Languages, titles, flags and timecodes of mapped streams that the container does not keep."""
     said = []
     for kind in dict.fromkeys(stream.kind for stream in plan.mapped):
@@ -342,16 +351,15 @@ def _stream_losses(plan: CarryPlan, written: FileStreams, name: str) -> list[str
     return said
 
 
-def _file_losses(source: Path, trial: Trial, name: str) -> list[str]:
+def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str) -> list[str]:
     """Tags, chapters and frame side data that the trial lacks."""
     assert trial.written is not None  # the caller looked
-    before, after = list_streams(source), trial.written
+    before, after = source.facts, trial.written
     kept = {tag.lower() for tag in after.tags} | _OWN_TAGS
     lost = [tag for tag in before.tags if tag.lower() not in kept]
     said = [f"{name} has no place for the tags {', '.join(lost)}: left out"] if lost else []
     if before.n_chapters > after.n_chapters:
         said.append(f"{name} keeps {after.n_chapters} of {before.n_chapters} chapters")
-    gone = frame_side_data(source, TRIAL_PACKETS["v"]) - trial.in_frames
-    return said + [
-        f"{words} is lost: the encoder does not write it" for key, words in _IN_FRAMES.items() if key in gone
-    ]
+    gone = frame_side_data(source, picture.index) - trial.in_frames
+    words = [words for key, words in _IN_FRAMES.items() if key in gone]
+    return said + [f"{what} is lost: the encoder does not write it" for what in words]
