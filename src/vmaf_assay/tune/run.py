@@ -16,7 +16,8 @@ from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
-from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
@@ -27,8 +28,8 @@ from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
     PLAIN,
+    FinalEncode,
     check_space,
-    final_argv,
     frame_calls,
     other_bytes,
     write_final,
@@ -106,17 +107,13 @@ class _Plan:
         if self.on_note:
             self.on_note(text)
 
+    def final(self, rate_value: float) -> FinalEncode:
+        """The final encode."""
+        return FinalEncode(self.reference, self.info, self.preset, rate_value, self.carry)
+
     def argv(self, rate_value: float, out: Path) -> list[str]:
-        """The final encode's command."""
-        return final_argv(
-            self.ffmpeg,
-            self.reference,
-            self.info,
-            self.preset,
-            rate_value,
-            out,
-            carry=self.carry,
-        )
+        """The final encode's command, before the source's times are read."""
+        return self.final(rate_value).argv(self.ffmpeg, out)
 
 
 def tune(
@@ -194,8 +191,7 @@ def _plan(
     said = tuple(conversions(video))
     plan = _Plan(ffmpeg, request, info, preset, reference, said, margin, carry, on_step, on_note)
     if request.output is not None:
-        middle = float((info.rate_min + info.rate_max) // 2)
-        carry = rehearse(ffmpeg, plan.argv(middle, request.output), request.source, carry)
+        carry = rehearse(ffmpeg, plan.argv(info.middle(), request.output), request.source, carry)
         if video.color_range == "pc":
             ranged = f"{request.source.name} is full range; the encode is limited range"
             carry = replace(carry, losses=(ranged, *carry.losses))
@@ -388,18 +384,13 @@ def _write(plan: _Plan, result: TuneResult) -> TuneResult:
     """Make the final encode."""
     assert plan.request.output is not None  # the caller asked for a file
     check_space(plan.request.output, result.forecast_bytes or 0)
-    written = write_final(
-        plan.ffmpeg,
-        plan.request,
-        lambda out: plan.argv(result.rate_value, out),
-        plan.reference,
-        plan.on_step,
-        carry=plan.carry,
-    )
+    encode = plan.final(result.rate_value)
+    written, argv = write_final(plan.ffmpeg, plan.request, encode, plan.on_step)
     return judge_limits(
         replace(
             result,
             output=path_text(plan.request.output),
+            encode_argv=argv,
             kbps=written.kbps,
             output_bytes=written.n_bytes,
             encodes_spent=result.encodes_spent + 1,

@@ -11,7 +11,7 @@ from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure
 from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.probe import probe_video, snap_rate
-from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import VideoInfo
 from vmaf_assay.tune.filter_files import absolute_files
 from vmaf_assay.tune.request import ReferenceKind

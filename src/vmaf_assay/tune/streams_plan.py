@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError, ToolError
+from vmaf_assay.media import commands
 from vmaf_assay.media.demux import ReadFile, read_facts, read_head
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.facts import FileFacts, Kind, Stream
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.score import encoder_args
 from vmaf_assay.media.streams import (
     CONTAINERS,
     MOV_FAMILY,
@@ -160,11 +160,9 @@ def _check_accounts(source: Path, found: FileFacts, fates: Sequence[_Fate]) -> N
 
 def _refuses_video(ffmpeg: Ffmpeg, output_name: str, encoder: EncoderInfo, preset: str) -> str:
     """Why a container does not take an encoder's video; empty if it does. Two frames are tried."""
-    middle = float((encoder.rate_min + encoder.rate_max) // 2)
     muxer = CONTAINERS[Path(output_name).suffix.lower()]
-    two = "testsrc2=size=640x360:rate=25:duration=0.08"
-    args = ["-f", "lavfi", "-i", two, *encoder_args(encoder, preset, middle), "-f", muxer]
-    trial = try_container(ffmpeg, output_name, args)
+    command = commands.try_encoder(encoder, preset, n_frames=2, muxer=muxer)
+    trial = try_container(ffmpeg, output_name, command.args[:-1])  # without its output
     if trial.written is not None and len(trial.written.streams) == 1:
         return ""
     return trial.reason or "nothing can be read back"
