@@ -9,7 +9,6 @@ from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure
-from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.probe import probe_video, snap_rate
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import VideoInfo
@@ -43,7 +42,6 @@ def open_source(
       MediaError: it cannot be read, is a still picture, or is of a kind that calibration never saw.
       ToolError: the filters do not run.
     """
-    check_source(path)
     filters = absolute_files(filters, Path.cwd())
     video = probe_video(ffmpeg, path)
     _check_kind(path, video, filters)
@@ -60,14 +58,6 @@ def open_source(
         opened, compared = replace(opened, unfiltered_size=plain), plain
     _check_size(path, *compared)
     return opened, video
-
-
-def check_source(path: Path) -> None:
-    """Raise MediaError if a path names something that cannot be read more than once."""
-    if kind := not_a_file(path):
-        raise MediaError(
-            f"{path} is {kind}; a source is read several times", next_step="save it as a file, and name that"
-        )
 
 
 def pixels(reference: ReferenceInput) -> int:
