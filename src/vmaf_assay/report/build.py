@@ -24,7 +24,7 @@ def page_of(
     Args:
       path: a folder with `run.json` or `registry.json`, or a file.
       ffmpeg: reads the frames of a tune's page.
-      trust: whose signatures a registry's page believes; None: nobody is asked.
+      trust: whose signatures a registry's page accepts; None checks none.
       on_step: told how far it is.
 
     Raises:
@@ -55,7 +55,7 @@ def page_of_document(
     Args:
       document: see docs/json-output.md.
       ffmpeg: reads the frames of a tune's page.
-      name: of the document, for the error.
+      name: the document's name, for the error.
       on_step: told how far it is.
 
     Raises:
@@ -66,6 +66,6 @@ def page_of_document(
     if "contenders" in document:
         return compare_page(document)
     raise ConfigError(
-        f"{name} is no document that a page can be made of",
-        next_step="give what `assay tune --json` or `assay compare --json` printed",
+        f"{name} is not a document that a page can be made from",
+        next_step="give the output of `assay tune --json` or `assay compare --json`",
     )

@@ -19,7 +19,7 @@ SECONDS = 10
 THUMB_WIDTH_PX = 480
 """Width of a thumbnail; twenty of them at quality 4 are about 600 kB."""
 _SAFE_FILTERS = re.compile(r"(?:crop|scale|pad|hflip|vflip|transpose|fps|setsar)(?:=[0-9a-z:.=_/\-]*)?")
-"""Filters that only read the picture: a document may come from anybody, and `movie=` would read any file."""
+"""Filters that only read the picture: a document may come from anyone, and `movie=` would read any file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ class WorstSecond:
 
 
 def worst_seconds(vmaf: list[float], frame_rate: Fraction, count: int = SECONDS) -> list[WorstSecond]:
-    """The seconds of lowest mean VMAF, in order of time; a rest of under half a second joins the one before.
+    """The seconds of lowest mean VMAF, in order of time.
+
+    A last part of under half a second joins the second before it.
 
     >>> [second.start_s for second in worst_seconds([90.0] * 25 + [80.0] * 25, Fraction(25), count=1)]
     [1.0]
@@ -72,7 +74,7 @@ def thumbnails(
       ffmpeg: decodes them in one pass.
       path: a local file.
       frames: numbers counted from 0.
-      filters: what the picture goes through first; checked by `safe_filters`.
+      filters: applied to the picture first; checked by `safe_filters`.
       on_step: told how many have been read.
 
     Raises:
