@@ -196,7 +196,7 @@ def tune_source(  # noqa: D417 - the rest are fields of TuneRequest, described t
       source: the video.
       encoder: ffmpeg's encoder name.
       target_vmaf, confidence, preset, trials, output, verify, force, encoder_args, audio_codec, filters,
-        reference, max_kbps, max_bytes, probe_seconds, probes: the fields of `TuneRequest`, where each is described.
+        reference, max_kbps, max_bytes, probe_seconds, probes: the fields of `TuneRequest`, described there.
       cache_dir: folder of results of earlier runs; None keeps and uses none.
       ensemble: from `load_ensemble`; by default the shipped forecast.
       ffmpeg: by default the one that `find_ffmpeg` finds.
