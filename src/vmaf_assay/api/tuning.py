@@ -178,6 +178,7 @@ def tune_source(  # noqa: D417 - the rest are fields of TuneRequest, described t
     verify: bool = False,
     force: bool = False,
     encoder_args: str = "",
+    audio_codec: str = "",
     filters: str = "",
     reference: ReferenceKind = "filtered",
     max_kbps: float | None = None,
@@ -194,10 +195,8 @@ def tune_source(  # noqa: D417 - the rest are fields of TuneRequest, described t
     Args:
       source: the video.
       encoder: ffmpeg's encoder name.
-      target_vmaf: pooled (mean) VMAF to reach, points.
-      confidence: probability of reaching it, in (0, 1).
-      preset, trials, output, verify, force, encoder_args, filters, reference, max_kbps, max_bytes, probe_seconds,
-        probes: the fields of `TuneRequest`, where each is described.
+      target_vmaf, confidence, preset, trials, output, verify, force, encoder_args, audio_codec, filters,
+        reference, max_kbps, max_bytes, probe_seconds, probes: the fields of `TuneRequest`, described there.
       cache_dir: folder of results of earlier runs; None keeps and uses none.
       ensemble: from `load_ensemble`; by default the shipped forecast.
       ffmpeg: by default the one that `find_ffmpeg` finds.
@@ -217,6 +216,7 @@ def tune_source(  # noqa: D417 - the rest are fields of TuneRequest, described t
         verify=verify,
         force=force,
         encoder_args=encoder_args,
+        audio_codec=audio_codec,
         filters=filters,
         reference=reference,
         max_kbps=max_kbps,

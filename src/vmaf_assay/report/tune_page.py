@@ -10,6 +10,7 @@ import numpy as np
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_of_text
 from vmaf_assay.promise.promise import Promise
 from vmaf_assay.records import OnStep
 from vmaf_assay.report.frames import safe_filters, thumbnails, worst_seconds
@@ -313,7 +314,7 @@ def _shots(
     d: Document, ffmpeg: Ffmpeg | None, frames: list[tuple[int, float, float]], on_step: OnStep | None
 ) -> tuple[list[Shot], str]:
     """Pairs of thumbnails, or the reason why they are missing."""
-    source, output = Path(d["source"]), Path(d.get("output") or "")
+    source, output = path_of_text(d["source"]), path_of_text(d.get("output") or "")
     if ffmpeg is None or not source.is_file() or not output.is_file():
         return [], "The frames themselves are not shown: source and output are not both where the document says."
     filters = d.get("filters") or ""

@@ -10,6 +10,7 @@ import numpy as np
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_text
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Margin
 from vmaf_assay.promise.promise import Promise, promise_of
@@ -197,7 +198,7 @@ def compare(
     first = forecasts[0].forecaster(request.confidence)
     facts = sample_facts(title.sample, first, contenders[0].rate_value, {}, reference, asked[0][0])
     return CompareResult(
-        str(request.source),
+        path_text(request.source),
         request.target_vmaf,
         request.confidence,
         measurer.spent,

@@ -31,6 +31,10 @@ Probes = Annotated[
         "serve every target (default: more without trials, few with).",
     ),
 ]
+AudioCodec = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Convert sound that the container does not take, as `flac` or `aac`."),
+]
 Confidence = Annotated[float, typer.Option("--quality-confidence", help="Probability of reaching it.")]
 Sources = Annotated[
     list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
@@ -67,6 +71,7 @@ def tune(
     verify: Annotated[bool, typer.Option("--verify", help="Measure the whole output.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
     encoder_args: EncoderArgs = "",
+    audio_codec: AudioCodec = "",
     vf: Filters = "",
     reference: Reference = "filtered",
     max_bitrate: Annotated[float | None, typer.Option(help="Most video bitrate wanted, kbps.")] = None,
@@ -100,6 +105,7 @@ def tune(
         verify=verify,
         force=force,
         encoder_args=encoder_args,
+        audio_codec=audio_codec,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
         max_kbps=max_bitrate,
@@ -210,11 +216,16 @@ def _page(document: "dict[str, Any]", out: Path, ffmpeg: "Ffmpeg") -> None:
 
 def _reported(outcomes: "Iterator[ItemResult]", folder: Path | None, ffmpeg: "Ffmpeg") -> "Iterator[ItemResult]":
     """The outcomes, each with a page in the folder as it goes by."""
+    from vmaf_assay.errors import AssayError
+
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     for number, outcome in enumerate(outcomes, start=1):
         if folder is not None and "curve" in outcome.document:
-            _page(outcome.document, folder / f"{number:03d}-{outcome.item.source.stem}.html", ffmpeg)
+            try:
+                _page(outcome.document, folder / f"{number:03d}-{outcome.item.source.stem}.html", ffmpeg)
+            except (AssayError, OSError) as problem:  # the encode is there; the rest of the batch goes on
+                outcome = replace(outcome, problem=problem)
         yield outcome
 
 
