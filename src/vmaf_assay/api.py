@@ -197,10 +197,16 @@ def forecast_encoder(
     fallback = encoder_info(encoder).default_preset
     preset = preset or default_preset(ensemble.ensemble.sidecar, encoder, fallback)
     return forecast_of(
-        ensemble.ensemble, probed.probes, probed.sample, probed.segment_probes, encoder, preset,
-        pixels=pixels(probed.reference), frame_rate=float(probed.reference.frame_rate),
+        ensemble.ensemble,
+        probed.probes,
+        probed.sample,
+        probed.segment_probes,
+        encoder,
+        preset,
+        pixels=pixels(probed.reference),
+        frame_rate=float(probed.reference.frame_rate),
         source=probed.reference.path.name,
-    )  # fmt: skip
+    )
 
 
 def choose_rate(
@@ -234,9 +240,13 @@ def choose_rate(
         )
     trials = measured or {}
     margin = nearest_margin(
-        curves_of(calibration, more_probes=predicted.more_probes), predicted.curve.encoder, predicted.curve.preset,
-        target=target_vmaf, confidence=confidence, trials=len(trials),
-    )  # fmt: skip
+        curves_of(calibration, more_probes=predicted.more_probes),
+        predicted.curve.encoder,
+        predicted.curve.preset,
+        target=target_vmaf,
+        confidence=confidence,
+        trials=len(trials),
+    )
     choice = predicted.forecaster(confidence).choose(target_vmaf, trials, margin.scale)
     return promised(choice, margin, target=target_vmaf, confidence=confidence, why_not=predicted.reason)
 
@@ -292,11 +302,23 @@ def tune_source(
       `met` is true if the target is promised, and was not found missed, and every limit is kept.
     """
     request = TuneRequest(
-        source=Path(source), encoder=encoder, target_vmaf=target_vmaf, confidence=confidence, preset=preset,
-        trials=trials, output=None if output is None else Path(output), verify=verify, force=force,
-        encoder_args=encoder_args, filters=filters, reference=reference, max_kbps=max_kbps, max_bytes=max_bytes,
-        probe_seconds=probe_seconds, probes=probes,
-    )  # fmt: skip
+        source=Path(source),
+        encoder=encoder,
+        target_vmaf=target_vmaf,
+        confidence=confidence,
+        preset=preset,
+        trials=trials,
+        output=None if output is None else Path(output),
+        verify=verify,
+        force=force,
+        encoder_args=encoder_args,
+        filters=filters,
+        reference=reference,
+        max_kbps=max_kbps,
+        max_bytes=max_bytes,
+        probe_seconds=probe_seconds,
+        probes=probes,
+    )
     cache = None if cache_dir is None else Cache(Path(cache_dir))
     return tune(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
 
@@ -455,9 +477,14 @@ def train_ensemble(
     except ModuleNotFoundError as error:
         raise ConfigError(f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'") from error
     train_run(
-        Path(corpus), ensemble_id, Path(out), seeds=seeds, recipe=recipe, processes=jobs or os.cpu_count() or 1,
+        Path(corpus),
+        ensemble_id,
+        Path(out),
+        seeds=seeds,
+        recipe=recipe,
+        processes=jobs or os.cpu_count() or 1,
         on_progress=None if on_step is None else lambda done, total: on_step("members", done, total),
-    )  # fmt: skip
+    )
     return load_run(Path(out))
 
 

@@ -32,10 +32,12 @@ def compare_page(document: Document) -> Page:
     )
     measured = [one for one in document["contenders"] if one.get("measured_vmaf") is not None]
     facts = [
-        ("target VMAF", f"{document['target_vmaf']:g}"), ("confidence", f"{document['confidence']:g}"),
-        ("contenders", len(document["contenders"])), ("encodes spent", document.get("encodes_spent")),
+        ("target VMAF", f"{document['target_vmaf']:g}"),
+        ("confidence", f"{document['confidence']:g}"),
+        ("contenders", len(document["contenders"])),
+        ("encodes spent", document.get("encodes_spent")),
         ("measured", len(measured)),
-    ]  # fmt: skip
+    ]
     sections = [_curves(document), _choices(document), _limits(document)]
     title = f"{Path(document['source']).name}: {len(document['contenders'])} encoders compared"
     return Page("compare", title, answer, "good" if best else "bad", facts, sections, document)
@@ -52,10 +54,13 @@ def _curves(document: Document) -> Section:
     floor = max(0.0, target - 30)
     kbps = [p["kbps"] for _, curve in known for p in curve if p["mu"] >= floor]
     chart = Chart(
-        "rate-quality", "Forecast VMAF by bitrate",
+        "rate-quality",
+        "Forecast VMAF by bitrate",
         "Logarithmic in bitrate; the bands reach down to the lower bounds; large marks are the choices",
-        Axis("kbps", kbps, scale="log"), Axis("VMAF, points", [floor, 100.0], high=100.0), height=430,
-    )  # fmt: skip
+        Axis("kbps", kbps, scale="log"),
+        Axis("VMAF, points", [floor, 100.0], high=100.0),
+        height=430,
+    )
     chart.rule(y=target, label=f"target {target:g}")
     for series, (one, curve) in enumerate(known):
         shown = [p for p in curve if p["mu"] >= floor]
@@ -108,12 +113,15 @@ def _choices(document: Document) -> Section:
         bd = one.get("bd_rate")
         rows.append(
             [
-                _name(one), one["rate_value"], round(one["mu"], 2), round(one["lower_bound"], 2),
+                _name(one),
+                one["rate_value"],
+                round(one["mu"], 2),
+                round(one["lower_bound"], 2),
                 None if one.get("forecast_kbps") is None else round(one["forecast_kbps"]),
                 None if bd is None else f"{100 * bd:+.1f} %",
                 bool(one.get("met")),
             ]
-        )  # fmt: skip
+        )
         if measured:
             rows[-1] += [_rounded(one.get("measured_vmaf"), 2), _rounded(one.get("kbps"), 1)]
     headers = ["encoder", "rate value", "forecast", "bound", "kbps", "BD-rate", "meets"]

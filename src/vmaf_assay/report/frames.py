@@ -83,10 +83,27 @@ def thumbnails(
     steps += [f"select={wanted}", f"scale=w=min(iw\\,{THUMB_WIDTH_PX}):h=-2:flags=area"]
     with tempfile.TemporaryDirectory(prefix="assay-frames-") as folder:
         argv = [
-            *ffmpeg.base_argv(), "-progress", "pipe:1", "-i", f"file:{path.resolve()}", "-map", "0:v:0",
-            "-vf", ",".join(steps), "-fps_mode", "passthrough", "-frames:v", str(len(frames)),
-            "-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "4", str(Path(folder) / "%04d.jpg"),
-        ]  # fmt: skip
+            *ffmpeg.base_argv(),
+            "-progress",
+            "pipe:1",
+            "-i",
+            f"file:{path.resolve()}",
+            "-map",
+            "0:v:0",
+            "-vf",
+            ",".join(steps),
+            "-fps_mode",
+            "passthrough",
+            "-frames:v",
+            str(len(frames)),
+            "-pix_fmt",
+            "yuvj420p",
+            "-c:v",
+            "mjpeg",
+            "-q:v",
+            "4",
+            str(Path(folder) / "%04d.jpg"),
+        ]
 
         def on_line(line: str) -> None:
             if on_step and line.startswith("frame="):

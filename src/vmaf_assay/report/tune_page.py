@@ -44,9 +44,14 @@ def tune_page(document: Document, ffmpeg: Ffmpeg | None = None, on_step: OnStep 
     sections.append(_promise(document))
     answer, good = _answer(document)
     return Page(
-        kind="tune", title=Path(document["source"]).name, answer=answer, mood="good" if good else "bad",
-        facts=_facts(document), sections=sections, document=document,
-    )  # fmt: skip
+        kind="tune",
+        title=Path(document["source"]).name,
+        answer=answer,
+        mood="good" if good else "bad",
+        facts=_facts(document),
+        sections=sections,
+        document=document,
+    )
 
 
 def _unit(document: Document) -> str:
@@ -89,10 +94,12 @@ def _promise_of(d: Document) -> Promise:
 def _facts(document: Document) -> list[tuple[str, object]]:
     d = document
     facts: list[tuple[str, object]] = [
-        ("target VMAF", f"{d['target_vmaf']:g}"), ("confidence", f"{d['confidence']:g}"),
+        ("target VMAF", f"{d['target_vmaf']:g}"),
+        ("confidence", f"{d['confidence']:g}"),
         (f"chosen {_unit(d)}", f"{d['rate_value']:g}"),
-        ("forecast VMAF", f"{d['mu']:.2f}"), ("lower bound", f"{d['lower_bound']:.2f}"),
-    ]  # fmt: skip
+        ("forecast VMAF", f"{d['mu']:.2f}"),
+        ("lower bound", f"{d['lower_bound']:.2f}"),
+    ]
     if d.get("measured_vmaf") is not None:
         facts.append(("measured VMAF", f"{d['measured_vmaf']:.2f}"))
     for name, key in (("forecast kbps", "forecast_kbps"), ("measured kbps", "kbps")):
@@ -115,12 +122,15 @@ def _forecast(document: Document) -> Section:
         [_unit(d), "forecast VMAF", "lower bound", "forecast kbps", "measured VMAF"],
         [
             [
-                p["rate_value"], round(p["mu"], 3), round(p["lower_bound"], 3), _whole(p.get("kbps")),
+                p["rate_value"],
+                round(p["mu"], 3),
+                round(p["lower_bound"], 3),
+                _whole(p.get("kbps")),
                 p.get("measured_vmaf"),
             ]
             for p in curve
         ],
-    )  # fmt: skip
+    )
     words = (
         f"The line is the VMAF forecast for every {_unit(d)}; the band reaches down to the lower bound. The "
         f"choice is the cheapest {_unit(d)} whose lower bound still meets the target."
@@ -143,11 +153,13 @@ def _vmaf_chart(d: Document, curve: list[Document]) -> Chart:
     floor = max(0.0, min(max(min(low), min(mu) - 15), d["target_vmaf"] - 5))
     unit, shown = _unit(d), [v for v in (*mu, *trials.values(), d["target_vmaf"]) if v is not None]
     chart = Chart(
-        "vmaf", "Forecast VMAF",
+        "vmaf",
+        "Forecast VMAF",
         f"By {unit}; target {d['target_vmaf']:g}, choice {d['rate_value']:g}, forecast there {d['mu']:.2f}, "
         f"lower bound {d['lower_bound']:.2f}",
-        Axis(unit, [float(x) for x in xs]), Axis("VMAF, points", [floor, *shown], high=100.0),
-    )  # fmt: skip
+        Axis(unit, [float(x) for x in xs]),
+        Axis("VMAF, points", [floor, *shown], high=100.0),
+    )
     chart.band(xs, [max(v, floor) for v in low], mu)
     chart.line(xs, mu, name="forecast")
     chart.line(xs, [max(v, floor) for v in low], dashed=True, name="lower bound")
@@ -156,12 +168,13 @@ def _vmaf_chart(d: Document, curve: list[Document]) -> Chart:
     chart.points(
         [
             Point(
-                p["rate_value"], p["mu"],
+                p["rate_value"],
+                p["mu"],
                 f"{unit} {p['rate_value']:g}\nforecast VMAF {p['mu']:.2f}\nlower bound {p['lower_bound']:.2f}",
             )
             for p in curve
         ]
-    )  # fmt: skip
+    )
     marks = [("probe", p["rate_value"], p["vmaf"], 2) for p in _own_probes(d)]
     marks += [("trial", rate, vmaf, 1) for rate, vmaf in trials.items()]
     if d.get("measured_vmaf") is not None:
@@ -184,11 +197,14 @@ def _kbps_chart(d: Document, curve: list[Document]) -> Chart:
     probes = [p for p in _own_probes(d) if p.get("kbps")]
     shown = [*ys, *(p["kbps"] for p in probes), *([measured] if measured else [])]
     chart = Chart(
-        "kbps", "Forecast bitrate", f"By {unit}, logarithmic"
+        "kbps",
+        "Forecast bitrate",
+        f"By {unit}, logarithmic"
         + (f"; {d['forecast_kbps']:.0f} kbps at the choice" if d.get("forecast_kbps") else ""),
         Axis(unit, [float(p["rate_value"]) for p in curve]),
-        Axis("kbps", shown, scale="log"), height=240,
-    )  # fmt: skip
+        Axis("kbps", shown, scale="log"),
+        height=240,
+    )
     chart.line(xs, ys, name="forecast")
     chart.rule(x=d["rate_value"], label=f"{unit} {d['rate_value']:g}")
     chart.points([Point(x, y, f"{unit} {x:g}\nforecast {y:,.0f} kbps") for x, y in zip(xs, ys, strict=True)])
@@ -208,10 +224,16 @@ def _encodes(d: Document) -> Section:
     ]
     kbps = {p["rate_value"]: p.get("kbps") for p in d["curve"]}
     rows += [
-        ["trial", d["encoder"], d["preset"], t["rate_value"], round(t["measured_vmaf"], 3),
-         _whole(t.get("kbps", kbps.get(t["rate_value"])))]
+        [
+            "trial",
+            d["encoder"],
+            d["preset"],
+            t["rate_value"],
+            round(t["measured_vmaf"], 3),
+            _whole(t.get("kbps", kbps.get(t["rate_value"]))),
+        ]
         for t in d.get("trials", [])
-    ]  # fmt: skip
+    ]
     if d.get("output"):
         rows.append(
             [
@@ -268,18 +290,22 @@ def _frames(d: Document, ffmpeg: Ffmpeg | None, on_step: OnStep | None) -> Secti
 def _frame_chart(d: Document, vmaf: list[float], rate: Fraction, worst: set[int]) -> Chart:
     times = [float(i / rate) for i in range(len(vmaf))]
     chart = Chart(
-        "frames-vmaf", "VMAF of every frame of the result",
+        "frames-vmaf",
+        "VMAF of every frame of the result",
         f"Over time; lowest {min(vmaf):.2f} at {times[int(np.argmin(vmaf))]:.2f} s",
-        Axis("time, s", times, low=0.0), Axis("VMAF, points", [*vmaf, d["target_vmaf"]]),
-    )  # fmt: skip
+        Axis("time, s", times, low=0.0),
+        Axis("VMAF, points", [*vmaf, d["target_vmaf"]]),
+    )
     step = max(1, len(vmaf) // 700)  # about one value a pixel; the lowest of each stretch is kept
     at = [i + int(np.argmin(vmaf[i : i + step])) for i in range(0, len(vmaf), step)]
     chart.line([times[i] for i in at], [vmaf[i] for i in at], name="frame")
     chart.rule(y=d["target_vmaf"], label=f"target {d['target_vmaf']:g}")
     chart.points(
         [Point(times[i], vmaf[i], f"frame {i}, {times[i]:.2f} s\nVMAF {vmaf[i]:.2f}") for i in sorted(worst)],
-        series=1, name="worst seconds", large=True,
-    )  # fmt: skip
+        series=1,
+        name="worst seconds",
+        large=True,
+    )
     return chart
 
 

@@ -22,8 +22,20 @@ from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.result import TuneResult
 
 VIDEO_SUFFIXES = {
-    ".mkv", ".mp4", ".mov", ".webm", ".m4v", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".y4m",
-}  # fmt: skip
+    ".mkv",
+    ".mp4",
+    ".mov",
+    ".webm",
+    ".m4v",
+    ".avi",
+    ".ts",
+    ".m2ts",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".y4m",
+}
 """What is taken from a folder; a file named by itself is taken whatever it is called."""
 
 Status = Literal["done", "skipped", "failed"]
@@ -177,9 +189,12 @@ def _one(
     result = tune_one(replace(base, source=item.source, output=item.output))
     if item.record is not None and item.output is not None and result.output is not None:
         record = TuneRecord(
-            request_sha256=digest, source_sha256=cache.digest(item.source),
-            output_sha256=cache.digest(item.output), met=result.met, result=result.as_json(),
-        )  # fmt: skip
+            request_sha256=digest,
+            source_sha256=cache.digest(item.source),
+            output_sha256=cache.digest(item.output),
+            met=result.met,
+            result=result.as_json(),
+        )
         write_json_atomic(item.record, record.model_dump(mode="json"))
     return Outcome(item, "done", result.met, result.as_json(), result)
 

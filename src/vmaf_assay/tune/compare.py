@@ -195,16 +195,27 @@ def compare(
     first = forecasts[0].forecaster(request.confidence)
     facts = sample_facts(title.sample, first, contenders[0].rate_value, {}, reference, asked[0][0])
     return CompareResult(
-        str(request.source), request.target_vmaf, request.confidence, measurer.spent, measurer.cached, contenders,
+        str(request.source),
+        request.target_vmaf,
+        request.confidence,
+        measurer.spent,
+        measurer.cached,
+        contenders,
         facts,
-    )  # fmt: skip
+    )
 
 
 def _as_tune(request: CompareRequest, encoder: str, preset: str | None) -> TuneRequest:
     return TuneRequest(
-        request.source, encoder, request.target_vmaf, request.confidence, preset, trials=0,
-        probe_seconds=request.probe_seconds, probes=request.probes,
-    )  # fmt: skip
+        request.source,
+        encoder,
+        request.target_vmaf,
+        request.confidence,
+        preset,
+        trials=0,
+        probe_seconds=request.probe_seconds,
+        probes=request.probes,
+    )
 
 
 def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> Contender:
@@ -225,11 +236,19 @@ def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> 
         if rate == round(rate)
     ]
     return Contender(
-        encoder=predicted.curve.encoder, preset=predicted.curve.preset, rate_value=choice.rate_value, mu=choice.mu,
-        lower_bound=choice.lower_bound, promise=promise, bd_rate=None,
-        forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]), measured_vmaf=None, kbps=None,
-        reasons=[reason.words for reason in promise.reasons], curve=points,
-    )  # fmt: skip
+        encoder=predicted.curve.encoder,
+        preset=predicted.curve.preset,
+        rate_value=choice.rate_value,
+        mu=choice.mu,
+        lower_bound=choice.lower_bound,
+        promise=promise,
+        bd_rate=None,
+        forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]),
+        measured_vmaf=None,
+        kbps=None,
+        reasons=[reason.words for reason in promise.reasons],
+        curve=points,
+    )
 
 
 def _bd(first: Contender, one: Contender) -> float | None:

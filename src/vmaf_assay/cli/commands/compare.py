@@ -59,9 +59,15 @@ def compare(
     from vmaf_assay.tune.compare import compare as run_compare
 
     request = CompareRequest(
-        source, tuple(encoder), target_vmaf, quality_confidence, measure, vf, seconds_of(probe_seconds),
+        source,
+        tuple(encoder),
+        target_vmaf,
+        quality_confidence,
+        measure,
+        vf,
+        seconds_of(probe_seconds),
         probes,  # type: ignore[arg-type]  # checked by check_compare
-    )  # fmt: skip
+    )
     check_compare(request)
     verified = load_verified(registry_dir(registry), FORECAST, trust_policy)
     with render.progress_bar("frames") as update:

@@ -379,9 +379,13 @@ def _acted(folder: Path, verdict: "Verdict", what: str, *, as_json: bool) -> Non
         act = verdict.act.model_dump(mode="json") if verdict.act else None
         render.emit_json(
             {
-                "registry": str(folder), "ensemble": verdict.ensemble, "sequence": verdict.sequence,
-                "rows": sorted(verdict.rows), "confidence_eligible": verdict.confidence_eligible, "act": act,
+                "registry": str(folder),
+                "ensemble": verdict.ensemble,
+                "sequence": verdict.sequence,
+                "rows": sorted(verdict.rows),
+                "confidence_eligible": verdict.confidence_eligible,
+                "act": act,
             }
-        )  # fmt: skip
+        )
         return
     render.say(f"{folder}: {verdict.ensemble}: {what} (verdict {verdict.sequence})")

@@ -96,11 +96,23 @@ def tune(
     from vmaf_assay.tune.request import TuneRequest
 
     base = TuneRequest(
-        sources[0], encoder, target_vmaf, quality_confidence, preset, trials, output, verify, force,
-        encoder_args, vf, reference,  # type: ignore[arg-type]  # checked by check_request
-        max_bitrate, None if max_size is None else max_size * 1e6, seconds_of(probe_seconds),
+        sources[0],
+        encoder,
+        target_vmaf,
+        quality_confidence,
+        preset,
+        trials,
+        output,
+        verify,
+        force,
+        encoder_args,
+        vf,
+        reference,  # type: ignore[arg-type]  # checked by check_request
+        max_bitrate,
+        None if max_size is None else max_size * 1e6,
+        seconds_of(probe_seconds),
         probes,  # type: ignore[arg-type]  # likewise
-    )  # fmt: skip
+    )
     items = _items(sources, base, out_dir, container)
     code = _run(base, items, (registry, trust_policy), ffmpeg, no_cache, as_json, report)
     if code:
