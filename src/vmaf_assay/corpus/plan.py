@@ -7,7 +7,8 @@ from fractions import Fraction
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.media.eligibility import admit
-from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.encoder_names import check_named, read_encoder
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, normalise_filters
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
@@ -87,9 +88,8 @@ def parse_encoder(text: str, rate_values: tuple[float, ...] | None) -> EncoderRe
     >>> parse_encoder("libx264:fast:20,30", None).rate_values
     (20.0, 30.0)
     """
-    name, _, rest = text.partition(":")
-    preset, _, rates = rest.partition(":")
-    info = encoder_info(name)
+    name, preset, rates = read_encoder(text)
+    info = encoder_info(check_named(name, ENCODERS))
     values = parse_rates(rates) if rates else rate_values or default_rates(info)
     for value in values:
         info.check_rate(value)
@@ -109,7 +109,7 @@ def with_encoder_args(requests: list[EncoderRequest], texts: list[str]) -> list[
         named = re.match(r"([a-z]\w+(?:-\w+)*)=(.*)", text, re.DOTALL)
         if named is None and len(names) > 1:
             raise ConfigError(f"--encoder-args {text!r} of which encoder?", next_step=f"write '{names[0]}={text}'")
-        name, given = (named[1], named[2]) if named else (names[0], text)
+        name, given = (read_encoder(named[1]).encoder, named[2]) if named else (names[0], text)
         if name not in names:
             raise ConfigError(f"--encoder-args of {name}, which is not asked for", next_step=f"add -e {name}")
         options[name] = f"{options.get(name, '')} {given}"

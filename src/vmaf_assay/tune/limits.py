@@ -6,13 +6,33 @@ from vmaf_assay.tune.result import CurvePoint, TuneResult
 
 
 def judge_limits(result: TuneResult) -> TuneResult:
-    """The result with `bitrate_met` and `size_met` as far as they can be said; None if not asked or not known."""
+    """The result with `bitrate_met`, `size_met` and `larger_than_source`; None if not asked or not known."""
     kbps = result.kbps if result.kbps is not None else result.forecast_kbps
     n_bytes = result.output_bytes if result.output_bytes is not None else result.forecast_bytes
     return replace(
         result,
         bitrate_met=None if result.max_kbps is None or kbps is None else kbps <= result.max_kbps,
         size_met=None if result.max_bytes is None or n_bytes is None else n_bytes <= result.max_bytes,
+        larger_than_source=_larger(result, kbps),
+    )
+
+
+def _larger(result: TuneResult, kbps: float | None) -> bool | None:
+    """Whether the encode's video takes more bytes than the source's; filters may change how long it plays."""
+    if kbps is None or result.source_video_bytes is None:
+        return None
+    return kbps * 125 * result.n_frames / _rate(result) > result.source_video_bytes
+
+
+def larger_reason(result: TuneResult) -> str | None:
+    """In words, if the encode is larger than its source; None if not, or not known."""
+    kbps = result.kbps if result.kbps is not None else result.forecast_kbps
+    if not result.larger_than_source or kbps is None or result.source_kbps is None:
+        return None
+    how = "" if result.kbps is not None else " by the forecast"
+    return (
+        f"larger than its source{how}: {kbps:.0f} kbps against {result.source_kbps:.0f} kbps of the source's own "
+        "video; a lower --target-vmaf or keeping the source saves space"
     )
 
 

@@ -49,6 +49,18 @@ class ProbePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """A final encode that was measured below the target and made again at another rate value."""
+
+    rate_value: float
+    """On the encoder's own scale."""
+    measured_vmaf: float
+    """Pooled VMAF of every frame, points."""
+    kbps: float
+    """Bitrate of its video."""
+
+
+@dataclass(frozen=True, slots=True)
 class SampleFacts:
     """Of a long source, what of it was probed and what that takes off the bound."""
 
@@ -155,6 +167,17 @@ class TuneResult:
     """Per-frame VMAF of the whole output, if verified."""
     sample: SampleFacts | None = None
     """What of the source was probed; None if all of it."""
+    source_kbps: float | None = None
+    """Bitrate of the source's own video, kbps."""
+    source_video_bytes: int | None = None
+    """Size of the source's own video, bytes."""
+    larger_than_source: bool | None = None
+    """Whether the encode's video, measured if encoded, else forecast, is larger than the source's."""
+    missed: list[Retry] = field(default_factory=list)
+    """Final encodes that were measured below the target and made again (`--retry`), in order."""
+    implied_rate_value: float | None = None
+    """Where the output was measured below the target: the rate value that the measurement implies; None if the
+    target is met, nothing was measured, or no rate value of the trained range should do."""
 
     def as_json(self) -> dict[str, Any]:
         """The document of docs/json-output.md."""
