@@ -27,9 +27,13 @@ from vmaf_assay.media.ffmpeg import find_ffmpeg
 from vmaf_assay.media.versions import tool_versions
 
 ENCODERS = (
-    "libx264:medium:30", "libx265:medium:30", "libsvtav1:8:42", "libvpx-vp9:4:42", "libaom-av1:6:42",
+    "libx264:medium:30",
+    "libx265:medium:30",
+    "libsvtav1:8:42",
+    "libvpx-vp9:4:42",
+    "libaom-av1:6:42",
     "libvvenc:faster:37",
-)  # fmt: skip
+)
 SIZES = ((640, 360), (1280, 720), (1920, 1080))
 
 
@@ -73,11 +77,19 @@ def noop(record, _cell):
 def dispatch(done: list, folder: Path, n_tasks: int = 1000) -> dict:
     """CPU seconds a task takes of scheduler and builder together, two in flight a worker, as in the farm."""
     cell, record = done[0]
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, resources={"encode": 1}, host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        local_directory=str(folder), silence_logs=50, processes=True,
-    ) as cluster, Client(cluster, set_as_default=False) as client:  # fmt: skip
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            resources={"encode": 1},
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            local_directory=str(folder),
+            silence_logs=50,
+            processes=True,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
         workers = list(client.scheduler_info(n_workers=-1)["workers"])
 
         def send(worker):

@@ -92,8 +92,11 @@ def main() -> None:
             turns = [(run_bare, bares), (run_build, builds)]
             for work, taken in reversed(turns) if number % 2 else turns:
                 taken.append(timed(work))
-            print(f"round {number + 1}: bare {bares[-1][0]:.1f} CPU s, {bares[-1][1]:.1f} s wall; "
-                  f"build {builds[-1][0]:.1f} CPU s, {builds[-1][1]:.1f} s wall", flush=True)  # fmt: skip
+            print(
+                f"round {number + 1}: bare {bares[-1][0]:.1f} CPU s, {bares[-1][1]:.1f} s wall; "
+                f"build {builds[-1][0]:.1f} CPU s, {builds[-1][1]:.1f} s wall",
+                flush=True,
+            )
     bare_s, ours_s = (sum(cpu for cpu, _ in taken) for taken in (bares, builds))
     wall_s = sum(wall for _, wall in builds)
     print(f"{len(cells)} cells of {len(renditions)} sources, {cores} cores; planned in {plan_s:.1f} s")

@@ -42,11 +42,24 @@ def plan(n_cells: int):
 def made_up(cell, rng) -> tuple[CellRecord, np.ndarray]:
     values = np.round(rng.uniform(0, 1, (N_FRAMES, 7)) * [100, 1, 1, 1, 1, 1, 20], 6).astype(np.float32)
     record = CellRecord(
-        key=cell.key, source=cell.rendition.name, group=cell.rendition.name, encoder="libx264", preset="medium",
-        rate_mode="crf", rate_value=cell.rate_value, width=1280, height=720, frame_rate="25/1", n_frames=N_FRAMES,
-        bytes=123456, kbps=1234.567, encode_s=1.234, versions=VERSIONS, content_sha256=content_sha256(values),
+        key=cell.key,
+        source=cell.rendition.name,
+        group=cell.rendition.name,
+        encoder="libx264",
+        preset="medium",
+        rate_mode="crf",
+        rate_value=cell.rate_value,
+        width=1280,
+        height=720,
+        frame_rate="25/1",
+        n_frames=N_FRAMES,
+        bytes=123456,
+        kbps=1234.567,
+        encode_s=1.234,
+        versions=VERSIONS,
+        content_sha256=content_sha256(values),
         source_sha256=cell.rendition.source_sha256,
-    )  # fmt: skip
+    )
     return record, values
 
 

@@ -44,10 +44,12 @@ class Outcome:
 def title_cells(costs: dict) -> list[tuple[int, list[float]]]:
     """For each rendition of a title: decode seconds in milliseconds, and each cell's CPU seconds."""
     return [
-        (costs["decode"][size] * mega(size),
-         [costs["cell"][e][size] * mega(size) + costs["own_s"] for e, n in GRID.items() for _ in range(n)])
+        (
+            costs["decode"][size] * mega(size),
+            [costs["cell"][e][size] * mega(size) + costs["own_s"] for e, n in GRID.items() for _ in range(n)],
+        )
         for size in SIZES
-    ]  # fmt: skip
+    ]
 
 
 def play(costs: dict, n_titles: int, n_workers: int, seed: int = 0) -> Outcome:
@@ -140,8 +142,14 @@ def main() -> None:
         f"{'titles':>10} {'workers':>8} {'cells':>13} {'core-hours':>12} {'wall h':>9} {'busy':>6} {'builder':>8}"
         f" {'plan h':>9} {'decodes':>8} {'lost':>8} {'cells GB':>9} {'index GB':>8} {'messages':>14}"
     )
-    for n_titles, n_workers in ((1000, 16), (1000, 100), (100_000, 100), (100_000, 1000), (10_000_000, 1000),
-                                (10_000_000, 4000)):  # fmt: skip
+    for n_titles, n_workers in (
+        (1000, 16),
+        (1000, 100),
+        (100_000, 100),
+        (100_000, 1000),
+        (10_000_000, 1000),
+        (10_000_000, 4000),
+    ):
         report(costs, n_titles, n_workers)
 
 

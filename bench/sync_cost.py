@@ -40,10 +40,29 @@ def _argv(ffmpeg: Ffmpeg, clip: ReferenceInput, encoder: str, preset: str, *, ch
     outputs = score._compare_outputs(clip.n_frames) if checked else ["-map", "[o]", "-f", "null", "-"]
     graph = f"[dec:0]format=yuv420p,{tick}[d];[0:v:0]{','.join(clip.filters())},{tick}[r];{compare}"
     return [
-        *ffmpeg.base_argv(), "-threads", "1", "-i", str(clip.path), "-map", "0:v:0", "-fps_mode", "passthrough",
-        "-vf", ",".join(clip.filters()), *encoder_args(info, preset, 28, threads="single"), "-f", "null", "-",
-        "-threads", "1", "-dec", "0:0", "-filter_complex", graph, *outputs,
-    ]  # fmt: skip
+        *ffmpeg.base_argv(),
+        "-threads",
+        "1",
+        "-i",
+        str(clip.path),
+        "-map",
+        "0:v:0",
+        "-fps_mode",
+        "passthrough",
+        "-vf",
+        ",".join(clip.filters()),
+        *encoder_args(info, preset, 28, threads="single"),
+        "-f",
+        "null",
+        "-",
+        "-threads",
+        "1",
+        "-dec",
+        "0:0",
+        "-filter_complex",
+        graph,
+        *outputs,
+    ]
 
 
 def main() -> None:

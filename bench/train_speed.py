@@ -30,9 +30,14 @@ def torch_seconds(rows, member_rows, *, epochs, batch_size=32):
     inputs = torch.from_numpy(np.concatenate([scaled, rows.codec[member_rows]], axis=1).astype(np.float32))
     target = torch.from_numpy(rows.target[member_rows])
     net = nn.Sequential(
-        nn.Linear(inputs.shape[1], 64), nn.GELU(), nn.Dropout(0.1), nn.Linear(64, 64), nn.GELU(), nn.Dropout(0.1),
+        nn.Linear(inputs.shape[1], 64),
+        nn.GELU(),
+        nn.Dropout(0.1),
+        nn.Linear(64, 64),
+        nn.GELU(),
+        nn.Dropout(0.1),
         nn.Linear(64, 1),
-    )  # fmt: skip
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-4, weight_decay=1e-5)
     started = time.monotonic()
     net.train()

@@ -25,12 +25,29 @@ def tune(clip: Path, encoder: str, target: float, args: argparse.Namespace, outp
     """The result of one `assay tune`; empty, with the reason on stderr, if there is none."""
     done = subprocess.run(
         [
-            sys.executable, "-m", "vmaf_assay", "tune", str(clip), "-e", encoder, "--target-vmaf", str(target),
-            "--quality-confidence", str(args.confidence), "--trials", str(args.trials), "-o", str(output),
-            "--verify", "--force", "--json",
+            sys.executable,
+            "-m",
+            "vmaf_assay",
+            "tune",
+            str(clip),
+            "-e",
+            encoder,
+            "--target-vmaf",
+            str(target),
+            "--quality-confidence",
+            str(args.confidence),
+            "--trials",
+            str(args.trials),
+            "-o",
+            str(output),
+            "--verify",
+            "--force",
+            "--json",
         ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode not in (0, 1) or not done.stdout.strip():
         print(f"{clip.name}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return {}

@@ -83,10 +83,24 @@ def main():
 
 def _row(args, source, clip, encoder, trials, folder):
     code, out = assay(
-        "tune", clip, "-e", encoder, "--target-vmaf", args.target_vmaf, "--quality-confidence",
-        args.quality_confidence, "--trials", trials, "-o", folder / "out.mkv", "--force", "--verify", "--json",
-        "--registry", folder / "registry",
-    )  # fmt: skip
+        "tune",
+        clip,
+        "-e",
+        encoder,
+        "--target-vmaf",
+        args.target_vmaf,
+        "--quality-confidence",
+        args.quality_confidence,
+        "--trials",
+        trials,
+        "-o",
+        folder / "out.mkv",
+        "--force",
+        "--verify",
+        "--json",
+        "--registry",
+        folder / "registry",
+    )
     if code not in (0, 1) or not out.strip():
         print(f"| {source} | {encoder} | {trials} | exit {code} | | | | | |")
         return

@@ -26,9 +26,13 @@ from vmaf_assay.promise.sampling import SampledForecaster, n_tried, spread_evenl
 from vmaf_assay.registry.store import load_verified, registry_dir
 
 ASKED = (
-    ("libx264", "medium"), ("libx265", "medium"), ("libsvtav1", "8"), ("libvpx-vp9", "4"), ("libaom-av1", "6"),
+    ("libx264", "medium"),
+    ("libx265", "medium"),
+    ("libsvtav1", "8"),
+    ("libvpx-vp9", "4"),
+    ("libaom-av1", "6"),
     ("libvvenc", "faster"),
-)  # fmt: skip
+)
 TARGETS = (85.0, 90.0, 93.0)
 CONFIDENCES = (0.8, 0.9)
 MAX_KINDS = 12

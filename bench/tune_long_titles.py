@@ -41,9 +41,13 @@ from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.probing import probe_title
 
 ASKED = (
-    ("libx264", "medium", 28.0), ("libsvtav1", "8", 42.0), ("libx265", "medium", 28.0), ("libvpx-vp9", "4", 40.0),
-    ("libaom-av1", "6", 42.0), ("libvvenc", "faster", 32.0),
-)  # fmt: skip
+    ("libx264", "medium", 28.0),
+    ("libsvtav1", "8", 42.0),
+    ("libx265", "medium", 28.0),
+    ("libvpx-vp9", "4", 40.0),
+    ("libaom-av1", "6", 42.0),
+    ("libvvenc", "faster", 32.0),
+)
 SIZE, RATE = (320, 180), Fraction(25)
 CONFIDENCE = 0.9
 TRANSFORMS = ("", "hflip,", "crop=iw*3/4:ih*3/4,", "hflip,crop=iw*3/4:ih*3/4,")
@@ -67,9 +71,22 @@ def make_title(ffmpeg, manifest: Path, n_frames: int, rng, folder: Path) -> tupl
         scale = f"{transform}scale={SIZE[0]}:{SIZE[1]}:out_range=tv,setsar=1,format=yuv420p"
         seek = [] if source["file"].endswith(".264") else ["-ss", source["start_s"]]
         run(
-            ffmpeg, *seek, "-i", manifest.parent / source["file"], "-map", "0:v:0", "-frames:v", 240,
-            "-vf", f"{scale},settb=1/25,setpts=N,fps=25", "-fps_mode", "passthrough", "-c:v", "ffv1", part,
-        )  # fmt: skip
+            ffmpeg,
+            *seek,
+            "-i",
+            manifest.parent / source["file"],
+            "-map",
+            "0:v:0",
+            "-frames:v",
+            240,
+            "-vf",
+            f"{scale},settb=1/25,setpts=N,fps=25",
+            "-fps_mode",
+            "passthrough",
+            "-c:v",
+            "ffv1",
+            part,
+        )
         counted = process.run([*ffmpeg.base_argv(), "-i", str(part), "-c", "copy", "-f", "framecrc", "-"])
         starts.append(total)
         total += sum(line[:1].isdigit() for line in counted.stdout.decode().splitlines())
@@ -115,10 +132,12 @@ def judged(title, forecasts, asked, truth, tally):
     made = two_phase(forecasts, measured, sample.weights, sample.n_units)
     plain = float(weighted_mean(np.array(list(measured.values())), sample.weights[tried]))
     tally |= {
-        "error": made.value - truth.mean(), "error, plain mean": plain - truth.mean(),
+        "error": made.value - truth.mean(),
+        "error, plain mean": plain - truth.mean(),
         "error, forecast alone": float(weighted_mean(forecasts, sample.weights)) - truth.mean(),
-        "part": made.part(CONFIDENCE), "held": bool(made.value - made.part(CONFIDENCE) <= truth.mean()),
-    }  # fmt: skip
+        "part": made.part(CONFIDENCE),
+        "held": bool(made.value - made.part(CONFIDENCE) <= truth.mean()),
+    }
     return tally
 
 
@@ -135,8 +154,9 @@ def bench(ffmpeg, manifest: Path, seconds: float, seed: int, probe_seconds: floa
         found = len(set(seen.cuts()) & set(starts))
         print(
             f"{n_frames} frames, {len(starts)} scenes: {found} found, {len(seen.cuts()) - found} more; "
-            f"looked at in {look_s:.1f} s", flush=True,
-        )  # fmt: skip
+            f"looked at in {look_s:.1f} s",
+            flush=True,
+        )
         with Measurer(ffmpeg, reference, None, None) as measurer:
             started = time.monotonic()
             title = probe_title(measurer, ensemble, encoders, probe_seconds)
@@ -148,11 +168,16 @@ def bench(ffmpeg, manifest: Path, seconds: float, seed: int, probe_seconds: floa
                     ffmpeg, reference, ENCODERS[asked[0]], *asked[1:], threads="auto"
                 ).vmaf.astype(np.float64)
                 tally = {
-                    "encoder": f"{asked[0]} {asked[1]} {asked[2]:g}", "frames": n_frames, "truth": truth.mean(),
-                    "segments": len(title.sample.segments), "units": title.sample.n_units,
-                    "tried": len(title.sample.tried), "probe_s": probe_s, "whole_s": time.monotonic() - started,
+                    "encoder": f"{asked[0]} {asked[1]} {asked[2]:g}",
+                    "frames": n_frames,
+                    "truth": truth.mean(),
+                    "segments": len(title.sample.segments),
+                    "units": title.sample.n_units,
+                    "tried": len(title.sample.tried),
+                    "probe_s": probe_s,
+                    "whole_s": time.monotonic() - started,
                     "spread": spread_of(seen, truth, len(title.sample.segments)),
-                }  # fmt: skip
+                }
                 forecaster = title.forecast(ensemble, *asked[:2]).forecaster(CONFIDENCE)
                 forecasts = forecaster.forecasts[:, forecaster.at(asked[2])]
                 yield judged(title, forecasts, asked, truth, tally)
@@ -169,8 +194,12 @@ def main():
     args = parser.parse_args()
     asked = (args.manifest, args.seconds, args.seed, args.probe_seconds, args.encoders.split(","))
     for tally in bench(find_ffmpeg(), *asked):
-        text = json.dumps({key: np.round(value, 3).tolist() if not isinstance(value, str | bool) else value
-                           for key, value in tally.items()})  # fmt: skip
+        text = json.dumps(
+            {
+                key: np.round(value, 3).tolist() if not isinstance(value, str | bool) else value
+                for key, value in tally.items()
+            }
+        )
         print(text, flush=True)
         if args.json:
             with args.json.open("a") as file:

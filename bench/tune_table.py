@@ -37,8 +37,13 @@ from vmaf_assay.model.sidecar import probes_known, probes_read
 from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin, trial_rate
 
 ENCODERS = (
-    "libx264:medium", "libx265:medium", "libsvtav1:8", "libsvtav1:4", "libx265:slow", "libvvenc:faster",
-)  # fmt: skip
+    "libx264:medium",
+    "libx265:medium",
+    "libsvtav1:8",
+    "libsvtav1:4",
+    "libx265:slow",
+    "libvvenc:faster",
+)
 
 
 @dataclass(frozen=True)
@@ -152,9 +157,13 @@ def by_ab_av1(case: Case, target: float) -> Outcome:
     info = encoder_info(case.encoder)
     low, high, step = ab_av1.DEFAULTS.get(case.encoder, ab_av1.OTHERS)
     found = ab_av1.search(
-        measure, target=target, encoder=case.encoder, rate_min=max(low, info.rate_min),
-        rate_max=min(high, info.rate_max), rate_step=max(step, info.rate_step),
-    )  # fmt: skip
+        measure,
+        target=target,
+        encoder=case.encoder,
+        rate_min=max(low, info.rate_min),
+        rate_max=min(high, info.rate_max),
+        rate_step=max(step, info.rate_step),
+    )
     return Outcome(None if found.rate_value is None else case.at(found.rate_value), attempts, [])
 
 
@@ -212,9 +221,11 @@ def table(
                 lambda case, few, more, target, c=confidence, n=n: tuned(case, more, target, c, n, True)
             )
     for name, method in (
-        ("ab-av1", by_ab_av1), ("Av1an", by_av1an), ("bisection", by_bisection),
+        ("ab-av1", by_ab_av1),
+        ("Av1an", by_av1an),
+        ("bisection", by_bisection),
         *([("full grid", by_grid)] if grid else []),
-    ):  # fmt: skip
+    ):
         methods[name] = lambda case, few, more, target, method=method: method(case, target)
     outcomes = {name: [method(*one) for one in asked] for name, method in methods.items()}
     rows = []

@@ -133,7 +133,9 @@ def make_run(
         task=task,
         seeds=list(seeds),
         corpus=CorpusFacts(
-            digest=digest, n_rows=table["row"].n_unique(), n_cells=table["cell"].n_unique(),
+            digest=digest,
+            n_rows=table["row"].n_unique(),
+            n_cells=table["cell"].n_unique(),
             n_groups=table["group"].n_unique(),
         ),
         recipe={"name": "crafted"},
@@ -141,7 +143,7 @@ def make_run(
         environment={"python": "3"},
         files={},
         generated_at_utc="2026-11-24T00:00:00+00:00",
-    )  # fmt: skip
+    )
     write_json_atomic(folder / "run.json", run.model_dump(mode="json"))
     seal(folder)
     return folder
@@ -173,20 +175,35 @@ def _loso(table: pl.DataFrame, seed: int, digest: str) -> LosoFile:
         truth, predicted = part["truth"].to_numpy(), part["prediction"].to_numpy()
         folds.append(
             FoldScores(
-                held_out=group, plcc=plcc(truth, predicted), srocc=srocc(truth, predicted),
-                rmse=rmse(truth, predicted), n_train=1, n_val=len(truth),
+                held_out=group,
+                plcc=plcc(truth, predicted),
+                srocc=srocc(truth, predicted),
+                rmse=rmse(truth, predicted),
+                n_train=1,
+                n_val=len(truth),
                 train_groups=[name for name in groups if name != group],
             )
-        )  # fmt: skip
+        )
     scores = np.array([fold.plcc for fold in folds])
     return LosoFile(
-        seed=seed, corpus={"digest": digest, "n_rows": table["row"].n_unique()}, n_folds=len(folds), folds=folds,
-        mean_plcc=float(scores.mean()), std_plcc=float(scores.std()), min_plcc=float(scores.min()),
-        max_plcc=float(scores.max()), mean_srocc=float(np.mean([fold.srocc for fold in folds])),
-        mean_rmse=float(np.mean([fold.rmse for fold in folds])), epochs=1, batch_size=32, lr=0.001,
+        seed=seed,
+        corpus={"digest": digest, "n_rows": table["row"].n_unique()},
+        n_folds=len(folds),
+        folds=folds,
+        mean_plcc=float(scores.mean()),
+        std_plcc=float(scores.std()),
+        min_plcc=float(scores.min()),
+        max_plcc=float(scores.max()),
+        mean_srocc=float(np.mean([fold.srocc for fold in folds])),
+        mean_rmse=float(np.mean([fold.rmse for fold in folds])),
+        epochs=1,
+        batch_size=32,
+        lr=0.001,
         weight_decay=0.0,
-        num_codecs=14, encoder_vocab_version=2, wall_time_s=1.0,
-    )  # fmt: skip
+        num_codecs=14,
+        encoder_vocab_version=2,
+        wall_time_s=1.0,
+    )
 
 
 def _sidecar_base(model_id: str, digest: str, probes: Sequence[ProbeSpec], mean_plcc: float) -> dict[str, Any]:
@@ -201,13 +218,17 @@ def _sidecar_base(model_id: str, digest: str, probes: Sequence[ProbeSpec], mean_
         "probes": [] if model_id == FR else list(probes),
         "seen": Seen(
             encoders=[SeenEncoder(encoder="libx264", preset="medium", rate_values=list(RATES))],
-            feature_min=[0.0] * 6, feature_max=[1.0] * 6, feature_mean=[0.5] * 6, feature_std=[0.2] * 6,
-            min_pixels=1, max_pixels=2,
+            feature_min=[0.0] * 6,
+            feature_max=[1.0] * 6,
+            feature_mean=[0.5] * 6,
+            feature_std=[0.2] * 6,
+            min_pixels=1,
+            max_pixels=2,
         ),
         "recipe": {"name": "crafted"},
         "corpus_digest": digest,
         "held_out": HeldOut(mean_plcc=mean_plcc, mean_srocc=0.9, mean_rmse=1.0),
-    }  # fmt: skip
+    }
 
 
 def _write_model(folder: Path, name: str, data: bytes, role: str, base: dict[str, Any]) -> None:

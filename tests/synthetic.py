@@ -31,10 +31,23 @@ def synthetic_cell(source: str, group: str, hardness: float, encoder: str, prese
     features = np.concatenate([1 - loss * slopes, np.full((N_FRAMES, 1), 12 * hardness)], axis=1)
     kbps = float(np.exp(8 + np.log(hardness) - 4 * r))
     record = CellRecord(
-        key=key, source=source, group=group, encoder=encoder, preset=preset, rate_mode="crf",
-        rate_value=rate_value, width=192, height=108, frame_rate="25/1", n_frames=N_FRAMES,
-        bytes=int(kbps * 30), kbps=kbps, encode_s=0.1, versions={"ffmpeg": "none"}, content_sha256="",
-    )  # fmt: skip
+        key=key,
+        source=source,
+        group=group,
+        encoder=encoder,
+        preset=preset,
+        rate_mode="crf",
+        rate_value=rate_value,
+        width=192,
+        height=108,
+        frame_rate="25/1",
+        n_frames=N_FRAMES,
+        bytes=int(kbps * 30),
+        kbps=kbps,
+        encode_s=0.1,
+        versions={"ffmpeg": "none"},
+        content_sha256="",
+    )
     return record, np.concatenate([vmaf, features], axis=1).astype(np.float32)
 
 

@@ -49,9 +49,11 @@ def runs(tmp_path_factory):
     made = []
     for number in (1, 2):
         run = make_run(
-            folder / f"run{number}", weights_of=lambda seed, n=number: seed + 40 * n, corpus=f"corpus {number}",
+            folder / f"run{number}",
+            weights_of=lambda seed, n=number: seed + 40 * n,
+            corpus=f"corpus {number}",
             predictions=held_out_predictions(n_groups=4, draw=number),
-        )  # fmt: skip
+        )
         write_verdict(run, judge(load_run(run)))
         made.append(load_run(run))
     return made
@@ -83,8 +85,11 @@ def check(repository: Path) -> tuple[int, str]:
     """Exit code and what is said."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--repository", str(repository), "--registry", "models"],
-        check=False, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -137,7 +142,7 @@ ILLEGAL = {
     "the registry no JSON": (lambda r: (r / "models/registry.json").write_text("]"), "rows were taken out"),
     "a flip by hand": (unsmoke, "its rows name 1 verdicts"),
     "the verdict of an earlier flip": (old_verdict, "was changed under the verdict"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", ILLEGAL)
@@ -216,9 +221,11 @@ def test_out_of_service_without_a_verdict_fails(repository):
 def load_run_of(repository: Path):
     """A third run."""
     run = make_run(
-        repository.with_name("run3"), weights_of=lambda seed: seed + 200, corpus="corpus 3",
+        repository.with_name("run3"),
+        weights_of=lambda seed: seed + 200,
+        corpus="corpus 3",
         predictions=held_out_predictions(n_groups=4, draw=3),
-    )  # fmt: skip
+    )
     write_verdict(run, judge(load_run(run)))
     return load_run(run)
 

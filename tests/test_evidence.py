@@ -51,11 +51,19 @@ def with_plcc(dots: dict[int, int]) -> pl.DataFrame:
         for group in range(N_GROUPS):
             n, name = len(t), f"g{group}"
             columns = {
-                "seed": [seed] * n, "fold": [name] * n, "row": [group * n + i for i in range(n)],
-                "cell": [f"{name}-{i}" for i in range(n)], "group": [name] * n, "source": [name] * n,
-                "encoder": ["libx264"] * n, "preset": ["medium"] * n, "rate_value": [20.0 + i for i in range(n)],
-                "frame_index": [-1] * n, "truth": 50.0 + t, "prediction": 50.0 + p,
-            }  # fmt: skip
+                "seed": [seed] * n,
+                "fold": [name] * n,
+                "row": [group * n + i for i in range(n)],
+                "cell": [f"{name}-{i}" for i in range(n)],
+                "group": [name] * n,
+                "source": [name] * n,
+                "encoder": ["libx264"] * n,
+                "preset": ["medium"] * n,
+                "rate_value": [20.0 + i for i in range(n)],
+                "frame_index": [-1] * n,
+                "truth": 50.0 + t,
+                "prediction": 50.0 + p,
+            }
             parts.append(pl.DataFrame(columns, schema=table.schema))
     return pl.concat(parts)
 
@@ -157,7 +165,9 @@ ATTEMPTS = {
     "a dry run": Attempt(set_in("run.json", "dry_run", True), 2, "dry run, never evidence", "PROMOTE"),
     "one fold": Attempt(one_fold, 2, f"has 1 folds for {N_GROUPS} groups", "PROMOTE"),
     "one fold, predictions too": Attempt(
-        raw_predictions(lambda t: t.filter(pl.col("group") == "g00")), 2, "one fold is not leave-one-group-out",
+        raw_predictions(lambda t: t.filter(pl.col("group") == "g00")),
+        2,
+        "one fold is not leave-one-group-out",
         "PROMOTE",
     ),
     "one seed": Attempt(set_in("run.json", "seeds", [0]), 2, "does not list", "PROMOTE (spread 0)"),
@@ -167,7 +177,9 @@ ATTEMPTS = {
     ),
     "folds that contradict the mean": Attempt(
         lambda run: edit_json(run / "loso_seed0.json", lambda d: [f.update(plcc=0.1) for f in d["folds"]]),
-        2, "says PLCC 0.1", "PROMOTE (folds are never recomputed)",
+        2,
+        "says PLCC 0.1",
+        "PROMOTE (folds are never recomputed)",
     ),
     "a mean that the folds do not give": Attempt(
         set_in("loso_seed0.json", "mean_plcc", 0.9999), 2, "its predictions give", "PROMOTE"
@@ -192,15 +204,19 @@ ATTEMPTS = {
     ),
     "a prediction of 1e9": Attempt(raw_predictions(of_seed0("prediction", 1e9)), 2, "no VMAF", "not looked at"),
     "predictions a million times too large": Attempt(
-        lambda run: reseal_predictions(run, scaled(held_out_predictions(n_groups=N_GROUPS))), 2, "no VMAF",
+        lambda run: reseal_predictions(run, scaled(held_out_predictions(n_groups=N_GROUPS))),
+        2,
+        "no VMAF",
         "not looked at",
     ),
     "a truth that no VMAF can be": Attempt(
         raw_predictions(lambda t: t.with_columns(truth=pl.col("truth") + 50)), 2, "no VMAF", "not looked at"
     ),
     "predictions as text": Attempt(
-        raw_predictions(lambda t: t.with_columns(pl.col("prediction").cast(pl.String))), 2,
-        "lack column prediction", "not looked at",
+        raw_predictions(lambda t: t.with_columns(pl.col("prediction").cast(pl.String))),
+        2,
+        "lack column prediction",
+        "not looked at",
     ),
     "identical members": Attempt(same_member_twice, 2, "two members are the same file", "PROMOTE (sigma 0)"),
     "members that predict the same": Attempt(
@@ -214,32 +230,47 @@ ATTEMPTS = {
         raw_predictions(lambda t: t.filter(pl.col("group") != "g02")), 2, "a fold is missing", "not looked at"
     ),
     "a digest that is not adjusted": Attempt(
-        raw_predictions(lambda t: t.with_columns(pl.col("prediction") + 0.1)), 4, "has changed since the run",
-        "no digest", sealed=False,
+        raw_predictions(lambda t: t.with_columns(pl.col("prediction") + 0.1)),
+        4,
+        "has changed since the run",
+        "no digest",
+        sealed=False,
     ),
     "better predictions under old calibration": Attempt(
-        raw_predictions(lambda t: t.with_columns(
-            prediction=(pl.col("truth") + 0.01 * pl.col("prediction")).cast(pl.Float32))),
-        2, "its predictions give", "not looked at",
+        raw_predictions(
+            lambda t: t.with_columns(prediction=(pl.col("truth") + 0.01 * pl.col("prediction")).cast(pl.Float32))
+        ),
+        2,
+        "its predictions give",
+        "not looked at",
     ),
     "a spread of exactly 0.005": Attempt(
-        lambda run: reseal_predictions(run, with_plcc({0: 382, 1: 382, 2: 380, 3: 382, 4: 382})), 0, "",
+        lambda run: reseal_predictions(run, with_plcc({0: 382, 1: 382, 2: 380, 3: 382, 4: 382})),
+        0,
+        "",
         "HOLD (0.0050000000000000044)",
     ),
     "a spread a little over 0.005": Attempt(
-        lambda run: reseal_predictions(run, with_plcc({0: 383, 1: 382, 2: 380, 3: 382, 4: 382})), 1,
-        "spread between seeds 0.0075 is over 0.005", "HOLD",
+        lambda run: reseal_predictions(run, with_plcc({0: 383, 1: 382, 2: 380, 3: 382, 4: 382})),
+        1,
+        "spread between seeds 0.0075 is over 0.005",
+        "HOLD",
     ),
     "a seed below 0.95": Attempt(
-        lambda run: reseal_predictions(run, with_plcc({0: 380, 1: 380, 2: 379, 3: 381, 4: 380})), 1,
-        "seeds 2 are below 0.95", "HOLD",
+        lambda run: reseal_predictions(run, with_plcc({0: 380, 1: 380, 2: 379, 3: 381, 4: 380})),
+        1,
+        "seeds 2 are below 0.95",
+        "HOLD",
     ),
     "predictions that are poor": Attempt(
-        predictions(lambda t: t.with_columns(
-            prediction=(pl.col("prediction") + 40 * (pl.col("row") % 2)).cast(pl.Float32))),
-        1, "mean PLCC", "HOLD",
+        predictions(
+            lambda t: t.with_columns(prediction=(pl.col("prediction") + 40 * (pl.col("row") % 2)).cast(pl.Float32))
+        ),
+        1,
+        "mean PLCC",
+        "HOLD",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -329,10 +360,14 @@ def honest(corpus, draw: int = 0) -> pl.DataFrame:
     for seed in SEEDS:
         columns = {name: list(getattr(rows, name)) for name in ("cell", "group", "source", "encoder", "preset")}
         columns |= {
-            "seed": [seed] * len(rows.target), "fold": columns["group"], "row": range(len(rows.target)),
-            "rate_value": rows.rate_value, "frame_index": rows.frame_index, "truth": rows.target,
+            "seed": [seed] * len(rows.target),
+            "fold": columns["group"],
+            "row": range(len(rows.target)),
+            "rate_value": rows.rate_value,
+            "frame_index": rows.frame_index,
+            "truth": rows.target,
             "prediction": rows.target + rng.normal(0, 0.2, len(rows.target)),
-        }  # fmt: skip
+        }
         parts.append(pl.DataFrame({name: columns[name] for name in schema}, schema=schema))
     return pl.concat(parts)
 
@@ -350,15 +385,18 @@ def forecast_run(folder, corpus, table):
 
 FOREIGN = {
     "a hard cell left out": (
-        lambda t: t.filter(pl.col("row") > 0).with_columns(pl.col("row") - 1), "are not among",
+        lambda t: t.filter(pl.col("row") > 0).with_columns(pl.col("row") - 1),
+        "are not among",
     ),
     "truths made easier": (
-        lambda t: t.with_columns(truth=(pl.col("truth") * 0.5 + 50).cast(pl.Float32)), "has truth",
+        lambda t: t.with_columns(truth=(pl.col("truth") * 0.5 + 50).cast(pl.Float32)),
+        "has truth",
     ),
     "one truth changed in its last digit": (
         lambda t: t.with_columns(
             truth=pl.when(pl.col("row") == 5).then(pl.col("truth") - 0.001).otherwise("truth").cast(pl.Float32)
-        ), "row 5 of the predictions has truth",
+        ),
+        "row 5 of the predictions has truth",
     ),
     "cells nobody measured": (
         lambda t: t.with_columns(cell=pl.when(pl.col("row") == 3).then(pl.lit("0" * 64)).otherwise("cell")),
@@ -369,7 +407,7 @@ FOREIGN = {
         "has group xclip",
     ),
     "rate values changed": (lambda t: t.with_columns(pl.col("rate_value") + 1), "has rate_value"),
-}  # fmt: skip
+}
 
 
 def test_honest_predictions_belong(corpus, tmp_path, capsys):

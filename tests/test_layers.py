@@ -8,9 +8,21 @@ import vmaf_assay
 
 PACKAGE = Path(vmaf_assay.__file__).parent
 LAYERS = (
-    "errors", "records", "media", "model", "promise", "registry", "tune",
-    "corpus", "training", "admission", "report", "export", "api", "cli",
-)  # fmt: skip
+    "errors",
+    "records",
+    "media",
+    "model",
+    "promise",
+    "registry",
+    "tune",
+    "corpus",
+    "training",
+    "admission",
+    "report",
+    "export",
+    "api",
+    "cli",
+)
 TUNING_WING = LAYERS[: LAYERS.index("corpus")]
 """Who only tunes loads these, and nothing below them."""
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}

@@ -19,10 +19,23 @@ from vmaf_assay.tune.run import calibrated_margin
 def cell(**changes) -> CellRecord:
     """A cell that is well formed."""
     facts = {
-        "key": "0" * 64, "source": "s", "group": "g", "encoder": "libx264", "preset": "medium", "rate_mode": "crf",
-        "rate_value": 30.0, "width": 64, "height": 36, "frame_rate": "25/1", "n_frames": 2, "bytes": 10,
-        "kbps": 1.0, "encode_s": 0.1, "versions": {"ffmpeg": "9"}, "content_sha256": "1" * 64,
-    }  # fmt: skip
+        "key": "0" * 64,
+        "source": "s",
+        "group": "g",
+        "encoder": "libx264",
+        "preset": "medium",
+        "rate_mode": "crf",
+        "rate_value": 30.0,
+        "width": 64,
+        "height": 36,
+        "frame_rate": "25/1",
+        "n_frames": 2,
+        "bytes": 10,
+        "kbps": 1.0,
+        "encode_s": 0.1,
+        "versions": {"ffmpeg": "9"},
+        "content_sha256": "1" * 64,
+    }
     return CellRecord(**(facts | changes))
 
 

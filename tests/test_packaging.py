@@ -35,8 +35,12 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     info = f"vmaf_assay-{vmaf_assay.__version__}.dist-info"
     assert {name for name in shipped if not name.startswith(f"{info}/")} == expected
     assert {name.removeprefix(f"{info}/") for name in shipped if name.startswith(f"{info}/")} == {
-        "METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE",
-    }  # fmt: skip
+        "METADATA",
+        "WHEEL",
+        "RECORD",
+        "entry_points.txt",
+        "licenses/LICENSE",
+    }
 
 
 def test_wheel_is_typed_and_licensed(wheel):

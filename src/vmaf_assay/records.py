@@ -182,9 +182,14 @@ class Scored:
         total = 0 if sizes is None else int(sizes.sum())
         kbps = total * 8 / float(n_frames / frame_rate) / 1000
         return replace(
-            self, vmaf=self.vmaf[kept], features=self.features[kept], n_frames=n_frames, bytes=total, kbps=kbps,
+            self,
+            vmaf=self.vmaf[kept],
+            features=self.features[kept],
+            n_frames=n_frames,
+            bytes=total,
+            kbps=kbps,
             frame_bytes=sizes,
-        )  # fmt: skip
+        )
 
     @property
     def pooled_features(self) -> NDArray[np.float64]:

@@ -36,8 +36,10 @@ def test_the_facts_are_those_of_the_files(promoted):
         assert (said.lowest_group, said.lowest) == (worst, pytest.approx(scores[worst], abs=1e-6))
     assert found.agrees
     assert [(check.what, check.outcome) for check in found.checks] == [
-        ("gate", "agrees"), ("calibration", "agrees"), ("coverage", "agrees"),
-    ]  # fmt: skip
+        ("gate", "agrees"),
+        ("calibration", "agrees"),
+        ("coverage", "agrees"),
+    ]
     assert json.loads(json.dumps(found.as_dict()))["verdict_sha256"] == found.verdict_sha256
 
 

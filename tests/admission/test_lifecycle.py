@@ -86,9 +86,10 @@ def forged(registry, change) -> None:
     (registry / f"{name}.json").write_bytes(data)
     rows = [
         row.model_copy(update={"verdict": row.verdict.model_copy(update={"sha256": sha256_bytes(data)})})
-        if row.id.startswith(FR) else row
+        if row.id.startswith(FR)
+        else row
         for row in read_registry(registry).rows
-    ]  # fmt: skip
+    ]
     write_bytes_atomic(registry / "registry.json", Registry(rows=rows).to_bytes())
 
 
@@ -186,8 +187,10 @@ def test_history_says_who_when_and_why(registry):
     rollback(registry, FR, WHY)
     mine = history(registry, FR)
     assert [(one.verdict.sequence, one.kind, one.in_force) for one in mine] == [
-        (3, "rollback", True), (2, "promote", False), (1, "promote", False),
-    ]  # fmt: skip
+        (3, "rollback", True),
+        (2, "promote", False),
+        (1, "promote", False),
+    ]
     assert [one.verdict.previous_verdict_sha256 for one in mine] == [mine[1].sha256, mine[2].sha256, None]
     assert mine[0].verdict.act.reason == WHY.reason
     assert {one.verdict.ensemble for one in history(registry)} == {FR, FORECAST}

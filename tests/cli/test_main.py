@@ -23,7 +23,7 @@ from vmaf_assay.errors import (
     ModelLoadError,
     SourcesRefusedError,
     ToolError,
-)  # fmt: skip
+)
 from vmaf_assay.media import process
 
 VERBS = list(cli.VERBS)
@@ -82,9 +82,15 @@ def test_every_error_class_is_in_the_table():
         return {base}.union(*(tree(child) for child in base.__subclasses__()))
 
     assert tree(AssayError) == {
-        AssayError, ConfigError, MediaError, CorpusError, ToolError, IntegrityError, ModelLoadError,
+        AssayError,
+        ConfigError,
+        MediaError,
+        CorpusError,
+        ToolError,
+        IntegrityError,
+        ModelLoadError,
         SourcesRefusedError,
-    }  # fmt: skip
+    }
 
 
 def test_bugs_are_not_hidden(monkeypatch):

@@ -75,9 +75,13 @@ def in_a_terminal(argv: list[str], **env: str) -> str:
     """What a command writes to a terminal, with its exit code last."""
     fd, terminal = pty.openpty()
     child = subprocess.Popen(
-        argv, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        argv,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
         env={**os.environ, "TERM": "xterm-256color", **env},
-    )  # fmt: skip
+    )
     os.close(terminal)
     said = b""
     while True:

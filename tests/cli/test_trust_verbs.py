@@ -157,10 +157,19 @@ def test_the_audit_page(registry, capsys):
     assert [check["outcome"] for check in document["checks"]] == ["agrees"] * 3
     verdict = document["verdict"]
     for fact in (
-        document["verdict_sha256"], verdict["corpus"]["digest"], verdict["predictions_sha256"],
-        verdict["members"][f"{FR}_mean"], verdict["members"][f"{FR}_seed4"], verdict["policy_sha256"][:12],
-        document["signed_by"][0], "g00-s0", "python 3", "name crafted", "coverage: agrees", "more clips",
-    ):  # fmt: skip
+        document["verdict_sha256"],
+        verdict["corpus"]["digest"],
+        verdict["predictions_sha256"],
+        verdict["members"][f"{FR}_mean"],
+        verdict["members"][f"{FR}_seed4"],
+        verdict["policy_sha256"][:12],
+        document["signed_by"][0],
+        "g00-s0",
+        "python 3",
+        "name crafted",
+        "coverage: agrees",
+        "more clips",
+    ):
         assert fact in text, fact
     assert main(["registry", "verify", "--deep", "other"]) == 2
     edit_json(registry / f"{FR}_seed_flip_PROMOTE.1.json", lambda d: d["coverage"][0].update(coverage=1.0))

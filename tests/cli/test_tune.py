@@ -25,13 +25,51 @@ def source(ffmpeg, tmp_path_factory) -> Path:
 
 
 FIELDS = {
-    "source", "encoder", "preset", "target_vmaf", "confidence", "rate_value", "mu", "lower_bound", "forecast_kbps",
-    "supported", "trials", "encodes_spent", "encode_argv", "output", "measured_vmaf", "kbps", "reasons",
-    "reachable", "margin", "n_groups", "promised", "quality_met", "calibrated", "encodes_cached", "encoder_args",
-    "filters", "reference", "losses", "max_kbps", "max_bytes", "bitrate_met", "size_met", "forecast_bytes",
-    "output_bytes", "width", "height", "frame_rate", "n_frames", "probes", "curve", "frame_vmaf", "sample",
-    "promise", "answer",
-}  # fmt: skip
+    "source",
+    "encoder",
+    "preset",
+    "target_vmaf",
+    "confidence",
+    "rate_value",
+    "mu",
+    "lower_bound",
+    "forecast_kbps",
+    "supported",
+    "trials",
+    "encodes_spent",
+    "encode_argv",
+    "output",
+    "measured_vmaf",
+    "kbps",
+    "reasons",
+    "reachable",
+    "margin",
+    "n_groups",
+    "promised",
+    "quality_met",
+    "calibrated",
+    "encodes_cached",
+    "encoder_args",
+    "filters",
+    "reference",
+    "losses",
+    "max_kbps",
+    "max_bytes",
+    "bitrate_met",
+    "size_met",
+    "forecast_bytes",
+    "output_bytes",
+    "width",
+    "height",
+    "frame_rate",
+    "n_frames",
+    "probes",
+    "curve",
+    "frame_vmaf",
+    "sample",
+    "promise",
+    "answer",
+}
 
 
 @pytest.mark.ffmpeg
@@ -114,9 +152,12 @@ def test_bad_sources_exit_2(ffmpeg, tmp_path, capsys):
     lavfi(ffmpeg, tmp_path / "still.mkv", "-frames:v", "1", "-c:v", "ffv1", "-pix_fmt", "yuv420p")
     lavfi(ffmpeg, tmp_path / "sound.mkv", "-c:a", "flac", graph="sine=duration=1")
     for name, words in (
-        ("absent", "no such file"), ("empty", "is empty"), ("text", "text.mkv"), ("still", "one frame"),
+        ("absent", "no such file"),
+        ("empty", "is empty"),
+        ("text", "text.mkv"),
+        ("still", "one frame"),
         ("sound", "no video stream"),
-    ):  # fmt: skip
+    ):
         assert cli.main(["tune", str(tmp_path / f"{name}.mkv"), "--quality-confidence", "0.9"]) == 2
         printed = capsys.readouterr()
         assert printed.out == ""
@@ -164,9 +205,18 @@ def test_the_shipped_ensemble_keeps_its_promise_here(ffmpeg, tmp_path, capsys):
     The clip: `-f lavfi -i mandelbrot=size=640x360:rate=25:maxiter=200 -frames:v 25 -c:v libx264 -crf 1`.
     """
     source = lavfi(
-        ffmpeg, tmp_path / "in.mkv", "-frames:v", "25", "-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuv420p",
+        ffmpeg,
+        tmp_path / "in.mkv",
+        "-frames:v",
+        "25",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "1",
+        "-pix_fmt",
+        "yuv420p",
         graph="mandelbrot=size=640x360:rate=25:maxiter=200",
-    )  # fmt: skip
+    )
     out = tmp_path / "out.mkv"
     argv = ["tune", str(source), "-e", "libx264", "--target-vmaf", "90", "--quality-confidence", "0.95"]
     code = cli.main([*argv, "--trials", "1", "-o", str(out), "--verify", "--json"])

@@ -16,17 +16,30 @@ _started: list[subprocess.Popen[str]] = []
 def build_argv(sources, out, *extra: str) -> list[str]:
     """`assay corpus build SOURCES -e libx264:ultrafast:20,30,40 -o OUT`."""
     return [
-        sys.executable, "-m", "vmaf_assay", "corpus", "build", str(sources),
-        "-e", "libx264:ultrafast:20,30,40", "-o", str(out), *extra,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "vmaf_assay",
+        "corpus",
+        "build",
+        str(sources),
+        "-e",
+        "libx264:ultrafast:20,30,40",
+        "-o",
+        str(out),
+        *extra,
+    ]
 
 
 def start(argv: list[str], **env: str) -> subprocess.Popen[str]:
     """Start a command in a session of its own, so that a signal to its group reaches nobody else."""
     process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
         env=os.environ | env,
-    )  # fmt: skip
+    )
     _started.append(process)
     return process
 

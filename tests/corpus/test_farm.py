@@ -40,10 +40,14 @@ def plan(ffmpeg, clips):
 def cluster(tmp_path_factory):
     """A scheduler and two worker processes that offer `encode`."""
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, resources={"encode": 1}, host="127.0.0.1",
+        n_workers=2,
+        threads_per_worker=1,
+        resources={"encode": 1},
+        host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
-        local_directory=str(tmp_path_factory.mktemp("dask")), silence_logs=50,
-    ) as made:  # fmt: skip
+        local_directory=str(tmp_path_factory.mktemp("dask")),
+        silence_logs=50,
+    ) as made:
         yield made
 
 
@@ -124,10 +128,13 @@ def test_a_result_that_never_comes_is_a_lost_cell(ffmpeg, plan, asks):
 def test_no_worker_with_the_resource_is_said_at_once(ffmpeg, plan, tmp_path):
     """A worker without `encode`: refused within seconds, with the command that starts one with it."""
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1",
+        n_workers=1,
+        threads_per_worker=1,
+        host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
-        local_directory=str(tmp_path / "dask"), silence_logs=50,
-    ) as bare:  # fmt: skip
+        local_directory=str(tmp_path / "dask"),
+        silence_logs=50,
+    ) as bare:
         started = time.monotonic()
         with pytest.raises(ConfigError) as caught:
             list(

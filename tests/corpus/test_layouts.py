@@ -17,9 +17,16 @@ from vmaf_assay.media.versions import tool_versions
 
 # Netflix/vmaf, resource/dataset/NFLX_dataset_public.py.
 _NETFLIX = (
-    "BigBuckBunny_25fps", "BirdsInCage_30fps", "CrowdRun_25fps", "ElFuente1_30fps", "ElFuente2_30fps",
-    "FoxBird_25fps", "OldTownCross_25fps", "Seeking_25fps", "Tennis_24fps",
-)  # fmt: skip
+    "BigBuckBunny_25fps",
+    "BirdsInCage_30fps",
+    "CrowdRun_25fps",
+    "ElFuente1_30fps",
+    "ElFuente2_30fps",
+    "FoxBird_25fps",
+    "OldTownCross_25fps",
+    "Seeking_25fps",
+    "Tennis_24fps",
+)
 
 
 def _raw(ffmpeg, path, size: str, pix_fmt: str, n_frames: int):
@@ -64,12 +71,15 @@ def test_netflix_public(ffmpeg, netflix):
 def test_bvi_dvc(ffmpeg, tmp_path):
     """Size, rate and bits from the name; four sizes of a scene and two scenes of a shoot are one group."""
     names = (
-        "ABookcaseBVITexture_3840x2176_120fps_10bit_420", "BBookcaseBVITexture_1920x1088_120fps_10bit_420",
-        "CBookcaseBVITexture_960x544_120fps_10bit_420", "DBookcaseBVITexture_480x272_120fps_10bit_420",
+        "ABookcaseBVITexture_3840x2176_120fps_10bit_420",
+        "BBookcaseBVITexture_1920x1088_120fps_10bit_420",
+        "CBookcaseBVITexture_960x544_120fps_10bit_420",
+        "DBookcaseBVITexture_480x272_120fps_10bit_420",
         "DBasketballS1YonseiUniversity_480x272_30fps_10bit_420",
         "DBasketballS2YonseiUniversity_480x272_30fps_10bit_420",
-        "DChristmasRoomDareful_480x272_29fps_10bit_420", "DDollsScene1YonseiUniversity_480x272_30fps_10bit_420",
-    )  # fmt: skip
+        "DChristmasRoomDareful_480x272_29fps_10bit_420",
+        "DDollsScene1YonseiUniversity_480x272_30fps_10bit_420",
+    )
     for name in names:
         size = name.split("_")[1]
         _raw(ffmpeg, tmp_path / f"{name}.yuv", size, "yuv420p10le", 2)

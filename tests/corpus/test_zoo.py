@@ -55,28 +55,54 @@ def _setparams(**values: str) -> str:
 
 RIGHT = {
     "variable frame rate": Clip(
-        "vfr.mkv", ("-vf", "select='not(mod(n,5))+not(mod(n,3))'", "-fps_mode", "passthrough", "-frames:v", "12",
-                    *_X264), says="frame rate varies"),
+        "vfr.mkv",
+        ("-vf", "select='not(mod(n,5))+not(mod(n,3))'", "-fps_mode", "passthrough", "-frames:v", "12", *_X264),
+        says="frame rate varies",
+    ),
     "edit list": Clip("edit.mp4", ("-frames:v", "25", *_X264, "-bf", "3"), remux=("-ss", "0.5", "|")),
     "start at 1.4 s": Clip("late.ts", ("-frames:v", "12", *_X264)),
     "empty edit at the start": Clip(
-        "empty.mp4", ("-frames:v", "12", *_X264), remux=("-itsoffset", "2", "|", "-copyts", "-avoid_negative_ts",
-                                                         "disabled")),
+        "empty.mp4",
+        ("-frames:v", "12", *_X264),
+        remux=("-itsoffset", "2", "|", "-copyts", "-avoid_negative_ts", "disabled"),
+    ),
     "B-frame delay": Clip("b.mp4", ("-frames:v", "12", *_X264, "-bf", "5", "-b_strategy", "0")),
     "open GOP, H.264": Clip(
-        "og.mkv", ("-frames:v", "12", *_X264, "-x264-params", "open-gop=1:keyint=4:bframes=3")),
+        "og.mkv", ("-frames:v", "12", *_X264, "-x264-params", "open-gop=1:keyint=4:bframes=3")
+    ),
     "open GOP, H.265": Clip(
-        "og.mp4", ("-frames:v", "12", "-c:v", "libx265", "-preset", "ultrafast", "-x265-params",
-                   "log-level=error:open-gop=1:keyint=5")),
+        "og.mp4",
+        (
+            "-frames:v",
+            "12",
+            "-c:v",
+            "libx265",
+            "-preset",
+            "ultrafast",
+            "-x265-params",
+            "log-level=error:open-gop=1:keyint=5",
+        ),
+    ),
     "turned by 90": Clip(
-        "r90.mp4", ("-frames:v", "12", *_X264), says="turned as players show it", size=(108, 192),
-        remux=("-display_rotation", "90", "|")),
+        "r90.mp4",
+        ("-frames:v", "12", *_X264),
+        says="turned as players show it",
+        size=(108, 192),
+        remux=("-display_rotation", "90", "|"),
+    ),
     "turned by 180": Clip(
-        "r180.mp4", ("-frames:v", "12", *_X264), says="turned as players show it",
-        remux=("-display_rotation", "180", "|")),
+        "r180.mp4",
+        ("-frames:v", "12", *_X264),
+        says="turned as players show it",
+        remux=("-display_rotation", "180", "|"),
+    ),
     "odd size": Clip(
-        "odd.mkv", ("-frames:v", "12", *_FFV1), says="scaled to even 196x110",
-        graph=f"{_CFR},scale=197:111,format=yuv420p", size=(196, 110)),
+        "odd.mkv",
+        ("-frames:v", "12", *_FFV1),
+        says="scaled to even 196x110",
+        graph=f"{_CFR},scale=197:111,format=yuv420p",
+        size=(196, 110),
+    ),
     "4:2:2": Clip("422.mp4", ("-frames:v", "12", "-pix_fmt", "yuv422p", *_X264), says="4:2:2 to 4:2:0"),
     "4:4:4": Clip("444.mp4", ("-frames:v", "12", "-pix_fmt", "yuv444p", *_X264), says="4:4:4 to 4:2:0"),
     "RGB": Clip("rgb.mkv", ("-frames:v", "12", "-pix_fmt", "gbrp", *_FFV1), says="BT.601"),
@@ -84,15 +110,20 @@ RIGHT = {
     "10 bit": Clip("10.mp4", ("-frames:v", "12", "-pix_fmt", "yuv420p10le", *_X264), says="10 bit are rounded"),
     "12 bit": Clip("12.mkv", ("-frames:v", "12", "-pix_fmt", "yuv420p12le", *_FFV1), says="12 bit are rounded"),
     "full range": Clip(
-        "full.mp4", ("-frames:v", "12", "-vf", "scale=out_range=pc,format=yuvj420p", *_X264), says="full range"),
+        "full.mp4", ("-frames:v", "12", "-vf", "scale=out_range=pc,format=yuvj420p", *_X264), says="full range"
+    ),
     "cropped by the codec": Clip(
-        "crop.mp4", ("-frames:v", "12", *_X264), size=(160, 100),
-        remux=("|", "-bsf:v", "h264_metadata=crop_left=16:crop_right=16:crop_top=8:crop_bottom=4")),
+        "crop.mp4",
+        ("-frames:v", "12", *_X264),
+        size=(160, 100),
+        remux=("|", "-bsf:v", "h264_metadata=crop_left=16:crop_right=16:crop_top=8:crop_bottom=4"),
+    ),
     "pixels not square": Clip("sar.mp4", ("-frames:v", "12", "-vf", "setsar=4/3", *_X264), says="not square"),
     "two frames": Clip("two.mp4", ("-frames:v", "2", *_X264), n_frames=2),
     "Matroska milliseconds": Clip(
-        "ms.mkv", ("-frames:v", "12", *_X264), graph="testsrc2=size=192x108:rate=60000/1001"),
-}  # fmt: skip
+        "ms.mkv", ("-frames:v", "12", *_X264), graph="testsrc2=size=192x108:rate=60000/1001"
+    ),
+}
 
 _PQ = _setparams(color_primaries="bt2020", color_trc="smpte2084", colorspace="bt2020nc")
 _HLG = _setparams(color_primaries="bt2020", color_trc="arib-std-b67", colorspace="bt2020nc")
@@ -112,19 +143,39 @@ REFUSED = {
     "HDR10": (Clip("pq.mp4", ("-vf", _PQ, *_X265_10)), r"is HDR10 \(PQ\); vmaf_v0.6.1 was trained on SDR"),
     "HLG": (Clip("hlg.mp4", ("-vf", _HLG, *_X265_10)), "is HLG; vmaf_v0.6.1 was trained on SDR"),
     "interlaced": (
-        Clip("i.mp4", ("-vf", "tinterlace=interleave_top,fieldorder=bff", "-frames:v", "5", "-flags",
-                       "+ildct+ilme", *_X264)), "is interlaced"),
+        Clip(
+            "i.mp4",
+            ("-vf", "tinterlace=interleave_top,fieldorder=bff", "-frames:v", "5", "-flags", "+ildct+ilme", *_X264),
+        ),
+        "is interlaced",
+    ),
     "MPEG-2 interlaced": (
-        Clip("i.mpg", ("-vf", "tinterlace=interleave_top", "-frames:v", "5", "-flags", "+ildct+ilme", "-c:v",
-                       "mpeg2video", "-q:v", "3")), "is interlaced"),
+        Clip(
+            "i.mpg",
+            (
+                "-vf",
+                "tinterlace=interleave_top",
+                "-frames:v",
+                "5",
+                "-flags",
+                "+ildct+ilme",
+                "-c:v",
+                "mpeg2video",
+                "-q:v",
+                "3",
+            ),
+        ),
+        "is interlaced",
+    ),
     "alpha": (Clip("a.mov", ("-frames:v", "3", "-c:v", "qtrle", "-pix_fmt", "argb")), "has transparency"),
     "one frame": (Clip("one.mp4", ("-frames:v", "1", *_X264)), "has one frame"),
     "no frame": (Clip("none.mp4", ("-frames:v", "0", *_X264)), "has no video"),
     "no video": (Clip("a.m4a", ("-t", "1"), graph="sine"), "has no video stream"),
     "a tilted picture": (
         Clip("tilt.mp4", ("-frames:v", "3", *_X264), remux=("-display_rotation", "30", "|")),
-        "turned by 30 degrees"),
-}  # fmt: skip
+        "turned by 30 degrees",
+    ),
+}
 
 
 def _make(ffmpeg, folder: Path, clip: Clip) -> Path:

@@ -127,10 +127,15 @@ def main() -> None:
     with atheris.instrument_imports(include=["vmaf_assay"]):
         campaign = Campaign(arguments.target, arguments.out)
     options = [
-        f"-max_total_time={arguments.seconds}", f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={RSS_MB}",
-        f"-max_len={MAX_INPUT_BYTES}", f"-artifact_prefix={arguments.out / 'findings'}/", "-len_control=0",
-        "-reload=0", "-print_final_stats=1",
-    ]  # fmt: skip
+        f"-max_total_time={arguments.seconds}",
+        f"-timeout={TIMEOUT_S}",
+        f"-rss_limit_mb={RSS_MB}",
+        f"-max_len={MAX_INPUT_BYTES}",
+        f"-artifact_prefix={arguments.out / 'findings'}/",
+        "-len_control=0",
+        "-reload=0",
+        "-print_final_stats=1",
+    ]
     atheris.Setup(
         [sys.argv[0], *options, str(arguments.out / "inputs")], campaign.one_input, custom_mutator=campaign.mutate
     )

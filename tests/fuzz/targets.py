@@ -184,9 +184,10 @@ def _table_targets(folder: Path, run: Path) -> dict[str, Target]:
         calibration_from_predictions(table, "fr", FR, "d")
 
     table = pl.DataFrame(
-        {name: [0.5, 0.9] for name in CANONICAL6} | {"encoder": ["libx264"] * 2, "preset": ["medium"] * 2}
+        {name: [0.5, 0.9] for name in CANONICAL6}
+        | {"encoder": ["libx264"] * 2, "preset": ["medium"] * 2}
         | {"rate_value": [20.0, 30.0]}
-    )  # fmt: skip
+    )
     table.write_parquet(folder / "good.parquet")
     good = {
         "parquet": (folder / "good.parquet").read_bytes(),

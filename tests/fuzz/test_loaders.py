@@ -13,9 +13,22 @@ from vmaf_assay.errors import AssayError
 
 WHOLE_RUN = [f"run-{name}" for name in RUN_FILES]
 ALONE = (
-    "json", "json-two-ways", "registry", "verdict", "manifest", "onnx-member", "onnx-mean", "cell",
-    "corpus-index", "corpus-rows", "jsonl", "predictions", "table-parquet", "table-csv", "table-jsonl",
-)  # fmt: skip
+    "json",
+    "json-two-ways",
+    "registry",
+    "verdict",
+    "manifest",
+    "onnx-member",
+    "onnx-mean",
+    "cell",
+    "corpus-index",
+    "corpus-rows",
+    "jsonl",
+    "predictions",
+    "table-parquet",
+    "table-csv",
+    "table-jsonl",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +50,12 @@ def try_mutants(targets, name: str, n_mutants: int) -> None:
     """Mutate a target's good bytes: what comes out is an answer or one line."""
 
     @settings(
-        max_examples=n_mutants, deadline=None, database=None, derandomize=True,
+        max_examples=n_mutants,
+        deadline=None,
+        database=None,
+        derandomize=True,
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(st.integers(0, 2**32), st.booleans())
     def mutant(seed: int, outer: bool) -> None:
         rng = random.Random(seed)

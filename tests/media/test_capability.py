@@ -61,14 +61,18 @@ def test_a_libvmaf_that_scores_itself_low_is_not_usable(tmp_path):
 @pytest.mark.parametrize(
     ("exit_code", "timed_out", "stderr", "reason"),
     [
-        (218, False, "[h264_nvenc @ 0x55d01] Cannot load libcuda.so.1\n[vost#0:0/h264_nvenc @ 0x55] Error\n",
-         "Cannot load libcuda.so.1"),
+        (
+            218,
+            False,
+            "[h264_nvenc @ 0x55d01] Cannot load libcuda.so.1\n[vost#0:0/h264_nvenc @ 0x55] Error\n",
+            "Cannot load libcuda.so.1",
+        ),
         (1, False, "\n[a @ 0x1] [b @ 0x2] Deep cause\n", "Deep cause"),
         (-9, True, "half a line", "did not finish one frame in 30 s"),
         (-9, False, "half a line", "ffmpeg was killed (out of memory?)"),
         (-11, False, "", "ffmpeg exited -11 without a word"),
     ],
-)  # fmt: skip
+)
 def test_reason_is_the_first_cause(exit_code, timed_out, stderr, reason):
     """The reason is ffmpeg's first line without its address, and a hang or a silent death says so."""
     assert explain(Completed(("ffmpeg",), exit_code, b"", stderr, timed_out)) == reason

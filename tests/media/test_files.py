@@ -53,7 +53,7 @@ HOSTILE_JSON = {
     "nothing": (b"", "Expecting value"),
     "null": (b"null", "holds a NoneType, not an object"),
     "a list": (b"[]", "holds a list, not an object"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", HOSTILE_JSON)

@@ -71,7 +71,8 @@ HOSTILE = {
     "another footer length": (ONE[:-8] + b"\xff\xff\xff\x7fPAR1", "longer than the file"),
     "a footer of zeros": (b"PAR1" + bytes(40) + (40).to_bytes(4, "little") + b"PAR1", "it is damaged"),
     "a footer without even a root": (
-        b"PAR1" + b"\x29\x0c\x00" + (3).to_bytes(4, "little") + b"PAR1", "it is damaged",
+        b"PAR1" + b"\x29\x0c\x00" + (3).to_bytes(4, "little") + b"PAR1",
+        "it is damaged",
     ),
     "a billion rows claimed": (claim(ONE, 70_001, 10**9, last=True), "rows"),
     "more values in a page than rows": (claim(ONE, 70_001, 200_001), "another number of rows"),
@@ -81,9 +82,10 @@ HOSTILE = {
     "an empty table without columns": (packed(pl.DataFrame()), "0 columns"),
     "one long text, repeated": (packed(pl.DataFrame({"s": ["x" * 5000] * 3000})), "over 1000 bytes"),
     "zeros that unpack to gigabytes": (
-        packed(pl.DataFrame({"a": pl.zeros(70_000_000, dtype=pl.Int64, eager=True)}), statistics=False), "rows",
+        packed(pl.DataFrame({"a": pl.zeros(70_000_000, dtype=pl.Int64, eager=True)}), statistics=False),
+        "rows",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", HOSTILE)

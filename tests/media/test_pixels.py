@@ -29,10 +29,22 @@ def test_names_agree_with_ffmpeg(ffmpeg):
 
 @pytest.mark.parametrize(
     ("name", "chroma"),
-    [("yuv420p", "420"), ("yuvj422p", "422"), ("yuva444p12le", "444"), ("nv12", "420"), ("p010le", "420"),
-     ("p210le", "422"), ("y210le", "422"), ("gray10le", "gray"), ("gbrp10le", "rgb"), ("argb", "rgb"),
-     ("ya8", "gray"), ("pal8", "rgb"), ("vulkan", "unknown")],
-)  # fmt: skip
+    [
+        ("yuv420p", "420"),
+        ("yuvj422p", "422"),
+        ("yuva444p12le", "444"),
+        ("nv12", "420"),
+        ("p010le", "420"),
+        ("p210le", "422"),
+        ("y210le", "422"),
+        ("gray10le", "gray"),
+        ("gbrp10le", "rgb"),
+        ("argb", "rgb"),
+        ("ya8", "gray"),
+        ("pal8", "rgb"),
+        ("vulkan", "unknown"),
+    ],
+)
 def test_chroma_is_named(name, chroma):
     """The chroma grid of formats that spell it out and of those that do not."""
     assert pixel_facts(name).chroma == chroma

@@ -24,9 +24,16 @@ def test_counts_frames_and_rate(ffmpeg, clip):
 def test_matroska_milliseconds_do_not_change_the_rate(ffmpeg, tmp_path):
     """Stamps rounded to milliseconds still give 30000/1001."""
     path = lavfi(
-        ffmpeg, tmp_path / "a.mkv", "-frames:v", "90", "-c:v", "libx264", "-preset", "ultrafast",
+        ffmpeg,
+        tmp_path / "a.mkv",
+        "-frames:v",
+        "90",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
         graph="testsrc2=size=64x64:rate=30000/1001",
-    )  # fmt: skip
+    )
     assert probe_video(ffmpeg, path).frame_rate == Fraction(30000, 1001)
 
 
@@ -68,10 +75,17 @@ def test_a_file_cut_short_is_refused(ffmpeg, tmp_path, suffix):
 def test_colour_depth_and_side_data_of_hdr10(ffmpeg, tmp_path):
     """A 10-bit PQ stream with mastering data is told from an SDR one by what its frames say."""
     path = lavfi(
-        ffmpeg, tmp_path / "hdr.mp4", "-frames:v", "3", "-vf",
+        ffmpeg,
+        tmp_path / "hdr.mp4",
+        "-frames:v",
+        "3",
+        "-vf",
         "format=yuv420p10le,setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv",
-        "-c:v", "libx265", "-x265-params", "log-level=error:hdr10=1:max-cll=1000,400",
-    )  # fmt: skip
+        "-c:v",
+        "libx265",
+        "-x265-params",
+        "log-level=error:hdr10=1:max-cll=1000,400",
+    )
     info = probe_video(ffmpeg, path)
     assert (info.hdr, info.bit_depth, info.chroma, info.color_range) == ("HDR10 (PQ)", 10, "420", "tv")
     assert (info.color_primaries, info.color_space) == ("bt2020", "bt2020nc")
@@ -98,18 +112,37 @@ def test_an_edit_list_takes_its_frames_out_of_the_count(ffmpeg, tmp_path):
 def test_variable_rate_is_seen(ffmpeg, tmp_path, graph, constant):
     """Stamps with a gap are a variable rate; millisecond rounding is not."""
     path = lavfi(
-        ffmpeg, tmp_path / "v.mkv", "-vf", f"{graph}null", "-frames:v", "20", "-fps_mode", "passthrough",
-        "-c:v", "libx264", graph="testsrc2=size=64x64:rate=30000/1001",
-    )  # fmt: skip
+        ffmpeg,
+        tmp_path / "v.mkv",
+        "-vf",
+        f"{graph}null",
+        "-frames:v",
+        "20",
+        "-fps_mode",
+        "passthrough",
+        "-c:v",
+        "libx264",
+        graph="testsrc2=size=64x64:rate=30000/1001",
+    )
     assert probe_video(ffmpeg, path).constant_rate is constant
 
 
 def test_field_order_alpha_and_a_late_start_are_seen(ffmpeg, tmp_path):
     """Interlaced coding, a transparency plane and a first stamp that is not zero."""
     fields = lavfi(
-        ffmpeg, tmp_path / "i.mp4", "-vf", "tinterlace=interleave_top,format=yuv420p", "-frames:v", "5",
-        "-flags", "+ildct+ilme", "-field_order", "tt", "-c:v", "libx264",
-    )  # fmt: skip
+        ffmpeg,
+        tmp_path / "i.mp4",
+        "-vf",
+        "tinterlace=interleave_top,format=yuv420p",
+        "-frames:v",
+        "5",
+        "-flags",
+        "+ildct+ilme",
+        "-field_order",
+        "tt",
+        "-c:v",
+        "libx264",
+    )
     alpha = lavfi(ffmpeg, tmp_path / "a.mov", "-frames:v", "2", "-c:v", "qtrle", "-pix_fmt", "argb")
     late = lavfi(ffmpeg, tmp_path / "l.ts", "-frames:v", "5", "-c:v", "libx264", "-bf", "0")
     assert probe_video(ffmpeg, fields).interlaced

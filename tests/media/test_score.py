@@ -45,9 +45,22 @@ def test_one_process_equals_three_steps_through_disk(ffmpeg, clip, tmp_path):
         ["-i", str(clip), *encoder_args(info, "medium", 35, threads="single"), str(encode)],
         ["-i", str(encode), "-fps_mode", "passthrough", str(decoded)],
         ["-i", str(clip), "-fps_mode", "passthrough", str(reference)],
-        ["-r", "25", "-i", str(decoded), "-r", "25", "-i", str(reference), "-lavfi",
-         "libvmaf=log_fmt=json:log_path=log.json", "-f", "null", "-"],
-    ):  # fmt: skip
+        [
+            "-r",
+            "25",
+            "-i",
+            str(decoded),
+            "-r",
+            "25",
+            "-i",
+            str(reference),
+            "-lavfi",
+            "libvmaf=log_fmt=json:log_path=log.json",
+            "-f",
+            "null",
+            "-",
+        ],
+    ):
         done = process.run([*ffmpeg.base_argv(), *argv], cwd=tmp_path)
         assert done.exit_code == 0, done.stderr
     log = json.loads((tmp_path / "log.json").read_text())

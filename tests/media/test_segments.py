@@ -28,9 +28,22 @@ def title(ffmpeg, tmp_path_factory) -> Path:
     """`-f lavfi -i SCENES -c:v libx264 -crf 8 -bf 3 -g 300 -output_ts_offset 1.3 title.mp4`: 40, 31, 50 frames."""
     path = tmp_path_factory.mktemp("segments") / "title.mp4"
     return lavfi(
-        ffmpeg, path, "-c:v", "libx264", "-crf", "8", "-bf", "3", "-g", "300", "-pix_fmt", "yuv420p",
-        "-output_ts_offset", "1.3", graph=SCENES,
-    )  # fmt: skip
+        ffmpeg,
+        path,
+        "-c:v",
+        "libx264",
+        "-crf",
+        "8",
+        "-bf",
+        "3",
+        "-g",
+        "300",
+        "-pix_fmt",
+        "yuv420p",
+        "-output_ts_offset",
+        "1.3",
+        graph=SCENES,
+    )
 
 
 def frames(ffmpeg, reference: ReferenceInput) -> np.ndarray:

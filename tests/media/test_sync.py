@@ -77,9 +77,20 @@ def test_real_encodes_out_of_step_are_refused_with_the_offset(ffmpeg, tmp_path, 
     graph = "mandelbrot=size=192x108:rate=25:start_scale=1:end_scale=0.2:end_pts=60,format=yuv420p"
     reference = lavfi(ffmpeg, tmp_path / "r.mkv", "-frames:v", "48", "-c:v", "ffv1", graph=graph)
     distorted = lavfi(
-        ffmpeg, tmp_path / "d.mp4", "-vf", change.replace(",", "\\,"), "-frames:v", "48",
-        "-fps_mode", "passthrough", "-c:v", "libx264", "-crf", "32", graph=graph,
-    )  # fmt: skip
+        ffmpeg,
+        tmp_path / "d.mp4",
+        "-vf",
+        change.replace(",", "\\,"),
+        "-frames:v",
+        "48",
+        "-fps_mode",
+        "passthrough",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "32",
+        graph=graph,
+    )
     info = probe_video(ffmpeg, reference)
     pair = ReferenceInput(reference, info.frame_rate, info.n_frames)
     if said is None:
@@ -94,9 +105,19 @@ def test_a_side_that_lacks_a_frame_is_refused_with_both_counts(ffmpeg, clip, tmp
     """Eleven frames against twelve: both counts, and whether what is there is in step."""
     short = lavfi(ffmpeg, tmp_path / "short.mp4", "-frames:v", "11", "-c:v", "libx264", "-crf", "5")
     late = lavfi(
-        ffmpeg, tmp_path / "late.mp4", "-vf", "select=gte(n\\,1)", "-frames:v", "11", "-fps_mode", "passthrough",
-        "-c:v", "libx264", "-crf", "5",
-    )  # fmt: skip
+        ffmpeg,
+        tmp_path / "late.mp4",
+        "-vf",
+        "select=gte(n\\,1)",
+        "-frames:v",
+        "11",
+        "-fps_mode",
+        "passthrough",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "5",
+    )
     info = probe_video(ffmpeg, clip)
     reference = ReferenceInput(clip, info.frame_rate, info.n_frames)
     with pytest.raises(MediaError, match="11 distorted frames against 12 of the reference; those that are there"):

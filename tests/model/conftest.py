@@ -21,11 +21,17 @@ def random_member(seed: int, *, n_features: int = 12, n_codec: int = 20, hidden:
         return (rng.normal(size=shape) / np.sqrt(shape[0] if shape else 1)).astype(np.float32)
 
     return MemberWeights(
-        feature_mean=draw(n_features), feature_std=np.abs(draw(n_features)) + np.float32(0.1),
-        target_mean=np.array(80, dtype=np.float32), target_std=np.array(12, dtype=np.float32),
-        w1=draw(n_features + n_codec, hidden), b1=draw(hidden), w2=draw(hidden, hidden), b2=draw(hidden),
-        w3=draw(hidden, 1), b3=draw(1),
-    )  # fmt: skip
+        feature_mean=draw(n_features),
+        feature_std=np.abs(draw(n_features)) + np.float32(0.1),
+        target_mean=np.array(80, dtype=np.float32),
+        target_std=np.array(12, dtype=np.float32),
+        w1=draw(n_features + n_codec, hidden),
+        b1=draw(hidden),
+        w2=draw(hidden, hidden),
+        b2=draw(hidden),
+        w3=draw(hidden, 1),
+        b3=draw(1),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -61,9 +61,13 @@ def test_encoders_are_fitted_apart():
     rates, probes, kbps, groups = table()
     alone = fit(rates, probes, kbps, groups)
     both = fit_bitrate(
-        ["libx264"] * len(kbps) + ["libx265"] * len(kbps), ["medium"] * 2 * len(kbps), np.tile(rates, 2),
-        np.tile(probes, (2, 1)), np.concatenate([kbps, kbps / 2]), groups * 2,
-    )  # fmt: skip
+        ["libx264"] * len(kbps) + ["libx265"] * len(kbps),
+        ["medium"] * 2 * len(kbps),
+        np.tile(rates, 2),
+        np.tile(probes, (2, 1)),
+        np.concatenate([kbps, kbps / 2]),
+        groups * 2,
+    )
     assert both.coefficients["libx264|medium"] == alone.coefficients["libx264|medium"]
     ratio = [predict_kbps(both, encoder, "medium", RATES, (500, 400)) for encoder in ("libx265", "libx264")]
     np.testing.assert_allclose(ratio[0] / ratio[1], 0.5, rtol=0.01)
@@ -83,9 +87,13 @@ def test_between_two_presets_the_logarithm_is_interpolated():
     """Half the bits at slow of those at veryfast: medium lies a quarter of the way; beyond either is nothing."""
     rates, probes, kbps, groups = table()
     both = fit_bitrate(
-        ["libx264"] * 2 * len(kbps), ["slow"] * len(kbps) + ["veryfast"] * len(kbps), np.tile(rates, 2),
-        np.tile(probes, (2, 1)), np.concatenate([kbps / 2, kbps]), groups * 2,
-    )  # fmt: skip
+        ["libx264"] * 2 * len(kbps),
+        ["slow"] * len(kbps) + ["veryfast"] * len(kbps),
+        np.tile(rates, 2),
+        np.tile(probes, (2, 1)),
+        np.concatenate([kbps / 2, kbps]),
+        groups * 2,
+    )
     slow, medium, fastest = (
         predict_kbps(both, "libx264", name, RATES, (500, 400)) for name in ("slow", "medium", "veryfast")
     )

@@ -5,8 +5,20 @@ import pytest
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.model.codec_block import VOCABULARIES, codec_rows, codec_width
 
-V2 = ["libx264", "libx265", "libsvtav1", "libvvenc", "libvpx-vp9", "h264_nvenc", "hevc_nvenc", "av1_nvenc",
-      "h264_qsv", "hevc_qsv", "av1_qsv", "unknown"]  # fmt: skip
+V2 = [
+    "libx264",
+    "libx265",
+    "libsvtav1",
+    "libvvenc",
+    "libvpx-vp9",
+    "h264_nvenc",
+    "hevc_nvenc",
+    "av1_nvenc",
+    "h264_qsv",
+    "hevc_qsv",
+    "av1_qsv",
+    "unknown",
+]
 V3 = [
     *V2[:-1],
     "libaom-av1",

@@ -43,9 +43,14 @@ def test_forecast_rows_are_of_the_probes(tmp_path):
     assert {"libx264", "libvpx-vp9"} <= set(rows.encoder)
     assert rows.feature_names == forecast_feature_names()
     assert [rows.feature_names[i] for i in (0, 11, 13, 15, 17, 29, 33)] == [
-        "probe0.adm2", "own.motion2", "own.vmaf", "own.log2_bits_per_pixel", "log2_frame_rate",
-        "own.motion2_std", "own.vmaf_p10",
-    ]  # fmt: skip
+        "probe0.adm2",
+        "own.motion2",
+        "own.vmaf",
+        "own.log2_bits_per_pixel",
+        "log2_frame_rate",
+        "own.motion2_std",
+        "own.vmaf_p10",
+    ]
     tenth_of = pytest.approx(0.1)
     assert rows.prior_scale.tolist() == [1] * 14 + [tenth_of] * 20
     assert (rows.frame_index == -1).all()
@@ -121,8 +126,9 @@ def test_group_follows_the_source(synthetic):
     """Both renditions of a clip are in one group."""
     rows = forecast_rows(synthetic[0])
     assert {(s, g) for s, g in zip(rows.source, rows.group, strict=True) if g == "clip0"} == {
-        ("clip0", "clip0"), ("clip0@96x54", "clip0"),
-    }  # fmt: skip
+        ("clip0", "clip0"),
+        ("clip0@96x54", "clip0"),
+    }
 
 
 def test_a_source_without_probes_is_named(tmp_path):

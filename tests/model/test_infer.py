@@ -38,9 +38,13 @@ THREE_PRESETS = Seen(
         SeenEncoder(encoder="libx264", preset="veryfast", rate_values=[22, 40]),
         SeenEncoder(encoder="libsvtav1", preset="8", rate_values=[21, 56]),
     ],
-    feature_min=[0, 14], feature_max=[1, 20], feature_mean=[0.5, 17], feature_std=[0.2, 2],
-    min_pixels=16384, max_pixels=1048576,
-)  # fmt: skip
+    feature_min=[0, 14],
+    feature_max=[1, 20],
+    feature_mean=[0.5, 17],
+    feature_std=[0.2, 2],
+    min_pixels=16384,
+    max_pixels=1048576,
+)
 
 
 def sidecar(**changes) -> Sidecar:
@@ -101,9 +105,10 @@ def test_a_size_that_an_encoder_was_not_measured_at_is_said(encoder, preset, n_p
     sizes = {"slow": (25_344, 921_600), "medium": (25_344, 921_600), "veryfast": (25_344, 230_400)}
     encoders = [
         one.model_copy(update=dict(zip(("min_pixels", "max_pixels"), sizes[one.preset], strict=True)))
-        if one.encoder == "libx264" else one
+        if one.encoder == "libx264"
+        else one
         for one in THREE_PRESETS.encoders
-    ]  # fmt: skip
+    ]
     seen = THREE_PRESETS.model_copy(update={"encoders": encoders})
     wide = sidecar(task="forecast", feature_names=["probe0.adm2", "log2_pixels"], seen=seen)
     told = size_reason(wide, encoder, preset, n_pixels)

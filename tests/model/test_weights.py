@@ -23,9 +23,17 @@ def test_reference_predict_by_hand():
         return np.array(values, dtype=np.float32)
 
     weights = MemberWeights(
-        f32(3), f32(2), np.float32(80), np.float32(10), w1=f32(0.5, 0.25).reshape(2, 1), b1=f32(0.25),
-        w2=f32(2).reshape(1, 1), b2=f32(-1), w3=f32(0.5).reshape(1, 1), b3=f32(0.125),
-    )  # fmt: skip
+        f32(3),
+        f32(2),
+        np.float32(80),
+        np.float32(10),
+        w1=f32(0.5, 0.25).reshape(2, 1),
+        b1=f32(0.25),
+        w2=f32(2).reshape(1, 1),
+        b2=f32(-1),
+        w3=f32(0.5).reshape(1, 1),
+        b3=f32(0.125),
+    )
 
     def unit(x: float) -> float:
         return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))

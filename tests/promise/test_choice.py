@@ -58,11 +58,16 @@ def population(n_groups: int, seed: int, *, encoder="libx264", error: float = 1.
             moved = shift + rng.normal(0, error / 3)
             made.append(
                 Curve(
-                    f"g{group:03d}", f"g{group:03d}-{source}", encoder, "medium" if encoder == "libx264" else "8",
-                    rates, logistic(rates, centre + moved, width), rng.uniform(0.2, 2, len(rates)),
+                    f"g{group:03d}",
+                    f"g{group:03d}-{source}",
+                    encoder,
+                    "medium" if encoder == "libx264" else "8",
+                    rates,
+                    logistic(rates, centre + moved, width),
+                    rng.uniform(0.2, 2, len(rates)),
                     logistic(rates, centre, width),
                 )
-            )  # fmt: skip
+            )
     return made
 
 
@@ -333,9 +338,13 @@ def test_promise_holds_for_new_groups(trials, confidence):
         made = population(40, 10_000 + draw)
         fresh = [c for c in made if c.group == "g039"]
         margin = calibrate_margin(
-            [c for c in made if c.group != "g039"], "libx264", "medium",
-            target=92.0, confidence=confidence, trials=trials,
-        )  # fmt: skip
+            [c for c in made if c.group != "g039"],
+            "libx264",
+            "medium",
+            target=92.0,
+            confidence=confidence,
+            trials=trials,
+        )
         losses = []
         for one in fresh:
             replayed = replay(one, 92.0, trials)

@@ -28,7 +28,9 @@ def runs(tmp_path_factory) -> dict[str, Path]:
         "first": validated(make_run(folder / "first")),
         "second": validated(
             make_run(
-                folder / "second", weights_of=lambda seed: seed + 20, corpus="larger",
+                folder / "second",
+                weights_of=lambda seed: seed + 20,
+                corpus="larger",
                 predictions=held_out_predictions(draw=2, error=0.8),
             )
         ),
@@ -36,7 +38,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
             make_run(folder / "forecast", model_id=FORECAST, predictions=held_out_predictions(n_groups=8))
         ),
         "hold": validated(make_run(folder / "hold", predictions=poor)),
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="session")

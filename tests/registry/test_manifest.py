@@ -10,14 +10,30 @@ from pydantic import ValidationError
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
 
 ROW = Row(
-    id="m_seed0", kind="fr", onnx="m.onnx", sha256="0" * 64, opset=17, smoke=False, license="MIT", description="d",
-    notes="n", sidecar=FileRef(file="m.json", sha256="1" * 64), verdict=FileRef(file="v.json", sha256="2" * 64),
-)  # fmt: skip
+    id="m_seed0",
+    kind="fr",
+    onnx="m.onnx",
+    sha256="0" * 64,
+    opset=17,
+    smoke=False,
+    license="MIT",
+    description="d",
+    notes="n",
+    sidecar=FileRef(file="m.json", sha256="1" * 64),
+    verdict=FileRef(file="v.json", sha256="2" * 64),
+)
 OTHER = {
-    "id": "m_seed1", "kind": "ensemble", "onnx": "x.onnx", "sha256": "3" * 64, "opset": 18, "license": "BSD",
-    "description": "d ", "notes": "",
-    "sidecar": FileRef(file="m.json", sha256="4" * 64), "confidence_eligible": True,
-}  # fmt: skip
+    "id": "m_seed1",
+    "kind": "ensemble",
+    "onnx": "x.onnx",
+    "sha256": "3" * 64,
+    "opset": 18,
+    "license": "BSD",
+    "description": "d ",
+    "notes": "",
+    "sidecar": FileRef(file="m.json", sha256="4" * 64),
+    "confidence_eligible": True,
+}
 
 
 @pytest.mark.parametrize("field", OTHER)

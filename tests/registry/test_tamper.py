@@ -288,7 +288,7 @@ MATRIX = {
         lambda f, e: swap(onnx_file(f, f"{e}_seed0"), onnx_file(f, f"{e}_seed1")), DIGEST
     ),
     "members swapped in the rows": Tamper(swap_rows, "did not admit the model"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -374,10 +374,19 @@ def test_a_calibration_is_written_in_order():
 
 
 FIELDS = {
-    "id": "a_seed9", "kind": "fr", "onnx": "x.onnx", "sha256": "0" * 64, "opset": 18, "smoke": True,
-    "license": "MIT", "description": "d", "notes": "n", "sidecar": {"file": "x.json", "sha256": "0" * 64},
-    "verdict": None, "confidence_eligible": None,
-}  # fmt: skip
+    "id": "a_seed9",
+    "kind": "fr",
+    "onnx": "x.onnx",
+    "sha256": "0" * 64,
+    "opset": 18,
+    "smoke": True,
+    "license": "MIT",
+    "description": "d",
+    "notes": "n",
+    "sidecar": {"file": "x.json", "sha256": "0" * 64},
+    "verdict": None,
+    "confidence_eligible": None,
+}
 
 
 def test_every_field_of_every_row_is_bound(shipped):

@@ -35,10 +35,12 @@ def policy(tmp_path, keys):
 
     def write(*, name="production", ensembles=None, named=(0, 1), **rule):
         document = {
-            "schema_version": 1, "name": name,
+            "schema_version": 1,
+            "name": name,
             "keys": {key.key_id: {"public": key.public} for key in public},
-            "default": {"keys": [public[i].key_id for i in named], **rule}, "ensembles": ensembles or {},
-        }  # fmt: skip
+            "default": {"keys": [public[i].key_id for i in named], **rule},
+            "ensembles": ensembles or {},
+        }
         path = tmp_path / "trust-policy.json"
         path.write_text(json.dumps(document))
         return path

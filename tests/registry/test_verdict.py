@@ -44,13 +44,29 @@ def test_a_promote_says_everything_it_rests_on(runs):
 def test_fields_of_the_first_schema_are_kept(runs):
     """A reader of the reference system's PROMOTE.json finds every field it knew."""
     assert {
-        "verdict", "gate", "corpus", "seeds", "loso_dir", "generated_at_utc", "recommendation", "adr",
+        "verdict",
+        "gate",
+        "corpus",
+        "seeds",
+        "loso_dir",
+        "generated_at_utc",
+        "recommendation",
+        "adr",
         "parent_adr",
-    } <= set(read(runs["first"]))  # fmt: skip
+    } <= set(read(runs["first"]))
     assert set(read(runs["first"])["gate"]) == {
-        "passed", "mean_plcc", "mean_plcc_threshold", "mean_plcc_pass", "plcc_spread", "plcc_spread_max",
-        "plcc_spread_pass", "per_seed_plccs", "per_seed_min", "per_seed_pass", "failing_seeds",
-    }  # fmt: skip
+        "passed",
+        "mean_plcc",
+        "mean_plcc_threshold",
+        "mean_plcc_pass",
+        "plcc_spread",
+        "plcc_spread_max",
+        "plcc_spread_pass",
+        "per_seed_plccs",
+        "per_seed_min",
+        "per_seed_pass",
+        "failing_seeds",
+    }
 
 
 def test_a_hold_says_why(runs):
@@ -117,7 +133,8 @@ EDITS = {
     "folds that fail": (lambda v: [f.update(plcc=0.5) for f in v["folds"]], "contradicts its own fold table"),
     "a fold dropped": (lambda v: v["folds"].pop(), "lacks a fold"),
     "a group dropped": (
-        lambda v: v.update(folds=[f for f in v["folds"] if f["held_out"] != "g00"]), "lacks a fold",
+        lambda v: v.update(folds=[f for f in v["folds"] if f["held_out"] != "g00"]),
+        "lacks a fold",
     ),
     "a fold renamed": (lambda v: v["folds"][0].update(held_out="zz"), "lacks a fold"),
     "an object for the number of groups": (lambda v: v["corpus"].update(n_groups={}), "lacks a fold"),
@@ -129,11 +146,12 @@ EDITS = {
     "promises without coverage": (lambda v: v.update(coverage=[]), "coverage table"),
     "a member dropped": (lambda v: v["members"].popitem(), "one distinct model for every seed"),
     "a member twice": (
-        lambda v: v["members"].update({f"{FR}_seed0": v["members"][f"{FR}_seed1"]}), "one distinct model",
+        lambda v: v["members"].update({f"{FR}_seed0": v["members"][f"{FR}_seed1"]}),
+        "one distinct model",
     ),
     "a seed dropped": (lambda v: v["seeds"].pop(), "one distinct model for every seed"),
     "another ensemble": (lambda v: v.update(ensemble="other"), "one distinct model for every seed"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", EDITS)

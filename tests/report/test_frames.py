@@ -72,7 +72,7 @@ def test_frames_stand_side_by_side(ffmpeg, clip, tmp_path):
         frame_vmaf=[90.0 + i for i in range(12)],
         n_frames=12,
         filters="crop=96:54:0:0",
-    )  # fmt: skip
+    )
     html = render(tune_page(document, ffmpeg))
     assert html.count('alt="Source, frame 0, 0.0 s and after, VMAF 90.0"') == 1
     assert html.count("data:image/jpeg;base64,") == 2

@@ -117,10 +117,23 @@ def test_tune_page_shows_the_numbers_of_its_document():
     assert parsed.document() == document
     text = parsed.text()
     for shown in (
-        "94.27", "93.13", "93.61", "812", "798", "95.437", "92.751", "1,012", "640 x 360", "36 groups",
-        "VMAF >= 93 with confidence 0.95", "in 95 of 100", "ffmpeg -i in.mkv out.mkv", "60 frames",
-        "margin 1.14 points, from 36 calibration groups", "not both where the document says",
-    ):  # fmt: skip
+        "94.27",
+        "93.13",
+        "93.61",
+        "812",
+        "798",
+        "95.437",
+        "92.751",
+        "1,012",
+        "640 x 360",
+        "36 groups",
+        "VMAF >= 93 with confidence 0.95",
+        "in 95 of 100",
+        "ffmpeg -i in.mkv out.mkv",
+        "60 frames",
+        "margin 1.14 points, from 36 calibration groups",
+        "not both where the document says",
+    ):
         assert shown in text, shown
     tips = [attrs["data-tip"] for _, attrs in parsed.tags if "data-tip" in attrs]
     for point in document["curve"]:
@@ -151,9 +164,16 @@ def test_tune_page_answers_first(changes, says, mood):
 def test_pages_say_what_was_sampled():
     """Of a long source the page says how much was probed and what that costs; of a short one nothing."""
     sample = {
-        "segments": 24, "units": 96, "segments_tried": 8, "frames": 1200, "seconds": 48.0, "sampling_part": 0.31,
-        "warm_up_frames": 12, "cool_down_frames": 4, "first_frames": [0],
-    }  # fmt: skip
+        "segments": 24,
+        "units": 96,
+        "segments_tried": 8,
+        "frames": 1200,
+        "seconds": 48.0,
+        "sampling_part": 0.31,
+        "warm_up_frames": 12,
+        "cool_down_frames": 4,
+        "first_frames": [0],
+    }
     words = "24 of 96 segments were probed, 1,200 frames or 48 s; each trial encoded 8 of them."
     for make, document in ((tune_page, tune_document), (compare_page, compare_document)):
         text = Parsed(render(make(document(sample=sample)))).text()

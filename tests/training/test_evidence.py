@@ -125,7 +125,8 @@ NO_EVIDENCE = {
     "another number of rows": (set_in("loso_seed1.json", "corpus", "n_rows", 3), "another corpus"),
     "one fold": (one_fold, "has 1 folds for 22 groups"),
     "a fold missing": (
-        lambda run: edit_json(run / "loso_seed0.json", lambda d: d["folds"].pop()), "21 folds for 22",
+        lambda run: edit_json(run / "loso_seed0.json", lambda d: d["folds"].pop()),
+        "21 folds for 22",
     ),
     "a fold twice": (
         lambda run: edit_json(run / "loso_seed0.json", lambda d: d["folds"].__setitem__(1, d["folds"][0])),
@@ -142,7 +143,8 @@ NO_EVIDENCE = {
     ),
     "a mean that its folds do not give": (set_in("loso_seed0.json", "mean_plcc", 0.99), "its predictions give"),
     "folds that the predictions do not give": (
-        set_in("loso_seed0.json", "folds", 0, "plcc", 0.1), "fold g00 says PLCC 0.1",
+        set_in("loso_seed0.json", "folds", 0, "plcc", 0.1),
+        "fold g00 says PLCC 0.1",
     ),
     "a group of the corpus not predicted": (set_in("run.json", "corpus", "n_groups", 23), "a fold is missing"),
     "rows of the corpus not predicted": (
@@ -153,14 +155,16 @@ NO_EVIDENCE = {
         "the corpus gave 500",
     ),
     "a fold missing in the predictions": (
-        rewrite_predictions(lambda t: t.filter(pl.col("group") != "g05")), "a fold is missing",
+        rewrite_predictions(lambda t: t.filter(pl.col("group") != "g05")),
+        "a fold is missing",
     ),
     "a NaN prediction": (
-        rewrite_predictions(lambda t: t.with_columns(pl.col("prediction") * math.nan)), "NaN or missing",
+        rewrite_predictions(lambda t: t.with_columns(pl.col("prediction") * math.nan)),
+        "NaN or missing",
     ),
     "a table without rows": (rewrite_predictions(lambda t: t.select("row")), "lack column"),
     "two members that are one file": (same_member_twice, "two members are the same file"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", NO_EVIDENCE)
@@ -199,11 +203,13 @@ CONTRADICTIONS = {
     "a sidecar of another model": (set_in(f"members/{FR}_seed0.json", "onnx_sha256", "0" * 64), "another model"),
     "a sidecar under another id": (set_in(f"members/{FR}_seed0.json", "id", f"{FR}_seed1"), "another model"),
     "a sidecar that claims a better score": (
-        set_in(f"members/{FR}_seed0.json", "held_out", "mean_plcc", 0.9999), "claims another score",
+        set_in(f"members/{FR}_seed0.json", "held_out", "mean_plcc", 0.9999),
+        "claims another score",
     ),
     "a sidecar of another corpus": (set_in(f"members/{FR}_seed0.json", "corpus_digest", "0"), "not of this run"),
     "a sidecar with another calibration": (
-        set_in(f"members/{FR}_mean.json", "calibration", "groups", []), "another calibration",
+        set_in(f"members/{FR}_mean.json", "calibration", "groups", []),
+        "another calibration",
     ),
     "a calibration that the predictions do not give": (
         set_in("calibration.json", "calibration", "groups", 0, "residuals", 0, 0.0),
@@ -214,13 +220,15 @@ CONTRADICTIONS = {
     "an unknown schema": (set_in("run.json", "schema_version", 2), "schema_version"),
     "an id that is a path": (set_in("run.json", "model_id", "../../evil"), "model_id"),
     "NaN in JSON": (
-        lambda run: (run / "loso_seed0.json").write_text('{"mean_plcc": NaN}'), "not a JSON number",
+        lambda run: (run / "loso_seed0.json").write_text('{"mean_plcc": NaN}'),
+        "not a JSON number",
     ),
     "null for JSON": (lambda run: (run / "loso_seed0.json").write_text("null"), "not an object"),
     "predictions that are no Parquet": (
-        lambda run: (run / "predictions.parquet").write_bytes(b"PAR1"), "cannot be read",
+        lambda run: (run / "predictions.parquet").write_bytes(b"PAR1"),
+        "cannot be read",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", CONTRADICTIONS)

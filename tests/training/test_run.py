@@ -82,9 +82,13 @@ def test_predictions_are_of_the_member_without_that_group(run_dir, corpus_dir):
     hidden = replace(rows, features=rows.features.copy(), target=rows.target.copy())
     hidden.features[fold.test], hidden.target[fold.test] = 0, 50
     (member,) = train_stacked(
-        hidden.features, rows.codec, hidden.target, [Member(1, fold.train)], RECIPES["forecast-v1"],
+        hidden.features,
+        rows.codec,
+        hidden.target,
+        [Member(1, fold.train)],
+        RECIPES["forecast-v1"],
         prior_scale=rows.prior_scale,
-    )  # fmt: skip
+    )
     expected = reference_predict(member, rows.features[fold.test], rows.codec[fold.test]).astype(np.float32)
     got = predictions(run_dir).filter((pl.col("seed") == 1) & (pl.col("fold") == fold.held_out))
     np.testing.assert_array_equal(got["prediction"].to_numpy(), expected)
@@ -124,9 +128,12 @@ def test_sidecar_says_what_was_seen(run_dir, corpus_dir):
     np.testing.assert_allclose(sidecar.seen.feature_max, rows.features.max(axis=0))
     assert (sidecar.seen.min_pixels, sidecar.seen.max_pixels) == (192 * 108, 192 * 108)
     assert [(p.encoder, p.preset, p.rate_value) for p in sidecar.probes] == [
-        ("libx264", "medium", 30), ("libx264", "medium", 22), ("libsvtav1", "8", 42),
-        ("libx264", "medium", 26), ("libsvtav1", "8", 28),
-    ]  # fmt: skip
+        ("libx264", "medium", 30),
+        ("libx264", "medium", 22),
+        ("libsvtav1", "8", 42),
+        ("libx264", "medium", 26),
+        ("libsvtav1", "8", 28),
+    ]
     assert sidecar.corpus_digest == corpus.digest
     assert sidecar.bitrate is not None
     kbps = {(c.source, c.encoder, c.preset, c.rate_value): c.kbps for c in corpus.cells}

@@ -46,20 +46,31 @@ def sidecar(
     """
     low, high = feature_range
     return Sidecar(
-        id="vmaf_forecast_ensemble_v1_mean", task="forecast", role="mean",
+        id="vmaf_forecast_ensemble_v1_mean",
+        task="forecast",
+        role="mean",
         feature_names=list(forecast_feature_names()) if own else NAMES,
-        encoder_vocab_version=3, encoder_vocab=list(VOCABULARIES[3]), opset=17,
+        encoder_vocab_version=3,
+        encoder_vocab=list(VOCABULARIES[3]),
+        opset=17,
         probes=list(OWN_PROBES if own else PROBES),
         seen=Seen(
             encoders=[SeenEncoder(encoder="libx264", preset="medium", rate_values=RATES)],
-            feature_min=[low] * K, feature_max=[high] * K, feature_mean=[0.0] * K, feature_std=[1.0] * K,
-            min_pixels=100, max_pixels=10_000_000,
+            feature_min=[low] * K,
+            feature_max=[high] * K,
+            feature_mean=[0.0] * K,
+            feature_std=[1.0] * K,
+            min_pixels=100,
+            max_pixels=10_000_000,
         ),
-        recipe={}, corpus_digest="0" * 64, held_out=HeldOut(mean_plcc=1, mean_srocc=1, mean_rmse=1),
+        recipe={},
+        corpus_digest="0" * 64,
+        held_out=HeldOut(mean_plcc=1, mean_srocc=1, mean_rmse=1),
         onnx_sha256="0" * 64,
         bitrate={"coefficients": {"libx264|medium": [5.0, -4.0, 0, 0, 0, 0, 0]}, "held_out_error": {}}
-        if bitrate else None,
-    )  # fmt: skip
+        if bitrate
+        else None,
+    )
 
 
 def verified(
@@ -72,14 +83,21 @@ def verified(
         middle = rng.normal(45, 3)
         curves.append(
             HeldOutCurve(
-                group=f"g{group:02d}", source=f"s{group:02d}", encoder="libx264", preset="medium",
-                rate_values=RATES, mu=logistic(np.array(RATES), middle + rng.uniform(-0.3, 0.3)).tolist(),
-                sigma=[0.5] * 8, truth=logistic(np.array(RATES), middle).tolist(),
+                group=f"g{group:02d}",
+                source=f"s{group:02d}",
+                encoder="libx264",
+                preset="medium",
+                rate_values=RATES,
+                mu=logistic(np.array(RATES), middle + rng.uniform(-0.3, 0.3)).tolist(),
+                sigma=[0.5] * 8,
+                truth=logistic(np.array(RATES), middle).tolist(),
             )
-        )  # fmt: skip
+        )
     calibration = ChoiceCalibration(
-        ensemble="vmaf_forecast_ensemble_v1", corpus_digest="0" * 64,
-        probes=list(OWN_PROBES if own else PROBES), curves=curves,
-    )  # fmt: skip
+        ensemble="vmaf_forecast_ensemble_v1",
+        corpus_digest="0" * 64,
+        probes=list(OWN_PROBES if own else PROBES),
+        curves=curves,
+    )
     verdict = SimpleNamespace(ensemble="vmaf_forecast_ensemble_v1")
     return VerifiedEnsemble(MadeUp(sidecar(own=own, **kwargs), centre), calibration, eligible, verdict)

@@ -72,9 +72,11 @@ def test_digests_follow_the_question(ffmpeg):
 
     assert digest(base) == digest(replace(base, source=Path("b"), output=Path("c.mkv"), force=True))
     different = [
-        digest(base), digest(replace(base, target_vmaf=92.0)), digest(replace(base, encoder_args="-g 50")),
+        digest(base),
+        digest(replace(base, target_vmaf=92.0)),
+        digest(replace(base, encoder_args="-g 50")),
         digest(base, verified(bitrate=True)),
-    ]  # fmt: skip
+    ]
     assert len(set(different)) == 4
 
 
@@ -86,9 +88,16 @@ def test_a_batch_goes_on_and_resumes(ffmpeg, tmp_path, capsys, monkeypatch):
     sources.mkdir()
     for number, name in enumerate("ac"):
         lavfi(
-            ffmpeg, sources / f"{name}.mkv", "-frames:v", "12", "-c:v", "ffv1", "-pix_fmt", "yuv420p",
+            ffmpeg,
+            sources / f"{name}.mkv",
+            "-frames:v",
+            "12",
+            "-c:v",
+            "ffv1",
+            "-pix_fmt",
+            "yuv420p",
             graph=f"testsrc2=size={192 + 32 * number}x108:rate=25",
-        )  # fmt: skip
+        )
     (sources / "b.mkv").write_text("not a video")
     argv = ["tune", str(sources), "--target-vmaf", "80", "--quality-confidence", "0.9", "--trials", "0"]
     argv += ["--out-dir", str(out), "--json"]
@@ -102,8 +111,14 @@ def test_a_batch_goes_on_and_resumes(ffmpeg, tmp_path, capsys, monkeypatch):
     assert (code, lines[1]["exit_code"]) == (2, 2)
     assert "b.mkv" in lines[1]["error"]
     assert lines[-1]["summary"] == {
-        "done": 2, "skipped": 0, "failed": 1, "met": 2, "encodes_spent": 6, "sources": 3, "exit_code": 2,
-    }  # fmt: skip
+        "done": 2,
+        "skipped": 0,
+        "failed": 1,
+        "met": 2,
+        "encodes_spent": 6,
+        "sources": 3,
+        "exit_code": 2,
+    }
     assert sorted(path.name for path in out.iterdir()) == [".assay", "a.mkv", "c.mkv"]
     (sources / "b.mkv").unlink()
     code, again = run()

@@ -68,11 +68,19 @@ def test_keys_follow_what_decides(ffmpeg, source, tmp_path):
 
     assert key() == key(replace(base, path=same))
     different = [
-        key(), key(replace(base, path=other)), key(replace(base, size=(96, 54))), key(replace(base, n_frames=11)),
-        key(replace(base, user_filters="hflip")), key(replace(base, unfiltered_size=(192, 108))),
-        key(replace(base, input_args=("-ss", "1"))), key(info=ENCODERS["libx265"]), key(preset="fast"),
-        key(rate=31.0), key(threads="auto"), key(info=with_extra_args(x264, "-tune grain")),
-    ]  # fmt: skip
+        key(),
+        key(replace(base, path=other)),
+        key(replace(base, size=(96, 54))),
+        key(replace(base, n_frames=11)),
+        key(replace(base, user_filters="hflip")),
+        key(replace(base, unfiltered_size=(192, 108))),
+        key(replace(base, input_args=("-ss", "1"))),
+        key(info=ENCODERS["libx265"]),
+        key(preset="fast"),
+        key(rate=31.0),
+        key(threads="auto"),
+        key(info=with_extra_args(x264, "-tune grain")),
+    ]
     assert len(set(different)) == len(different)
 
 

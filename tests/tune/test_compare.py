@@ -47,8 +47,9 @@ def test_one_pair_of_probes_for_all(ffmpeg, source):
     result = compare(ffmpeg, two_encoders(), request)
     assert result.encodes_spent == 2
     assert [(one.encoder, one.promised, one.measured_vmaf) for one in result.contenders] == [
-        ("libx265", True, None), ("libx264", True, None),
-    ]  # fmt: skip
+        ("libx265", True, None),
+        ("libx264", True, None),
+    ]
     assert result.cheapest is result.contenders[0]
     assert result.contenders[0].bd_rate == pytest.approx(0.0, abs=1e-12)
     assert result.contenders[1].bd_rate is not None

@@ -16,16 +16,27 @@ from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.predict import read_table, score_features
 
 SIDECAR = Sidecar(
-    id="fr_regressor_v2_ensemble_v1_mean", task="fr", role="mean", feature_names=list(CANONICAL6),
-    encoder_vocab_version=2, encoder_vocab=list(VOCABULARIES[2]), opset=17,
+    id="fr_regressor_v2_ensemble_v1_mean",
+    task="fr",
+    role="mean",
+    feature_names=list(CANONICAL6),
+    encoder_vocab_version=2,
+    encoder_vocab=list(VOCABULARIES[2]),
+    opset=17,
     seen=Seen(
         encoders=[SeenEncoder(encoder="libx264", preset="medium", rate_values=[18.0, 40.0])],
-        feature_min=[0.0] * 6, feature_max=[1.0] * 6, feature_mean=[0.5] * 6, feature_std=[0.2] * 6,
-        min_pixels=0, max_pixels=0,
+        feature_min=[0.0] * 6,
+        feature_max=[1.0] * 6,
+        feature_mean=[0.5] * 6,
+        feature_std=[0.2] * 6,
+        min_pixels=0,
+        max_pixels=0,
     ),
-    recipe={}, corpus_digest="0" * 64, held_out=HeldOut(mean_plcc=1, mean_srocc=1, mean_rmse=1),
+    recipe={},
+    corpus_digest="0" * 64,
+    held_out=HeldOut(mean_plcc=1, mean_srocc=1, mean_rmse=1),
     onnx_sha256="0" * 64,
-)  # fmt: skip
+)
 
 
 def verified(*, groups: int = 19, eligible: bool = True) -> VerifiedEnsemble:

@@ -110,9 +110,22 @@ def test_nothing_is_promised_outside_the_support(ffmpeg, source, tmp_path):
 def test_odd_sizes_and_audio_survive(ffmpeg, tmp_path):
     """An odd-sized source with sound is encoded at the nearest even size, with its sound."""
     path = lavfi(
-        ffmpeg, tmp_path / "odd.mkv", "-f", "lavfi", "-i", "sine=duration=0.5", "-frames:v", "12", "-c:v", "ffv1",
-        "-pix_fmt", "yuv420p", "-c:a", "flac", graph="testsrc2=size=193x109:rate=25",
-    )  # fmt: skip
+        ffmpeg,
+        tmp_path / "odd.mkv",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=0.5",
+        "-frames:v",
+        "12",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "flac",
+        graph="testsrc2=size=193x109:rate=25",
+    )
     out = tmp_path / "out.mkv"
     tune(ffmpeg, verified(), TuneRequest(path, "libx264", 80.0, 0.9, trials=0, output=out, verify=True))
     info = probe_video(ffmpeg, out)

@@ -136,9 +136,12 @@ def test_a_long_source_is_tuned_by_segments(ffmpeg, title, cache_dir, tmp_path):
             ffmpeg, verified(groups=20), request_of(title), cache=cache, on_step=lambda *step: steps.append(step)
         )
         again = tune(
-            ffmpeg, verified(groups=20), request_of(title, target_vmaf=80.0, trials=0), cache=cache,
+            ffmpeg,
+            verified(groups=20),
+            request_of(title, target_vmaf=80.0, trials=0),
+            cache=cache,
             on_step=lambda *step: steps.append(step),
-        )  # fmt: skip
+        )
     assert list(tmp_path.iterdir()) == []
     facts = result.sample
     assert (facts.segments, facts.segments_tried) == (8, 4)

@@ -37,16 +37,64 @@ def full(ffmpeg, tmp_path_factory) -> Path:
     (folder / "m.txt").write_text(METADATA)
     (folder / "f.ttf").write_text("a font")
     return lavfi(
-        ffmpeg, folder / "full.mkv", "-f", "lavfi", "-i", "sine=duration=0.5", "-f", "lavfi", "-i",
-        "sine=880:duration=0.5", "-i", str(folder / "s.srt"), "-i", str(folder / "m.txt"),
-        "-map", "0", "-map", "1", "-map", "2", "-map", "3", "-map_metadata", "4", "-map_chapters", "4",
-        "-attach", str(folder / "f.ttf"), "-metadata:s:t", "mimetype=application/x-truetype-font",
-        "-metadata:s:t", "filename=f.ttf", "-frames:v", "12", "-c:v", "ffv1", "-pix_fmt", "yuv420p",
-        "-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv",
-        "-c:a:0", "flac", "-c:a:1", "aac", "-c:s", "ass", "-metadata:s:a:0", "language=eng",
-        "-metadata:s:a:1", "language=deu",
+        ffmpeg,
+        folder / "full.mkv",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=0.5",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=880:duration=0.5",
+        "-i",
+        str(folder / "s.srt"),
+        "-i",
+        str(folder / "m.txt"),
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-map",
+        "2",
+        "-map",
+        "3",
+        "-map_metadata",
+        "4",
+        "-map_chapters",
+        "4",
+        "-attach",
+        str(folder / "f.ttf"),
+        "-metadata:s:t",
+        "mimetype=application/x-truetype-font",
+        "-metadata:s:t",
+        "filename=f.ttf",
+        "-frames:v",
+        "12",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "yuv420p",
+        "-color_primaries",
+        "bt709",
+        "-color_trc",
+        "bt709",
+        "-colorspace",
+        "bt709",
+        "-color_range",
+        "tv",
+        "-c:a:0",
+        "flac",
+        "-c:a:1",
+        "aac",
+        "-c:s",
+        "ass",
+        "-metadata:s:a:0",
+        "language=eng",
+        "-metadata:s:a:1",
+        "language=deu",
         graph="testsrc2=size=192x108:rate=25,setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709",
-    )  # fmt: skip
+    )
 
 
 def request(source: Path, **changes) -> TuneRequest:
@@ -67,8 +115,11 @@ def test_matroska_takes_everything(ffmpeg, full, tmp_path):
     assert (notes, result.losses) == ([], [])
     before, after = list_streams(ffmpeg, full), list_streams(ffmpeg, out)
     assert [(s.kind, s.codec, s.language) for s in after.streams[1:]] == [
-        ("Audio", "flac", "eng"), ("Audio", "aac", "deu"), ("Subtitle", "ass", ""), ("Attachment", "ttf", ""),
-    ]  # fmt: skip
+        ("Audio", "flac", "eng"),
+        ("Audio", "aac", "deu"),
+        ("Subtitle", "ass", ""),
+        ("Attachment", "ttf", ""),
+    ]
     assert before.n_chapters == after.n_chapters == 2
     assert {"title", "FOO"} <= set(after.tags)
     assert "bt709" in header(ffmpeg, full)
@@ -92,9 +143,12 @@ def test_mp4_losses_are_announced_first(ffmpeg, full, tmp_path):
     """What MP4 cannot hold is said before the first encode and kept in the answer; the rest comes through."""
     out, events = tmp_path / "out.mp4", []
     result = tune(
-        ffmpeg, verified(), request(full, output=out),
-        on_step=lambda *_: events.append("step"), on_note=lambda text: events.append(text),
-    )  # fmt: skip
+        ffmpeg,
+        verified(),
+        request(full, output=out),
+        on_step=lambda *_: events.append("step"),
+        on_note=lambda text: events.append(text),
+    )
     announced = [event for event in events if event != "step"]
     assert events[: len(announced)] == announced
     assert [word in " ".join(announced) for word in ("mov_text; styling is lost", "(ttf)", "tags FOO")] == [
@@ -103,8 +157,11 @@ def test_mp4_losses_are_announced_first(ffmpeg, full, tmp_path):
     assert len(result.losses) == len(announced) == 3
     after = list_streams(ffmpeg, out)
     assert [(s.kind, s.codec) for s in after.streams if s.kind != "Data"] == [
-        ("Video", "h264"), ("Audio", "flac"), ("Audio", "aac"), ("Subtitle", "mov_text"),
-    ]  # fmt: skip
+        ("Video", "h264"),
+        ("Audio", "flac"),
+        ("Audio", "aac"),
+        ("Subtitle", "mov_text"),
+    ]
     assert after.n_chapters == 2
     assert "title" in after.tags
 
@@ -117,9 +174,23 @@ def test_bitmap_subtitles_into_mp4(ffmpeg, tmp_path):
     stamp = (9000).to_bytes(4, "big") + bytes(4)
     (tmp_path / "s.sup").write_bytes(b"PG" + stamp + pcs + b"PG" + stamp + end)
     source = lavfi(
-        ffmpeg, tmp_path / "pgs.mkv", "-i", str(tmp_path / "s.sup"), "-map", "0", "-map", "1", "-c:s", "copy",
-        "-frames:v", "12", "-c:v", "ffv1", "-pix_fmt", "yuv420p",
-    )  # fmt: skip
+        ffmpeg,
+        tmp_path / "pgs.mkv",
+        "-i",
+        str(tmp_path / "s.sup"),
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-c:s",
+        "copy",
+        "-frames:v",
+        "12",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "yuv420p",
+    )
     into_mp4 = plan_carry(ffmpeg, source, "out.mp4", ENCODERS["libx264"], "medium")
     assert into_mp4.losses == ("mp4 cannot hold subtitle stream 0:1 (hdmv_pgs_subtitle): left out",)
     into_mkv = plan_carry(ffmpeg, source, "out.mkv", ENCODERS["libx264"], "medium")
@@ -141,14 +212,31 @@ def test_covers(ffmpeg, tmp_path):
     """A cover picture is kept by MP4 as a cover, and its loss in Matroska is announced."""
     lavfi(ffmpeg, tmp_path / "c.jpg", "-frames:v", "1", graph="color=red:size=64x64")
     source = lavfi(
-        ffmpeg, tmp_path / "cover.mp4", "-i", str(tmp_path / "c.jpg"), "-map", "0", "-map", "1", "-c:v:0",
-        "libx264", "-crf", "5", "-c:v:1", "copy", "-disposition:v:1", "attached_pic", "-frames:v:0", "12",
-    )  # fmt: skip
+        ffmpeg,
+        tmp_path / "cover.mp4",
+        "-i",
+        str(tmp_path / "c.jpg"),
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-c:v:0",
+        "libx264",
+        "-crf",
+        "5",
+        "-c:v:1",
+        "copy",
+        "-disposition:v:1",
+        "attached_pic",
+        "-frames:v:0",
+        "12",
+    )
     out = tmp_path / "out.mp4"
     assert tune(ffmpeg, verified(), request(source, output=out, verify=True)).losses == []
     assert [(s.codec, s.attached_picture) for s in list_streams(ffmpeg, out).streams] == [
-        ("h264", False), ("mjpeg", True),
-    ]  # fmt: skip
+        ("h264", False),
+        ("mjpeg", True),
+    ]
     plan = plan_carry(ffmpeg, source, "out.mkv", ENCODERS["libx264"], "medium")
     assert ["cover picture" in loss for loss in plan.losses] == [True]
 
@@ -159,9 +247,18 @@ def test_time_stamps_come_through(ffmpeg, tmp_path, suffix):
     """A source with uneven frame times is encoded with the same frame times."""
     graph = "testsrc2=size=192x108:rate=25,setpts='(N+3*gt(N\\,4)+2*gt(N\\,8))/25/TB'"
     source = lavfi(
-        ffmpeg, tmp_path / "vfr.mkv", "-frames:v", "12", "-fps_mode", "passthrough", "-c:v", "ffv1",
-        "-pix_fmt", "yuv420p", graph=graph,
-    )  # fmt: skip
+        ffmpeg,
+        tmp_path / "vfr.mkv",
+        "-frames:v",
+        "12",
+        "-fps_mode",
+        "passthrough",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "yuv420p",
+        graph=graph,
+    )
     out = tmp_path / f"out{suffix}"
     try:
         tune(ffmpeg, verified(), request(source, output=out))
@@ -176,9 +273,21 @@ def test_time_stamps_come_through(ffmpeg, tmp_path, suffix):
 def test_sound_stays_in_step(ffmpeg, tmp_path, name):
     """Sound that begins 0.4 s before the picture still does so in the output."""
     both = lavfi(
-        ffmpeg, tmp_path / "both.mkv", "-f", "lavfi", "-i", "sine=duration=1", "-frames:v", "12", "-c:v", "ffv1",
-        "-pix_fmt", "yuv420p", "-c:a", "flac",
-    )  # fmt: skip
+        ffmpeg,
+        tmp_path / "both.mkv",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=1",
+        "-frames:v",
+        "12",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "flac",
+    )
     late, out = tmp_path / "late.mkv", tmp_path / name
     argv = ["-itsoffset", "0.4", "-i", str(both), "-i", str(both), "-map", "0:v", "-map", "1:a", "-c", "copy"]
     assert process.run([*ffmpeg.base_argv(), *argv, str(late)]).exit_code == 0
@@ -192,8 +301,21 @@ def test_sound_stays_in_step(ffmpeg, tmp_path, name):
 
 def times(ffmpeg, path: Path) -> list[float]:
     """When each frame is shown, seconds, as decoded."""
-    done = process.run([*ffmpeg.base_argv(), "-copyts", "-i", str(path), "-map", "0:v:0", "-fps_mode",
-                        "passthrough", "-f", "framecrc", "-"])  # fmt: skip
+    done = process.run(
+        [
+            *ffmpeg.base_argv(),
+            "-copyts",
+            "-i",
+            str(path),
+            "-map",
+            "0:v:0",
+            "-fps_mode",
+            "passthrough",
+            "-f",
+            "framecrc",
+            "-",
+        ]
+    )
     lines = done.stdout.decode().splitlines()
     top, bottom = next(line for line in lines if line.startswith("#tb")).split(":")[1].split("/")
     return [int(line.split(",")[2]) * int(top) / int(bottom) for line in lines if not line.startswith("#")]
@@ -244,9 +366,11 @@ def test_a_full_disk_is_seen_first(ffmpeg, full, tmp_path, monkeypatch):
     steps = []
     with pytest.raises(ToolError, match=r"0 MB free, the encode is forecast at"):
         tune(
-            ffmpeg, verified(bitrate=True), request(full, output=tmp_path / "out.mkv"),
+            ffmpeg,
+            verified(bitrate=True),
+            request(full, output=tmp_path / "out.mkv"),
             on_step=lambda *step: steps.append(step[0].split()[0]),
-        )  # fmt: skip
+        )
     assert set(steps) == {"probe"}
     assert list(tmp_path.iterdir()) == []
 
@@ -263,9 +387,19 @@ def test_filters_are_applied_and_named(ffmpeg, full, tmp_path):
     assert result.promised
     assert any(f"against the filtered picture (--vf {chain})" in reason for reason in result.reasons)
     by_hand = lavfi(
-        ffmpeg, tmp_path / "ref.mkv", "-i", str(full), "-map", "1:v:0", "-vf", chain, "-c:v", "ffv1", "-pix_fmt",
+        ffmpeg,
+        tmp_path / "ref.mkv",
+        "-i",
+        str(full),
+        "-map",
+        "1:v:0",
+        "-vf",
+        chain,
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
         "yuv420p",
-    )  # fmt: skip
+    )
     reference = ReferenceInput(by_hand, info.frame_rate, 6, (128, 72))
     assert result.measured_vmaf == pytest.approx(score_pair(ffmpeg, reference, out).pooled_vmaf, abs=1e-4)
 
@@ -298,8 +432,22 @@ def test_encoder_options_end_the_promise(ffmpeg, full, tmp_path):
     assert (blind.promised, blind.met, blind.output) == (False, False, str(out))
     assert any("the encoder options -x264-params keyint=3:scenecut=0" in reason for reason in blind.reasons)
     assert blind.encoder_args == ["-x264-params", "keyint=3:scenecut=0"]
-    keys = process.run([*ffmpeg.base_argv(), "-skip_frame", "nokey", "-i", str(out), "-map", "0:v:0", "-fps_mode",
-                        "passthrough", "-f", "framecrc", "-"]).stdout.decode()  # fmt: skip
+    keys = process.run(
+        [
+            *ffmpeg.base_argv(),
+            "-skip_frame",
+            "nokey",
+            "-i",
+            str(out),
+            "-map",
+            "0:v:0",
+            "-fps_mode",
+            "passthrough",
+            "-f",
+            "framecrc",
+            "-",
+        ]
+    ).stdout.decode()
     assert len([line for line in keys.splitlines() if not line.startswith("#")]) == 4
     measured = tune(ffmpeg, verified(), replace(asked, verify=True))
     assert measured.met == (measured.measured_vmaf >= 80)
@@ -351,9 +499,16 @@ def test_4k_is_refused_in_words(ffmpeg, tmp_path):
     """A 4K picture is refused with the reason and the way out, portrait too; scaled down it is taken."""
     for size in ("3840x2160", "2160x3840"):
         source = lavfi(
-            ffmpeg, tmp_path / f"{size}.mp4", "-frames:v", "2", "-c:v", "libx264", "-preset", "ultrafast",
+            ffmpeg,
+            tmp_path / f"{size}.mp4",
+            "-frames:v",
+            "2",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
             graph=f"color=gray:size={size}:rate=25",
-        )  # fmt: skip
+        )
         with pytest.raises(MediaError, match=r"4K with a model of its own.*scale=1920:-2"):
             open_source(ffmpeg, source)
     reference, _ = open_source(ffmpeg, source, "scale=-2:1920")
@@ -366,13 +521,29 @@ def test_what_calibration_never_saw_is_refused_in_words(ffmpeg, tmp_path):
     ten, hdr, fields = tmp_path / "ten.mkv", tmp_path / "hdr.mkv", tmp_path / "fields.mkv"
     lavfi(ffmpeg, ten, "-frames:v", "4", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le")
     lavfi(
-        ffmpeg, hdr, "-frames:v", "4", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le",
+        ffmpeg,
+        hdr,
+        "-frames:v",
+        "4",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "yuv420p10le",
         graph="testsrc2=size=192x108:rate=25,setparams=color_trc=smpte2084:color_primaries=bt2020",
-    )  # fmt: skip
+    )
     lavfi(
-        ffmpeg, fields, "-frames:v", "4", "-c:v", "libx264", "-flags", "+ilme+ildct", "-x264-params", "tff=1",
+        ffmpeg,
+        fields,
+        "-frames:v",
+        "4",
+        "-c:v",
+        "libx264",
+        "-flags",
+        "+ilme+ildct",
+        "-x264-params",
+        "tff=1",
         graph="testsrc2=size=192x108:rate=50,interlace=scan=tff",
-    )  # fmt: skip
+    )
     for path, words, filters in (
         (ten, "yuv420p10le; the shipped calibration is of 8-bit", "format=yuv420p"),
         (hdr, r"HDR10 \(PQ\); vmaf_v0.6.1 was trained on SDR", "format=yuv420p"),
@@ -406,9 +577,12 @@ def test_streams_are_read_off_what_ffmpeg_prints():
         "  Stream #0:5: Unknown: none\n"
     )
     assert [(s.index, s.kind, s.codec, s.language, s.attached_picture) for s in found.streams] == [
-        (0, "Video", "h264", "", False), (1, "Audio", "flac", "eng", False), (3, "Data", "bin_data", "eng", False),
-        (4, "Video", "mjpeg", "", True), (5, "Unknown", "none", "", False),
-    ]  # fmt: skip
+        (0, "Video", "h264", "", False),
+        (1, "Audio", "flac", "eng", False),
+        (3, "Data", "bin_data", "eng", False),
+        (4, "Video", "mjpeg", "", True),
+        (5, "Unknown", "none", "", False),
+    ]
     assert (found.full_range, found.n_chapters, found.tags) == (True, 1, ("major_brand", "title"))
 
 

@@ -76,7 +76,7 @@ class Audit:
             "signed_at_utc": self.signed.signed_at_utc if self.signed else None,
             "signatures_expire_at_utc": self.signed.expires_at_utc if self.signed else None,
             "checks": [asdict(check) for check in self.checks],
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,122 +1,43 @@
-"""The Python interface, behind `import vmaf_assay as va`.
+"""Load, probe, forecast, choose, tune, compare, and write the page."""
 
-Every function takes what it needs and returns a frozen record; nothing prints, nothing is remembered between
-calls. Progress goes to the callback given. Errors are those of `vmaf_assay.errors`; a negative answer (HOLD, a
-target out of reach) is a value.
-
-`vmaf_assay/__init__.py` loads this module when the first of its names is asked for, so that importing the package
-costs nothing. JAX is loaded by `train_ensemble` alone.
-"""
-
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmaf_assay.admission.judge import judge, write_verdict
-from vmaf_assay.admission.promotion import promote
-from vmaf_assay.corpus.build import build_corpus as _build_cells
-from vmaf_assay.corpus.layouts import Layout, check_layout
-from vmaf_assay.corpus.plan import (
-    Size,
-    parse_encoder,
-    parse_rates,
-    plan_cells,
-    renditions_of,
-    with_encoder_args,
-)
-from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
-from vmaf_assay.corpus.store import Corpus, load_corpus
-from vmaf_assay.errors import (
-    AssayError,
-    ConfigError,
-    CorpusError,
-    IntegrityError,
-    MediaError,
-    ModelLoadError,
-    ToolError,
-)
-from vmaf_assay.media.capability import check_extra_args
+from vmaf_assay.api.pages import write_page
+from vmaf_assay.api.paths import PathLike, registry_of
+from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vmaf_assay.media.raw import parse_raw
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.calibrate import curves_of
-from vmaf_assay.promise.choice import Curve, nearest_margin
-from vmaf_assay.promise.policy import GateResult
-from vmaf_assay.promise.promise import Promise, PromisedChoice, promised
-from vmaf_assay.records import CellRecord, OnStep, Scored, VideoInfo
-from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir
-from vmaf_assay.registry.trust import find_trust
-from vmaf_assay.registry.verdict import Verdict
-from vmaf_assay.registry.verify import RowReport
-from vmaf_assay.registry.verify import verify_registry as _verify_registry
-from vmaf_assay.report.build import page_of, page_of_document
-from vmaf_assay.report.page import write_page as _write_page
-from vmaf_assay.training.evidence import RunEvidence, load_run
-from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.compare import CompareRequest, CompareResult, Contender, compare
-from vmaf_assay.tune.forecast import Forecast, Probe, default_preset
+from vmaf_assay.promise.choice import nearest_margin
+from vmaf_assay.promise.promise import PromisedChoice, promised
+from vmaf_assay.records import OnStep
+from vmaf_assay.registry import store
+from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.tune.batch import Batch, check_batch, plan_items, request_digest, size_of, tune_many
+from vmaf_assay.tune.cache import Cache, default_cache_dir
+from vmaf_assay.tune.compare import CompareRequest, compare
+from vmaf_assay.tune.contenders import CompareResult
+from vmaf_assay.tune.forecast import Forecast, default_preset
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
-from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ProbesKind, ReferenceKind, TuneRequest
-from vmaf_assay.tune.result import CurvePoint, SampleFacts, TuneResult
-from vmaf_assay.tune.run import tune
-from vmaf_assay.tune.segments import Sample
+from vmaf_assay.tune.progress import BatchClock, JobClock, OnLeft
+from vmaf_assay.tune.request import (
+    DEFAULT_CONFIDENCE,
+    DEFAULT_PROBE_SECONDS,
+    DEFAULT_TARGET,
+    ProbesKind,
+    ReferenceKind,
+    TuneRequest,
+    resolved,
+)
+from vmaf_assay.tune.result import TuneResult
+from vmaf_assay.tune.run import OnNote, tune
 from vmaf_assay.tune.source import open_source, pixels
-
-__all__ = [
-    "AssayError",
-    "CellRecord",
-    "CompareResult",
-    "ConfigError",
-    "Contender",
-    "Corpus",
-    "CorpusError",
-    "Curve",
-    "CurvePoint",
-    "Ffmpeg",
-    "Forecast",
-    "GateResult",
-    "IntegrityError",
-    "MediaError",
-    "ModelLoadError",
-    "Probe",
-    "Probed",
-    "Promise",
-    "PromisedChoice",
-    "RowReport",
-    "RunEvidence",
-    "Sample",
-    "SampleFacts",
-    "Scored",
-    "ToolError",
-    "TuneResult",
-    "Verdict",
-    "VerifiedEnsemble",
-    "VideoInfo",
-    "build_corpus",
-    "choose_rate",
-    "compare_encoders",
-    "find_ffmpeg",
-    "forecast_encoder",
-    "gate_run",
-    "load_corpus",
-    "load_ensemble",
-    "load_run",
-    "probe_source",
-    "promote_run",
-    "train_ensemble",
-    "tune_source",
-    "validate_run",
-    "verify_registry",
-    "write_page",
-]
 
 FORECAST_ENSEMBLE = "vmaf_forecast_ensemble_v1"
 """The ensemble that forecasts encodes nobody has made."""
-
-PathLike = str | os.PathLike[str]
 
 
 def load_ensemble(
@@ -135,7 +56,8 @@ def load_ensemble(
     >>> load_ensemble().verdict.verdict
     'PROMOTE'
     """
-    return load_verified(_registry(registry), ensemble_id, None if trust_policy is None else Path(trust_policy))
+    policy = None if trust_policy is None else Path(trust_policy)
+    return store.load_verified(registry_of(registry), ensemble_id, policy)
 
 
 def probe_source(
@@ -255,12 +177,13 @@ def tune_source(
     source: PathLike,
     encoder: str,
     *,
-    target_vmaf: float = 93.0,
-    confidence: float = 0.95,
+    target_vmaf: float = DEFAULT_TARGET,
+    confidence: float = DEFAULT_CONFIDENCE,
     preset: str | None = None,
     trials: int = 1,
     output: PathLike | None = None,
     verify: bool = False,
+    retry: int = 0,
     force: bool = False,
     encoder_args: str = "",
     filters: str = "",
@@ -278,13 +201,14 @@ def tune_source(
 
     Args:
       source: the video.
-      encoder: ffmpeg's encoder name.
+      encoder: `NAME` or `NAME:PRESET`: ffmpeg's name, or a common one such as `x264`.
       target_vmaf: pooled (mean) VMAF to reach, points.
       confidence: probability of reaching it, in (0, 1).
       preset: the encoder's preset; by default the one trained on.
-      trials: trial encodes allowed.
+      trials: trial encodes allowed, 0 to 2.
       output: file to encode the choice to; None makes none.
       verify: measure the whole output.
+      retry: encodes more that may be made if the output is measured below the target; above 0 it is measured.
       force: overwrite `output`.
       encoder_args: more options for the encoder, as `-tune grain`; then nothing is promised, only measured.
       filters: ffmpeg filter chain that the picture goes through first.
@@ -296,7 +220,7 @@ def tune_source(
       cache_dir: folder of results of earlier runs; None keeps and uses none.
       ensemble: from `load_ensemble`; by default the shipped forecast.
       ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: told what is being done, frames done, frames in all.
+      on_step: called with what is being done, frames done, frames in all.
 
     Returns:
       `met` is true if the target is promised, and was not found missed, and every limit is kept.
@@ -310,6 +234,7 @@ def tune_source(
         trials=trials,
         output=None if output is None else Path(output),
         verify=verify,
+        retry=retry,
         force=force,
         encoder_args=encoder_args,
         filters=filters,
@@ -319,17 +244,113 @@ def tune_source(
         probe_seconds=probe_seconds,
         probes=probes,
     )
+    return tune_request(request, cache_dir=cache_dir, ensemble=ensemble, ffmpeg=ffmpeg, on_step=on_step)
+
+
+def tune_request(
+    request: TuneRequest,
+    *,
+    cache_dir: PathLike | None = None,
+    ensemble: VerifiedEnsemble | None = None,
+    ffmpeg: Ffmpeg | None = None,
+    on_step: OnStep | None = None,
+    on_left: OnLeft | None = None,
+    on_note: OnNote | None = None,
+    page: PathLike | None = None,
+) -> TuneResult:
+    """`tune_source` of a request that is a record already.
+
+    Args:
+      request: what is asked.
+      cache_dir: folder of results of earlier runs; None keeps and uses none.
+      ensemble: from `load_ensemble`; by default the shipped forecast.
+      ffmpeg: by default the one that `find_ffmpeg` finds.
+      on_step: called with what is being done, frames done, frames in all.
+      on_left: called with the seconds that the whole job still takes.
+      on_note: called with a line that should be read before more time is spent.
+      page: HTML file to write about the answer.
+    """
+    tool, verified = ffmpeg or find_ffmpeg(), ensemble or load_ensemble()
+    clock = JobClock(on_step, on_left, page=page is not None)
     cache = None if cache_dir is None else Cache(Path(cache_dir))
-    return tune(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
+    result = tune(tool, verified, request, cache=cache, on_note=on_note, clock=clock)
+    if page is not None:
+        write_page(result, page, ffmpeg=tool, on_step=clock.step)
+    return result
+
+
+def tune_sources(
+    sources: Sequence[PathLike],
+    request: TuneRequest,
+    *,
+    out_dir: PathLike | None = None,
+    container: str = "mkv",
+    cache_dir: PathLike | None = None,
+    ensemble: VerifiedEnsemble | None = None,
+    ffmpeg: Ffmpeg | None = None,
+    on_step: OnStep | None = None,
+    on_left: OnLeft | None = None,
+    on_note: OnNote | None = None,
+    page_dir: PathLike | None = None,
+) -> Batch:
+    """Tune many sources one after another; what `assay tune` of several sources or with `--out-dir` does.
+
+    Args:
+      sources: files, folders and globs.
+      request: what is asked of each; its source and output are replaced.
+      out_dir: folder of the encodes; None makes none. What is finished there is skipped.
+      container: of the encodes: `mkv`, `mp4`, `mov` or `webm`.
+      cache_dir: folder of results of earlier runs; None keeps and uses none.
+      ensemble: from `load_ensemble`; by default the shipped forecast.
+      ffmpeg: by default the one that `find_ffmpeg` finds.
+      on_step: called with the source and what is being done, frames done, frames in all.
+      on_left: called with the seconds that all sources still take.
+      on_note: called with a line that should be read before more time is spent.
+      page_dir: folder of an HTML page for each source.
+
+    Returns:
+      How many there are, and an iterator that tunes them: what became of each, as it ends.
+
+    Raises:
+      ConfigError: no video is named, or what is asked is invalid for every source.
+    """
+    tool, verified = ffmpeg or find_ffmpeg(), ensemble or load_ensemble()
+    answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
+    asked = check_batch(resolved(request, answered), None if out_dir is None else Path(out_dir))
+    items = plan_items([Path(source) for source in sources], None if out_dir is None else Path(out_dir), container)
+    if page_dir is not None:
+        Path(page_dir).mkdir(parents=True, exist_ok=True)
+    clock = BatchClock([size_of(item.source) for item in items], on_left)
+    number = {item.source: index for index, item in enumerate(items)}
+
+    def tune_one(one: TuneRequest) -> TuneResult:
+        index = number[one.source]
+        clock.begin(index)
+        return tune_request(
+            one,
+            cache_dir=cache_dir,
+            ensemble=verified,
+            ffmpeg=tool,
+            on_step=on_step and (lambda what, done, total: on_step(f"{one.source.name}: {what}", done, total)),
+            on_left=clock.on_left,
+            on_note=on_note,
+            page=None if page_dir is None else Path(page_dir) / f"{index + 1:03d}-{one.source.stem}.html",
+        )
+
+    digest = request_digest(asked, verified, tool)
+    return Batch(len(items), tune_many(items, asked, tune_one, digest=digest, cache=Cache(default_cache_dir())))
 
 
 def compare_encoders(
     source: PathLike,
     encoders: Sequence[str],
     *,
-    target_vmaf: float = 93.0,
-    confidence: float = 0.95,
+    target_vmaf: float = DEFAULT_TARGET,
+    confidence: float = DEFAULT_CONFIDENCE,
     measure: bool = False,
+    trials: int = 0,
+    output: PathLike | None = None,
+    force: bool = False,
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind = "few",
@@ -345,183 +366,50 @@ def compare_encoders(
       encoders: each `NAME` or `NAME:PRESET`, two or more; BD-rates are against the first.
       target_vmaf: pooled (mean) VMAF to reach, points.
       confidence: probability of reaching it, in (0, 1), for each by itself.
-      measure: encode each one's choice and measure it.
+      measure: encode and measure each on both sides of the target, and compare at equal quality.
+      trials: trial encodes of each that correct its forecast, 0 to 2.
+      output: file to write the winner's encode to; None writes none.
+      force: overwrite `output`.
       filters: ffmpeg filter chain that the picture goes through first.
       probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
       probes: `few` that the forecasts read, or `more`.
       cache_dir: folder of results of earlier runs; None keeps and uses none.
       ensemble: from `load_ensemble`; by default the shipped forecast.
       ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: told what is being done, frames done, frames in all.
+      on_step: called with what is being done, frames done, frames in all.
 
     Returns:
-      `cheapest` is the contender of least bitrate that meets the target, or None.
+      `cheapest` is the contender of least bitrate that meets the target, or None; `refused` names the encoders
+      that could not be answered for.
     """
-    asked = (target_vmaf, confidence, measure, filters, probe_seconds, probes)
-    request = CompareRequest(Path(source), tuple(encoders), *asked)
-    cache = None if cache_dir is None else Cache(Path(cache_dir))
-    return compare(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
+    request = CompareRequest(
+        source=Path(source),
+        encoders=tuple(encoders),
+        target_vmaf=target_vmaf,
+        confidence=confidence,
+        measure=measure,
+        trials=trials,
+        output=None if output is None else Path(output),
+        force=force,
+        filters=filters,
+        probe_seconds=probe_seconds,
+        probes=probes,
+    )
+    return compare_request(request, cache_dir=cache_dir, ensemble=ensemble, ffmpeg=ffmpeg, on_step=on_step)
 
 
-def write_page(what: TuneResult | CompareResult | PathLike, out: PathLike, *, ffmpeg: Ffmpeg | None = None) -> str:
-    """Write one self-contained HTML page; what `assay report` does.
-
-    Args:
-      what: an answer of `tune_source` or `compare_encoders`, a run's or a registry's folder, or a file of what
-        `assay tune --json` or `assay compare --json` printed.
-      out: the HTML file.
-      ffmpeg: reads the frames shown; by default the one that `find_ffmpeg` finds.
-
-    Returns:
-      The page's answer, in a sentence.
-
-    Raises:
-      ConfigError: no page can be made of it.
-    """
-    if isinstance(what, TuneResult | CompareResult):
-        page = page_of_document(what.as_json(), ffmpeg or find_ffmpeg())
-    else:
-        path = Path(what)
-        page = page_of(path, (ffmpeg or find_ffmpeg()) if path.is_file() else None, trust=find_trust())
-    _write_page(page, Path(out))
-    return page.answer
-
-
-def build_corpus(
-    sources: Sequence[PathLike],
-    out: PathLike,
+def compare_request(
+    request: CompareRequest,
     *,
-    encoders: Sequence[str],
-    rates: Sequence[float] | str | None = None,
-    manifest: PathLike | None = None,
-    layout: Layout | None = None,
-    raw: str | None = None,
-    encoder_args: Sequence[str] = (),
-    sizes: Sequence[Size] = (),
-    max_frames: int | None = None,
-    jobs: int | None = None,
+    cache_dir: PathLike | None = None,
+    ensemble: VerifiedEnsemble | None = None,
     ffmpeg: Ffmpeg | None = None,
     on_step: OnStep | None = None,
-) -> Corpus:
-    """Encode and score every source x encoder x rate value; an interrupted build is resumed by calling again.
-
-    Args:
-      sources: files, or folders of them.
-      out: the corpus folder.
-      encoders: each `NAME[:PRESET[:RATE,RATE...]]`.
-      rates: rate values of encoders that name none.
-      manifest: JSON manifest that names sources and groups, instead of or beside `sources`.
-      layout: of folders, `netflix`, `bvi-dvc` or `folder`; by default recognised.
-      raw: geometry of `.yuv` files, as `1920x1080:yuv420p:25`; by default read off their names.
-      encoder_args: more options for an encoder, each `[NAME=]OPTIONS`, as `libx264=-tune grain`.
-      sizes: (width, height) boxes to fit into, largest first; by default each source's own size.
-      max_frames: frames used of each source.
-      jobs: cells in flight; by default one a core.
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: told the last cell, cells done, cells in all.
-
-    Raises:
-      ConfigError: no source, or a request that cannot be meant.
-      ToolError: an encode failed; finished cells stay.
-    """
-    tool = ffmpeg or find_ffmpeg()
-    found = sources_from_manifest(Path(manifest)) if manifest else []
-    if sources:
-        geometry = parse_raw(raw) if raw else None
-        found += sources_from_paths([Path(path) for path in sources], layout=check_layout(layout), raw=geometry)
-    if not found:
-        raise ConfigError("no source given", next_step="name files, a folder, or a manifest")
-    values = parse_rates(rates) if isinstance(rates, str) else tuple(map(float, rates)) if rates else None
-    requests = with_encoder_args([parse_encoder(text, values) for text in encoders], list(encoder_args))
-    versions = tool_versions(tool, sorted({request.encoder.name for request in requests}))
-    for request in requests:
-        check_extra_args(tool, request.encoder)
-    boxes: list[Size | None] = [*sizes] or [None]
-    renditions = [
-        made for source in found for made in renditions_of(tool, source, sizes=boxes, max_frames=max_frames)
-    ]
-    cells = plan_cells(renditions, requests, versions)
-    for step in _build_cells(tool, cells, Path(out), versions, jobs=jobs or os.cpu_count() or 1):
-        if on_step:
-            on_step(step.last, step.n_done, len(cells))
-    return load_corpus(Path(out))
-
-
-def train_ensemble(
-    corpus: PathLike,
-    out: PathLike,
-    *,
-    ensemble_id: str = FORECAST_ENSEMBLE,
-    seeds: Sequence[int] = (0, 1, 2, 3, 4),
-    recipe: str | None = None,
-    jobs: int | None = None,
-    on_step: OnStep | None = None,
-) -> RunEvidence:
-    """Train an ensemble, leaving out one group at a time, and return the run, every file of it checked.
-
-    Args:
-      corpus: a finished corpus folder.
-      out: the run's folder; must not exist.
-      ensemble_id: which ensemble.
-      seeds: one member a seed; the gate asks for five.
-      recipe: training recipe; by default the ensemble's.
-      jobs: processes; by default one a core.
-      on_step: told of members done.
-
-    Raises:
-      ConfigError: the extra `train` is not installed, or a request that cannot be meant.
-      CorpusError: the corpus cannot be trained on.
-    """
-    try:
-        from vmaf_assay.training.run import train_run
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'") from error
-    train_run(
-        Path(corpus),
-        ensemble_id,
-        Path(out),
-        seeds=seeds,
-        recipe=recipe,
-        processes=jobs or os.cpu_count() or 1,
-        on_progress=None if on_step is None else lambda done, total: on_step("members", done, total),
-    )
-    return load_run(Path(out))
-
-
-def gate_run(run: RunEvidence) -> GateResult:
-    """The gate, recomputed from held-out predictions; writes nothing. `passed` is the answer."""
-    return run.gate()[0]
-
-
-def validate_run(run: RunEvidence) -> Verdict:
-    """Judge a run and write PROMOTE.json or HOLD.json into it. Never touches a registry."""
-    verdict = judge(run)
-    write_verdict(run.folder, verdict)
-    return verdict
-
-
-def promote_run(run: RunEvidence, registry: PathLike) -> Verdict:
-    """Flip an ensemble's rows to production, all or nothing, after running its gate again.
-
-    Raises:
-      ConfigError: the run holds no verdict, or a HOLD.
-      IntegrityError: something changed since it was validated, or the registry does not verify.
-    """
-    return promote(run, Path(registry))
-
-
-def verify_registry(registry: PathLike | None = None, *, deep: bool = False) -> list[RowReport]:
-    """Check every byte of a registry and judge every verdict's held-out predictions again.
-
-    Args:
-      registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
-      deep: recompute calibration and coverage as well (up to a minute).
-
-    >>> {report.status for report in verify_registry()}
-    {'production'}
-    """
-    return _verify_registry(_registry(registry), deep=deep, trust=find_trust())
-
-
-def _registry(explicit: PathLike | None) -> Path:
-    return registry_dir(None if explicit is None else Path(explicit))
+    on_left: OnLeft | None = None,
+    on_note: OnNote | None = None,
+) -> CompareResult:
+    """`compare_encoders` of a request that is a record already; arguments as of `tune_request`."""
+    cache = None if cache_dir is None else Cache(Path(cache_dir))
+    clock = JobClock(on_step, on_left)
+    tool, verified = ffmpeg or find_ffmpeg(), ensemble or load_ensemble()
+    return compare(tool, verified, request, cache=cache, on_note=on_note, clock=clock)

@@ -311,10 +311,14 @@ def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> Measurer:
         try:
             cluster = LocalCluster(
                 loop=_loop_deaf_to_ctrl_c(),
-                n_workers=n_workers, threads_per_worker=1, resources={RESOURCE: 1}, host="127.0.0.1",
+                n_workers=n_workers,
+                threads_per_worker=1,
+                resources={RESOURCE: 1},
+                host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
-                local_directory=str(scratch / "workers"), silence_logs=logging.CRITICAL,
-            )  # fmt: skip
+                local_directory=str(scratch / "workers"),
+                silence_logs=logging.CRITICAL,
+            )
         except (RuntimeError, TimeoutError) as error:  # it has closed what was up
             raise ToolError(
                 f"a worker process of this machine ended before it was up ({error})",

@@ -11,10 +11,31 @@ from vmaf_assay.media.raw import RAW_SUFFIXES, RawGeometry, geometry_in_name, ra
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        "mp4", "mkv", "webm", "mov", "avi", "m4v", "ts", "mts", "m2ts", "mpg", "mpeg", "wmv", "flv", "y4m", "264",
-        "h264", "265", "hevc", "ivf", "obu", "mxf", "ogv", "3gp",
+        "mp4",
+        "mkv",
+        "webm",
+        "mov",
+        "avi",
+        "m4v",
+        "ts",
+        "mts",
+        "m2ts",
+        "mpg",
+        "mpeg",
+        "wmv",
+        "flv",
+        "y4m",
+        "264",
+        "h264",
+        "265",
+        "hevc",
+        "ivf",
+        "obu",
+        "mxf",
+        "ogv",
+        "3gp",
     )
-)  # fmt: skip
+)
 """What a folder is searched for."""
 
 Layout = Literal["netflix", "bvi-dvc", "folder"]

@@ -164,9 +164,15 @@ def _scored(site: Site, cell: Cell, tries: int = TRIES) -> Scored:
     try:
         with site.decoded(cell.rendition) as reference:
             return encode_and_score(
-                site.ffmpeg, reference, cell.encoder, cell.preset, cell.rate_value,
-                threads="single", children=site.children, scratch=site.scratch,
-            )  # fmt: skip
+                site.ffmpeg,
+                reference,
+                cell.encoder,
+                cell.preset,
+                cell.rate_value,
+                threads="single",
+                children=site.children,
+                scratch=site.scratch,
+            )
     except ToolError as error:
         killed = error.exit_code == -signal.SIGKILL and not site.children.closed
         if not killed or tries == 1:

@@ -276,9 +276,11 @@ def _packed_bytes(frames: pl.DataFrame, *, level: int) -> bytes:
 def _read_index(store: Store) -> dict[str, Any]:
     path, data = store.path("corpus.json"), store.read("corpus.json")
     if data is None:
-        hint = "run the same `assay corpus build` again to finish it" if store.names("cells") else (
-            "make one with `assay corpus build`"
-        )  # fmt: skip
+        hint = (
+            "run the same `assay corpus build` again to finish it"
+            if store.names("cells")
+            else ("make one with `assay corpus build`")
+        )
         raise CorpusError(f"{store.where} holds no finished corpus (no corpus.json)", next_step=hint)
     if len(data) > MAX_JSON_BYTES:
         raise IntegrityError(f"{path} is over {MAX_JSON_BYTES} bytes", next_step="split the corpus: docs/scale.md")

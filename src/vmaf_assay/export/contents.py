@@ -95,13 +95,18 @@ def run_export(run: RunEvidence) -> Export:
         at_utc=run.file.generated_at_utc,
         verdict="PROMOTE" if said == "PROMOTE" else "HOLD" if said == "HOLD" else "none",
         params=_params(
-            run.file.model_id, run.file.seeds, run.file.protocol, run.file.corpus.model_dump(), run.file.recipe,
-            run.file.code.model_dump(), run.file.environment,
+            run.file.model_id,
+            run.file.seeds,
+            run.file.protocol,
+            run.file.corpus.model_dump(),
+            run.file.recipe,
+            run.file.code.model_dump(),
+            run.file.environment,
         ),
         metrics=_metrics(gate, folds, run.coverage(), scores),
         tags=tags | {"run_sha256": run_sha256} | ({"verdict_sha256": verdict_sha256} if verdict else {}),
         files=files,
-    )  # fmt: skip
+    )
 
 
 def _verdict_of(run: RunEvidence, files: Mapping[str, bytes]) -> Verdict | None:

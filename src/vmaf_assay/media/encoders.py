@@ -109,8 +109,17 @@ def format_rate(rate_value: float) -> str:
 
 
 _X26X_PRESETS = (
-    "placebo", "veryslow", "slower", "slow", "medium", "fast", "faster", "veryfast", "superfast", "ultrafast",
-)  # fmt: skip
+    "placebo",
+    "veryslow",
+    "slower",
+    "slow",
+    "medium",
+    "fast",
+    "faster",
+    "veryfast",
+    "superfast",
+    "ultrafast",
+)
 _NVENC_PRESETS = ("p7", "p6", "p5", "p4", "p3", "p2", "p1")
 _QSV_PRESETS = ("veryslow", "slower", "slow", "medium", "fast", "faster", "veryfast")
 
@@ -123,26 +132,57 @@ def _nvenc(name: str, rate_max: float) -> EncoderInfo:
     # -b:v 0 with vbr and -cq is NVENC's constant quality; without it the default 2 Mb/s caps the rate. -qp would
     # be constant too, but leaves out the adaptive quantisation that makes NVENC worth using.
     return EncoderInfo(
-        name, "cq", "-cq", 1, rate_max, 1, True, "-preset", _NVENC_PRESETS, "p4",
-        constant_quality_args=("-rc", "vbr", "-b:v", "0"), hardware=True,
-    )  # fmt: skip
+        name,
+        "cq",
+        "-cq",
+        1,
+        rate_max,
+        1,
+        True,
+        "-preset",
+        _NVENC_PRESETS,
+        "p4",
+        constant_quality_args=("-rc", "vbr", "-b:v", "0"),
+        hardware=True,
+    )
 
 
 def _qsv(name: str) -> EncoderInfo:
     # -global_quality without -maxrate and look_ahead selects ICQ, whatever the default bit rate (qsvenc.c,
     # select_rc_mode); QSV reads planes as nv12.
     return EncoderInfo(
-        name, "cq", "-global_quality", 1, 51, 1, True, "-preset", _QSV_PRESETS, "medium",
-        hardware=True, pix_fmts=("nv12",),
-    )  # fmt: skip
+        name,
+        "cq",
+        "-global_quality",
+        1,
+        51,
+        1,
+        True,
+        "-preset",
+        _QSV_PRESETS,
+        "medium",
+        hardware=True,
+        pix_fmts=("nv12",),
+    )
 
 
 # CQP is AMF's only constant mode; VBAQ and pre-analysis are off in it (amfenc_h264.c). H.265 has no B-frame QP.
 def _amf(name: str, rate_max: float, also: tuple[str, ...]) -> EncoderInfo:
     return EncoderInfo(
-        name, "qp", "-qp_i", 0, rate_max, 1, True, "-quality", ("quality", "balanced", "speed"), "balanced",
-        constant_quality_args=("-rc", "cqp"), also_rate_flags=also, hardware=True,
-    )  # fmt: skip
+        name,
+        "qp",
+        "-qp_i",
+        0,
+        rate_max,
+        1,
+        True,
+        "-quality",
+        ("quality", "balanced", "speed"),
+        "balanced",
+        constant_quality_args=("-rc", "cqp"),
+        also_rate_flags=also,
+        hardware=True,
+    )
 
 
 def _videotoolbox(name: str) -> EncoderInfo:
@@ -152,39 +192,101 @@ def _videotoolbox(name: str) -> EncoderInfo:
 
 _ENCODERS = (
     EncoderInfo(
-        "libx264", "crf", "-crf", 0, 51, 0.1, True, "-preset", _X26X_PRESETS, "medium",
+        "libx264",
+        "crf",
+        "-crf",
+        0,
+        51,
+        0.1,
+        True,
+        "-preset",
+        _X26X_PRESETS,
+        "medium",
         single_thread_args=("-threads", "1"),
     ),
     EncoderInfo(
-        "libx265", "crf", "-crf", 0, 51, 0.1, True, "-preset", _X26X_PRESETS, "medium",
+        "libx265",
+        "crf",
+        "-crf",
+        0,
+        51,
+        0.1,
+        True,
+        "-preset",
+        _X26X_PRESETS,
+        "medium",
         single_thread_args=("-x265-params", "pools=1:frame-threads=1:log-level=error"),
     ),
     EncoderInfo(
-        "libsvtav1", "crf", "-crf", 1, 63, 1, True, "-preset", _numbers(0, 13), "8",
+        "libsvtav1",
+        "crf",
+        "-crf",
+        1,
+        63,
+        1,
+        True,
+        "-preset",
+        _numbers(0, 13),
+        "8",
         single_thread_args=("-svtav1-params", "lp=1"),
     ),
     EncoderInfo(
-        "libaom-av1", "crf", "-crf", 0, 63, 1, True, "-cpu-used", _numbers(0, 8), "6",
-        constant_quality_args=("-b:v", "0"), single_thread_args=("-threads", "1", "-row-mt", "0"),
+        "libaom-av1",
+        "crf",
+        "-crf",
+        0,
+        63,
+        1,
+        True,
+        "-cpu-used",
+        _numbers(0, 8),
+        "6",
+        constant_quality_args=("-b:v", "0"),
+        single_thread_args=("-threads", "1", "-row-mt", "0"),
     ),
     EncoderInfo(
-        "libvpx-vp9", "crf", "-crf", 0, 63, 1, True, "-cpu-used", _numbers(0, 8), "4",
+        "libvpx-vp9",
+        "crf",
+        "-crf",
+        0,
+        63,
+        1,
+        True,
+        "-cpu-used",
+        _numbers(0, 8),
+        "4",
         constant_quality_args=("-b:v", "0", "-deadline", "good"),
         single_thread_args=("-threads", "1", "-row-mt", "0"),
     ),
     EncoderInfo(
         # qpa off: with perceptual adaptation the QP given is not the QP used. A picture that takes more bytes than
         # it has pixels (noise at low QP) ends in "Generic error in an external library" (ffmpeg n9.0.2).
-        "libvvenc", "qp", "-qp", 0, 63, 1, True, "-preset", ("slower", "slow", "medium", "fast", "faster"),
-        "faster", constant_quality_args=("-qpa", "0"), single_thread_args=("-threads", "1"),
+        "libvvenc",
+        "qp",
+        "-qp",
+        0,
+        63,
+        1,
+        True,
+        "-preset",
+        ("slower", "slow", "medium", "fast", "faster"),
+        "faster",
+        constant_quality_args=("-qpa", "0"),
+        single_thread_args=("-threads", "1"),
         pix_fmts=("yuv420p10le",),
     ),
-    _nvenc("h264_nvenc", 51), _nvenc("hevc_nvenc", 51), _nvenc("av1_nvenc", 63),
-    _qsv("h264_qsv"), _qsv("hevc_qsv"), _qsv("av1_qsv"),
-    _amf("h264_amf", 51, ("-qp_p", "-qp_b")), _amf("hevc_amf", 51, ("-qp_p",)),
+    _nvenc("h264_nvenc", 51),
+    _nvenc("hevc_nvenc", 51),
+    _nvenc("av1_nvenc", 63),
+    _qsv("h264_qsv"),
+    _qsv("hevc_qsv"),
+    _qsv("av1_qsv"),
+    _amf("h264_amf", 51, ("-qp_p", "-qp_b")),
+    _amf("hevc_amf", 51, ("-qp_p",)),
     _amf("av1_amf", 255, ("-qp_p", "-qp_b")),
-    _videotoolbox("h264_videotoolbox"), _videotoolbox("hevc_videotoolbox"),
-)  # fmt: skip
+    _videotoolbox("h264_videotoolbox"),
+    _videotoolbox("hevc_videotoolbox"),
+)
 
 ENCODERS: dict[str, EncoderInfo] = {info.name: info for info in _ENCODERS}
 """All encoders known here, by ffmpeg name."""

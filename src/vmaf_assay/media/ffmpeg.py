@@ -144,8 +144,13 @@ def normalise_filters(frame_rate: str, size: tuple[int, int] | None) -> list[str
     if size:
         scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range=tv"
     return [
-        f"settb={denominator}/{numerator}", "setpts=N", f"fps={frame_rate}", scale, "format=yuv420p", "setsar=1",
-    ]  # fmt: skip
+        f"settb={denominator}/{numerator}",
+        "setpts=N",
+        f"fps={frame_rate}",
+        scale,
+        "format=yuv420p",
+        "setsar=1",
+    ]
 
 
 def chain(filters: Sequence[str]) -> str:

@@ -20,10 +20,27 @@ class PixelFacts(NamedTuple):
 _ALPHA = re.compile(r"yuva|ya\d|yaf|rgba|bgra|argb|abgr|gbrap|ayuv|vuya|uyva")
 # Packed and semi-planar names that do not spell their chroma out.
 _SEMI_PLANAR = {
-    "nv12": "420", "nv21": "420", "nv16": "422", "nv20": "422", "nv24": "444", "nv42": "444", "p0": "420",
-    "p2": "422", "p4": "444", "y2": "422", "xv": "444", "v30": "444", "ayuv": "444", "vuy": "444", "vyu": "444",
-    "uyva": "444", "yuyv": "422", "yvyu": "422", "uyvy": "422", "uyyvyy": "411",
-}  # fmt: skip
+    "nv12": "420",
+    "nv21": "420",
+    "nv16": "422",
+    "nv20": "422",
+    "nv24": "444",
+    "nv42": "444",
+    "p0": "420",
+    "p2": "422",
+    "p4": "444",
+    "y2": "422",
+    "xv": "444",
+    "v30": "444",
+    "ayuv": "444",
+    "vuy": "444",
+    "vyu": "444",
+    "uyva": "444",
+    "yuyv": "422",
+    "yvyu": "422",
+    "uyvy": "422",
+    "uyyvyy": "411",
+}
 
 
 def pixel_facts(pix_fmt: str) -> PixelFacts:

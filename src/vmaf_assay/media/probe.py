@@ -50,10 +50,31 @@ def probe_video(
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes)", next_step="copy or export it again")
     done = process.run(
-        [*ffmpeg.base_argv(level="info"), "-noautorotate", *input_args, "-i", str(path.resolve()),
-         "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-",
-         "-map", "0:v:0", "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"], timeout_s=600,
-    )  # fmt: skip
+        [
+            *ffmpeg.base_argv(level="info"),
+            "-noautorotate",
+            *input_args,
+            "-i",
+            str(path.resolve()),
+            "-map",
+            "0:v:0",
+            "-c",
+            "copy",
+            "-f",
+            "framecrc",
+            "-",
+            "-map",
+            "0:v:0",
+            "-frames:v",
+            "1",
+            "-vf",
+            "showinfo",
+            "-f",
+            "null",
+            "-",
+        ],
+        timeout_s=600,
+    )
     check_ended(f"reading {path}", done)
     if "matches no streams" in done.stderr or "does not contain any stream" in done.stderr:
         raise MediaError(f"{path} has no video stream", next_step="give a file with video")
@@ -75,9 +96,20 @@ def _first_cause(done: process.Completed) -> str:
 
 def _count_decoded(ffmpeg: Ffmpeg, path: Path) -> int:
     done = process.run(
-        [*ffmpeg.base_argv(), "-i", str(path.resolve()), "-map", "0:v:0", "-fps_mode", "passthrough",
-         "-f", "framecrc", "-"], timeout_s=3600,
-    )  # fmt: skip
+        [
+            *ffmpeg.base_argv(),
+            "-i",
+            str(path.resolve()),
+            "-map",
+            "0:v:0",
+            "-fps_mode",
+            "passthrough",
+            "-f",
+            "framecrc",
+            "-",
+        ],
+        timeout_s=3600,
+    )
     check_ended(f"decoding {path}", done)
     if done.exit_code != 0 or (broken := damage_line(done.stderr)):
         raise MediaError(f"{path} does not decode: {broken or done.tail(1)}", next_step="export it again")
@@ -152,8 +184,9 @@ def _first_frame(stderr: str) -> dict[str, str] | None:
     )
     color = re.search(
         r"color_range:(?P<color_range>\S+) color_space:(?P<color_space>\S+) "
-        r"color_primaries:(?P<color_primaries>\S+) color_trc:(?P<color_trc>[\w-]+)", stderr,
-    )  # fmt: skip
+        r"color_primaries:(?P<color_primaries>\S+) color_trc:(?P<color_trc>[\w-]+)",
+        stderr,
+    )
     return line.groupdict() | color.groupdict() if line and color else None
 
 

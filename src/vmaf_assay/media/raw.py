@@ -13,8 +13,16 @@ RAW_SUFFIXES = frozenset({".yuv", ".raw"})
 
 # Rates that names round down: 23 and 2397 for 24000/1001, 29 and 2997 for 30000/1001.
 _ROUNDED = {
-    "23": 24, "2397": 24, "2398": 24, "29": 30, "2997": 30, "47": 48, "59": 60, "5994": 60, "119": 120,
-}  # fmt: skip
+    "23": 24,
+    "2397": 24,
+    "2398": 24,
+    "29": 30,
+    "2997": 30,
+    "47": 48,
+    "59": 60,
+    "5994": 60,
+    "119": 120,
+}
 _PLANES = {"420": (2, 2), "422": (2, 1), "440": (1, 2), "444": (1, 1), "411": (4, 1), "410": (4, 4)}
 
 
@@ -34,8 +42,16 @@ class RawGeometry:
     def input_args(self) -> tuple[str, ...]:
         """Options before `-i`."""
         rate = f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
-        return ("-f", "rawvideo", "-pixel_format", self.pix_fmt, "-video_size", f"{self.width}x{self.height}",
-                "-framerate", rate)  # fmt: skip
+        return (
+            "-f",
+            "rawvideo",
+            "-pixel_format",
+            self.pix_fmt,
+            "-video_size",
+            f"{self.width}x{self.height}",
+            "-framerate",
+            rate,
+        )
 
     def frame_bytes(self) -> int | None:
         """Bytes of one frame of a planar format; None for others."""

@@ -143,22 +143,9 @@ def encode_and_score(
       MediaError: the source gave another number of frames than it should, a frame does not decode, or the two
         sides are out of step.
     """
-    tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
-    scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
-    graph = (
-        f"[dec:0]{scale_up}format=yuv420p,{tick}[d];[0:v:0]{chain(reference.filters())},{tick}[r];"
-        f"{_compare(threads)}"
+    argv = _encode_and_score_argv(
+        ffmpeg, reference, encoder_args(encoder, preset, rate_value, threads=threads), threads
     )
-    decode_threads = ["-threads", "1"] if threads == "single" else []
-    argv = [
-        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25",
-        *decode_threads, *reference.input_args, "-i", str(reference.path.resolve()),
-        "-map", "0:v:0", "-fps_mode", "passthrough", "-frames:v", str(reference.n_frames),
-        "-vf", chain(reference.encode_filters()),
-        *encoder_args(encoder, preset, rate_value, threads=threads),
-        "-stats_enc_post", "packets.txt", "-stats_enc_post_fmt", "{pts} {size}", "-f", "null", "-",
-        *decode_threads, "-dec", "0:0", "-filter_complex", graph, *_compare_outputs(reference.n_frames),
-    ]  # fmt: skip
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
     for attempt in range(1, FLUSH_TRIES + 1):
         with tempfile.TemporaryDirectory(prefix="assay-score-", dir=scratch) as folder:
@@ -175,6 +162,52 @@ def encode_and_score(
             log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
             return _scored(log, sizes, reference, elapsed_s, what)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _encode_and_score_argv(
+    ffmpeg: Ffmpeg, reference: ReferenceInput, encode: list[str], threads: Threads
+) -> list[str]:
+    """The command of `encode_and_score`; `encode` is the encoder's part, from `-c:v` on."""
+    tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
+    scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
+    graph = (
+        f"[dec:0]{scale_up}format=yuv420p,{tick}[d];[0:v:0]{chain(reference.filters())},{tick}[r];"
+        f"{_compare(threads)}"
+    )
+    decode_threads = ["-threads", "1"] if threads == "single" else []
+    return [
+        *ffmpeg.base_argv(),
+        "-progress",
+        "pipe:1",
+        "-stats_period",
+        "0.25",
+        *decode_threads,
+        *reference.input_args,
+        "-i",
+        str(reference.path.resolve()),
+        "-map",
+        "0:v:0",
+        "-fps_mode",
+        "passthrough",
+        "-frames:v",
+        str(reference.n_frames),
+        "-vf",
+        chain(reference.encode_filters()),
+        *encode,
+        "-stats_enc_post",
+        "packets.txt",
+        "-stats_enc_post_fmt",
+        "{pts} {size}",
+        "-f",
+        "null",
+        "-",
+        *decode_threads,
+        "-dec",
+        "0:0",
+        "-filter_complex",
+        graph,
+        *_compare_outputs(reference.n_frames),
+    ]
 
 
 def score_pair(
@@ -197,10 +230,20 @@ def score_pair(
     left, right = chain(reference.distorted_filters()), chain(reference.filters())
     graph = f"[0:v:0]{left},{tick}[d];[1:v:0]{right},{tick}[r];{_compare('auto')}"
     argv = [
-        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25",
-        "-i", str(distorted_path.resolve()), *reference.input_args, "-i", str(reference.path.resolve()),
-        "-filter_complex", graph, *_compare_outputs(None),
-    ]  # fmt: skip
+        *ffmpeg.base_argv(),
+        "-progress",
+        "pipe:1",
+        "-stats_period",
+        "0.25",
+        "-i",
+        str(distorted_path.resolve()),
+        *reference.input_args,
+        "-i",
+        str(reference.path.resolve()),
+        "-filter_complex",
+        graph,
+        *_compare_outputs(None),
+    ]
     what = f"scoring {distorted_path.name} against {reference.path.name}"
     with tempfile.TemporaryDirectory(prefix="assay-score-") as folder:
         started = time.monotonic()
@@ -235,9 +278,21 @@ def _compare_outputs(n_frames: int | None) -> list[str]:
     raw = ["-fps_mode", "passthrough", "-f", "rawvideo"]
     limit = [] if n_frames is None else ["-frames:v", str(n_frames)]
     return [
-        "-map", "[o]", "-f", "null", "-", "-map", "[ds]", *raw, "distorted.gray",
-        "-map", "[rs]", *limit, *raw, "reference.gray",
-    ]  # fmt: skip
+        "-map",
+        "[o]",
+        "-f",
+        "null",
+        "-",
+        "-map",
+        "[ds]",
+        *raw,
+        "distorted.gray",
+        "-map",
+        "[rs]",
+        *limit,
+        *raw,
+        "reference.gray",
+    ]
 
 
 def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str) -> None:

@@ -79,9 +79,13 @@ def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames:
     """
     small = scratch / "look.gray"
     argv = [
-        *_decode(ffmpeg, reference), "-vf", chain([*_before(reference), SIGNATURE_FILTER, *_counted(reference)]),
-        "-f", "rawvideo", str(small),
-    ]  # fmt: skip
+        *_decode(ffmpeg, reference),
+        "-vf",
+        chain([*_before(reference), SIGNATURE_FILTER, *_counted(reference)]),
+        "-f",
+        "rawvideo",
+        str(small),
+    ]
     _run(argv, f"looking through {reference.path.name}", on_frames)
     width, height = SIGNATURE_SIZE
     n_frames = small.stat().st_size // (width * height)
@@ -162,10 +166,21 @@ class Cuttings:
         each = ["-segment_frames", bounds] if bounds else ["-segment_time", "1000000"]
         argv = [
             *_decode(ffmpeg, self._reference),
-            "-vf", chain([*_before(self._reference), f"select={wanted}", *_counted(self._reference)]),
-            "-frames:v", str(self.n_frames), "-c:v", "ffv1", "-g", "1",
-            "-f", "segment", *each, "-segment_format", "nut", str(self._folder / "%05d.nut"),
-        ]  # fmt: skip
+            "-vf",
+            chain([*_before(self._reference), f"select={wanted}", *_counted(self._reference)]),
+            "-frames:v",
+            str(self.n_frames),
+            "-c:v",
+            "ffv1",
+            "-g",
+            "1",
+            "-f",
+            "segment",
+            *each,
+            "-segment_format",
+            "nut",
+            str(self._folder / "%05d.nut"),
+        ]
         _run(argv, f"cutting segments out of {self._reference.path.name}", on_frames)
 
     def reference(self, span: Span) -> ReferenceInput:
@@ -175,9 +190,13 @@ class Cuttings:
         # What the user's filters do is done already, unless VMAF compares with what goes into them.
         filters = "" if self._reference.unfiltered_size is None else self._reference.user_filters
         return replace(
-            self._reference, path=self._folder / f"{index:05d}.nut", n_frames=span.last - span.first,
-            input_args=(), user_filters=filters, span=(start, start + span.last - span.first),
-        )  # fmt: skip
+            self._reference,
+            path=self._folder / f"{index:05d}.nut",
+            n_frames=span.last - span.first,
+            input_args=(),
+            user_filters=filters,
+            span=(start, start + span.last - span.first),
+        )
 
     def _check_space(self) -> None:
         width, height = self._reference.unfiltered_size or self._reference.size or (0, 0)
@@ -193,9 +212,19 @@ class Cuttings:
 
 def _decode(ffmpeg: Ffmpeg, reference: ReferenceInput) -> list[str]:
     return [
-        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25", *reference.input_args,
-        "-i", os.fspath(reference.path.resolve()), "-map", "0:v:0", "-fps_mode", "passthrough",
-    ]  # fmt: skip
+        *ffmpeg.base_argv(),
+        "-progress",
+        "pipe:1",
+        "-stats_period",
+        "0.25",
+        *reference.input_args,
+        "-i",
+        os.fspath(reference.path.resolve()),
+        "-map",
+        "0:v:0",
+        "-fps_mode",
+        "passthrough",
+    ]
 
 
 def _before(reference: ReferenceInput) -> list[str]:

@@ -79,8 +79,12 @@ def parse_streams(text: str) -> FileStreams:
 def _stream(match: re.Match[str]) -> Stream:
     rest = match["rest"] or ""
     kinds: dict[str, Kind] = {
-        "Video": "Video", "Audio": "Audio", "Subtitle": "Subtitle", "Attachment": "Attachment", "Data": "Data",
-    }  # fmt: skip
+        "Video": "Video",
+        "Audio": "Audio",
+        "Subtitle": "Subtitle",
+        "Attachment": "Attachment",
+        "Data": "Data",
+    }
     language = match["language"] or ""
     return Stream(
         index=int(match["index"]),
@@ -103,8 +107,20 @@ def container_takes(ffmpeg: Ffmpeg, path: Path, index: int, muxer: str, *codec_a
     """
     fragmented = ("-movflags", "frag_keyframe+empty_moov") if muxer in MOV_FAMILY else ()
     codec = codec_args or ("-c", "copy")
-    argv = [*ffmpeg.base_argv(), "-i", str(path.resolve()), "-map", f"0:{index}", *codec, "-t", "0",
-            *fragmented, "-f", muxer, "-"]  # fmt: skip
+    argv = [
+        *ffmpeg.base_argv(),
+        "-i",
+        str(path.resolve()),
+        "-map",
+        f"0:{index}",
+        *codec,
+        "-t",
+        "0",
+        *fragmented,
+        "-f",
+        muxer,
+        "-",
+    ]
     done = process.run(argv, timeout_s=120)
     check_ended(f"trying stream {index} of {path} in {muxer}", done)
     return done.exit_code == 0

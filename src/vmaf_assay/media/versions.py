@@ -27,9 +27,20 @@ def lavfi_frames(ffmpeg: Ffmpeg, folder: Path, *, n_frames: int = 2) -> Referenc
     """A generated 320x180 test clip in `folder`, as a reference."""
     path = folder / "versions.y4m"
     done = process.run(
-        [*ffmpeg.base_argv(), "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-frames:v", str(n_frames),
-         "-pix_fmt", "yuv420p", str(path)], timeout_s=60,
-    )  # fmt: skip
+        [
+            *ffmpeg.base_argv(),
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=320x180:rate=25",
+            "-frames:v",
+            str(n_frames),
+            "-pix_fmt",
+            "yuv420p",
+            str(path),
+        ],
+        timeout_s=60,
+    )
     if done.exit_code != 0:
         raise failure("generating two test frames", done)
     return ReferenceInput(path, Fraction(25), n_frames)
@@ -61,9 +72,17 @@ def encoder_version(ffmpeg: Ffmpeg, encoder: EncoderInfo, clip: Path) -> str:
     # NUT takes any stream but VVC, for which it has no tag (ffmpeg n9.0.2).
     muxer = "matroska" if encoder.name == "libvvenc" else "nut"
     done = process.run(
-        [*ffmpeg.base_argv(level="verbose"), "-i", str(clip),
-         *encoder_args(encoder, encoder.presets[-1], middle), "-f", muxer, "-"], timeout_s=120,
-    )  # fmt: skip
+        [
+            *ffmpeg.base_argv(level="verbose"),
+            "-i",
+            str(clip),
+            *encoder_args(encoder, encoder.presets[-1], middle),
+            "-f",
+            muxer,
+            "-",
+        ],
+        timeout_s=120,
+    )
     if done.exit_code != 0 or not done.stdout:
         answer = check_encoder(ffmpeg, encoder)
         reason = answer.detail or done.tail(1)

@@ -16,9 +16,18 @@ from vmaf_assay.media.encoders import ENCODERS, encoder_info
 VocabVersion = Literal[2, 3]
 
 _V2 = (
-    "libx264", "libx265", "libsvtav1", "libvvenc", "libvpx-vp9", "h264_nvenc", "hevc_nvenc", "av1_nvenc",
-    "h264_qsv", "hevc_qsv", "av1_qsv",
-)  # fmt: skip
+    "libx264",
+    "libx265",
+    "libsvtav1",
+    "libvvenc",
+    "libvpx-vp9",
+    "h264_nvenc",
+    "hevc_nvenc",
+    "av1_nvenc",
+    "h264_qsv",
+    "hevc_qsv",
+    "av1_qsv",
+)
 _V3_NEW = ("libaom-av1", "h264_amf", "hevc_amf", "av1_amf", "h264_videotoolbox", "hevc_videotoolbox")
 
 VOCABULARIES: dict[int, tuple[str, ...]] = {2: (*_V2, "unknown"), 3: (*_V2, *_V3_NEW, "unknown")}

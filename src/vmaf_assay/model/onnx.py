@@ -21,9 +21,22 @@ IR_VERSION = 9
 """Pinned: today's defaults (IR 14) are refused by onnxruntime releases still in use."""
 
 ALLOWED_OPS = frozenset(
-    ["Add", "Concat", "Div", "Erf", "MatMul", "Mul", "ReduceMean", "ReduceSum", "Sqrt", "Squeeze",
-     "Sub", "Transpose", "Unsqueeze"]
-)  # fmt: skip
+    [
+        "Add",
+        "Concat",
+        "Div",
+        "Erf",
+        "MatMul",
+        "Mul",
+        "ReduceMean",
+        "ReduceSum",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+    ]
+)
 """Everything the two writers below use. None loops, branches, reads files, or takes a size from data."""
 
 MAX_BYTES = 16 * 1024 * 1024

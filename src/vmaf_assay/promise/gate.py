@@ -27,10 +27,19 @@ from vmaf_assay.promise.policy import (
 from vmaf_assay.records import MEAN_VMAF, Metric, OnStep
 
 PREDICTION_COLUMNS: dict[str, type[pl.DataType]] = {
-    "seed": pl.Int32, "fold": pl.String, "row": pl.Int64, "cell": pl.String, "group": pl.String,
-    "source": pl.String, "encoder": pl.String, "preset": pl.String, "rate_value": pl.Float64,
-    "frame_index": pl.Int32, "truth": pl.Float32, "prediction": pl.Float32,
-}  # fmt: skip
+    "seed": pl.Int32,
+    "fold": pl.String,
+    "row": pl.Int64,
+    "cell": pl.String,
+    "group": pl.String,
+    "source": pl.String,
+    "encoder": pl.String,
+    "preset": pl.String,
+    "rate_value": pl.Float64,
+    "frame_index": pl.Int32,
+    "truth": pl.Float32,
+    "prediction": pl.Float32,
+}
 """Columns of `predictions.parquet`, in order."""
 
 

@@ -175,7 +175,7 @@ class Chart:
             '<title id="{}-t">{}</title><desc id="{}-d">{}</desc>{}</svg>'
         ).format(
             WIDTH, self._height, self.name, self.name, self.name, self.title, self.name, self.description, body
-        )  # fmt: skip
+        )
         return picture + self._legend_html()
 
     def _legend_html(self) -> Markup:

@@ -45,10 +45,13 @@ def registry_page(folder: Path, trust: Trust | None = None, on_step: OnStep | No
     entries = [entry for history in histories.values() if not isinstance(history, str) for entry in history]
     in_force = [entry for entry in entries if entry.in_force]
     facts: list[tuple[str, object]] = [
-        ("rows", len(registry.rows)), ("production", live), ("refused", len(refused)),
-        ("ensembles", len(histories)), ("verdicts", len(entries)),
+        ("rows", len(registry.rows)),
+        ("production", live),
+        ("refused", len(refused)),
+        ("ensembles", len(histories)),
+        ("verdicts", len(entries)),
         ("signed in force", f"{sum(bool(entry.signed_by) for entry in in_force)} of {len(in_force)}"),
-    ]  # fmt: skip
+    ]
     document: dict[str, Any] = {
         "registry": registry.model_dump(mode="json"),
         "rows": [
@@ -84,17 +87,20 @@ def _rows(registry: Registry, reports: list[RowReport], trust: Trust | None) -> 
     rows = {row.id: row for row in registry.rows}
     words_of = {row.id: row.description.removeprefix(f"{ensemble_of(row.id)}: ") for row in registry.rows}
     table = Table(
-        "Rows and files", ["row", "status", "promises", "model digest", "what it is", "why"],
+        "Rows and files",
+        ["row", "status", "promises", "model digest", "what it is", "why"],
         [
             [
-                r.row_id, r.status, r.confidence_eligible,
+                r.row_id,
+                r.status,
+                r.confidence_eligible,
                 rows[r.row_id].sha256[:12] if r.row_id in rows else None,
                 words_of.get(r.row_id),
                 r.reason or None,
             ]
             for r in reports
         ],
-    )  # fmt: skip
+    )
     words = (
         "Every byte of every row was checked against the verdict that admitted it, and every gate was judged from "
         "its held-out predictions when this page was made. Later, run assay registry verify."
@@ -117,9 +123,10 @@ def _ensemble(name: str, ensemble: str, history: list[Entry] | str) -> list[Sect
         [_judged(entry) for entry in history],
     )
     coverage = Table(
-        f"Coverage of {ensemble} at its current verdict", ["scope", "confidence", "held", "groups", "passed"],
+        f"Coverage of {ensemble} at its current verdict",
+        ["scope", "confidence", "held", "groups", "passed"],
         [[c.scope, c.confidence, round(c.coverage, 4), c.n_groups, c.passed] for c in now.coverage],
-    )  # fmt: skip
+    )
     return [
         Section(name, ensemble, charts=[_fold_chart(name, now)], tables=[judged, coverage]),
         Section(f"{name}-acts", f"Who did what: {ensemble}", _ABOUT_ACTS, tables=[_acts(ensemble, history)]),
@@ -136,11 +143,16 @@ _ABOUT_ACTS = [
 def _judged(entry: Entry) -> list[object]:
     verdict = entry.verdict
     return [
-        verdict.sequence, verdict.verdict, verdict.generated_at_utc[:16].replace("T", " "),
-        round(verdict.gate.mean_plcc, 6), round(verdict.gate.plcc_spread, 6), verdict.confidence_eligible,
-        verdict.corpus.get("n_groups"), str(verdict.corpus.get("digest"))[:12],
+        verdict.sequence,
+        verdict.verdict,
+        verdict.generated_at_utc[:16].replace("T", " "),
+        round(verdict.gate.mean_plcc, 6),
+        round(verdict.gate.plcc_spread, 6),
+        verdict.confidence_eligible,
+        verdict.corpus.get("n_groups"),
+        str(verdict.corpus.get("digest"))[:12],
         str(verdict.code.get("commit") or verdict.code.get("version"))[:12],
-    ]  # fmt: skip
+    ]
 
 
 def _acts(ensemble: str, history: list[Entry]) -> Table:
@@ -149,9 +161,15 @@ def _acts(ensemble: str, history: list[Entry]) -> Table:
         what = entry.kind + (f" to {entry.returns_to}" if entry.returns_to else "")
         keys = ", ".join(key[:12] for key in entry.signed_by) or "nobody"
         return [
-            entry.verdict.sequence, what, "now" if entry.in_force else None, entry.at_utc[:16].replace("T", " "),
-            keys, act.by if act else None, act.reason if act else None, entry.sha256[:12],
-        ]  # fmt: skip
+            entry.verdict.sequence,
+            what,
+            "now" if entry.in_force else None,
+            entry.at_utc[:16].replace("T", " "),
+            keys,
+            act.by if act else None,
+            act.reason if act else None,
+            entry.sha256[:12],
+        ]
 
     headers = ["no.", "what", "in force", "when, UTC", "signed by", "by", "why", "verdict digest"]
     return Table(f"Acts on {ensemble}, newest first", headers, [line(entry) for entry in history])
@@ -164,20 +182,22 @@ def _fold_chart(name: str, verdict: Verdict) -> Chart:
     order = sorted(groups, key=lambda group: float(np.mean(groups[group])))
     values = [v for scores in groups.values() for v in scores]
     chart = Chart(
-        f"{name}-folds", "PLCC of every group left out",
+        f"{name}-folds",
+        "PLCC of every group left out",
         f"Mean over seeds, worst first; verdict {verdict.sequence}",
         Axis("group, worst first", [0.0, float(len(order) - 1)]),
         Axis("PLCC", [*values, verdict.gate.per_seed_min], high=1.0),
         height=240,
-    )  # fmt: skip
+    )
     chart.rule(y=verdict.gate.mean_plcc, label=f"mean {verdict.gate.mean_plcc:.4f}", below=True)
     chart.points(
         [
             Point(
-                float(at), float(np.mean(groups[group])),
+                float(at),
+                float(np.mean(groups[group])),
                 f"{group}\nPLCC {np.mean(groups[group]):.4f}, {len(groups[group])} seeds",
             )
             for at, group in enumerate(order)
         ]
-    )  # fmt: skip
+    )
     return chart

@@ -28,9 +28,17 @@ from vmaf_assay.media import process
 from vmaf_assay.training.reference import F32, Dropout, Rows, train_reference
 
 FLAGS = (
-    "-std=gnu11", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing",
-    "-fPIC", "-shared", "-nostartfiles", "-w",
-)  # fmt: skip
+    "-std=gnu11",
+    "-O3",
+    "-march=native",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-strict-aliasing",
+    "-fPIC",
+    "-shared",
+    "-nostartfiles",
+    "-w",
+)
 """-ffp-contract=off: a multiplication and addition may be fused where the source says so, and nowhere else.
 
 -nostartfiles: with -ffast-math in `CC` a library would bring code that, on being loaded, makes the whole process
@@ -131,9 +139,14 @@ class Kernel:
             yield out
 
     def train(
-        self, initial: list[F32], rows: Rows, slices: Iterable[NDArray[np.int32]], rates: F32, dropout: Dropout,
+        self,
+        initial: list[F32],
+        rows: Rows,
+        slices: Iterable[NDArray[np.int32]],
+        rates: F32,
+        dropout: Dropout,
         coupled: float,
-    ) -> list[F32]:  # fmt: skip
+    ) -> list[F32]:
         """Parameters of one member after all steps; w1, b1, w2, b2, w3, b3 as in `recipe.initial_weights`.
 
         The kernel runs without the interpreter's lock, so that threads train members side by side. `slices` is

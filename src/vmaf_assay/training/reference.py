@@ -70,9 +70,13 @@ def _gradient(p: list[F32], batch: Rows, step: int, dropout: Dropout) -> list[F3
     d2 = s2 * (error[:, None] * w3[:, 0])
     d1 = _product(d2, w2.T) * s1
     return [
-        _product(batch.inputs.T, d1), _in_turn(d1)[None], _product(h1.T, d2), _in_turn(d2)[None],
-        _product(h2.T, error[:, None]), _in_turn(error)[None, None],
-    ]  # fmt: skip
+        _product(batch.inputs.T, d1),
+        _in_turn(d1)[None],
+        _product(h1.T, d2),
+        _in_turn(d2)[None],
+        _product(h2.T, error[:, None]),
+        _in_turn(error)[None, None],
+    ]
 
 
 def _fma(a: F32 | np.float32, b: F32 | np.float32, c: F32 | np.float32) -> F32:

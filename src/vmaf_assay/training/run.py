@@ -97,7 +97,7 @@ def train_run(
       folds: grouped folds instead of leaving out one group at a time; None leaves that to the number of groups.
       max_steps: budget of steps a member, where the recipe's epochs are more.
       processes: processes to train in; the result does not depend on it.
-      engine: what trains, one of `model.train.ENGINES`.
+      engine: what trains, one of `training.train.ENGINES`.
       on_progress: called with (members trained, members).
 
     Raises:
@@ -107,27 +107,82 @@ def train_run(
     spec, plan = _check_request(model_id, recipe, seeds, max_steps, out)
     seeds = sorted(seeds)
     corpus = _corpus(corpus_dir, spec.task)
-    rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL) if spec.task == "fr" else forecast_rows(corpus)
+    rows = _rows_of(corpus, spec.task)
     left_out = make_folds(rows.group, folds)
-    _check_groups(rows)
     chosen = choose_engine(engine, plan)
-    members = [Member(seed, fold.train) for seed in seeds for fold in left_out]
-    members += [Member(seed, np.arange(len(rows.target))) for seed in seeds]
+    members = _members(rows, left_out, seeds)
     started = time.monotonic()
-    weights = train_stacked(
-        rows.features, rows.codec, rows.target, members, plan, prior_scale=rows.prior_scale, processes=processes,
-        engine=chosen, on_progress=on_progress,
-    )  # fmt: skip
-    wall_time_s = time.monotonic() - started
+    weights = _train(rows, members, plan, processes, chosen, on_progress)
     n_held_out = len(seeds) * len(left_out)
-    predictions = _predictions(rows, left_out, seeds, weights[:n_held_out])
+    return _write_whole(
+        out,
+        _Trained(
+            corpus=corpus,
+            rows=rows,
+            folds=left_out,
+            model_id=model_id,
+            task=spec.task,
+            recipe=plan,
+            predictions=_predictions(rows, left_out, seeds, weights[:n_held_out]),
+            members=weights[n_held_out:],
+            wall_time_s=time.monotonic() - started,
+            trained_by=engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan),
+        ),
+    )
+
+
+def _train(
+    rows: TrainingRows,
+    members: Sequence[Member],
+    recipe: Recipe,
+    processes: int,
+    engine: str,
+    on_progress: OnProgress | None,
+) -> list[MemberWeights]:
+    return train_stacked(
+        rows.features,
+        rows.codec,
+        rows.target,
+        members,
+        recipe,
+        prior_scale=rows.prior_scale,
+        processes=processes,
+        engine=engine,
+        on_progress=on_progress,
+    )
+
+
+def _members(rows: TrainingRows, folds: Sequence[Fold], seeds: Sequence[int]) -> list[Member]:
+    """One member for every seed and fold, then one a seed on all rows: those that ship."""
+    held_out = [Member(seed, fold.train) for seed in seeds for fold in folds]
+    return held_out + [Member(seed, np.arange(len(rows.target))) for seed in seeds]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """All that a run is written from."""
+
+    corpus: Corpus
+    rows: TrainingRows
+    folds: Sequence[Fold]
+    model_id: str
+    task: Task
+    recipe: Recipe
+    predictions: pl.DataFrame
+    """Held-out predictions of every seed."""
+    members: Sequence[MemberWeights]
+    """One a seed, trained on all rows."""
+    wall_time_s: float
+    trained_by: dict[str, str]
+    """What the bits of the weights depend on."""
+
+
+def _write_whole(out: Path, trained: _Trained) -> RunFile:
+    """Write a run beside `out` and rename it, so that a reader sees all of it or nothing."""
     temporary = out.with_name(f".{out.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        run = _write(
-            temporary, corpus, rows, left_out, model_id, spec.task, plan, predictions, weights[n_held_out:],
-            wall_time_s, trained_by=engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan),
-        )  # fmt: skip
+        run = _write(temporary, trained)
         temporary.replace(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -180,6 +235,12 @@ def _answers(corpus: Corpus, task: Task) -> str:
     return str(frames if task == "fr" else replace(frames, pooling="mean"))
 
 
+def _rows_of(corpus: Corpus, task: Task) -> TrainingRows:
+    rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL) if task == "fr" else forecast_rows(corpus)
+    _check_groups(rows)
+    return rows
+
+
 def _check_groups(rows: TrainingRows) -> None:
     """Refuse, before the training and not after it, a group on which no correlation exists."""
     of_row = np.array(rows.group)
@@ -214,27 +275,16 @@ def _predictions(
     return pl.concat(tables).sort("seed", "row")
 
 
-def _write(
-    folder: Path,
-    corpus: Corpus,
-    rows: TrainingRows,
-    folds: Sequence[Fold],
-    model_id: str,
-    task: Task,
-    recipe: Recipe,
-    predictions: pl.DataFrame,
-    members: Sequence[MemberWeights],
-    wall_time_s: float,
-    *,
-    trained_by: dict[str, str],
-) -> RunFile:
+def _write(folder: Path, trained: _Trained) -> RunFile:
     """Write every file of a run into `folder`, `run.json` last."""
+    corpus, rows, task, model_id = trained.corpus, trained.rows, trained.task, trained.model_id
+    predictions, recipe = trained.predictions, trained.recipe
     probes = probes_of(corpus) if task == "forecast" else ()
     buffer = io.BytesIO()
     predictions.write_parquet(buffer, compression="zstd", compression_level=19)
     write_bytes_atomic(folder / "predictions.parquet", buffer.getvalue())
     seeds = sorted(set(predictions["seed"].to_list()))
-    losos = [_loso(predictions, rows, folds, seed, recipe, corpus.digest, wall_time_s) for seed in seeds]
+    losos = [_loso(trained, seed) for seed in seeds]
     for loso in losos:
         write_json_atomic(folder / f"loso_seed{loso.seed}.json", loso.model_dump(mode="json"))
     calibration = calibration_from_predictions(
@@ -244,11 +294,11 @@ def _write(
     write_json_atomic(folder / "calibration.json", document.model_dump(mode="json"), indent=None)
     bitrate = _bitrate(corpus, rows, probes) if task == "forecast" else None
     base = _sidecar_base(corpus, rows, task, recipe, losos) | {"probes": list(probes)}
-    for seed, weights in zip(seeds, members, strict=True):
+    for seed, weights in zip(seeds, trained.members, strict=True):
         data = member_graph(weights)
         _write_model(folder, f"{model_id}_seed{seed}", data, "member", base)
     mean_extra = {"calibration": calibration, "bitrate": bitrate and bitrate.model_dump(mode="json")}
-    _write_model(folder, f"{model_id}_mean", mean_graph(members), "mean", base | mean_extra)
+    _write_model(folder, f"{model_id}_mean", mean_graph(trained.members), "mean", base | mean_extra)
     run = RunFile(
         model_id=model_id,
         task=task,
@@ -258,7 +308,7 @@ def _write(
         ),
         recipe=_recipe_record(recipe, rows),
         code=code_facts(),
-        environment=_environment() | trained_by,
+        environment=_environment() | trained.trained_by,
         files={str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()},
         generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         protocol=protocol_of(folds_of_groups(predictions)),
@@ -268,16 +318,9 @@ def _write(
     return run
 
 
-def _loso(
-    predictions: pl.DataFrame,
-    rows: TrainingRows,
-    folds: Sequence[Fold],
-    seed: int,
-    recipe: Recipe,
-    digest: str,
-    wall_time_s: float,
-) -> LosoFile:
-    mine = predictions.filter(pl.col("seed") == seed)
+def _loso(trained: _Trained, seed: int) -> LosoFile:
+    rows, folds, recipe = trained.rows, trained.folds, trained.recipe
+    mine = trained.predictions.filter(pl.col("seed") == seed)
     training = {fold.held_out: (len(fold.train), sorted({rows.group[i] for i in fold.train})) for fold in folds}
     scores = []
     for (group, name), part in sorted(mine.group_by("group", "fold", maintain_order=True), key=lambda kv: kv[0]):
@@ -297,7 +340,7 @@ def _loso(
     plccs = np.array([score.plcc for score in scores])
     return LosoFile(
         seed=seed,
-        corpus={"digest": digest, "n_rows": len(rows.target)},
+        corpus={"digest": trained.corpus.digest, "n_rows": len(rows.target)},
         n_folds=len(scores),
         folds=scores,
         mean_plcc=float(plccs.mean()),
@@ -312,7 +355,7 @@ def _loso(
         weight_decay=recipe.weight_decay,
         num_codecs=rows.codec.shape[1],
         encoder_vocab_version=rows.vocab_version,
-        wall_time_s=round(wall_time_s, 3),
+        wall_time_s=round(trained.wall_time_s, 3),
     )
 
 
@@ -348,11 +391,14 @@ def _sidecar_base(
             pixels[cell.encoder, cell.preset].add(cell.width * cell.height)
     encoders = [
         SeenEncoder(
-            encoder=encoder, preset=preset, rate_values=_rates(rows, encoder, preset),
-            min_pixels=min(pixels[encoder, preset]), max_pixels=max(pixels[encoder, preset]),
+            encoder=encoder,
+            preset=preset,
+            rate_values=_rates(rows, encoder, preset),
+            min_pixels=min(pixels[encoder, preset]),
+            max_pixels=max(pixels[encoder, preset]),
         )
         for encoder, preset in pairs
-    ]  # fmt: skip
+    ]
 
     def listed(values: NDArray[np.float32]) -> list[float]:
         return [float(value) for value in values]

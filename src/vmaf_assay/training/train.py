@@ -267,5 +267,10 @@ def _weights(parts: Sequence[F32], table: Table, member: Member) -> MemberWeight
         feature_std=fitted.std[:n_features],
         target_mean=fitted.t_mean,
         target_std=fitted.t_std,
-        w1=w1, b1=b1[0], w2=w2, b2=b2[0], w3=w3, b3=b3[0],
-    )  # fmt: skip
+        w1=w1,
+        b1=b1[0],
+        w2=w2,
+        b2=b2[0],
+        w3=w3,
+        b3=b3[0],
+    )

@@ -60,7 +60,10 @@ def check_shapes(
       MediaError: the aspect ratios differ; the next step names the crop that aligns them, if there is one.
     """
     assert reference.size is not None  # `open_source` sets it
-    whole, other = Shape(*reference.size, source.sample_aspect), Shape(*distorted.shown_size, distorted.sample_aspect)
+    whole, other = (
+        Shape(*reference.size, source.sample_aspect),
+        Shape(*distorted.shown_size, distorted.sample_aspect),
+    )
     if whole.like(other):
         return
     found = _bars(ffmpeg, reference.path, reference.user_filters, source.n_frames)
@@ -71,7 +74,9 @@ def check_shapes(
         bars = _bars(ffmpeg, distorted_path, "", distorted.n_frames)
         next_step = "bring the reference into the same shape with --vf, as --vf crop=WIDTH:HEIGHT:X:Y"
         if bars and (crop := _explains(bars, other, whole)):
-            next_step = f"the encode has black bars ({crop}): make it without them, or give a reference that has them"
+            next_step = (
+                f"the encode has black bars ({crop}): make it without them, or give a reference that has them"
+            )
     raise MediaError(
         f"aspect ratios differ: {reference.path.name} is {whole}, {distorted_path.name} is {other}",
         next_step=next_step,

@@ -134,9 +134,13 @@ class Cache:
         table = np.concatenate([scored.vmaf[:, None], scored.features], axis=1)
         rows = table.astype("<f4").tobytes()
         facts: dict[str, Any] = {
-            "key": key, "n_frames": scored.n_frames, "bytes": scored.bytes, "kbps": scored.kbps,
-            "encode_s": scored.encode_s, "libvmaf_version": scored.libvmaf_version,
-        }  # fmt: skip
+            "key": key,
+            "n_frames": scored.n_frames,
+            "bytes": scored.bytes,
+            "kbps": scored.kbps,
+            "encode_s": scored.encode_s,
+            "libvmaf_version": scored.libvmaf_version,
+        }
         facts["sha256"] = _seal(facts, rows)
         with contextlib.suppress(AssayError, OSError):
             write_bytes_atomic(self._path(key), canonical_json(facts) + b"\n" + rows)

@@ -53,10 +53,21 @@ def final_argv(
     scale = next(step for step in reference.encode_filters() if step.startswith("scale=") and "out_range" in step)
     mine = f"{reference.user_filters}," if reference.user_filters else ""
     return [
-        *ffmpeg.base_argv(), "-progress", "pipe:1", "-stats_period", "0.25", "-i", str(reference.path.resolve()),
-        *carry.args, "-filter:v:0", f"{mine}{scale},format=yuv420p", "-fps_mode:v:0", "passthrough",
-        *_first_video_only(encoder_args(info, preset, rate_value, threads="auto")), str(out),
-    ]  # fmt: skip
+        *ffmpeg.base_argv(),
+        "-progress",
+        "pipe:1",
+        "-stats_period",
+        "0.25",
+        "-i",
+        str(reference.path.resolve()),
+        *carry.args,
+        "-filter:v:0",
+        f"{mine}{scale},format=yuv420p",
+        "-fps_mode:v:0",
+        "passthrough",
+        *_first_video_only(encoder_args(info, preset, rate_value, threads="auto")),
+        str(out),
+    ]
 
 
 def _first_video_only(args: list[str]) -> list[str]:
@@ -65,9 +76,12 @@ def _first_video_only(args: list[str]) -> list[str]:
 
 
 def write_final(
-    ffmpeg: Ffmpeg, request: TuneRequest, argv_to: Callable[[Path], list[str]], reference: ReferenceInput,
+    ffmpeg: Ffmpeg,
+    request: TuneRequest,
+    argv_to: Callable[[Path], list[str]],
+    reference: ReferenceInput,
     on_step: OnStep | None,
-) -> Written:  # fmt: skip
+) -> Written:
     """Run the final encode beside its destination, then put it in place in one step.
 
     Args:
@@ -86,9 +100,10 @@ def write_final(
         done = process.run(argv_to(temporary), on_line=frame_lines("encode", reference.n_frames, on_step))
         if done.exit_code != 0:
             raise failure(
-                f"encoding {request.source.name} to {request.output.name}", done,
+                f"encoding {request.source.name} to {request.output.name}",
+                done,
                 next_step="an output that ends in .mkv takes any video and audio",
-            )  # fmt: skip
+            )
         packets = _video_packets(ffmpeg, temporary)
         if len(packets) < reference.n_frames:  # as in `media/score.py`, FLUSH_TRIES
             raise ToolError(

@@ -50,9 +50,13 @@ class Forecast:
             return Forecaster(self.curve)
         curves = [segment.curve for segment in self.segments]
         return SampledForecaster(
-            self.curve, curves, self.weights, self.n_units,
-            confidence=confidence, allowance=allowance(self.curve.encoder),
-        )  # fmt: skip
+            self.curve,
+            curves,
+            self.weights,
+            self.n_units,
+            confidence=confidence,
+            allowance=allowance(self.curve.encoder),
+        )
 
     def kbps_at(self, rate_values: F64) -> F64:
         """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.

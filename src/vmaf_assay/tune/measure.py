@@ -109,9 +109,14 @@ class Measurer:
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         scored = encode_and_score(
-            self._ffmpeg, self.reference, info, preset, rate_value,
-            threads=threads, on_frames=on_frames,
-        )  # fmt: skip
+            self._ffmpeg,
+            self.reference,
+            info,
+            preset,
+            rate_value,
+            threads=threads,
+            on_frames=on_frames,
+        )
         self.spent += 1
         if self._cache is not None and key is not None:
             self._cache.store(key, scored)
@@ -152,9 +157,14 @@ class Measurer:
                 on_frames = _from(frame_calls(what, total, self._on_step), done)
                 on_frames(0)
                 whole = encode_and_score(
-                    self._ffmpeg, cuttings.reference(span), info, preset, rate_value,
-                    threads=threads, on_frames=on_frames,
-                )  # fmt: skip
+                    self._ffmpeg,
+                    cuttings.reference(span),
+                    info,
+                    preset,
+                    rate_value,
+                    threads=threads,
+                    on_frames=on_frames,
+                )
                 known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
                 keep(known)
                 spent += 1
@@ -179,11 +189,15 @@ class Measurer:
         """
         each = [
             self.measure_segments(
-                sample, range(len(sample.segments)), encoder_info(spec.encoder), spec.preset, spec.rate_value,
+                sample,
+                range(len(sample.segments)),
+                encoder_info(spec.encoder),
+                spec.preset,
+                spec.rate_value,
                 f"{_probe_words(specs, number)}, {len(sample.segments)} segments",
             )
             for number, spec in enumerate(specs)
-        ]  # fmt: skip
+        ]
         return [
             [Probe(spec, scored) for spec, scored in zip(specs, of_segment, strict=True)]
             for of_segment in zip(*each, strict=True)

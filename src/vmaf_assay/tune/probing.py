@@ -61,10 +61,16 @@ class Title:
     def forecast(self, ensemble: Ensemble, encoder: str, preset: str) -> Forecast:
         """What one encoder and preset would make of it; raises ConfigError for one never trained on."""
         return forecast_of(
-            ensemble, self.probes, self.sample, self.segment_probes, encoder, preset,
-            pixels=pixels(self.measurer.reference), frame_rate=float(self.measurer.reference.frame_rate),
+            ensemble,
+            self.probes,
+            self.sample,
+            self.segment_probes,
+            encoder,
+            preset,
+            pixels=pixels(self.measurer.reference),
+            frame_rate=float(self.measurer.reference.frame_rate),
             source=self.measurer.reference.path.name,
-        )  # fmt: skip
+        )
 
     def try_out(
         self,
@@ -123,9 +129,16 @@ def forecast_of(
     if sample is None:
         return forecast(ensemble, probes, encoder, preset, pixels=pixels, frame_rate=frame_rate, source=source)
     return forecast_title(
-        ensemble, segment_probes, encoder, preset, pixels=pixels, frame_rate=frame_rate, source=source,
-        weights=sample.weights, n_units=sample.n_units,
-    )  # fmt: skip
+        ensemble,
+        segment_probes,
+        encoder,
+        preset,
+        pixels=pixels,
+        frame_rate=frame_rate,
+        source=source,
+        weights=sample.weights,
+        n_units=sample.n_units,
+    )
 
 
 def probe_title(

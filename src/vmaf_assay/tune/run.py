@@ -102,9 +102,14 @@ class _Plan:
     def argv(self, rate_value: float, out: Path) -> list[str]:
         """The final encode's command."""
         return final_argv(
-            self.ffmpeg, self.reference, self.info, self.preset, rate_value, out,
+            self.ffmpeg,
+            self.reference,
+            self.info,
+            self.preset,
+            rate_value,
+            out,
             carry=self.carry,
-        )  # fmt: skip
+        )
 
 
 def tune(
@@ -216,9 +221,13 @@ def calibrated_margin(verified: VerifiedEnsemble, request: TuneRequest, preset: 
             next_step="ask for that, or name a --registry whose ensemble forecasts it",
         )
     return nearest_margin(
-        curves_of(verified.calibration, more_probes=request.more_probes), request.encoder, preset,
-        target=request.target_vmaf, confidence=request.confidence, trials=request.trials,
-    )  # fmt: skip
+        curves_of(verified.calibration, more_probes=request.more_probes),
+        request.encoder,
+        preset,
+        target=request.target_vmaf,
+        confidence=request.confidence,
+        trials=request.trials,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,23 +259,43 @@ class _Answer:
             n_bytes = other + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
-            source=str(request.source), encoder=request.encoder, preset=plan.preset,
-            target_vmaf=request.target_vmaf, confidence=request.confidence, rate_value=choice.rate_value,
-            mu=choice.mu, lower_bound=choice.lower_bound, forecast_kbps=kbps,
-            promise=plan.promise(choice, self.predicted.reason), margin=choice.mu - choice.lower_bound,
+            source=str(request.source),
+            encoder=request.encoder,
+            preset=plan.preset,
+            target_vmaf=request.target_vmaf,
+            confidence=request.confidence,
+            rate_value=choice.rate_value,
+            mu=choice.mu,
+            lower_bound=choice.lower_bound,
+            forecast_kbps=kbps,
+            promise=plan.promise(choice, self.predicted.reason),
+            margin=choice.mu - choice.lower_bound,
             n_groups=plan.margin.n_groups,
             trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in self.measured.items()],
-            encodes_spent=measurer.spent, encodes_cached=measurer.cached,
-            output=None, measured_vmaf=None, kbps=None,
-            encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")), reasons=[],
-            encoder_args=list(plan.info.extra_args), filters=request.filters,
-            reference=request.reference, losses=list(plan.carry.losses), max_kbps=request.max_kbps,
-            max_bytes=request.max_bytes, forecast_bytes=n_bytes, width=reference.size[0], height=reference.size[1],
+            encodes_spent=measurer.spent,
+            encodes_cached=measurer.cached,
+            output=None,
+            measured_vmaf=None,
+            kbps=None,
+            encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")),
+            reasons=[],
+            encoder_args=list(plan.info.extra_args),
+            filters=request.filters,
+            reference=request.reference,
+            losses=list(plan.carry.losses),
+            max_kbps=request.max_kbps,
+            max_bytes=request.max_bytes,
+            forecast_bytes=n_bytes,
+            width=reference.size[0],
+            height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
-            n_frames=reference.n_frames, probes=self._probe_points(), curve=self._curve(),
-            sample=self.sample(), source_kbps=source_video / 125 / plan.source_s,
+            n_frames=reference.n_frames,
+            probes=self._probe_points(),
+            curve=self._curve(),
+            sample=self.sample(),
+            source_kbps=source_video / 125 / plan.source_s,
             source_video_bytes=source_video,
-        )  # fmt: skip
+        )
         result = judge_limits(result)
         larger = [] if (reason := larger_reason(result)) is None else [reason]
         for reason in larger if request.output is not None and result.promise.encodable else []:
@@ -302,9 +331,13 @@ class _Answer:
     def sample(self) -> SampleFacts | None:
         """What of the source was probed; None if all of it."""
         return sample_facts(
-            self.title.sample, self.forecaster, self.choice.rate_value, self.measured, self.plan.reference,
+            self.title.sample,
+            self.forecaster,
+            self.choice.rate_value,
+            self.measured,
+            self.plan.reference,
             self.plan.request.encoder,
-        )  # fmt: skip
+        )
 
     def _probe_points(self) -> list[ProbePoint]:
         return [

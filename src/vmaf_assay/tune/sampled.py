@@ -20,12 +20,17 @@ def sample_facts(
         return None
     part = forecaster.sampling_part(measured)[forecaster.at(rate_value)]
     return SampleFacts(
-        segments=len(sample.segments), units=sample.n_units, segments_tried=len(sample.tried) if measured else 0,
-        frames=sample.n_frames, seconds=float(sample.n_frames / reference.frame_rate),
-        warm_up_frames=around(encoder)[0], cool_down_frames=around(encoder)[1], sampling_part=float(part),
+        segments=len(sample.segments),
+        units=sample.n_units,
+        segments_tried=len(sample.tried) if measured else 0,
+        frames=sample.n_frames,
+        seconds=float(sample.n_frames / reference.frame_rate),
+        warm_up_frames=around(encoder)[0],
+        cool_down_frames=around(encoder)[1],
+        sampling_part=float(part),
         allowance=forecaster.allowance,
         first_frames=sorted(segment.first for segment in sample.segments),
-    )  # fmt: skip
+    )
 
 
 def sample_reasons(facts: SampleFacts | None) -> list[str]:

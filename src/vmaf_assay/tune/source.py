@@ -108,8 +108,22 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: Picture) -> Picture:
     """What comes out of the filters: decoded once and counted, because a chain may do anything."""
-    argv = [*ffmpeg.base_argv(), "-i", str(path.resolve()), "-map", "0:v:0", "-vf", filters,
-            "-fps_mode", "passthrough", "-c:v", "rawvideo", "-f", "framecrc", "-"]  # fmt: skip
+    argv = [
+        *ffmpeg.base_argv(),
+        "-i",
+        str(path.resolve()),
+        "-map",
+        "0:v:0",
+        "-vf",
+        filters,
+        "-fps_mode",
+        "passthrough",
+        "-c:v",
+        "rawvideo",
+        "-f",
+        "framecrc",
+        "-",
+    ]
     done = process.run(argv)
     if done.exit_code != 0:
         raise failure(f"putting {path.name} through --vf {filters!r}", done, next_step="correct --vf")

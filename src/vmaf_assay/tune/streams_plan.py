@@ -16,15 +16,50 @@ _TEXT_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "
 """What text subtitles become in a container that does not take them as they are."""
 
 _MP4_TAGS = {
-    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
-    "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "season_number",
-    "episode_sort", "compilation", "media_type", "hd_video", "gapless_playback", "track", "disc", "rating",
-    "creation_time", "location", "encoder", "major_brand", "minor_version", "compatible_brands",
-}  # fmt: skip
+    "title",
+    "artist",
+    "album_artist",
+    "composer",
+    "album",
+    "date",
+    "comment",
+    "genre",
+    "copyright",
+    "grouping",
+    "lyrics",
+    "description",
+    "synopsis",
+    "show",
+    "episode_id",
+    "network",
+    "keywords",
+    "season_number",
+    "episode_sort",
+    "compilation",
+    "media_type",
+    "hd_video",
+    "gapless_playback",
+    "track",
+    "disc",
+    "rating",
+    "creation_time",
+    "location",
+    "encoder",
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+}
 """Tags that ffmpeg's MP4 and MOV muxers write (libavformat/movenc.c, `mov_write_udta_tag`, ffmpeg n9.0)."""
 
-_STATISTICS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS_WRITING_APP",
-               "_STATISTICS_WRITING_DATE_UTC", "_STATISTICS_TAGS")  # fmt: skip
+_STATISTICS = (
+    "BPS",
+    "DURATION",
+    "NUMBER_OF_FRAMES",
+    "NUMBER_OF_BYTES",
+    "_STATISTICS_WRITING_APP",
+    "_STATISTICS_WRITING_DATE_UTC",
+    "_STATISTICS_TAGS",
+)
 """mkvmerge's tags about the picture's old stream, false of the new one."""
 
 
@@ -76,8 +111,19 @@ def _check_video(ffmpeg: Ffmpeg, output_name: str, muxer: str, encoder: EncoderI
     """
     middle = float((encoder.rate_min + encoder.rate_max) // 2)
     with tempfile.TemporaryDirectory(prefix="assay-container-") as folder:
-        argv = [*ffmpeg.base_argv(), "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25", "-frames:v", "2",
-                *encoder_args(encoder, preset, middle), "-f", muxer, str(Path(folder) / "two")]  # fmt: skip
+        argv = [
+            *ffmpeg.base_argv(),
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=640x360:rate=25",
+            "-frames:v",
+            "2",
+            *encoder_args(encoder, preset, middle),
+            "-f",
+            muxer,
+            str(Path(folder) / "two"),
+        ]
         done = process.run(argv, timeout_s=120)
     check_ended(f"trying {encoder.name} in {muxer}", done)
     if done.exit_code != 0:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.options import FfmpegPath
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -71,7 +73,7 @@ def build(
     rendition: Annotated[
         list[str] | None, typer.Option(help="A further, smaller size of each larger source: 640x360.")
     ] = None,
-    ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg to use.")] = None,
+    ffmpeg: FfmpegPath = None,
     as_json: Json = False,
 ) -> None:
     """Encode and score every source x encoder x rate value; resumes, and names sources it cannot use (exit 2).

@@ -8,6 +8,7 @@ import typer
 
 from vmaf_assay import __version__
 from vmaf_assay.cli import render
+from vmaf_assay.cli.options import Json
 
 if TYPE_CHECKING:
     from vmaf_assay.media.ffmpeg import Ffmpeg
@@ -25,7 +26,7 @@ def doctor(
     registry: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The registry to examine instead of the shipped one.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say which ffmpeg is used and why, which encoders work, and whether the registry verifies.
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.options import Json, TrustPolicy
+
 if TYPE_CHECKING:
     from vmaf_assay.export.contents import Export
     from vmaf_assay.export.mlflow import Exported
@@ -29,11 +31,8 @@ def mlflow(
     ] = None,
     experiment: Annotated[str, typer.Option(help="Made if there is none.")] = "vmaf-assay",
     alias: Annotated[str, typer.Option(help="Names the version in force.")] = "production",
-    trust_policy: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY)."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    trust_policy: TrustPolicy = None,
+    as_json: Json = False,
 ) -> None:
     """Log a run, or what a registry has in production, to an MLflow server; twice is the same as once.
 

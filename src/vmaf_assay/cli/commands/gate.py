@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from vmaf_assay.cli.options import Json
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -13,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def gate(
     run: Annotated[Path, typer.Argument(help="A run made by `assay train`.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Judge a run by its held-out predictions. Writes nothing. Exit 0 passed, 1 not, 2 no evidence.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmaf_assay.cli.commands.keys import ask_passphrase
+from vmaf_assay.cli.options import Json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -36,7 +37,7 @@ def promote(
     by: By = None,
     reason: Annotated[str | None, typer.Option(help="Why, for the history.")] = None,
     wait: Wait = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Flip an ensemble's rows from smoke to production, all or nothing, after running its gate again.
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from vmaf_assay.cli.options import Json
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -29,7 +31,7 @@ def train(
     engine: Annotated[
         str, typer.Option(help="auto, native (a C compiler; the same bits everywhere), jax, or jax-gpu.")
     ] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train an ensemble, leaving out one group at a time, and write the run that the gate judges.
 

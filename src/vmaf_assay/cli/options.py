@@ -1,0 +1,63 @@
+"""Options that several verbs share, each in one wording."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Registry = Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")]
+TrustPolicy = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY).")
+]
+FfmpegPath = Annotated[str | None, typer.Option(help="The ffmpeg to use.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Neither use nor keep results of encodes ($ASSAY_CACHE).")
+]
+Filters = Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")]
+ProbeSeconds = Annotated[
+    str,
+    typer.Option(
+        metavar="SECONDS|all",
+        help="Of a longer source, probe segments of so many seconds in all; `all` probes every frame.",
+    ),
+]
+Page = Annotated[Path | None, typer.Option("--report", metavar="PAGE", help="Write an HTML page too.")]
+TargetVmaf = Annotated[
+    float, typer.Option("--target-vmaf", metavar="POINTS", help="Mean VMAF to reach, 0 to 100 points.")
+]
+Confidence = Annotated[
+    float,
+    typer.Option("--quality-confidence", metavar="SHARE", help="Probability of reaching it, as 0.95 for 95 %."),
+]
+Verify = Annotated[bool, typer.Option("--verify", help="Measure every frame of the output.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
+
+
+def seconds_of(text: str) -> float:
+    """`--probe-seconds` as a number; 0 for `all`.
+
+    >>> seconds_of("all"), seconds_of("90")
+    (0.0, 90.0)
+    """
+    from vmaf_assay.errors import ConfigError
+
+    try:
+        return 0.0 if text == "all" else float(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--probe-seconds is a number of seconds or `all`, not {text!r}", next_step="leave it out for 60"
+        ) from error
+
+
+def container_of(text: str) -> str:
+    """`--container` as a file name ends; raises ConfigError for an unknown one."""
+    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.media.streams import CONTAINERS
+
+    suffix = f".{text.lower().lstrip('.')}"
+    if suffix not in CONTAINERS:
+        raise ConfigError(
+            f"unknown container {text!r}", next_step=f"choose one of {', '.join(name[1:] for name in CONTAINERS)}"
+        )
+    return suffix
