@@ -19,7 +19,7 @@ import psutil
 from distributed import Client, LocalCluster, as_completed
 
 from vmaf_assay.corpus.measure import Site, measure
-from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.corpus.storage import open_store
 from vmaf_assay.corpus.store import cell_name
@@ -48,7 +48,7 @@ def encodes(ffmpeg, clip: Path, n_frames: int, folder: Path) -> tuple[dict, list
     versions = tool_versions(ffmpeg, [request.encoder.name for request in requests])
     (source,) = sources_from_paths([clip])
     before = children_cpu_s() + time.process_time()
-    renditions = renditions_of(ffmpeg, source, sizes=list(reversed(SIZES)), max_frames=n_frames)
+    renditions = references_of(ffmpeg, source, sizes=list(reversed(SIZES)), max_frames=n_frames)
     costs = {"plan_s": children_cpu_s() + time.process_time() - before, "decode": {}, "cell": {}}
     site = Site(ffmpeg, open_store(folder / "corpus"), folder, keep=9)
     done = []

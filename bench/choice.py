@@ -24,8 +24,8 @@ from scipy import stats
 import ab_av1
 from vmaf_assay.corpus.store import Corpus, load_corpus
 from vmaf_assay.model.sidecar import ChoiceCalibration
-from vmaf_assay.promise.calibrate import curves_of
 from vmaf_assay.promise.choice import Curve, cross_fitted_choices, interpolate, replay
+from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.training.schema import CalibrationFile
 
 TARGETS = (80.0, 85.0, 90.0, 93.0, 95.0, 97.0)

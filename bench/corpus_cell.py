@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from vmaf_assay.corpus.measure import decode
-from vmaf_assay.corpus.plan import renditions_of
+from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import encoder_info
@@ -43,7 +43,7 @@ def main() -> None:
     (source,) = sources_from_paths([arguments.clip])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (rendition, *_) = renditions_of(ffmpeg, source, sizes=[(1280, 720)], max_frames=arguments.frames)
+        (rendition, *_) = references_of(ffmpeg, source, sizes=[(1280, 720)], max_frames=arguments.frames)
         reference = decode(ffmpeg, rendition, folder / "reference.y4m")
         ours_s, steps_s, scores = [], [], set()
         for _ in range(arguments.repeats):  # in turn, so that a slower minute slows both

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vmaf_assay.corpus.build import build_corpus
 from vmaf_assay.corpus.measure import decode
-from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.media import process
 from vmaf_assay.media.ffmpeg import find_ffmpeg
@@ -72,7 +72,7 @@ def main() -> None:
         started = time.monotonic()
         renditions = []
         for source in sources_from_paths(arguments.clips):
-            renditions += renditions_of(ffmpeg, source, sizes=[(1280, 720)], max_frames=arguments.frames)
+            renditions += references_of(ffmpeg, source, sizes=[(1280, 720)], max_frames=arguments.frames)
         cells = plan_cells(renditions, requests, versions)
         plan_s = time.monotonic() - started
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from vmaf_assay.corpus.build import build_corpus
-from vmaf_assay.corpus.plan import EncoderRequest, Rendition, plan_cells
+from vmaf_assay.corpus.plan import CorpusReference, EncoderRequest, plan_cells
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.corpus.store import content_sha256, load_corpus, write_cell
 from vmaf_assay.media.encoders import encoder_info
@@ -33,7 +33,9 @@ def plan(n_cells: int):
     rates = tuple(float(r) for r in range(10, 10 + N_RATES))
     request = EncoderRequest(encoder_info("libx264"), "medium", rates)
     renditions = [
-        Rendition(f"s{i}", Source(f"s{i}", f"s{i}", Path(f"s{i}.mp4")), f"{i:064x}", (1280, 720), Fraction(25), 72)
+        CorpusReference(
+            f"s{i}", Source(f"s{i}", f"s{i}", Path(f"s{i}.mp4")), f"{i:064x}", (1280, 720), Fraction(25), 72
+        )
         for i in range(-(-n_cells // N_RATES))
     ]
     return plan_cells(renditions, [request], VERSIONS)[:n_cells]

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from vmaf_assay.promise.calibrate import curves_of
 from vmaf_assay.promise.choice import Curve, Forecaster
 from vmaf_assay.promise.conformal import hcp_interval
+from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.training.schema import CalibrationFile
 
 PROTOTYPE = {"libx264 medium": 0.6, "libx265 medium": 1.0, "libsvtav1 8": 1.9, "libvpx-vp9 4": 2.1}

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vmaf_assay.corpus.measure import decode
-from vmaf_assay.corpus.plan import renditions_of
+from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media.encoders import encoder_info
@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for source in sources_from_paths(args.clips):
             try:
-                (rendition, *_) = renditions_of(ffmpeg, source, sizes=[(640, 360)], max_frames=args.max_frames)
+                (rendition, *_) = references_of(ffmpeg, source, sizes=[(640, 360)], max_frames=args.max_frames)
                 reference = decode(ffmpeg, rendition, Path(name) / f"{source.name}.y4m")
             except MediaError as error:
                 print(error, file=sys.stderr)

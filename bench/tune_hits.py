@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from vmaf_assay.corpus.measure import decode
-from vmaf_assay.corpus.plan import renditions_of
+from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media.ffmpeg import find_ffmpeg
@@ -69,7 +69,7 @@ def main() -> None:
         folder, clips = Path(name), []
         for source in sources_from_paths(args.clips):
             try:
-                (rendition, *_) = renditions_of(ffmpeg, source, sizes=[(640, 360)], max_frames=args.max_frames)
+                (rendition, *_) = references_of(ffmpeg, source, sizes=[(640, 360)], max_frames=args.max_frames)
                 clips.append(decode(ffmpeg, rendition, folder / f"{source.name}.y4m").path)
             except MediaError as error:
                 print(error, file=sys.stderr)

@@ -39,13 +39,13 @@ def assay(*args: object) -> tuple[int, str]:
 def cut(entry: dict[str, object], manifest: Path, out: Path, max_frames: int) -> Path:
     """The manifest's part of a file, stored without loss, as a title of its own."""
     from vmaf_assay.corpus.measure import decode
-    from vmaf_assay.corpus.plan import renditions_of
+    from vmaf_assay.corpus.plan import references_of
     from vmaf_assay.corpus.sources import sources_from_manifest
     from vmaf_assay.media.ffmpeg import find_ffmpeg
 
     ffmpeg = find_ffmpeg()
     source = next(s for s in sources_from_manifest(manifest) if s.name == entry["source"])
-    (rendition, *_) = renditions_of(ffmpeg, source, sizes=[(1280, 720)], max_frames=max_frames)
+    (rendition, *_) = references_of(ffmpeg, source, sizes=[(1280, 720)], max_frames=max_frames)
     return decode(ffmpeg, rendition, out / f"{source.name}.y4m").path
 
 

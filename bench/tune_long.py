@@ -20,8 +20,8 @@ from collections import Counter
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.promise.calibrate import curves_of
 from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin, interpolate, monotone, trial_rate
+from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.sampling import SampledForecaster, n_tried, spread_evenly
 from vmaf_assay.registry.store import load_verified, registry_dir
 

@@ -26,7 +26,7 @@ import ab_av1
 import av1an
 from choice import read_curves
 from vmaf_assay.corpus.measure import decode
-from vmaf_assay.corpus.plan import renditions_of
+from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import sources_from_manifest
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import encoder_info
@@ -266,13 +266,15 @@ def _row(outcomes: Sequence[Outcome], targets: Sequence[float], best: Sequence[f
     }
 
 
-def references_of(ffmpeg: Ffmpeg, manifest: Path, names: Sequence[str], folder: Path) -> dict[str, ReferenceInput]:
+def decoded_references(
+    ffmpeg: Ffmpeg, manifest: Path, names: Sequence[str], folder: Path
+) -> dict[str, ReferenceInput]:
     """The sources at the size and length the corpus has them in, decoded."""
     by_name = {source.name: source for source in sources_from_manifest(manifest)}
     made = {}
     for name in names:
         source = by_name[name.partition("@")[0]]
-        renditions = renditions_of(ffmpeg, source, sizes=[(1280, 720), (640, 360)], max_frames=72)
+        renditions = references_of(ffmpeg, source, sizes=[(1280, 720), (640, 360)], max_frames=72)
         rendition = next(one for one in renditions if one.name == name)
         made[name] = decode(ffmpeg, rendition, folder / f"{source.name}.y4m")
     return made
@@ -295,7 +297,9 @@ def main() -> None:
     args = parser.parse_args()
     ffmpeg, curves = find_ffmpeg(), [read_curves(args.run, more_probes=more) for more in (False, True)]
     with tempfile.TemporaryDirectory() as name:
-        encodes = Encodes(args.encodes, ffmpeg, references_of(ffmpeg, args.manifest, args.sources, Path(name)))
+        encodes = Encodes(
+            args.encodes, ffmpeg, decoded_references(ffmpeg, args.manifest, args.sources, Path(name))
+        )
         cases = []
         for clip in args.sources:
             for text in args.encoder or ENCODERS:

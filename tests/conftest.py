@@ -10,8 +10,9 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's cache of measured encodes, or another test's."""
+    """No test reads or fills the user's cache of measured encodes or its key, or another test's."""
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("ASSAY_STATE_DIR", str(tmp_path_factory.mktemp("state")))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Promotion: all or nothing, at every point of it; one at a time; never of a HOLD."""
 
+import json
 import shutil
 import threading
 
@@ -9,10 +10,13 @@ import pytest
 from tests.crafted import FORECAST, FR, edit_json, held_out_predictions, make_run, reseal_predictions
 from tests.registry.conftest import validated
 from vmaf_assay.admission import promotion
-from vmaf_assay.admission.promotion import promote
+from vmaf_assay.admission.lifecycle import rejudge, rollback, supersede
+from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
 from vmaf_assay.media import files
+from vmaf_assay.registry.files import parse
 from vmaf_assay.registry.store import load_verified, read_registry
+from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.registry.verify import verify_registry
 from vmaf_assay.training.evidence import load_run
 
@@ -276,3 +280,57 @@ def test_a_held_lock_is_a_tool_error(runs, tmp_path, monkeypatch):
     with filelock.FileLock(registry / ".lock"), pytest.raises(ToolError, match="has been locked"):
         promote(load_run(runs["first"]), registry)
     assert content(registry) == {}
+
+
+STRAYS = {
+    "a number without end": (f"{FR}_seed_flip_PROMOTE.999999999999999998.json", None),
+    "a number of seven digits": (f"{FR}_seed_flip_PROMOTE.1000000.json", None),
+    "a gap": (f"{FR}_seed_flip_PROMOTE.999999.json", {"sequence": 999999}),
+    "another number inside": (f"{FR}_seed_flip_PROMOTE.3.json", {"sequence": 4}),
+    "another ensemble inside": (f"{FR}_seed_flip_PROMOTE.3.json", {"sequence": 3, "ensemble": FORECAST}),
+    "no verdict": (f"{FR}_seed_flip_PROMOTE.3.json", None),
+    "a leading zero": (f"{FR}_seed_flip_PROMOTE.03.json", None),
+    "a model of another content": (f"{FR}_seed0.0123456789ab.onnx", None),
+    "a script": (f"{FR}_notes.sh", None),
+}
+
+
+@pytest.mark.parametrize("what", STRAYS)
+def test_an_unexpected_file_stops_every_act(registry, runs, what):
+    """A file that no act leaves is refused before an act, and named: none of them takes its number or keeps it."""
+    name, changes = STRAYS[what]
+    verdict = json.loads((registry / f"{FR}_seed_flip_PROMOTE.2.json").read_bytes())
+    (registry / name).write_text("{}" if changes is None else json.dumps(verdict | changes))
+    before = content(registry)
+    for act in (
+        lambda: promote(load_run(runs["first"]), registry),
+        lambda: rollback(registry, FR, Who()),
+        lambda: supersede(registry, FR, Who()),
+        lambda: rejudge(registry, FR, Who()),
+    ):
+        with pytest.raises(IntegrityError, match=name.replace(".", r"\.")):
+            act()
+    assert content(registry) == before
+    (registry / name).unlink()
+    assert rollback(registry, FR, Who()).sequence == 3
+
+
+def test_numbers_that_killed_acts_left_are_skipped(registry, runs):
+    """Verdicts of acts that were killed before their commit stay, and the next act takes the number after them."""
+    data = (registry / f"{FR}_seed_flip_PROMOTE.2.json").read_bytes()
+    for number in (3, 4):
+        left = parse(Verdict, data, registry).model_copy(update={"sequence": number})
+        (registry / f"{FR}_seed_flip_PROMOTE.{number}.json").write_bytes(left.to_bytes())
+    assert promote(load_run(runs["first"]), registry).sequence == 5
+    assert rollback(registry, FR, Who()).sequence == 6
+
+
+def test_a_lock_that_is_a_link_is_refused(registry, runs, tmp_path):
+    """Taking the lock would empty the link's target."""
+    target = tmp_path / "target"
+    target.write_text("content")
+    (registry / ".lock").unlink(missing_ok=True)
+    (registry / ".lock").symlink_to(target)
+    with pytest.raises(IntegrityError, match=r"lock file .* is a symbolic link"):
+        promote(load_run(runs["first"]), registry)
+    assert target.read_text() == "content"

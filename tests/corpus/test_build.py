@@ -10,7 +10,7 @@ import pytest
 
 from vmaf_assay.corpus.build import build_corpus
 from vmaf_assay.corpus.jsonl import read_jsonl, write_jsonl
-from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
 from vmaf_assay.corpus.store import check_cells, index_versions, load_corpus, pack
 from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError, MediaError
@@ -26,7 +26,7 @@ def plan(ffmpeg, clip):
     requests = [parse_encoder("libx264:ultrafast:25,40", None)]
     versions = tool_versions(ffmpeg, ["libx264"])
     (source,) = sources_from_paths([clip])
-    renditions = renditions_of(ffmpeg, source, sizes=[None, (96, 54)], max_frames=6)
+    renditions = references_of(ffmpeg, source, sizes=[None, (96, 54)], max_frames=6)
     return plan_cells(renditions, requests, versions), versions
 
 
@@ -238,7 +238,7 @@ def test_source_that_differs_from_its_manifest_is_refused(ffmpeg, clip, tmp_path
     (tmp_path / "m.json").write_text(json.dumps(document))
     (source,) = sources_from_manifest(tmp_path / "m.json")
     with pytest.raises(IntegrityError, match="is not the file the manifest names"):
-        renditions_of(ffmpeg, source, sizes=[None], max_frames=None)
+        references_of(ffmpeg, source, sizes=[None], max_frames=None)
 
 
 def test_missing_source_is_one_clear_error(tmp_path):

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from vmaf_assay.corpus.build import build_corpus
-from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of, with_encoder_args
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of, with_encoder_args
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import ConfigError
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.ffmpeg
 def setting(ffmpeg, clip):
     """A rendition of six frames and the versions of libx264."""
     (source,) = sources_from_paths([clip])
-    return renditions_of(ffmpeg, source, sizes=[None], max_frames=6), tool_versions(ffmpeg, ["libx264"])
+    return references_of(ffmpeg, source, sizes=[None], max_frames=6), tool_versions(ffmpeg, ["libx264"])
 
 
 def _requests(*texts: str, encoder: str = "libx264:ultrafast:30"):

@@ -13,7 +13,7 @@ from tests.corpus.builds import build_argv, check_clean, digest_of, finish, kill
 from vmaf_assay.corpus import farm
 from vmaf_assay.corpus.build import build_corpus
 from vmaf_assay.corpus.farm import CellQueue, on_cluster
-from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import ConfigError, ToolError
@@ -32,7 +32,7 @@ def plan(ffmpeg, clips):
     versions = tool_versions(ffmpeg, ["libx264"])
     renditions = []
     for source in sources_from_paths([clips]):
-        renditions += renditions_of(ffmpeg, source, sizes=[None], max_frames=None)
+        renditions += references_of(ffmpeg, source, sizes=[None], max_frames=None)
     return plan_cells(renditions, [parse_encoder("libx264:ultrafast:20,30,40", None)], versions), versions
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from vmaf_assay.corpus.build import build_corpus
 from vmaf_assay.corpus.layouts import describe, layout_of
-from vmaf_assay.corpus.plan import parse_encoder, plan_cells, renditions_of
+from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import ConfigError, MediaError
@@ -61,7 +61,7 @@ def test_netflix_public(ffmpeg, netflix):
     assert len({source.group for source in sources}) == 8
     assert "dis/ is not used (2 finished encodes)" in describe(netflix)
     for source in (sources[1], sources[8]):
-        (made,) = renditions_of(ffmpeg, source, sizes=[None], max_frames=None)
+        (made,) = references_of(ffmpeg, source, sizes=[None], max_frames=None)
         assert made.size == (1920, 1080)
         assert made.expected_frames == 2
         assert made.frame_rate == (30 if source.name == "BirdsInCage_30fps" else 24)
@@ -89,7 +89,7 @@ def test_bvi_dvc(ffmpeg, tmp_path):
     assert {groups[name] for name in names[:4]} == {"BookcaseBVITexture"}
     assert {groups[name] for name in names[4:6]} == {"BasketballYonseiUniversity"}
     assert groups[names[7]] == "DollsYonseiUniversity"
-    (made,) = renditions_of(ffmpeg, sources[names[6]], sizes=[None], max_frames=None)
+    (made,) = references_of(ffmpeg, sources[names[6]], sizes=[None], max_frames=None)
     assert (made.size, made.frame_rate, made.expected_frames) == ((480, 272), Fraction(30000, 1001), 2)
     assert made.conversions == ("10 bit are rounded to 8: the encode and the score are of 8-bit video",)
 
@@ -105,7 +105,7 @@ def test_raw_video_gives_the_corpus_of_the_same_pictures_in_a_container(ffmpeg, 
     scores = []
     for path, geometry in ((raw, parse_raw("192x108:yuv420p:25")), (boxed, None)):
         (source,) = sources_from_paths([path], raw=geometry)
-        made = renditions_of(ffmpeg, source, sizes=[None], max_frames=None)
+        made = references_of(ffmpeg, source, sizes=[None], max_frames=None)
         cells = plan_cells(made, [parse_encoder("libx264:ultrafast:30", None)], versions)
         list(build_corpus(ffmpeg, cells, tmp_path / f"corpus-{path.suffix[1:]}", versions, jobs=1))
         scores.append(load_corpus(tmp_path / f"corpus-{path.suffix[1:]}").frames["vmaf"].to_list())
@@ -119,7 +119,7 @@ def test_a_wrong_geometry_is_refused(ffmpeg, tmp_path):
     raw = _raw(ffmpeg, tmp_path / "a.yuv", "192x108", "yuv420p", 6)
     (source,) = sources_from_paths([raw], raw=parse_raw("192x110:yuv420p:25"))
     with pytest.raises(MediaError, match=r"5\.89 frames of 192x110 yuv420p"):
-        renditions_of(ffmpeg, source, sizes=[None], max_frames=None)
+        references_of(ffmpeg, source, sizes=[None], max_frames=None)
 
 
 def test_raw_of_unknown_geometry_is_refused(tmp_path):

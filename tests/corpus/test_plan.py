@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vmaf_assay.corpus.plan import Rendition, cell_key
+from vmaf_assay.corpus.plan import CorpusReference, cell_key
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.media.encoders import encoder_info
 
@@ -21,7 +21,7 @@ _KEYS = [
 @pytest.mark.parametrize(("encoder", "preset", "rate_value", "key"), _KEYS)
 def test_keys_of_measured_cells_do_not_change(encoder, preset, rate_value, key):
     """The key of an ordinary cell, to the letter: a change would throw every measured corpus away."""
-    rendition = Rendition(
+    rendition = CorpusReference(
         "a", Source("a", "a", Path("a.mp4")), "0" * 64, (1280, 720), Fraction(30000, 1001), max_frames=96
     )
     versions = {"ffmpeg": "n9", "libvmaf": "3.0.0", encoder: "1"}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from vmaf_assay.corpus.measure import decode
-from vmaf_assay.corpus.plan import renditions_of
+from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
@@ -213,7 +213,7 @@ def test_odd_sources_are_scored_as_three_steps_through_disk_score_them(ffmpeg, t
     """The frames a player shows, each once; what is converted is said; VMAF is that of three separate steps."""
     clip = RIGHT[kind]
     path = _make(ffmpeg, tmp_path, clip)
-    (rendition,) = renditions_of(ffmpeg, Source("a", "a", path), sizes=[None], max_frames=None)
+    (rendition,) = references_of(ffmpeg, Source("a", "a", path), sizes=[None], max_frames=None)
     assert rendition.size == clip.size
     assert clip.says in " ".join(rendition.conversions)
     assert bool(clip.says) == bool(rendition.conversions)
@@ -237,7 +237,7 @@ def test_what_vmaf_cannot_judge_is_refused_with_the_reason(ffmpeg, tmp_path, kin
 
 def _refused(ffmpeg, path: Path, folder: Path, reason: str) -> None:
     def use() -> None:
-        (rendition,) = renditions_of(ffmpeg, Source("a", "a", path), sizes=[None], max_frames=None)
+        (rendition,) = references_of(ffmpeg, Source("a", "a", path), sizes=[None], max_frames=None)
         decode(ffmpeg, rendition, folder / "decoded.y4m")
 
     with pytest.raises(MediaError, match=reason) as caught:
@@ -322,7 +322,7 @@ def test_a_part_of_an_open_gop_stream_is_not_called_damaged(ffmpeg, tmp_path):
     )
     path = _make(ffmpeg, tmp_path, clip)
     source = Source("a", "a", path, start_s=0.52, duration_s=0.4)
-    (rendition,) = renditions_of(ffmpeg, source, sizes=[None], max_frames=None)
+    (rendition,) = references_of(ffmpeg, source, sizes=[None], max_frames=None)
     assert decode(ffmpeg, rendition, tmp_path / "d.y4m").n_frames == 10
 
 
@@ -353,6 +353,6 @@ def test_matroska_cropping_is_applied(ffmpeg, tmp_path):
     void = length - len(crops)
     filler = b"\xec" + bytes([0x80 | (void - 2)]) + bytes(void - 2)
     path.write_bytes(data[: colour.start()] + crops + filler + data[colour.start() + length :])
-    (rendition,) = renditions_of(ffmpeg, Source("a", "a", path), sizes=[None], max_frames=None)
+    (rendition,) = references_of(ffmpeg, Source("a", "a", path), sizes=[None], max_frames=None)
     assert rendition.size == (160, 96)
     assert decode(ffmpeg, rendition, tmp_path / "d.y4m").n_frames == 12

@@ -12,17 +12,10 @@ from vmaf_assay.errors import ModelLoadError
 from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.model.codec_block import VOCABULARIES
 from vmaf_assay.model.features import DEFAULT_PROBES, forecast_feature_names
-from vmaf_assay.model.infer import (
-    common_rates,
-    open_ensemble,
-    open_session,
-    probes_needed,
-    size_reason,
-    trained_presets,
-    unsupported_reason,
-)
+from vmaf_assay.model.infer import open_ensemble, open_session
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
 from vmaf_assay.model.sidecar import HeldOut, Seen, SeenEncoder, Sidecar
+from vmaf_assay.model.support import common_rates, probes_needed, size_reason, trained_presets, unsupported_reason
 from vmaf_assay.model.weights import reference_predict
 
 K = 6

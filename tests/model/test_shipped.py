@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from vmaf_assay.media.encoders import ENCODERS
-from vmaf_assay.model.infer import probes_needed, size_reason, unsupported_reason
 from vmaf_assay.model.sidecar import ChoiceCalibration, Sidecar, probes_known
-from vmaf_assay.promise.calibrate import curves_of
+from vmaf_assay.model.support import probes_needed, size_reason, unsupported_reason
+from vmaf_assay.promise.curves import curves_of
 
 MODELS = resources.files("vmaf_assay") / "models"
 ROWS = {row["id"]: row for row in json.loads((MODELS / "registry.json").read_text())["rows"]}

@@ -10,11 +10,13 @@ from tests.crafted import FORECAST, FR
 from tests.registry.test_signing import ENVELOPE
 from vmaf_assay.admission.lifecycle import rollback, sign_verdict, supersede
 from vmaf_assay.admission.promotion import Who, promote
-from vmaf_assay.errors import IntegrityError, ToolError
-from vmaf_assay.registry import trust as module
+from vmaf_assay.cli.main import main
+from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
+from vmaf_assay.media import user_folders
+from vmaf_assay.media.user_folders import state_dir
 from vmaf_assay.registry.signing import read_public_key
 from vmaf_assay.registry.store import load_verified
-from vmaf_assay.registry.trust import find_trust, read_trust, state_dir
+from vmaf_assay.registry.trust import find_trust, read_trust
 from vmaf_assay.registry.verify import verify_registry
 from vmaf_assay.training.evidence import load_run
 
@@ -268,11 +270,44 @@ def test_the_environment_names_a_policy(registry, policy, monkeypatch):
     load_verified(registry, FR, policy(allow_unsigned=True))
 
 
+@pytest.mark.parametrize("value", ["", " ", "\t\n"])
+def test_a_variable_that_names_nothing_is_an_error(registry, monkeypatch, value, capsys):
+    """An empty value is not "no policy": a script that lost its path would believe everything. Exit 2."""
+    monkeypatch.setenv("ASSAY_TRUST_POLICY", value)
+    for ask in (find_trust, lambda: load_verified(registry, FR)):
+        with pytest.raises(ConfigError, match="ASSAY_TRUST_POLICY is set and names no trust policy"):
+            ask()
+    assert main(["registry", "verify", "--registry", str(registry)]) == 2
+    assert "unset the variable" in capsys.readouterr().err
+
+
+FORGOTTEN = {
+    "an empty object": "{}",
+    "a version alone": '{"schema_version": 1}',
+    "nothing accepted": '{"schema_version": 1, "accepted": {}}',
+    "nothing under the name": '{"schema_version": 1, "accepted": {"production": {}}}',
+    "no version": '{"accepted": {"production": {}}}',
+    "null": '{"schema_version": 1, "accepted": null}',
+    "an empty file": "",
+    "another kind": "[]",
+}
+
+
+@pytest.mark.parametrize("what", FORGOTTEN)
+def test_emptied_memory_is_not_a_new_machine(registry, policy, memory, what):
+    """The file is written with its first entry: one that holds none has lost it, and is refused."""
+    path = policy(allow_unsigned=True)
+    load_verified(registry, FR, path)
+    (memory / "accepted.json").write_text(FORGOTTEN[what])
+    assert "accepted.json" in refusal(registry, path)
+    assert (memory / "accepted.json").read_text() == FORGOTTEN[what]
+
+
 def test_where_a_machine_remembers(tmp_path, monkeypatch):
     """$ASSAY_STATE_DIR, else XDG's state folder, else the home's."""
     assert state_dir({"ASSAY_STATE_DIR": "/a"}).as_posix() == "/a"
-    monkeypatch.setattr(module.sys, "platform", "linux")
+    monkeypatch.setattr(user_folders.sys, "platform", "linux")
     assert state_dir({"XDG_STATE_HOME": "/b"}).as_posix() == "/b/vmaf-assay"
     assert state_dir({}).parts[-3:] == (".local", "state", "vmaf-assay")
-    monkeypatch.setattr(module.sys, "platform", "win32")
+    monkeypatch.setattr(user_folders.sys, "platform", "win32")
     assert state_dir({"LOCALAPPDATA": "/c"}).as_posix() == "/c/vmaf-assay"

@@ -4,6 +4,7 @@ import ctypes
 import os
 from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -201,10 +202,17 @@ def cache(tmp_path, monkeypatch):
 SMALL = Shape.of(5, 32, 8)
 
 
+def library(cache) -> Path:
+    """The one library kept."""
+    (kept,) = cache.glob("*.so")
+    return kept
+
+
 def test_a_kernel_is_compiled_once(cache, monkeypatch):
     """The second load takes the file of the first, which nobody else could have written; no litter is left."""
     native.load(SMALL)
-    (kept,) = cache.iterdir()
+    kept = library(cache)
+    assert len(list(cache.iterdir())) == 2
     assert kept.stat().st_mode & 0o022 == 0
     assert cache.stat().st_mode & 0o777 == 0o700
     native.load.cache_clear()
@@ -215,16 +223,77 @@ def test_a_kernel_is_compiled_once(cache, monkeypatch):
 def test_a_cached_file_others_may_write_is_not_loaded(cache):
     """Made writable for others, it is compiled anew in its place; such a cache folder is not used at all."""
     native.load(SMALL)
-    (kept,) = cache.iterdir()
+    kept = library(cache)
     kept.write_bytes(b"not a library")
     kept.chmod(0o777)
     native.load.cache_clear()
     native.load(SMALL)
     assert kept.stat().st_size > 1000
     cache.chmod(0o777)
-    kept.unlink()
+    for path in cache.iterdir():
+        path.unlink()
     native.load.cache_clear()
     native.load(SMALL)
+    assert list(cache.iterdir()) == []
+
+
+SPOILED = {
+    "cut": lambda data: data[: len(data) // 2],
+    "one byte of code changed": lambda data: data[:4500] + bytes([data[4500] ^ 1]) + data[4501:],
+    "empty": lambda data: b"",
+    "another file": lambda data: b"not a library",
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_spoiled_kernel_is_built_again_once(cache, monkeypatch, what):
+    """A kept library is compared with its digest before it is loaded: loading a cut one kills the process."""
+    native.load(SMALL)
+    kept = library(cache)
+    good = kept.read_bytes()
+    kept.unlink()  # not in place: this process has the library loaded
+    kept.write_bytes(SPOILED[what](good))
+    native.load.cache_clear()
+    built = []
+    build = native.build
+    monkeypatch.setattr(native, "build", lambda *a: built.append(a) or build(*a))
+    native.check(native.load(SMALL))
+    native.load.cache_clear()
+    native.load(SMALL)
+    assert len(built) == 1
+    assert kept.read_bytes() == good
+
+
+def test_a_kernel_without_a_digest_is_built_again(cache):
+    """A library that an earlier version kept, or whose digest is a link, is not loaded."""
+    native.load(SMALL)
+    kept = library(cache)
+    digest = kept.with_suffix(".sha256")
+    text = digest.read_bytes()
+    digest.unlink()
+    kept.unlink()
+    kept.write_bytes(b"not a library")
+    native.load.cache_clear()
+    native.load(SMALL)
+    assert digest.read_bytes() == text
+    aside = cache.parent / "digest"
+    digest.rename(aside)
+    digest.symlink_to(aside)
+    native.load.cache_clear()
+    native.load(SMALL)
+    assert not digest.is_symlink()
+
+
+def test_a_library_that_cannot_be_opened_is_one_line(cache, monkeypatch):
+    """A compiler whose output is not a library of this machine is named, with what to do; nothing is kept."""
+
+    def build(cc, flags, source, folder):
+        (folder / "kernel.so").write_bytes(b"of another machine")
+        return folder / "kernel.so"
+
+    monkeypatch.setattr(native, "build", build)
+    with pytest.raises(ToolError, match=r"does not load: .*--engine jax"):
+        native.load(SMALL)
     assert list(cache.iterdir()) == []
 
 

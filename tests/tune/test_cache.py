@@ -1,6 +1,9 @@
 """The cache of measured encodes: what it saves, and that nothing wrong comes out of it."""
 
+import hashlib
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,10 +13,14 @@ import pytest
 
 from tests.conftest import lavfi
 from tests.tune.made_up import verified
+from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import ENCODERS, with_extra_args
+from vmaf_assay.media.files import canonical_json
 from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.user_folders import cache_dir
 from vmaf_assay.records import Scored
-from vmaf_assay.tune.cache import Cache, default_cache_dir
+from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.cache_seal import user_key
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.run import tune
 
@@ -116,20 +123,121 @@ def test_no_flipped_byte_is_believed(tmp_path):
     assert cache.load("cd" * 32, 2) is None
 
 
-def test_an_entry_with_another_seal_is_not_believed(tmp_path):
-    """An entry whose figures were edited by hand does not verify."""
+def test_an_entry_of_somebody_else_is_not_believed(tmp_path, monkeypatch):
+    """Figures edited by hand, sealed without a key, or sealed with another user's key are a miss."""
     cache, key = Cache(tmp_path), "ab" * 32
     cache.store(key, scored(2))
     (path,) = tmp_path.glob("*/*.scored")
-    head, _, rows = path.read_bytes().partition(b"\n")
-    path.write_bytes(json.dumps(json.loads(head) | {"kbps": 1.0}).encode() + b"\n" + rows)
-    assert cache.load(key, 2) is None
+    whole = path.read_bytes()
+    head, _, rows = whole.partition(b"\n")
+    edited = {k: v for k, v in json.loads(head).items() if k != "seal"} | {"kbps": 1.0}
+    unkeyed = hashlib.sha256(canonical_json(edited) + b"\n" + rows).hexdigest()
+    seals = [json.loads(head)["seal"], unkeyed, "", "\u00e4", None, 1, [unkeyed]]
+    for facts in [edited, *(edited | {"seal": seal} for seal in seals)]:
+        path.write_bytes(json.dumps(facts).encode() + b"\n" + rows)
+        assert cache.load(key, 2) is None
+    path.write_bytes(whole)
+    assert Cache(tmp_path).load(key, 2) is not None
+    monkeypatch.setenv("ASSAY_STATE_DIR", str(tmp_path / "another user"))
+    assert Cache(tmp_path).load(key, 2) is None
+
+
+@pytest.mark.ffmpeg
+def test_a_poisoned_cache_changes_no_answer(ffmpeg, source, tmp_path, monkeypatch):
+    """Entries that another user sealed, under the right names and with better scores, are measured again."""
+    request = TuneRequest(source, "libx264", 85.0, 0.9, trials=0)
+    honest = tune(ffmpeg, verified(), request, cache=Cache(tmp_path / "mine"))
+    monkeypatch.setenv("ASSAY_STATE_DIR", str(tmp_path / "their state"))
+    theirs = Cache(tmp_path / "mine")
+    for path in (tmp_path / "mine").glob("*/*.scored"):
+        theirs.store(path.stem, replace(scored(12), vmaf=np.full(12, 99.0, np.float32)))
+    monkeypatch.setenv("ASSAY_STATE_DIR", str(tmp_path / "my state"))
+    again = tune(ffmpeg, verified(), request, cache=Cache(tmp_path / "mine"))
+    assert again.encodes_cached == 0
+    assert again.curve == honest.curve
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o775, 0o722])
+def test_a_folder_that_others_can_write_is_refused(tmp_path, mode):
+    """Before anything is measured: one line that names the folder, why, and what to do; exit code 2."""
+    tmp_path.chmod(mode)
+    for act in (
+        lambda cache: cache.load("ab" * 32, 2),
+        lambda cache: cache.store("ab" * 32, scored(2)),
+        lambda cache: cache.load_plan("ab" * 32),
+        lambda cache: cache.store_plan("ab" * 32, {}),
+    ):
+        with pytest.raises(ConfigError, match=rf"{tmp_path} has mode .*others can write.*--no-cache"):
+            act(Cache(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    """Whoever owns a folder can write to it, whatever its mode says."""
+    tmp_path.chmod(0o700)
+    if os.getuid() == 0:
+        os.chown(tmp_path, 4711, -1)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 4711)
+    with pytest.raises(ConfigError, match=rf"{tmp_path} belongs to user \d+"):
+        Cache(tmp_path).load("ab" * 32, 2)
+
+
+def test_what_is_made_is_private(tmp_path, monkeypatch):
+    """With a umask that leaves everything open, the folder and the key are this user's alone."""
+    monkeypatch.setenv("ASSAY_STATE_DIR", str(tmp_path / "state"))
+    before = os.umask(0)
+    try:
+        Cache(tmp_path / "cache").store("ab" * 32, scored(2))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    (key,) = (tmp_path / "state").iterdir()
+    assert (key.name, key.stat().st_mode & 0o777, key.stat().st_size) == ("cache.key", 0o600, 32)
+    assert Cache(tmp_path / "cache").load("ab" * 32, 2) is not None
+
+
+SPOILED_KEYS = {
+    "readable by others": lambda key: key.chmod(0o640),
+    "cut": lambda key: key.write_bytes(key.read_bytes()[:31]),
+    "longer": lambda key: key.write_bytes(key.read_bytes() + b"0"),
+    "a link": lambda key: key.symlink_to(key.rename(key.with_name("elsewhere"))),
+    "a link to nothing": lambda key: (key.unlink(), key.symlink_to("absent")),
+    "a folder": lambda key: (key.unlink(), key.mkdir()),
+    "a pipe": lambda key: (key.unlink(), os.mkfifo(key, 0o600)),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED_KEYS)
+def test_a_key_that_is_not_ours_alone_is_refused(tmp_path, monkeypatch, what):
+    """A key that others can read, or that is no plain file of 32 bytes, is named and not used."""
+    monkeypatch.setenv("ASSAY_STATE_DIR", str(tmp_path / "state"))
+    Cache(tmp_path / "cache").store("ab" * 32, scored(2))
+    SPOILED_KEYS[what](tmp_path / "state" / "cache.key")
+    with pytest.raises(ConfigError, match=r"cache\.key.*remove it"):
+        Cache(tmp_path / "cache").load("ab" * 32, 2)
+
+
+def test_without_a_place_for_a_key_nothing_is_kept(tmp_path, monkeypatch):
+    """A state folder that cannot be made is no error: every result is measured."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ASSAY_STATE_DIR", str(tmp_path / "file"))
+    cache = Cache(tmp_path / "cache")
+    cache.store("ab" * 32, scored(2))
+    assert cache.load("ab" * 32, 2) is None
+    assert not (tmp_path / "cache").exists()
+
+
+def test_two_processes_make_one_key(tmp_path):
+    """Keys asked for at once by many threads are the same key."""
+    with ThreadPoolExecutor(8) as pool:
+        keys = list(pool.map(lambda _: user_key(tmp_path), range(32)))
+    assert len(set(keys)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["cache.key"]
 
 
 def test_the_folder_stays_small(tmp_path):
     """Beyond its size the entries used longest ago go first."""
-    import os
-
     size = 0
     cache = Cache(tmp_path)
     for number in range(6):
@@ -153,8 +261,8 @@ def test_a_folder_that_cannot_be_used_is_no_error(tmp_path):
 def test_where_the_cache_is(monkeypatch, tmp_path):
     """`$ASSAY_CACHE` first, then the user's own cache folder."""
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "mine"))
-    assert default_cache_dir() == tmp_path / "mine"
+    assert cache_dir() == tmp_path / "mine"
     monkeypatch.delenv("ASSAY_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
-    assert default_cache_dir() == tmp_path / "vmaf-assay"
+    assert cache_dir() == tmp_path / "vmaf-assay"

@@ -14,8 +14,8 @@ from tests.tune.made_up import OWN_PROBES, PROBES, RATES, logistic, verified
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.score import ReferenceInput, score_pair
-from vmaf_assay.promise.calibrate import curves_of
 from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin
+from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.tune.forecast import Probe, forecast
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.run import tune

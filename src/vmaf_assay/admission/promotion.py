@@ -14,17 +14,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from vmaf_assay.admission.judge import judge, planned_rows, verdict_path
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
 from vmaf_assay.media.files import read_plain, sha256_bytes, write_bytes_atomic
-from vmaf_assay.registry.files import MAX_FILE_BYTES, RESTORE, envelope_name, parse, read_file, verdict_name
-from vmaf_assay.registry.history import chain, numbered, predictions_name
+from vmaf_assay.media.lock import exclusive
+from vmaf_assay.registry.files import (
+    MAX_FILE_BYTES,
+    MAX_SEQUENCE,
+    RESTORE,
+    envelope_name,
+    parse,
+    read_file,
+    verdict_name,
+)
+from vmaf_assay.registry.history import bound_files, chain, check_numbers, numbered, predictions_name
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
 from vmaf_assay.registry.signing import read_envelope, sign
 from vmaf_assay.registry.store import admitting_verdict, parse_registry, verify_row
 from vmaf_assay.registry.trust import signatures_on
+from vmaf_assay.registry.unexpected_files import refuse_strays
 from vmaf_assay.registry.verdict import Act, Verdict, same
 from vmaf_assay.registry.verify import verify_registry
 
@@ -67,8 +75,17 @@ class State:
     """Verdicts of the ensemble acted on, newest first."""
 
     def next_number(self, ensemble: str) -> int:
-        """A number that no verdict of the ensemble has had, committed or not."""
-        return max([0, *numbered(self.folder, ensemble)]) + 1
+        """A number that no verdict of the ensemble has had, committed or not.
+
+        Raises:
+          ConfigError: none is left.
+        """
+        number = max([0, *numbered(self.folder, ensemble)]) + 1
+        if number > MAX_SEQUENCE:
+            raise ConfigError(
+                f"{ensemble} has had {MAX_SEQUENCE} verdicts", next_step="promote into a new registry"
+            )
+        return number
 
     def last_digest(self, ensemble: str) -> str | None:
         """SHA-256 of the verdict that the ensemble's rows name; None if they name none."""
@@ -127,9 +144,9 @@ def locked(folder: Path, wait_s: float | None = None) -> Iterator[None]:
     """Hold a registry's lock. Raises ToolError if it cannot be had in `wait_s` seconds."""
     wait_s = LOCK_TIMEOUT_S if wait_s is None else wait_s
     try:
-        with FileLock(folder / ".lock", timeout=wait_s):
+        with exclusive(folder / ".lock", wait_s):
             yield
-    except Timeout as error:
+    except TimeoutError as error:
         raise ToolError(
             f"{folder} has been locked for {wait_s:g} s; nothing was changed",
             next_step="wait for the other promotion and run this again",
@@ -137,12 +154,18 @@ def locked(folder: Path, wait_s: float | None = None) -> Iterator[None]:
 
 
 def read_state(folder: Path, ensemble: str) -> State:
-    """The registry as it is, with an ensemble's history. Raises IntegrityError if it cannot be believed."""
+    """The registry as it is, with an ensemble's history.
+
+    Raises:
+      IntegrityError: it cannot be believed, or the folder holds a file of the ensemble that no act leaves.
+    """
     before = read_file(folder, "registry.json") if (folder / "registry.json").exists() else b""
     registry = parse_registry(before, folder) if before else Registry()
-    if not any(ensemble_of(row.id) == ensemble and row.verdict is not None for row in registry.rows):
-        return State(folder, before, registry)
-    return State(folder, before, registry, chain(folder, ensemble, _ref(registry, ensemble)))
+    named = any(ensemble_of(row.id) == ensemble and row.verdict is not None for row in registry.rows)
+    history = chain(folder, ensemble, _ref(registry, ensemble)) if named else []
+    refuse_strays(folder, registry, ensemble, {name for verdict in history for name in bound_files(verdict)})
+    check_numbers(folder, ensemble, history[0].sequence if history else 0)
+    return State(folder, before, registry, history)
 
 
 def commit(state: State, verdict: Verdict, rows: Sequence[Row], who: Who) -> None:

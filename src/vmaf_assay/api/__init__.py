@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from vmaf_assay.registry.verdict import Verdict
     from vmaf_assay.registry.verify import RowReport
     from vmaf_assay.training.evidence import RunEvidence, load_run
-    from vmaf_assay.tune.batch import Batch, Outcome
+    from vmaf_assay.tune.batch import Batch, ItemResult
     from vmaf_assay.tune.compare import CompareRequest
     from vmaf_assay.tune.contenders import CompareResult, Contender
     from vmaf_assay.tune.forecast import Forecast, Probe
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.probing import Probed
     from vmaf_assay.tune.request import TuneRequest
     from vmaf_assay.tune.result import CurvePoint, SampleFacts, TuneResult
-    from vmaf_assay.tune.segments import Sample
+    from vmaf_assay.tune.segments import SegmentPlan
 
 _MODULES = {
     "vmaf_assay.api.corpora": (
@@ -128,7 +128,7 @@ _MODULES = {
     ),
     "vmaf_assay.tune.batch": (
         "Batch",
-        "Outcome",
+        "ItemResult",
     ),
     "vmaf_assay.tune.compare": ("CompareRequest",),
     "vmaf_assay.tune.contenders": (
@@ -151,7 +151,7 @@ _MODULES = {
         "SampleFacts",
         "TuneResult",
     ),
-    "vmaf_assay.tune.segments": ("Sample",),
+    "vmaf_assay.tune.segments": ("SegmentPlan",),
 }
 """Where each name is; a verb that tunes must not wait for what trains to be loaded."""
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
@@ -174,10 +174,10 @@ __all__ = [
     "Forecast",
     "GateResult",
     "IntegrityError",
+    "ItemResult",
     "MadeBy",
     "MediaError",
     "ModelLoadError",
-    "Outcome",
     "PairRequest",
     "PairScore",
     "Probe",
@@ -186,10 +186,10 @@ __all__ = [
     "PromisedChoice",
     "RowReport",
     "RunEvidence",
-    "Sample",
     "SampleFacts",
     "Scored",
     "Scores",
+    "SegmentPlan",
     "SourcesRefusedError",
     "ToolError",
     "TuneRequest",

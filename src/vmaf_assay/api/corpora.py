@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmaf_assay.api.paths import PathLike
-from vmaf_assay.corpus.build import BuildProgress, Measurer
+from vmaf_assay.corpus.build import BuildProgress, CellMeasurer
 from vmaf_assay.corpus.build import build_corpus as _build
 from vmaf_assay.corpus.layouts import Layout, check_layout, describe
 from vmaf_assay.corpus.plan import (
     Cell,
+    CorpusReference,
     EncoderRequest,
-    Rendition,
     Size,
     parse_encoder,
     parse_rates,
     plan_cells,
-    renditions_of,
+    references_of,
     with_encoder_args,
 )
 from vmaf_assay.corpus.remote import planned, remote_manifest, remote_sources
@@ -223,16 +223,16 @@ def _renditions(
     scratch: Path,
     on_source: OnStep | None,
     on_note: OnNote | None,
-) -> tuple[list[Rendition], dict[str, str]]:
+) -> tuple[list[CorpusReference], dict[str, str]]:
     """What is to be encoded, and why which sources cannot be used, by name; raises if none can."""
-    made: list[Rendition] = []
+    made: list[CorpusReference] = []
     refused: dict[str, str] = {}
     for number, source in enumerate(found, 1):
         try:
             new = planned(
                 source,
                 scratch,
-                lambda s: renditions_of(tool, s, sizes=list(request.sizes), max_frames=request.max_frames),
+                lambda s: references_of(tool, s, sizes=list(request.sizes), max_frames=request.max_frames),
             )
         except MediaError as error:
             if len(refused) == len(found) - 1:
@@ -275,7 +275,7 @@ def _measure(
     return {}
 
 
-def _farm(tool: Ffmpeg, request: CorpusRequest) -> Measurer:
+def _farm(tool: Ffmpeg, request: CorpusRequest) -> CellMeasurer:
     try:
         from vmaf_assay.corpus.farm import on_cluster, on_workers
     except ImportError as error:

@@ -6,17 +6,18 @@ from pathlib import Path
 from vmaf_assay.api.pages import write_page
 from vmaf_assay.api.paths import PathLike, registry_of
 from vmaf_assay.errors import ConfigError
+from vmaf_assay.media import user_folders
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.model.sidecar import ChoiceCalibration
-from vmaf_assay.promise.calibrate import curves_of
 from vmaf_assay.promise.choice import nearest_margin
+from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import PromisedChoice, promised
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry import store
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.batch import Batch, check_batch, plan_items, request_digest, size_of, tune_many
-from vmaf_assay.tune.cache import Cache, default_cache_dir
+from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, compare
 from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, default_preset
@@ -338,7 +339,9 @@ def tune_sources(
         )
 
     digest = request_digest(asked, verified, tool)
-    return Batch(len(items), tune_many(items, asked, tune_one, digest=digest, cache=Cache(default_cache_dir())))
+    return Batch(
+        len(items), tune_many(items, asked, tune_one, digest=digest, cache=Cache(user_folders.cache_dir()))
+    )
 
 
 def compare_encoders(

@@ -27,10 +27,10 @@ MAX_FAILED = 20
 """Cells that may fail, not by their source's fault, before a build gives up: so many point at the machine."""
 _READERS = 4
 
-Outcome = CellRecord | Failed | str
+CellOutcome = CellRecord | Failed | str
 """What a measurer yields: a cell done, a cell that failed, or a word for the user."""
-Outcomes = Generator[Outcome, None, None]
-Measurer = Callable[[list[Cell], Store, Path], Outcomes]
+CellOutcomes = Generator[CellOutcome, None, None]
+CellMeasurer = Callable[[list[Cell], Store, Path], CellOutcomes]
 """Measures cells into a store, with a scratch folder; yields in the order they end."""
 
 
@@ -81,7 +81,7 @@ def build_corpus(
     versions: dict[str, str],
     *,
     jobs: int,
-    measurer: Measurer | None = None,
+    measurer: CellMeasurer | None = None,
     scratch: Path | None = None,
 ) -> Iterator[BuildProgress]:
     """Measure every cell that is not there yet, then write the index; yields after each cell.
@@ -242,12 +242,12 @@ def write_finished(store: Store, cells: list[Cell], versions: dict[str, str]) ->
     return finish(store, records, values, versions)
 
 
-def _nothing() -> Outcomes:
+def _nothing() -> CellOutcomes:
     yield from ()
 
 
-def _threads(ffmpeg: Ffmpeg, jobs: int) -> Measurer:
-    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Outcomes:
+def _threads(ffmpeg: Ffmpeg, jobs: int) -> CellMeasurer:
+    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> CellOutcomes:
         with contextlib.closing(Site(ffmpeg, store, scratch, keep=2)) as site:
             pool = ThreadPoolExecutor(max_workers=jobs)
             queue = iter(cells)

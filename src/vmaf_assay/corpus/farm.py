@@ -22,7 +22,7 @@ import dask
 from distributed import Client, Future, LocalCluster, WorkerPlugin, get_worker
 from distributed.utils import LoopRunner
 
-from vmaf_assay.corpus.build import Measurer, Outcome, Outcomes
+from vmaf_assay.corpus.build import CellMeasurer, CellOutcome, CellOutcomes
 from vmaf_assay.corpus.measure import Failed, Site, measure
 from vmaf_assay.corpus.plan import Cell, cell_key
 from vmaf_assay.corpus.storage import LocalStore, Store, open_store
@@ -168,7 +168,7 @@ class _Dispatch:
         self._had_one = False
         self._alone_since: float | None = None
 
-    def run(self) -> Iterator[Outcome]:
+    def run(self) -> Iterator[CellOutcome]:
         """Every outcome as it comes."""
         looked = 0.0
         while self._queue or any(job.cell for job in self._jobs.values()):
@@ -178,7 +178,7 @@ class _Dispatch:
             with contextlib.suppress(queue.Empty):
                 yield from self._take(self._ended.get(timeout=_LOOK_S))
 
-    def _look(self) -> Iterator[Outcome]:
+    def _look(self) -> Iterator[CellOutcome]:
         """See which workers have come and gone."""
         if self._client.status != "running":
             raise ToolError("the scheduler is gone", next_step="start it and run the same build again")
@@ -196,7 +196,7 @@ class _Dispatch:
             self._supply(address)
         yield from self._mind_being_alone(len(listed))
 
-    def _mind_being_alone(self, n_listed: int) -> Iterator[Outcome]:
+    def _mind_being_alone(self, n_listed: int) -> Iterator[CellOutcome]:
         if self._known:
             self._alone_since = None
             return
@@ -229,7 +229,7 @@ class _Dispatch:
         while self._queue and worker not in self._doubted and 0 <= self._known.get(worker, -1) < _IN_FLIGHT:
             self._send(_Job(worker, self._queue.pop(worker)))
 
-    def _take(self, future: Any) -> Iterator[Outcome]:  # noqa: ANN401 - a Future
+    def _take(self, future: Any) -> Iterator[CellOutcome]:  # noqa: ANN401 - a Future
         job = self._jobs.pop(future, None)
         if job is None:  # given back already
             return
@@ -248,7 +248,7 @@ class _Dispatch:
                 yield from self._received(job, result)
         self._supply(job.worker)
 
-    def _received(self, job: _Job, result: Any) -> Iterator[Outcome]:  # noqa: ANN401 - a cell's outcome, or words
+    def _received(self, job: _Job, result: Any) -> Iterator[CellOutcome]:  # noqa: ANN401 - a cell's outcome, or words
         if job.cell is not None:
             yield result
         elif result:
@@ -259,7 +259,7 @@ class _Dispatch:
             self._known[job.worker] = 0
             self._had_one = True
 
-    def _give_back(self, future: Any, job: _Job) -> Iterator[Outcome]:  # noqa: ANN401 - a Future
+    def _give_back(self, future: Any, job: _Job) -> Iterator[CellOutcome]:  # noqa: ANN401 - a Future
         """Queue a cell again whose worker died; the worker gets no other until it is seen to be there."""
         why = future.exception() if future.status == "error" else None
         future.cancel()
@@ -280,7 +280,7 @@ class _Dispatch:
             yield Failed(job.cell, error, fatal=False)
 
 
-def on_cluster(address: str, *, ffmpeg: str | None = None) -> Measurer:
+def on_cluster(address: str, *, ffmpeg: str | None = None) -> CellMeasurer:
     """Measures on the workers of the scheduler at `address`.
 
     Args:
@@ -288,7 +288,7 @@ def on_cluster(address: str, *, ffmpeg: str | None = None) -> Measurer:
       ffmpeg: path of the ffmpeg on every worker; by default each finds its own.
     """
 
-    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Outcomes:
+    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> CellOutcomes:
         _quiet()
         try:
             client = Client(address, timeout=_CONNECT_S, set_as_default=False)
@@ -301,10 +301,10 @@ def on_cluster(address: str, *, ffmpeg: str | None = None) -> Measurer:
     return measure_all
 
 
-def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> Measurer:
+def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> CellMeasurer:
     """Measures in `n_workers` processes of this machine."""
 
-    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> Outcomes:
+    def measure_all(cells: list[Cell], store: Store, scratch: Path) -> CellOutcomes:
         _quiet()
         # Dask makes a folder for temporary files besides `local_directory`, and would leave it in the system's.
         dask.config.set({"temporary-directory": str(scratch)})
@@ -352,7 +352,7 @@ def _loop_deaf_to_ctrl_c() -> Any:  # noqa: ANN401 - a tornado.ioloop.IOLoop
     return runner.loop
 
 
-def _with_client(client: Any, cells: list[Cell], store: Store, ffmpeg: str | None) -> Iterator[Outcome]:  # noqa: ANN401
+def _with_client(client: Any, cells: list[Cell], store: Store, ffmpeg: str | None) -> Iterator[CellOutcome]:  # noqa: ANN401
     where = str(Path(store.where).resolve()) if isinstance(store, LocalStore) else store.where
     plugin = EncodeSite(where, ffmpeg)
     try:

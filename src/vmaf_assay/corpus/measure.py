@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmaf_assay.corpus.plan import Cell, Rendition
+from vmaf_assay.corpus.plan import Cell, CorpusReference
 from vmaf_assay.corpus.remote import local_source
 from vmaf_assay.corpus.storage import Store
 from vmaf_assay.corpus.store import content_sha256, write_cell
@@ -67,7 +67,7 @@ class Site:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     @contextmanager
-    def decoded(self, rendition: Rendition) -> Iterator[ReferenceInput]:
+    def decoded(self, rendition: CorpusReference) -> Iterator[ReferenceInput]:
         """The rendition as a Y4M file, decoded by the first who asks; one in use is never removed."""
         with self._lock:
             entry = self._decoded.pop(rendition.name, None) or _Decoded()
@@ -85,14 +85,14 @@ class Site:
                 entry.users -= 1
                 self._forget_old()
 
-    def _decode_once(self, entry: _Decoded, rendition: Rendition) -> ReferenceInput:
+    def _decode_once(self, entry: _Decoded, rendition: CorpusReference) -> ReferenceInput:
         try:
             return self._decode(rendition)
         except MediaError as error:
             entry.refused = error
             raise
 
-    def _decode(self, rendition: Rendition) -> ReferenceInput:
+    def _decode(self, rendition: CorpusReference) -> ReferenceInput:
         with self._lock:
             self._n_made += 1
             path = self.scratch / f"rendition-{self._n_made}.y4m"
@@ -109,7 +109,7 @@ class Site:
 
 def decode(
     ffmpeg: Ffmpeg,
-    rendition: Rendition,
+    rendition: CorpusReference,
     path: Path,
     children: process.Children | None = None,
     *,

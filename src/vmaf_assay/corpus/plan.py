@@ -30,7 +30,7 @@ class EncoderRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendition:
+class CorpusReference:
     """One source at one size: what is decoded once and encoded many times."""
 
     name: str
@@ -68,7 +68,7 @@ class Cell:
 
     key: str
     """SHA-256 over the source's content, every argument and every tool version."""
-    rendition: Rendition
+    rendition: CorpusReference
     """What is encoded."""
     encoder: EncoderInfo
     """With what."""
@@ -138,9 +138,9 @@ def default_rates(info: EncoderInfo) -> tuple[float, ...]:
     return tuple(float(round(info.rate_min + span * (0.27 + 0.55 * i / 7))) for i in range(8))
 
 
-def renditions_of(
+def references_of(
     ffmpeg: Ffmpeg, source: Source, *, sizes: list[Size | None], max_frames: int | None
-) -> list[Rendition]:
+) -> list[CorpusReference]:
     """The source at its first size, and at each further size that is smaller than the one before.
 
     Args:
@@ -167,23 +167,25 @@ def renditions_of(
             next_step="restore it or correct the manifest",
         )
     width, height = info.shown_size
-    made: list[Rendition] = []
+    made: list[CorpusReference] = []
     for box in sizes:
         size = even_fit(width, height, box)
         if made and size == made[-1].size:
             continue
         name = source.name if not made else f"{source.name}@{box[0]}x{box[1]}" if box else source.name
-        made.append(Rendition(name, source, digest, size, info.frame_rate, max_frames, expected, conversions))
+        made.append(
+            CorpusReference(name, source, digest, size, info.frame_rate, max_frames, expected, conversions)
+        )
     return made
 
 
 def plan_cells(
-    renditions: list[Rendition], requests: list[EncoderRequest], versions: dict[str, str]
+    renditions: list[CorpusReference], requests: list[EncoderRequest], versions: dict[str, str]
 ) -> list[Cell]:
     """Every cell of a corpus, one rendition's cells together; identical requests make one cell.
 
     Args:
-      renditions: from `renditions_of`.
+      renditions: from `references_of`.
       requests: encoders, presets and rate values.
       versions: of ffmpeg, libvmaf, and each encoder by name.
     """
@@ -211,7 +213,7 @@ def plan_cells(
 
 
 def cell_key(
-    rendition: Rendition, encoder: EncoderInfo, preset: str, rate_value: float, versions: dict[str, str]
+    rendition: CorpusReference, encoder: EncoderInfo, preset: str, rate_value: float, versions: dict[str, str]
 ) -> str:
     """SHA-256 of all that determines a cell's rows; a path, a name, a clock or a core count does not."""
     return sha256_bytes(

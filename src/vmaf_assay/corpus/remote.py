@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmaf_assay.corpus.layouts import VIDEO_SUFFIXES, found_file
-from vmaf_assay.corpus.plan import Rendition
+from vmaf_assay.corpus.plan import CorpusReference
 from vmaf_assay.corpus.sources import Source, sources_from_manifest
 from vmaf_assay.corpus.storage import fetch, find
 from vmaf_assay.errors import ConfigError, IntegrityError, MediaError
@@ -46,21 +46,23 @@ def remote_manifest(url: str, scratch: Path) -> list[Source]:
     return [replace(s, url=f"{prefix}/{s.path.relative_to(copy.parent).as_posix()}") for s in listed]
 
 
-def planned(source: Source, scratch: Path, renditions_of: Callable[[Source], list[Rendition]]) -> list[Rendition]:
+def planned(
+    source: Source, scratch: Path, references_of: Callable[[Source], list[CorpusReference]]
+) -> list[CorpusReference]:
     """Plan one source; a remote one is fetched for it and removed again, so that disk use does not grow."""
     if not source.url:
-        return renditions_of(source)
+        return references_of(source)
     copy = scratch / f"plan{Path(posixpath.basename(source.url)).suffix}"
     try:
         fetch(source.url, copy)
-        made = renditions_of(replace(source, path=copy))
+        made = references_of(replace(source, path=copy))
     finally:
         copy.unlink(missing_ok=True)
     return [replace(rendition, source=source) for rendition in made]
 
 
 @contextmanager
-def local_source(rendition: Rendition, copy: Path) -> Iterator[Path]:
+def local_source(rendition: CorpusReference, copy: Path) -> Iterator[Path]:
     """The rendition's source as a local file whose bytes are those that were planned.
 
     A remote source is fetched to `copy`, which is removed again.

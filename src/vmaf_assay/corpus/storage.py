@@ -12,14 +12,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from filelock import FileLock, Timeout
-
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
 from vmaf_assay.media.files import read_plain, write_bytes_atomic
+from vmaf_assay.media.lock import exclusive
 
 T = TypeVar("T")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
@@ -231,32 +230,29 @@ def building(store: Store) -> Iterator[Path]:
     """
     scratch = store.scratch()
     local = isinstance(store, LocalStore)
-    lock = FileLock(scratch.parent / ".lock" if local else scratch.with_name(f"{scratch.name}.lock"))
-    try:
-        scratch.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ConfigError(f"another build is using {store.where}", next_step="wait for it or choose -o") from error
-    except OSError as error:
-        raise ToolError(
-            f"cannot write {store.where}: {error.strerror}", next_step="check the folder's rights or choose -o"
-        ) from error
-    try:
-        with lock:
-            shutil.rmtree(scratch, ignore_errors=True)
-            _make(scratch, store)
-            if isinstance(store, LocalStore):
-                store.remove_half_written()
-            elif isinstance(store, ObjectStore):
-                store.check_rights()
-            try:
-                yield scratch
-                if isinstance(store, LocalStore):  # once more: workers may have been killed in mid-write meanwhile
-                    store.remove_half_written()
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-    finally:
-        lock.release()
+    lock = scratch.parent / ".lock" if local else scratch.with_name(f"{scratch.name}.lock")
+    with ExitStack() as held:
+        try:
+            scratch.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(lock, 0))
+        except TimeoutError as error:
+            raise ConfigError(
+                f"another build is using {store.where}", next_step="wait for it or choose -o"
+            ) from error
+        except OSError as error:
+            raise ToolError(
+                f"cannot write {store.where}: {error.strerror}", next_step="check the folder's rights or choose -o"
+            ) from error
+        held.callback(shutil.rmtree, scratch, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        _make(scratch, store)
+        if isinstance(store, LocalStore):
+            store.remove_half_written()
+        elif isinstance(store, ObjectStore):
+            store.check_rights()
+        yield scratch
+        if isinstance(store, LocalStore):  # once more: workers may have been killed in mid-write meanwhile
+            store.remove_half_written()
 
 
 def _make(scratch: Path, store: Store) -> None:

@@ -1,6 +1,5 @@
 """Ask a verified ensemble: onnxruntime on the very bytes that were hashed, one thread, no JAX."""
 
-from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,19 +7,9 @@ import onnx
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import ModelLoadError
-from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.model.codec_block import VOCABULARIES, codec_width
 from vmaf_assay.model.onnx import check_graph
-from vmaf_assay.model.sidecar import ProbeSpec, SeenEncoder, Sidecar, probes_known, probes_read
-
-RANGE_MARGIN = 0.5
-"""How far outside the trained range of a feature is still answered, as a share of that range. Set by hand, not
-measured: it refuses blank and broken inputs; what it lets through is covered by calibration only on average."""
-
-SIZE_MARGIN = 0.25
-"""The same of the size of the picture, in octaves of pixels, from the sizes of the encoder and preset asked about:
-1.6 octaves for the shipped corpus. At 1.2 the error was 1.0 to 1.6 times, at 2.0 it was 1.4 to 1.9 times, and
-libvvenc's forecast 2.5 points too high (docs/forecast.md, Sizes)."""
+from vmaf_assay.model.sidecar import Sidecar
 
 
 class Prediction(NamedTuple):
@@ -126,132 +115,3 @@ def described_ensemble(graph: OpenGraph, sidecar: Sidecar) -> Ensemble:
 def open_ensemble(onnx_bytes: bytes, sidecar: Sidecar) -> Ensemble:
     """Open a fused graph; see `open_graph` and `described_ensemble`, which raise ModelLoadError."""
     return described_ensemble(open_graph(onnx_bytes, sidecar.id), sidecar)
-
-
-def unsupported_reason(
-    sidecar: Sidecar, features: NDArray[np.float64], encoder: str, preset: str, rate_value: float | None = None
-) -> str | None:
-    """Why a query is outside what the model has seen, or None if it is inside.
-
-    Args:
-      sidecar: the model's.
-      features: one query's raw features, [K].
-      encoder: encoder asked about.
-      preset: its preset.
-      rate_value: its rate value; None asks about the encoder as such.
-    """
-    if encoder not in ENCODERS:
-        return f"unknown encoder {encoder}"
-    presets = {seen.preset for seen in sidecar.seen.encoders if seen.encoder == encoder}
-    if not presets:
-        trained = ", ".join(sorted({seen.encoder for seen in sidecar.seen.encoders}))
-        return f"never trained on {encoder} (trained on {trained})"
-    seen_presets = trained_presets(sidecar, encoder, preset)
-    if not seen_presets:
-        slowest_first = sorted(presets, key=ENCODERS[encoder].preset_norm)
-        return f"never trained on {encoder} preset {preset} (trained on {', '.join(slowest_first)})"
-    rates = common_rates(seen_presets)
-    if rate_value is not None and not min(rates) <= rate_value <= max(rates):
-        return f"rate value {rate_value:g} is outside the trained {min(rates):g} to {max(rates):g}"
-    values = np.asarray(features, dtype=np.float64)
-    return _far_size_reason(sidecar, values, encoder, preset) or _feature_reason(sidecar, values)
-
-
-def trained_presets(sidecar: Sidecar, encoder: str, preset: str) -> list[SeenEncoder]:
-    """What the model was trained on that answers for a preset: itself, or its two neighbours if it is a forecast.
-
-    Empty if the preset is not answered for. A regressor reads what the encode became, a forecast what it will
-    become: only for the latter has the error between two presets been measured (docs/forecast.md).
-    """
-    seen = {one.preset: one for one in sidecar.seen.encoders if one.encoder == encoder}
-    if sidecar.task == "fr" and preset not in seen:
-        return []
-    return [seen[name] for name in encoder_info(encoder).neighbours(preset, seen)]
-
-
-def size_reason(sidecar: Sidecar, encoder: str, preset: str, n_pixels: int) -> str | None:
-    """What to say of a picture smaller or larger than all that an encoder and preset were trained on; else None.
-
-    One that is not far outside is answered all the same; `unsupported_reason` says of which it is not.
-
-    Args:
-      sidecar: the model's.
-      encoder: encoder asked about.
-      preset: its preset; one between two trained ones counts as both.
-      n_pixels: width x height, px.
-    """
-    sizes = trained_sizes(sidecar, encoder, preset)
-    if sizes is None or sizes[0] <= n_pixels <= sizes[1]:
-        return None
-    low, high = sizes
-    return (
-        f"a picture of {n_pixels:,} px; {encoder} {preset} was measured at {low:,} to {high:,} px only, and the "
-        "promise is only as good as that"
-    )
-
-
-def trained_sizes(sidecar: Sidecar, encoder: str, preset: str) -> tuple[int, int] | None:
-    """Smallest and largest picture that an encoder and preset were trained on, px; None if nothing is known."""
-    sizes = [(one.min_pixels, one.max_pixels) for one in trained_presets(sidecar, encoder, preset)]
-    # Sidecars of before 2026-11-28 know the sizes of the corpus, not of each encoder's part of it.
-    known = [one for one in [*sizes, (sidecar.seen.min_pixels, sidecar.seen.max_pixels)] if one[1]]
-    return (max(least for least, _ in known), min(most for _, most in known)) if known else None
-
-
-def probes_needed(
-    sidecar: Sidecar, encoders: Collection[str], further: Collection[tuple[str, str]] = ()
-) -> list[ProbeSpec]:
-    """The probes that forecasts of some encoders read, in the sidecar's order.
-
-    Models of 0.1.0, which read no family's own probe, read all of theirs whichever encoder is asked about.
-
-    Args:
-      sidecar: the model's.
-      encoders: those asked about.
-      further: encoders and presets of which every probe that is an encode of that very kind is wanted too.
-    """
-    if not any(name.startswith("own.") for name in sidecar.feature_names):
-        return list(sidecar.probes)
-    wanted = {index for encoder in encoders for index in probes_read(sidecar.probes, encoder)}
-    wanted |= {index for pair in further for index in probes_known(sidecar.probes, *pair, more=True)}
-    return [sidecar.probes[index] for index in sorted(wanted)]
-
-
-def common_rates(seen: Sequence[SeenEncoder]) -> list[float]:
-    """Rate values that one of several trained presets was measured at, within the range of all, ascending."""
-    low = max(min(one.rate_values) for one in seen)
-    high = min(max(one.rate_values) for one in seen)
-    return sorted({rate for one in seen for rate in one.rate_values if low <= rate <= high})
-
-
-def _feature_reason(sidecar: Sidecar, features: NDArray[np.float64]) -> str | None:
-    if not np.isfinite(features).all():
-        return "a feature is not a finite number"
-    low, high = np.array(sidecar.seen.feature_min), np.array(sidecar.seen.feature_max)
-    slack = RANGE_MARGIN * (high - low)
-    outside = np.flatnonzero((features < low - slack) | (features > high + slack))
-    if len(outside) == 0:
-        return None
-    index = int(outside[0])
-    return (
-        f"{sidecar.feature_names[index]} is {features[index]:.4g}, far outside the trained "
-        f"{low[index]:.4g} to {high[index]:.4g}"
-    )
-
-
-def _far_size_reason(sidecar: Sidecar, features: NDArray[np.float64], encoder: str, preset: str) -> str | None:
-    """A picture far from all that this encoder and preset were trained on, though others may have been nearer."""
-    sizes = trained_sizes(sidecar, encoder, preset)
-    if "log2_pixels" not in sidecar.feature_names or sizes is None:
-        return None
-    index = sidecar.feature_names.index("log2_pixels")
-    slack = SIZE_MARGIN * (sidecar.seen.feature_max[index] - sidecar.seen.feature_min[index])
-    asked = float(features[index])
-    if not np.isfinite(asked):
-        return None
-    if np.log2(sizes[0]) - slack <= asked <= np.log2(sizes[1]) + slack:
-        return None
-    return (
-        f"a picture of {np.exp2(asked):,.0f} px is far outside the {sizes[0]:,} to {sizes[1]:,} px that "
-        f"{encoder} {preset} was measured at"
-    )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from vmaf_assay.media.files import canonical_json, sha256_bytes
@@ -16,12 +15,11 @@ from vmaf_assay.model.sidecar import (
     ProbeSpec,
     Task,
     first_measurand,
-    probes_known,
 )
-from vmaf_assay.promise.choice import Curve
+from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.gate import choice_coverage, interval_coverage
 from vmaf_assay.promise.policy import COVERAGE_POLICY, CoveragePolicy, CoverageResult
-from vmaf_assay.records import Measurand, OnStep
+from vmaf_assay.records import OnStep
 
 DECIMALS = 4
 """Of residuals and curves; VMAF itself is written with six, and no choice turns on the fifth."""
@@ -95,40 +93,6 @@ def _curves(
     return ChoiceCalibration(
         ensemble=ensemble, corpus_digest=corpus_digest, probes=list(probes), curves=curves, measurand=measurand
     )
-
-
-def curves_of(calibration: ChoiceCalibration, *, more_probes: bool = False) -> list[Curve]:
-    """Held-out curves as arrays, with what the probes know of each.
-
-    Args:
-      calibration: of a forecast.
-      more_probes: True counts every probe of a curve's very encoder and preset, not only those a forecast reads.
-    """
-    known: dict[tuple[str, str], list[float]] = {}
-    for curve in calibration.curves:
-        pair = curve.encoder, curve.preset
-        if pair not in known:
-            indices = probes_known(calibration.probes, *pair, more=more_probes)
-            known[pair] = [calibration.probes[index].rate_value for index in indices]
-    return [
-        Curve(
-            group=c.group,
-            source=c.source,
-            encoder=c.encoder,
-            preset=c.preset,
-            measurand=Measurand.parse(calibration.measurand),
-            rate_values=np.array(c.rate_values),
-            mu=np.array(c.mu),
-            sigma=np.array(c.sigma),
-            truth=np.array(c.truth),
-            known={
-                rate_value: truth
-                for rate_value, truth in zip(c.rate_values, c.truth, strict=True)
-                if rate_value in known[c.encoder, c.preset]
-            },
-        )
-        for c in calibration.curves
-    ]
 
 
 def coverage_of(

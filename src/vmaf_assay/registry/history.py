@@ -9,13 +9,17 @@ beside the numbered verdict they sign.
 """
 
 import os
+import re
 from pathlib import Path
 
 from vmaf_assay.errors import IntegrityError
-from vmaf_assay.media.files import sha256_bytes
+from vmaf_assay.media.files import parse_record, sha256_bytes
 from vmaf_assay.registry.files import RESTORE, content_name, parse, parse_bound, read_file, verdict_name
 from vmaf_assay.registry.manifest import FileRef
 from vmaf_assay.registry.verdict import ADMITTED_BY_ACT, Verdict
+
+NUMBER = re.compile(r"[1-9][0-9]{0,5}")
+"""A verdict's number in its file name, at most `MAX_SEQUENCE`."""
 
 
 def numbered(folder: Path, ensemble: str) -> dict[int, Path]:
@@ -24,9 +28,31 @@ def numbered(folder: Path, ensemble: str) -> dict[int, Path]:
     head = verdict_name(ensemble).removesuffix("json")
     for name in os.listdir(folder):
         middle = name.removeprefix(head).removesuffix(".json")
-        if middle.isdecimal() and name == verdict_name(ensemble, int(middle)):
+        if NUMBER.fullmatch(middle):
             found[int(middle)] = folder / name
     return found
+
+
+def check_numbers(folder: Path, ensemble: str, newest: int) -> None:
+    """Refuse numbered verdicts that no killed act leaves: it leaves the next number, and whole.
+
+    Args:
+      folder: the registry.
+      ensemble: whose verdicts.
+      newest: number of the verdict in force; 0 if there is none.
+
+    Raises:
+      IntegrityError: a file is not a verdict on the ensemble under its number, or a number before it is free.
+    """
+    remove = "remove it: no row rests on it"
+    for at, (number, path) in enumerate(
+        sorted(one for one in numbered(folder, ensemble).items() if one[0] > newest)
+    ):
+        if number != newest + 1 + at:
+            raise IntegrityError(f"{path} is out of sequence: the newest verdict is {newest}", next_step=remove)
+        left = parse_record(Verdict, read_file(folder, path.name), where=str(path), next_step=remove)
+        if (left.ensemble, left.sequence) != (ensemble, number):
+            raise IntegrityError(f"{path} is not verdict {number} on {ensemble}", next_step=remove)
 
 
 def chain(folder: Path, ensemble: str, ref: FileRef) -> list[Verdict]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from vmaf_assay.model.sidecar import Sidecar
 
-Outcome = Literal["agrees", "differs", "not comparable"]
+CheckOutcome = Literal["agrees", "differs", "not comparable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Check:
 
     what: str
     """What was computed."""
-    outcome: Outcome
+    outcome: CheckOutcome
     """Whether it is what the verdict says."""
     detail: str
     """How, in words."""

@@ -6,8 +6,6 @@ before. Each failure has words of its own.
 """
 
 import os
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +13,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vmaf_assay.errors import IntegrityError, ToolError
-from vmaf_assay.media.files import sha256_bytes, write_json_atomic
-from vmaf_assay.registry.files import TRUST_POLICY, envelope_name, parse, read_file, verdict_name
+from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
+from vmaf_assay.media.files import parse_record, read_plain, sha256_bytes, write_json_atomic
+from vmaf_assay.media.user_folders import state_dir
+from vmaf_assay.registry.files import MAX_FILE_BYTES, TRUST_POLICY, envelope_name, parse, read_file, verdict_name
 from vmaf_assay.registry.manifest import Digest, Frozen
 from vmaf_assay.registry.signing import PublicHex, Signed, key_id_of, read_envelope
 from vmaf_assay.registry.verdict import Verdict
@@ -81,11 +80,20 @@ def find_trust(explicit: Path | None = None) -> Trust | None:
     """The policy to use: `explicit`, else `$ASSAY_TRUST_POLICY`, else none.
 
     Raises:
-      IntegrityError: it is named and cannot be believed.
+      ConfigError: the variable is set and names nothing.
+      IntegrityError: a policy is named and cannot be believed.
     """
+    if explicit is not None:
+        return read_trust(explicit)
     named = os.environ.get(TRUST_POLICY)
-    path = explicit or (Path(named) if named else None)
-    return read_trust(path) if path else None
+    if named is None:
+        return None
+    if not named.strip():
+        raise ConfigError(
+            f"{TRUST_POLICY} is set and names no trust policy",
+            next_step="name a policy's file, or unset the variable to use none",
+        )
+    return read_trust(Path(named))
 
 
 def read_trust(path: Path) -> Trust:
@@ -190,23 +198,21 @@ class Accepted(Frozen):
     """SHA-256 of its file."""
 
 
+AcceptedOfOnePolicy = Annotated[dict[str, Accepted], Field(min_length=1)]
+Remembered = dict[str, dict[str, Accepted]]
+"""What this machine has accepted, by policy name, then by ensemble."""
+
+
 class Memory(Frozen):
-    """`accepted.json`: what this machine has accepted, by policy name and ensemble."""
+    """`accepted.json`: what this machine has accepted, by policy name and ensemble.
 
-    schema_version: Literal[1] = 1
+    It is written with its first entry, so a file without one has lost it. No field has a default for that reason.
+    """
+
+    schema_version: Literal[1]
     """Major version of this schema."""
-    accepted: dict[str, dict[str, Accepted]] = Field(default_factory=dict)
+    accepted: Annotated[dict[str, AcceptedOfOnePolicy], Field(min_length=1)]
     """By name, then by ensemble."""
-
-
-def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where this machine remembers: `$ASSAY_STATE_DIR`, else the user's state folder."""
-    if named := environment.get("ASSAY_STATE_DIR"):
-        return Path(named)
-    if sys.platform == "win32" and (local := environment.get("LOCALAPPDATA")):
-        return Path(local) / "vmaf-assay"
-    state = environment.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "vmaf-assay"
 
 
 def _check_newest(which: str, verdict: Verdict, digest: str, rule: Rule, trust: Trust, *, remember: bool) -> None:
@@ -220,34 +226,37 @@ def _check_newest(which: str, verdict: Verdict, digest: str, rule: Rule, trust: 
     if not remember:
         _compare(which, verdict, digest, _recall(folder), trust)
         return
-    from filelock import FileLock, Timeout  # a load without a policy need not pay for it
+    from vmaf_assay.media.lock import exclusive  # a load without a policy need not pay for it
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=STATE_LOCK_TIMEOUT_S):
-            memory = _recall(folder)
-            if not _compare(which, verdict, digest, memory, trust):
+        with exclusive(folder / ".lock", STATE_LOCK_TIMEOUT_S):
+            accepted = _recall(folder)
+            if not _compare(which, verdict, digest, accepted, trust):
                 return
-            mine = memory.accepted.get(trust.policy.name, {})
+            mine = accepted.get(trust.policy.name, {})
             new = {**mine, verdict.ensemble: Accepted(sequence=verdict.sequence, sha256=digest)}
-            after = Memory(accepted={**memory.accepted, trust.policy.name: new})
+            after = Memory(schema_version=1, accepted={**accepted, trust.policy.name: new})
             write_json_atomic(folder / "accepted.json", after.model_dump(mode="json"))
-    except (OSError, Timeout) as error:
+    except OSError as error:  # a TimeoutError is one
         raise ToolError(
             f"cannot note in {folder} that {which} was accepted: {error}", next_step="set ASSAY_STATE_DIR"
         ) from error
 
 
-def _recall(folder: Path) -> Memory:
+def _recall(folder: Path) -> Remembered:
+    """What was accepted so far. Raises IntegrityError if it cannot be read, or is there and holds nothing."""
     path = folder / "accepted.json"
-    if not path.exists() and not path.is_symlink():
-        return Memory()
-    return parse(Memory, read_file(folder, path.name), path)
+    if not os.path.lexists(path):
+        return {}
+    mend = "restore it from a backup; without it an older verdict would be accepted again"
+    data = read_plain(path, max_bytes=MAX_FILE_BYTES, guarded=True, next_step=mend)
+    return parse_record(Memory, data, where=str(path), next_step=mend).accepted
 
 
-def _compare(which: str, verdict: Verdict, digest: str, memory: Memory, trust: Trust) -> bool:
+def _compare(which: str, verdict: Verdict, digest: str, accepted: Remembered, trust: Trust) -> bool:
     """Whether a verdict is newer than the one accepted; IntegrityError if older, or a second of its number."""
-    seen = memory.accepted.get(trust.policy.name, {}).get(verdict.ensemble)
+    seen = accepted.get(trust.policy.name, {}).get(verdict.ensemble)
     if seen is None or verdict.sequence > seen.sequence:
         return True
     if verdict.sequence < seen.sequence:

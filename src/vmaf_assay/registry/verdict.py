@@ -28,6 +28,7 @@ from vmaf_assay.promise.policy import (
     known_policy,
 )
 from vmaf_assay.records import MEAN_VMAF, Measurand, Metric
+from vmaf_assay.registry.files import MAX_SEQUENCE
 from vmaf_assay.registry.manifest import Digest, Frozen
 
 
@@ -47,7 +48,7 @@ class FoldPlcc(Frozen):
 class ReturnsTo(Frozen):
     """The verdict that a rollback returns to."""
 
-    sequence: Annotated[int, Field(ge=1)]
+    sequence: Annotated[int, Field(ge=1, le=MAX_SEQUENCE)]
     """Its number."""
     sha256: Digest
     """SHA-256 of its file."""
@@ -128,7 +129,7 @@ class Verdict(Frozen):
     """The decision this carries out."""
     parent_adr: str = "ADR-0303"
     """The decision that defines the gate."""
-    sequence: Annotated[int, Field(ge=0)] = 0
+    sequence: Annotated[int, Field(ge=0, le=MAX_SEQUENCE)] = 0
     """Place among the ensemble's promotions, from 1; 0 for a verdict that is not in a registry."""
     previous_verdict_sha256: Digest | None = None
     """The verdict that this one replaced."""

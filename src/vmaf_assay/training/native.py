@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from vmaf_assay.errors import ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.files import sha256_file, write_bytes_atomic
 from vmaf_assay.training.reference import F32, Dropout, Rows, train_reference
 
 FLAGS = (
@@ -225,16 +226,43 @@ def load(shape: Shape) -> Kernel:
     named = hashlib.sha256("\0".join([*cc, made_by, *flags, _processor()]).encode() + b"\0" + source).hexdigest()
     folder = _cache_folder()
     kept = folder / f"{named[:32]}.so" if folder else None
-    if kept and _is_ours(kept):
-        return Kernel(shape, ctypes.CDLL(str(kept)), made_by)
+    if kept and (kernel := _load_kept(kept, shape, made_by)):
+        return kernel
     # Beside its final place, so that the rename cannot cross file systems; nobody else can look in.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as temporary:
         built = build(cc, flags, source, Path(temporary))
-        kernel = Kernel(shape, ctypes.CDLL(str(built)), made_by)
+        try:
+            kernel = Kernel(shape, ctypes.CDLL(str(built)), made_by)
+        except (OSError, AttributeError) as error:
+            raise ToolError(
+                f"the training kernel made by {made_by} does not load: {error}",
+                next_step="use --engine jax, or another compiler by CC=",
+            ) from error
         check(kernel)
         if kept:
+            write_bytes_atomic(_digest_file(kept), sha256_file(built).encode())
             built.replace(kept)
     return kernel
+
+
+def _digest_file(kept: Path) -> Path:
+    return kept.with_suffix(".sha256")
+
+
+def _load_kept(kept: Path, shape: Shape, made_by: str) -> Kernel | None:
+    """A kept kernel if its bytes have the digest kept beside it; None if it must be built again.
+
+    Loading a cut library kills the process, so it is compared before.
+    """
+    digest = _digest_file(kept)
+    if not (_is_ours(kept) and _is_ours(digest)):
+        return None
+    try:
+        if sha256_file(kept).encode() != digest.read_bytes():
+            return None
+        return Kernel(shape, ctypes.CDLL(str(kept)), made_by)
+    except (OSError, AttributeError):
+        return None
 
 
 def build(cc: list[str], flags: Iterable[str], source: bytes, folder: Path) -> Path:
@@ -293,7 +321,8 @@ def _cache_folder() -> Path | None:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(home) / "vmaf-assay" / "kernels"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for made in (folder.parent, folder):  # the mode of `mkdir` is only for the last of its folders
+            made.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
         return None
     return folder if _is_ours(folder, stat.S_ISDIR) and os.access(folder, os.W_OK) else None

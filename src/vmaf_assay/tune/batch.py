@@ -8,7 +8,7 @@ import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,10 +16,13 @@ from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, read_json_strict, sha256_bytes, write_json_atomic
 from vmaf_assay.media.streams import CONTAINERS
-from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.result import TuneResult
+
+if TYPE_CHECKING:
+    from vmaf_assay.registry.store import VerifiedEnsemble
+
 
 VIDEO_SUFFIXES = {
     ".mkv",
@@ -76,7 +79,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ItemResult:
     """What became of one source."""
 
     item: Item
@@ -99,7 +102,7 @@ class Batch:
 
     total: int
     """How many there are."""
-    outcomes: Iterator[Outcome]
+    outcomes: Iterator[ItemResult]
     """Tunes the next one each time it is asked."""
 
 
@@ -181,7 +184,7 @@ def _is_video(path: Path, folder: Path, out_dir: Path | None) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file()
 
 
-def request_digest(request: TuneRequest, verified: VerifiedEnsemble, ffmpeg: Ffmpeg) -> str:
+def request_digest(request: TuneRequest, verified: "VerifiedEnsemble", ffmpeg: Ffmpeg) -> str:
     """What was asked, of which models, with which ffmpeg; no path has a part in it."""
     asked = {name: value for name, value in asdict(request).items() if name not in ("source", "output", "force")}
     models = verified.ensemble.sidecar.model_dump(mode="json")
@@ -195,7 +198,7 @@ def tune_many(
     *,
     digest: str,
     cache: Cache,
-) -> Iterator[Outcome]:
+) -> Iterator[ItemResult]:
     """Tune each source in turn, and yield what became of it.
 
     Args:
@@ -209,16 +212,16 @@ def tune_many(
         try:
             yield _one(item, base, tune_one, digest, cache)
         except (AssayError, OSError) as problem:
-            yield Outcome(
+            yield ItemResult(
                 item, "failed", False, {"source": str(item.source), "error": str(problem)}, problem=problem
             )
 
 
 def _one(
     item: Item, base: TuneRequest, tune_one: Callable[[TuneRequest], TuneResult], digest: str, cache: Cache
-) -> Outcome:
+) -> ItemResult:
     if kept := _finished(item, digest, cache):
-        return Outcome(item, "skipped", kept.met, kept.result)
+        return ItemResult(item, "skipped", kept.met, kept.result)
     if item.output is not None:
         item.output.parent.mkdir(parents=True, exist_ok=True)
     result = tune_one(replace(base, source=item.source, output=item.output))
@@ -231,7 +234,7 @@ def _one(
             result=result.as_json(),
         )
         write_json_atomic(item.record, record.model_dump(mode="json"))
-    return Outcome(item, "done", result.met, result.as_json(), result)
+    return ItemResult(item, "done", result.met, result.as_json(), result)
 
 
 def _finished(item: Item, digest: str, cache: Cache) -> TuneRecord | None:

@@ -2,14 +2,15 @@
 
 A key is the SHA-256 of everything that determines the result: the source's bytes, what is made of them, the
 encoder's options, the graph, the versions of the tools and, where all threads are used, their number. An entry is
-one line of JSON, then the per-frame rows as little-endian float32 [F, 7] (VMAF, canonical-6). What does not verify
-is not used; what cannot be written is not kept; neither is an error.
+one line of JSON, then the per-frame rows as little-endian float32 [F, 7] (VMAF, canonical-6). It carries a seal
+that only this user can make. What does not verify is not used, what cannot be written is not kept, and neither is
+an error.
 """
 
 import contextlib
 import os
-import sys
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.score import ReferenceInput, Threads, encoder_args, libvmaf_filter
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import CANONICAL6, Scored
+from vmaf_assay.tune.cache_seal import Seal, open_seal
 
 FORMAT = 1
 """Changes when what an entry means changes."""
@@ -32,19 +33,6 @@ MAX_BYTES = 512 * 1024 * 1024
 COLUMNS = 1 + len(CANONICAL6)
 
 
-def default_cache_dir() -> Path:
-    """`$ASSAY_CACHE`, else `vmaf-assay` in the user's cache folder of this system."""
-    if named := os.environ.get("ASSAY_CACHE"):
-        return Path(named)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "vmaf-assay"
-
-
 class Cache:
     """A folder of measured encodes."""
 
@@ -52,6 +40,11 @@ class Cache:
         self.folder, self.max_bytes = folder, max_bytes
         self._digests: dict[tuple[str, int, int], str] = {}
         self._versions: dict[tuple[str, str], dict[str, str]] = {}
+
+    @cached_property
+    def seal(self) -> Seal:
+        """What its entries are sealed with. Raises ConfigError if the folder or the key is open to others."""
+        return open_seal(self.folder)
 
     def digest(self, path: Path) -> str:
         """SHA-256 of a file, read once while its size and time stand."""
@@ -77,6 +70,8 @@ class Cache:
         `of` says which frames of the source are encoded and which of those scored; empty means all.
         """
         if (ffmpeg.path, info.name) not in self._versions:
+            from vmaf_assay.media.versions import tool_versions  # not needed to answer without a cache
+
             self._versions[ffmpeg.path, info.name] = tool_versions(ffmpeg, [info.name])
         return sha256_bytes(
             canonical_json(
@@ -100,33 +95,23 @@ class Cache:
 
     def load_plan(self, key: str) -> dict[str, Any] | None:
         """What `store_plan` kept under a key, if it is there and whole."""
-        try:
-            kept = parse_json_strict(self._path(key).read_bytes(), where=key)
-            same = kept.pop("sha256") == sha256_bytes(canonical_json(kept)) and kept.pop("key") == key
-        except (OSError, AssayError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-        return dict(kept["plan"]) if same and isinstance(kept.get("plan"), dict) else None
+        facts, _ = self._read(key) or ({}, b"")
+        return dict(facts["plan"]) if isinstance(facts.get("plan"), dict) else None
 
     def store_plan(self, key: str, plan: dict[str, Any]) -> None:
         """Keep a plan; a folder that cannot be written keeps nothing."""
-        facts: dict[str, Any] = {"key": key, "plan": plan}
-        facts["sha256"] = sha256_bytes(canonical_json(facts))
-        with contextlib.suppress(AssayError, OSError):
-            write_bytes_atomic(self._path(key), canonical_json(facts))
+        self._write({"key": key, "plan": plan}, b"")
 
     def load(self, key: str, n_frames: int) -> Scored | None:
         """The result kept under a key, if it is there and whole."""
-        path = self._path(key)
+        if (entry := self._read(key)) is None:
+            return None
         try:
-            head, _, rows = path.read_bytes().partition(b"\n")
-            facts = parse_json_strict(head, where=str(path))
-            if facts.get("key") != key or facts.get("sha256") != _seal(facts, rows):
-                raise ValueError("not what was written")
-            scored = _scored(facts, rows, n_frames)
-        except (OSError, AssayError, ValueError, KeyError, TypeError):
+            scored = _scored(*entry, n_frames)
+        except (ValueError, KeyError, TypeError):
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)  # used now: removed last
+            os.utime(self._path(key))  # used now: removed last
         return scored
 
     def store(self, key: str, scored: Scored) -> None:
@@ -141,9 +126,27 @@ class Cache:
             "encode_s": scored.encode_s,
             "libvmaf_version": scored.libvmaf_version,
         }
-        facts["sha256"] = _seal(facts, rows)
+        self._write(facts, rows)
+
+    def _read(self, key: str) -> tuple[dict[str, Any], bytes] | None:
+        """Facts and rows of an entry of this key with this user's seal, else None."""
+        path, seal = self._path(key), self.seal
+        try:
+            head, _, rows = path.read_bytes().partition(b"\n")
+            facts = parse_json_strict(head, where=str(path))
+        except (OSError, AssayError):
+            return None
+        given = facts.pop("seal", None)
+        fits = facts.get("key") == key and seal.fits(_sealed(facts, rows), given)
+        return (facts, rows) if fits else None
+
+    def _write(self, facts: dict[str, Any], rows: bytes) -> None:
+        if self.seal.key is None:
+            return
+        sealed = facts | {"seal": self.seal.of(_sealed(facts, rows))}
         with contextlib.suppress(AssayError, OSError):
-            write_bytes_atomic(self._path(key), canonical_json(facts) + b"\n" + rows)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_bytes_atomic(self._path(facts["key"]), _sealed(sealed, rows))
             self._prune()
 
     def _path(self, key: str) -> Path:
@@ -167,9 +170,8 @@ def _made_of(reference: ReferenceInput) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if name != "span" or value is not None}
 
 
-def _seal(facts: dict[str, Any], rows: bytes) -> str:
-    kept = {name: value for name, value in facts.items() if name != "sha256"}
-    return sha256_bytes(canonical_json(kept) + b"\n" + rows)
+def _sealed(facts: dict[str, Any], rows: bytes) -> bytes:
+    return canonical_json(facts) + b"\n" + rows
 
 
 def _scored(facts: dict[str, Any], rows: bytes, n_frames: int) -> Scored:

@@ -13,8 +13,8 @@ from vmaf_assay.media.encoder_names import read_encoder
 from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput
-from vmaf_assay.model.infer import size_reason
 from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Forecaster, Margin
 from vmaf_assay.promise.promise import promise_of
 from vmaf_assay.records import OnStep
@@ -25,7 +25,7 @@ from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.probing import Title, Tried, probe_title
+from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.progress import SCORE_COST, JobClock, Stage, encode_cost, final_stages, probe_stages
 from vmaf_assay.tune.request import (
     DEFAULT_CONFIDENCE,
@@ -38,7 +38,7 @@ from vmaf_assay.tune.request import (
 )
 from vmaf_assay.tune.result import CurvePoint
 from vmaf_assay.tune.run import OnNote, calibrated_margin, tune
-from vmaf_assay.tune.sampled import sample_facts
+from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
 from vmaf_assay.tune.trials import make_trials
 
@@ -231,7 +231,7 @@ def _stages(
     return stages
 
 
-def _contender(title: Title, asked: _Asked, predicted: Forecast) -> Contender:
+def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Contender:
     """The choice of one encoder and preset, and its curve at whole rate values."""
     request, margin = asked.request, asked.margin
     forecaster = predicted.forecaster(request.confidence)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,16 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
-from vmaf_assay.model.infer import Ensemble, common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
+from vmaf_assay.model.support import common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
 from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
 from vmaf_assay.records import Measurand, Scored, scored_values
 from vmaf_assay.tune.segments import allowance
+
+if TYPE_CHECKING:
+    from vmaf_assay.model.infer import Ensemble
+
 
 F64 = NDArray[np.float64]
 
@@ -108,7 +112,7 @@ def default_preset(sidecar: Sidecar, encoder: str, fallback: str) -> str:
 
 
 def forecast(
-    ensemble: Ensemble,
+    ensemble: "Ensemble",
     probes: Sequence[Probe],
     encoder: str,
     preset: str,
@@ -181,7 +185,7 @@ MAX_UNLIKE = 0.1
 
 
 def forecast_title(
-    ensemble: Ensemble,
+    ensemble: "Ensemble",
     probes: Sequence[Sequence[Probe]],
     encoder: str,
     preset: str,

@@ -23,8 +23,8 @@ from vmaf_assay.tune.forecast import Probe
 from vmaf_assay.tune.segments import (
     AROUND_FRAMES,
     SEGMENT_FRAMES,
-    Sample,
     Segment,
+    SegmentPlan,
     n_segments,
     plan_sample,
 )
@@ -56,7 +56,7 @@ class Measurer:
     ) -> None:
         self._stack.close()
 
-    def sample(self, probe_seconds: float) -> Sample | None:
+    def sample(self, probe_seconds: float) -> SegmentPlan | None:
         """The segments of the source that are probed; None if the whole of it is.
 
         Raises:
@@ -124,7 +124,7 @@ class Measurer:
 
     def measure_segments(
         self,
-        sample: Sample,
+        sample: SegmentPlan,
         chosen: Sequence[int],
         info: EncoderInfo,
         preset: str,
@@ -182,7 +182,7 @@ class Measurer:
             made.append(Probe(spec, self.measure(encoder_info(spec.encoder), spec.preset, spec.rate_value, what)))
         return made
 
-    def probe_segments(self, sample: Sample, specs: Sequence[ProbeSpec]) -> list[list[Probe]]:
+    def probe_segments(self, sample: SegmentPlan, specs: Sequence[ProbeSpec]) -> list[list[Probe]]:
         """For each segment the encodes that a forecast reads, in order.
 
         They begin and end with the segment, as the clips did that the models were trained on.
@@ -214,7 +214,7 @@ class Measurer:
         key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, threads, of=of)
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
-    def _cut(self, sample: Sample) -> Cuttings:
+    def _cut(self, sample: SegmentPlan) -> Cuttings:
         """All segments with what is around them, cut out when first asked for."""
         if self._cuttings is None:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-segments-")))
@@ -237,7 +237,7 @@ def _from(on_frames: Callable[[int], None], before: int) -> Callable[[int], None
     return lambda done: on_frames(before + done)
 
 
-def _plan_of(sample: Sample | None) -> dict[str, Any]:
+def _plan_of(sample: SegmentPlan | None) -> dict[str, Any]:
     if sample is None:
         return {"whole": True}
     return {
@@ -246,7 +246,7 @@ def _plan_of(sample: Sample | None) -> dict[str, Any]:
     }
 
 
-def _sample_of(plan: dict[str, Any]) -> Sample | None:
+def _sample_of(plan: dict[str, Any]) -> SegmentPlan | None:
     if plan.get("whole"):
         return None
-    return Sample(tuple(Segment(*map(int, one)) for one in plan["segments"]), int(plan["n_units"]))
+    return SegmentPlan(tuple(Segment(*map(int, one)) for one in plan["segments"]), int(plan["n_units"]))

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -13,11 +14,14 @@ from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError
 from vmaf_assay.media.files import read_plain
 from vmaf_assay.media.parquet import POLARS_ERRORS, parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
-from vmaf_assay.model.infer import unsupported_reason
 from vmaf_assay.model.sidecar import IntervalCalibration
+from vmaf_assay.model.support import unsupported_reason
 from vmaf_assay.promise.conformal import check_confidence, hcp_interval
 from vmaf_assay.records import CANONICAL6, Measurand
-from vmaf_assay.registry.store import VerifiedEnsemble
+
+if TYPE_CHECKING:
+    from vmaf_assay.registry.store import VerifiedEnsemble
+
 
 TABLE_COLUMNS = (*CANONICAL6, "encoder", "preset", "rate_value")
 """What a table of features must hold."""
@@ -47,7 +51,7 @@ class Scores:
 
 
 def score_features(
-    verified: VerifiedEnsemble,
+    verified: "VerifiedEnsemble",
     features: NDArray[np.float64],
     encoders: Sequence[str],
     presets: Sequence[str],

@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.score import ReferenceInput
-from vmaf_assay.model.infer import Ensemble, probes_needed
+from vmaf_assay.model.support import probes_needed
 from vmaf_assay.promise.choice import Forecaster
 from vmaf_assay.promise.sampling import SampledForecaster
 from vmaf_assay.records import Scored, VideoInfo
 from vmaf_assay.tune.forecast import Forecast, Probe, forecast, forecast_title
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.segments import Sample, around
+from vmaf_assay.tune.segments import SegmentPlan, around
 from vmaf_assay.tune.source import pixels
+
+if TYPE_CHECKING:
+    from vmaf_assay.model.infer import Ensemble
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +43,26 @@ class Probed:
     """What the source says of itself."""
     probes: tuple[Probe, ...]
     """The encodes that forecasts of those encoders read; of a sampled source its segments joined."""
-    sample: Sample | None = None
+    sample: SegmentPlan | None = None
     """The segments that were probed; None if all of the source was."""
     segment_probes: tuple[tuple[Probe, ...], ...] = ()
     """The probes of each segment."""
 
 
 @dataclass(frozen=True, slots=True)
-class Title:
+class SourceProbes:
     """A source whose probes are known."""
 
     measurer: Measurer
     """Measures it."""
     probes: tuple[Probe, ...]
     """The probes of the source; of a sampled one, their segments joined."""
-    sample: Sample | None = None
+    sample: SegmentPlan | None = None
     """The segments; None if all of it is probed."""
     segment_probes: tuple[tuple[Probe, ...], ...] = ()
     """The probes of each segment, in the sample's order."""
 
-    def forecast(self, ensemble: Ensemble, encoder: str, preset: str) -> Forecast:
+    def forecast(self, ensemble: "Ensemble", encoder: str, preset: str) -> Forecast:
         """What one encoder and preset would make of it; raises ConfigError for one never trained on."""
         return forecast_of(
             ensemble,
@@ -114,9 +118,9 @@ def _title_kbps(predicted: Forecast, tried: Sequence[int], each: Sequence[Scored
 
 
 def forecast_of(
-    ensemble: Ensemble,
+    ensemble: "Ensemble",
     probes: Sequence[Probe],
-    sample: Sample | None,
+    sample: SegmentPlan | None,
     segment_probes: Sequence[Sequence[Probe]],
     encoder: str,
     preset: str,
@@ -143,12 +147,12 @@ def forecast_of(
 
 def probe_title(
     measurer: Measurer,
-    ensemble: Ensemble,
+    ensemble: "Ensemble",
     asked: Sequence[tuple[str, str]],
     probe_seconds: float,
     *,
     more_probes: bool = False,
-) -> Title:
+) -> SourceProbes:
     """Probe a source, whole if it is no longer than `probe_seconds` or that is 0, else by segments.
 
     Args:
@@ -166,13 +170,13 @@ def probe_title(
     specs = probes_needed(ensemble.sidecar, [encoder for encoder, _ in asked], asked if more_probes else ())
     sample = measurer.sample(probe_seconds)
     if sample is None:
-        return Title(measurer, tuple(measurer.probe(specs)))
+        return SourceProbes(measurer, tuple(measurer.probe(specs)))
     each = measurer.probe_segments(sample, specs)
     rate = measurer.reference.frame_rate
     probes = tuple(
         Probe(spec, joined([of[index].scored for of in each], rate)) for index, spec in enumerate(specs)
     )
-    return Title(measurer, probes, sample, tuple(tuple(of) for of in each))
+    return SourceProbes(measurer, probes, sample, tuple(tuple(of) for of in each))
 
 
 def joined(parts: Sequence[Scored], frame_rate: Fraction) -> Scored:

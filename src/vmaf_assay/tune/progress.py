@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vmaf_assay.media.score import ReferenceInput
-from vmaf_assay.model.infer import probes_needed
 from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.model.support import probes_needed
 from vmaf_assay.promise.sampling import n_tried
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.request import TuneRequest

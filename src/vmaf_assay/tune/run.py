@@ -7,22 +7,21 @@ margin was calibrated with. Probes and trials cover every frame of a short sourc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.score import ReferenceInput, score_pair
-from vmaf_assay.model.infer import size_reason
 from vmaf_assay.model.sidecar import ChoiceCalibration
-from vmaf_assay.promise.calibrate import curves_of
+from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured, nearest_margin
+from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import Promise, promise_of
 from vmaf_assay.records import OnStep
-from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.final import (
     PLAIN,
@@ -33,17 +32,29 @@ from vmaf_assay.tune.final import (
     write_final,
 )
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
-from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.probing import Title, probe_title
+from vmaf_assay.tune.probing import SourceProbes, probe_title
 from vmaf_assay.tune.progress import JobClock, final_stages, job_stages
 from vmaf_assay.tune.request import TuneRequest, check_request, resolved
-from vmaf_assay.tune.result import CurvePoint, ProbePoint, Retry, SampleFacts, TuneResult
-from vmaf_assay.tune.retry import implied_rate
-from vmaf_assay.tune.sampled import sample_facts, sample_reasons
+from vmaf_assay.tune.result import (
+    CurvePoint,
+    ProbePoint,
+    Retry,
+    SampleFacts,
+    TuneResult,
+    judge_limits,
+    larger_reason,
+    limit_reasons,
+    within_limits,
+)
+from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import open_source, pixels, seconds
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry
-from vmaf_assay.tune.trials import make_trials
+from vmaf_assay.tune.trials import implied_rate, make_trials
+
+if TYPE_CHECKING:
+    from vmaf_assay.registry.store import VerifiedEnsemble
+
 
 OnNote = Callable[[str], None]
 """Called with one line that the user should read before more time is spent."""
@@ -114,7 +125,7 @@ class _Plan:
 
 def tune(
     ffmpeg: Ffmpeg,
-    verified: VerifiedEnsemble,
+    verified: "VerifiedEnsemble",
     request: TuneRequest,
     *,
     cache: Cache | None = None,
@@ -168,7 +179,7 @@ def tune(
 
 def _plan(
     ffmpeg: Ffmpeg,
-    verified: VerifiedEnsemble,
+    verified: "VerifiedEnsemble",
     request: TuneRequest,
     on_step: OnStep | None,
     on_note: OnNote | None,
@@ -178,7 +189,10 @@ def _plan(
     preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
     trained_rates(verified.ensemble.sidecar, request.encoder, preset)
     margin = calibrated_margin(verified, request, preset)
-    check_extra_args(ffmpeg, info)
+    if info.extra_args:
+        from vmaf_assay.media.capability import check_extra_args  # most requests have none
+
+        check_extra_args(ffmpeg, info)
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
     carry = PLAIN
     if request.output is not None:
@@ -202,7 +216,7 @@ def _plan(
     return plan
 
 
-def calibrated_margin(verified: VerifiedEnsemble, request: TuneRequest, preset: str) -> Margin:
+def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset: str) -> Margin:
     """The calibrated margin of a request.
 
     Raises:
@@ -236,7 +250,7 @@ class _Answer:
 
     plan: _Plan
     """What was fixed before."""
-    title: Title
+    title: SourceProbes
     """The source and its probes."""
     predicted: Forecast
     """The forecast, with the bitrates that probes and trials had."""
@@ -247,7 +261,7 @@ class _Answer:
     choice: Choice
     """What was chosen."""
 
-    def result(self, verified: VerifiedEnsemble) -> TuneResult:
+    def result(self, verified: "VerifiedEnsemble") -> TuneResult:
         """The answer before the final encode."""
         measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
@@ -367,7 +381,7 @@ class _Answer:
         ]
 
 
-def _reasons(verified: VerifiedEnsemble, answer: _Answer) -> list[str]:
+def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
     plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
     scope = "all encoders" if margin.pooled else request.encoder
     trials = request.trials if plan.calibrated_target else 0

@@ -9,7 +9,9 @@ import numpy as np
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.score import ReferenceInput
 from vmaf_assay.media.segments import Look, Span
+from vmaf_assay.promise.choice import Forecaster, Measured
 from vmaf_assay.promise.sampling import MIN_SEGMENTS, n_tried, spread_evenly, stratified
+from vmaf_assay.tune.result import SampleFacts
 
 SEGMENT_FRAMES = 72
 """Frames of a segment, about: those of a clip of the calibration's corpus."""
@@ -53,7 +55,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SegmentPlan:
     """The segments of a title that are probed."""
 
     segments: tuple[Segment, ...]
@@ -117,7 +119,7 @@ def units_of(cuts: list[int], n_frames: int) -> list[Span]:
     return units
 
 
-def plan_sample(seen: Look, count: int) -> Sample | None:
+def plan_sample(seen: Look, count: int) -> SegmentPlan | None:
     """`count` units of a title as segments, spread over its time and its content; None if that is nearly all.
 
     The same title gives the same segments.
@@ -128,7 +130,7 @@ def plan_sample(seen: Look, count: int) -> Sample | None:
         return None
     hard = [_difficulty(seen, unit) for unit in units]
     chosen = stratified(hard, count, blocks=max(1, count // BLOCK_SEGMENTS), seed=n_frames)
-    return Sample(tuple(_segment(units[index], n_frames) for index in chosen), len(units))
+    return SegmentPlan(tuple(_segment(units[index], n_frames) for index in chosen), len(units))
 
 
 def _difficulty(seen: Look, unit: Span) -> float:
@@ -160,3 +162,44 @@ def around(encoder: str) -> tuple[int, int]:
 def _segment(unit: Span, n_frames: int) -> Segment:
     before, after = min(AROUND_FRAMES, unit.first), min(AROUND_FRAMES, n_frames - unit.last)
     return Segment(unit.first, unit.last - unit.first, before, after)
+
+
+def sample_facts(
+    sample: SegmentPlan | None,
+    forecaster: Forecaster,
+    rate_value: float,
+    measured: Measured,
+    reference: ReferenceInput,
+    encoder: str,
+) -> SampleFacts | None:
+    """The facts of a sample at the rate value chosen; None if every frame was probed."""
+    if sample is None:
+        return None
+    from vmaf_assay.promise.sampling import SampledForecaster  # long sources only
+
+    if not isinstance(forecaster, SampledForecaster):
+        return None
+    part = forecaster.sampling_part(measured)[forecaster.at(rate_value)]
+    return SampleFacts(
+        segments=len(sample.segments),
+        units=sample.n_units,
+        segments_tried=len(sample.tried) if measured else 0,
+        frames=sample.n_frames,
+        seconds=float(sample.n_frames / reference.frame_rate),
+        warm_up_frames=around(encoder)[0],
+        cool_down_frames=around(encoder)[1],
+        sampling_part=float(part),
+        allowance=forecaster.allowance,
+        first_frames=sorted(segment.first for segment in sample.segments),
+    )
+
+
+def sample_reasons(facts: SampleFacts | None) -> list[str]:
+    """In words; none if every frame was probed."""
+    if facts is None:
+        return []
+    tried = f", a trial encodes {facts.segments_tried} of them" if facts.segments_tried else ""
+    return [
+        f"a sample: {facts.segments} of {facts.units} segments were probed, {facts.seconds:.0f} s{tried}; that "
+        f"not all was seen is {facts.sampling_part:.2f} points of uncertainty (more --probe-seconds give less)"
+    ]

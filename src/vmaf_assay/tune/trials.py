@@ -1,14 +1,16 @@
-"""Trial encodes that correct a forecast, each where it tells most."""
+"""Trial encodes that correct a forecast, and what a measured final encode says of the other rate values."""
+
+import numpy as np
 
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.promise.choice import Forecaster, trial_rate
+from vmaf_assay.promise.choice import Curve, Forecaster, Measured, trial_rate
 from vmaf_assay.tune.forecast import Forecast
-from vmaf_assay.tune.probing import Title, Tried
+from vmaf_assay.tune.probing import SourceProbes, Tried
 from vmaf_assay.tune.request import TuneRequest
 
 
 def make_trials(
-    title: Title,
+    title: SourceProbes,
     forecaster: Forecaster,
     predicted: Forecast,
     encoder: tuple[EncoderInfo, str],
@@ -39,3 +41,23 @@ def make_trials(
         what = f"trial {number} of {request.trials}, to correct the forecast: {where}"
         tried[rate_value] = title.try_out(forecaster, predicted, encoder, rate_value, what)
     return tried
+
+
+def implied_rate(curve: Curve, target: float, missed: Measured) -> float | None:
+    """The cheapest rate value that should meet the target, now that whole encodes were measured below it.
+
+    The forecast is interpolated through what was measured. Only rate values of higher quality than every encode
+    that missed are considered.
+
+    Args:
+      curve: the forecast.
+      target: pooled VMAF wanted, points.
+      missed: rate value -> pooled VMAF of an encode of every frame, below the target, points.
+
+    Returns:
+      None if no rate value of the trained range should do.
+    """
+    forecaster = Forecaster(curve)
+    beyond = 1 + max(forecaster.at(rate_value) for rate_value in missed)  # the grid begins with the cheapest
+    meeting = np.flatnonzero(forecaster.corrected(missed)[beyond:] >= target)
+    return float(forecaster.grid[beyond + meeting[0]]) if len(meeting) else None

@@ -133,7 +133,7 @@ def _output(source: Path, output: Path | None, out_dir: Path | None, container: 
 
 def _render(result: "CompareResult") -> None:
     from vmaf_assay.cli import render
-    from vmaf_assay.tune.sampled import sample_reasons
+    from vmaf_assay.tune.segments import sample_reasons
 
     headers = ["", "encoder", "rate value", "forecast", "bound", "kbps", "BD-rate"]
     best = result.cheapest

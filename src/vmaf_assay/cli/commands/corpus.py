@@ -13,8 +13,8 @@ from vmaf_assay.cli.options import FfmpegPath
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmaf_assay.corpus.build import Measurer
-    from vmaf_assay.corpus.plan import Cell, EncoderRequest, Rendition, Size
+    from vmaf_assay.corpus.build import CellMeasurer
+    from vmaf_assay.corpus.plan import Cell, CorpusReference, EncoderRequest, Size
     from vmaf_assay.corpus.sources import Source
     from vmaf_assay.corpus.storage import Store
     from vmaf_assay.corpus.store import Corpus
@@ -163,20 +163,20 @@ def _sources(
 
 def _renditions(
     tool: "Ffmpeg", found: "list[Source]", sizes: "list[Size | None]", max_frames: int | None, scratch: Path
-) -> "tuple[list[Rendition], dict[str, str]]":
+) -> "tuple[list[CorpusReference], dict[str, str]]":
     """What is to be encoded, and why which sources cannot be used, by name; raises if none can."""
     from vmaf_assay.cli.render import note, progress_bar
-    from vmaf_assay.corpus.plan import renditions_of
+    from vmaf_assay.corpus.plan import references_of
     from vmaf_assay.corpus.remote import planned
     from vmaf_assay.errors import MediaError
 
-    made: list[Rendition] = []
+    made: list[CorpusReference] = []
     refused: dict[str, str] = {}
     with progress_bar("sources", total=len(found)) as update:
         for number, source in enumerate(found, 1):
             try:
                 new = planned(
-                    source, scratch, lambda s: renditions_of(tool, s, sizes=sizes, max_frames=max_frames)
+                    source, scratch, lambda s: references_of(tool, s, sizes=sizes, max_frames=max_frames)
                 )
             except MediaError as error:
                 if len(refused) == len(found) - 1:
@@ -222,7 +222,7 @@ def _measure(
     return {}
 
 
-def _farm(tool: "Ffmpeg", scheduler: str | None, workers: int | None) -> "Measurer":
+def _farm(tool: "Ffmpeg", scheduler: str | None, workers: int | None) -> "CellMeasurer":
     from vmaf_assay.errors import ConfigError
 
     try:

@@ -20,7 +20,7 @@ from vmaf_assay.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from vmaf_assay.api import Batch, CurvePoint, Outcome, TuneRequest, TuneResult, VerifiedEnsemble
+    from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult, VerifiedEnsemble
     from vmaf_assay.media.ffmpeg import Ffmpeg
 
 Encoder = Annotated[
@@ -257,7 +257,7 @@ def _many(batch: "Batch", as_json: bool) -> int:
     return code
 
 
-def _line(outcome: "Outcome") -> str:
+def _line(outcome: "ItemResult") -> str:
     if outcome.problem is not None:
         return f"error: {outcome.problem}"
     if outcome.result is not None:
