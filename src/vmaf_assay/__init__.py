@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vmaf_assay.api import (
         AssayError,
         Batch,
+        BuildProgress,
         BuiltCorpus,
         CellRecord,
         CompareRequest,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Scored,
         Scores,
         SegmentPlan,
+        Settings,
         SourcesRefusedError,
         ToolError,
         TuneRequest,
@@ -77,6 +79,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AssayError",
     "Batch",
+    "BuildProgress",
     "BuiltCorpus",
     "CellRecord",
     "CompareRequest",
@@ -108,6 +111,7 @@ __all__ = [
     "Scored",
     "Scores",
     "SegmentPlan",
+    "Settings",
     "SourcesRefusedError",
     "ToolError",
     "TuneRequest",

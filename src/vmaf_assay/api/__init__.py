@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request
-    from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run, verify_registry
+    from vmaf_assay.api.ensembles import load_ensemble, verify_registry
+    from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run
     from vmaf_assay.api.pages import write_page
     from vmaf_assay.api.scoring import MadeBy, predict_pair, predict_table, score_files
+    from vmaf_assay.api.settings import Settings
     from vmaf_assay.api.tuning import (
         choose_rate,
         compare_encoders,
         compare_request,
         forecast_encoder,
-        load_ensemble,
         probe_source,
         tune_request,
         tune_source,
         tune_sources,
     )
+    from vmaf_assay.corpus.build import BuildProgress
     from vmaf_assay.corpus.store import Corpus, load_corpus
     from vmaf_assay.errors import (
         AssayError,
@@ -59,42 +61,25 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.segments import SegmentPlan
 
 _MODULES = {
-    "vmaf_assay.api.corpora": (
-        "BuiltCorpus",
-        "CorpusRequest",
-        "build_corpus",
-        "build_request",
-    ),
-    "vmaf_assay.api.models": (
-        "gate_run",
-        "promote_run",
-        "train_ensemble",
-        "validate_run",
-        "verify_registry",
-    ),
-    "vmaf_assay.api.pages": ("write_page",),
-    "vmaf_assay.api.scoring": (
-        "MadeBy",
-        "predict_pair",
-        "predict_table",
-        "score_files",
-    ),
-    "vmaf_assay.api.tuning": (
+    "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request"],
+    "vmaf_assay.api.ensembles": ["load_ensemble", "verify_registry"],
+    "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run"],
+    "vmaf_assay.api.pages": ["write_page"],
+    "vmaf_assay.api.scoring": ["MadeBy", "predict_pair", "predict_table", "score_files"],
+    "vmaf_assay.api.settings": ["Settings"],
+    "vmaf_assay.api.tuning": [
         "choose_rate",
         "compare_encoders",
         "compare_request",
         "forecast_encoder",
-        "load_ensemble",
         "probe_source",
         "tune_request",
         "tune_source",
         "tune_sources",
-    ),
-    "vmaf_assay.corpus.store": (
-        "Corpus",
-        "load_corpus",
-    ),
-    "vmaf_assay.errors": (
+    ],
+    "vmaf_assay.corpus.build": ["BuildProgress"],
+    "vmaf_assay.corpus.store": ["Corpus", "load_corpus"],
+    "vmaf_assay.errors": [
         "AssayError",
         "ConfigError",
         "CorpusError",
@@ -103,62 +88,34 @@ _MODULES = {
         "ModelLoadError",
         "SourcesRefusedError",
         "ToolError",
-    ),
-    "vmaf_assay.media.ffmpeg": (
-        "Ffmpeg",
-        "find_ffmpeg",
-    ),
-    "vmaf_assay.promise.choice": ("Curve",),
-    "vmaf_assay.promise.policy": ("GateResult",),
-    "vmaf_assay.promise.promise": (
-        "Promise",
-        "PromisedChoice",
-    ),
-    "vmaf_assay.records": (
-        "CellRecord",
-        "Scored",
-        "VideoInfo",
-    ),
-    "vmaf_assay.registry.store": ("VerifiedEnsemble",),
-    "vmaf_assay.registry.verdict": ("Verdict",),
-    "vmaf_assay.registry.verify": ("RowReport",),
-    "vmaf_assay.training.evidence": (
-        "RunEvidence",
-        "load_run",
-    ),
-    "vmaf_assay.tune.batch": (
-        "Batch",
-        "ItemResult",
-    ),
-    "vmaf_assay.tune.compare": ("CompareRequest",),
-    "vmaf_assay.tune.contenders": (
-        "CompareResult",
-        "Contender",
-    ),
-    "vmaf_assay.tune.forecast": (
-        "Forecast",
-        "Probe",
-    ),
-    "vmaf_assay.tune.pairs": (
-        "PairRequest",
-        "PairScore",
-    ),
-    "vmaf_assay.tune.predict": ("Scores",),
-    "vmaf_assay.tune.probing": ("Probed",),
-    "vmaf_assay.tune.request": ("TuneRequest",),
-    "vmaf_assay.tune.result": (
-        "CurvePoint",
-        "SampleFacts",
-        "TuneResult",
-    ),
-    "vmaf_assay.tune.segments": ("SegmentPlan",),
+    ],
+    "vmaf_assay.media.ffmpeg": ["Ffmpeg", "find_ffmpeg"],
+    "vmaf_assay.promise.choice": ["Curve"],
+    "vmaf_assay.promise.policy": ["GateResult"],
+    "vmaf_assay.promise.promise": ["Promise", "PromisedChoice"],
+    "vmaf_assay.records": ["CellRecord", "Scored", "VideoInfo"],
+    "vmaf_assay.registry.store": ["VerifiedEnsemble"],
+    "vmaf_assay.registry.verdict": ["Verdict"],
+    "vmaf_assay.registry.verify": ["RowReport"],
+    "vmaf_assay.training.evidence": ["RunEvidence", "load_run"],
+    "vmaf_assay.tune.batch": ["Batch", "ItemResult"],
+    "vmaf_assay.tune.compare": ["CompareRequest"],
+    "vmaf_assay.tune.contenders": ["CompareResult", "Contender"],
+    "vmaf_assay.tune.forecast": ["Forecast", "Probe"],
+    "vmaf_assay.tune.pairs": ["PairRequest", "PairScore"],
+    "vmaf_assay.tune.predict": ["Scores"],
+    "vmaf_assay.tune.probing": ["Probed"],
+    "vmaf_assay.tune.request": ["TuneRequest"],
+    "vmaf_assay.tune.result": ["CurvePoint", "SampleFacts", "TuneResult"],
+    "vmaf_assay.tune.segments": ["SegmentPlan"],
 }
-"""Where each name is; a verb that tunes must not wait for what trains to be loaded."""
+"""Names by module: a verb that tunes does not wait for what trains to be loaded."""
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "AssayError",
     "Batch",
+    "BuildProgress",
     "BuiltCorpus",
     "CellRecord",
     "CompareRequest",
@@ -190,6 +147,7 @@ __all__ = [
     "Scored",
     "Scores",
     "SegmentPlan",
+    "Settings",
     "SourcesRefusedError",
     "ToolError",
     "TuneRequest",

@@ -104,22 +104,8 @@ def build_corpus(
 ) -> Corpus:
     """Encode and score every source x encoder x rate value; an interrupted build is resumed by calling again.
 
-    Args:
-      sources: files, folders of them, or URLs such as `s3://bucket/clips`.
-      out: the corpus, a folder or a URL.
-      encoders: each `NAME[:PRESET[:RATE,RATE...]]`.
-      rates: rate values of encoders that name none.
-      manifest: JSON manifest that names sources and groups, instead of or beside `sources`.
-      layout: of folders, `netflix`, `bvi-dvc` or `folder`; by default recognised.
-      raw: geometry of `.yuv` files, as `1920x1080:yuv420p:25`; by default read off their names.
-      encoder_args: more options for an encoder, each `[NAME=]OPTIONS`, as `libx264=-tune grain`.
-      sizes: (width, height) boxes to fit into, largest first; by default each source's own size.
-      max_frames: frames used of each source.
-      jobs: cells in flight; by default one a core.
-      workers: processes of a Dask cluster made here; by default none.
-      scheduler: address of a Dask scheduler whose workers measure.
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: called with the last cell, cells done, cells in all.
+    Every argument but `ffmpeg` and `on_step` is a field of `CorpusRequest`, which says what it means. `rates` may
+    be text as `22,28,34`.
 
     Raises:
       ConfigError: no source, or an invalid request.

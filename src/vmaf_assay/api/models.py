@@ -1,4 +1,4 @@
-"""Train, judge, promote, and verify a registry."""
+"""Train an ensemble, judge it, and promote it."""
 
 import os
 from collections.abc import Sequence
@@ -6,15 +6,12 @@ from pathlib import Path
 
 from vmaf_assay.admission.judge import judge, write_verdict
 from vmaf_assay.admission.promotion import Who, promote
+from vmaf_assay.api.ensembles import FORECAST_ENSEMBLE
 from vmaf_assay.api.paths import PathLike, registry_of
-from vmaf_assay.api.tuning import FORECAST_ENSEMBLE
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.promise.policy import GateResult
 from vmaf_assay.records import OnStep
-from vmaf_assay.registry.trust import find_trust
 from vmaf_assay.registry.verdict import Verdict
-from vmaf_assay.registry.verify import RowReport
-from vmaf_assay.registry.verify import verify_registry as _verify_registry
 from vmaf_assay.training.evidence import RunEvidence, load_run
 
 
@@ -113,16 +110,3 @@ def promote_run(
     """
     run.coverage(on_step)
     return promote(run, registry_of(registry), who)
-
-
-def verify_registry(registry: PathLike | None = None, *, deep: bool = False) -> list[RowReport]:
-    """Check every byte of a registry and judge every verdict's held-out predictions again.
-
-    Args:
-      registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
-      deep: recompute calibration and coverage as well (up to a minute).
-
-    >>> {report.status for report in verify_registry()}
-    {'production'}
-    """
-    return _verify_registry(registry_of(registry), deep=deep, trust=find_trust())

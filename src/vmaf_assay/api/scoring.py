@@ -2,19 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
+from vmaf_assay.api.ensembles import REGRESSOR_ENSEMBLE, load_ensemble
 from vmaf_assay.api.pages import write_page
 from vmaf_assay.api.paths import PathLike
+from vmaf_assay.api.settings import Run, Settings
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoder_names import check_named, read_encoder
 from vmaf_assay.media.encoders import encoder_info
-from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vmaf_assay.records import CANONICAL6, OnStep
+from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.pairs import PairRequest, PairScore
 from vmaf_assay.tune.pairs import score_files as _score
 from vmaf_assay.tune.predict import Scores, read_table, score_features
-from vmaf_assay.tune.progress import JobClock, OnLeft
 from vmaf_assay.tune.request import check_probability
 
 
@@ -46,12 +47,7 @@ class MadeBy:
 
 
 def score_files(
-    reference: PathLike,
-    distorted: PathLike,
-    *,
-    filters: str = "",
-    ffmpeg: Ffmpeg | None = None,
-    on_step: OnStep | None = None,
+    reference: PathLike, distorted: PathLike, *, filters: str = "", **settings: Unpack[Settings]
 ) -> PairScore:
     """VMAF of each frame of an encode against its source; needs no model and no encoder.
 
@@ -59,61 +55,47 @@ def score_files(
       reference: the source.
       distorted: its encode.
       filters: ffmpeg filter chain that the reference goes through first, such as a crop.
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: called with frames done.
+      settings: what it runs with.
 
     Raises:
       MediaError: a file cannot be used, the frames do not match, or the pictures have unlike shapes.
       ToolError: ffmpeg failed.
     """
-    request = PairRequest(Path(reference), Path(distorted), filters)
-    return _score(ffmpeg or find_ffmpeg(), request, on_step=on_step)[0]
+    return predict_pair(PairRequest(Path(reference), Path(distorted), filters), **settings)[0]
 
 
 def predict_pair(
     request: PairRequest,
     *,
     made_by: MadeBy | None = None,
-    ensemble: VerifiedEnsemble | None = None,
     confidence: float = 0.95,
-    ffmpeg: Ffmpeg | None = None,
-    on_step: OnStep | None = None,
-    on_left: OnLeft | None = None,
     page: PathLike | None = None,
+    **settings: Unpack[Settings],
 ) -> tuple[PairScore, Scores | None]:
     """Measure a pair and, if it is known what made the encode, predict it too; what `assay predict` does.
 
     Args:
       request: the two files.
-      made_by: what made the encode; None: the measured score alone.
-      ensemble: the regressor; wanted with `made_by`.
+      made_by: what made the encode, if it is to be predicted by the `ensemble` of `settings`, a regressor.
       confidence: of each bound, in (0, 1).
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: called with what is being done, frames done, frames in all.
-      on_left: called with the seconds that the whole job still takes.
       page: HTML file to write about the measurement.
+      settings: what it runs with.
 
     Raises:
       ConfigError: what made it is invalid, or the confidence is.
       MediaError: a file cannot be used, the frames do not match, or the pictures have unlike shapes.
     """
     check_probability(confidence, "--confidence")
-    if made_by is not None:
-        if ensemble is None:
-            raise ConfigError("a prediction needs an ensemble", next_step="give one from load_ensemble")
-        made_by = made_by.resolved(ensemble)
-    clock, tool = JobClock(on_step, on_left, page=page is not None), ffmpeg or find_ffmpeg()
+    run, ensemble = Run(settings), settings.get("ensemble")
+    if made_by is not None and ensemble is None:
+        ensemble = load_ensemble(REGRESSOR_ENSEMBLE)
+    asked = None if made_by is None or ensemble is None else made_by.resolved(ensemble)
+    clock, tool = run.clock(page=page is not None), run.ffmpeg
     measured, features = _score(tool, request, clock=clock)
     scores = None
-    if made_by is not None and ensemble is not None:
-        scores = score_features(
-            ensemble,
-            features[None, :],
-            [made_by.encoder],
-            [made_by.preset or ""],
-            [made_by.rate_value],
-            confidence=confidence,
-        )
+    if asked is not None and ensemble is not None:
+        row = ([asked.encoder], [asked.preset or ""], [asked.rate_value])
+        scores = score_features(ensemble, features[None, :], *row, confidence=confidence)
     if page is not None:
         write_page(measured, page, ffmpeg=tool, on_step=clock.step)
     return measured, scores

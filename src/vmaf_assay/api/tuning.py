@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from vmaf_assay.api.pages import write_page
-from vmaf_assay.api.paths import PathLike, registry_of
+from vmaf_assay.api.paths import PathLike
+from vmaf_assay.api.settings import Run, Settings
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.encoders import encoder_info
@@ -14,7 +16,6 @@ from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import PromisedChoice, promised
 from vmaf_assay.records import OnStep
-from vmaf_assay.registry import store
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.batch import Batch, check_batch, plan_items, request_digest, size_of, tune_many
 from vmaf_assay.tune.cache import Cache
@@ -23,7 +24,7 @@ from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, default_preset
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
-from vmaf_assay.tune.progress import BatchClock, JobClock, OnLeft
+from vmaf_assay.tune.progress import BatchClock
 from vmaf_assay.tune.request import (
     DEFAULT_CONFIDENCE,
     DEFAULT_PROBE_SECONDS,
@@ -34,31 +35,8 @@ from vmaf_assay.tune.request import (
     resolved,
 )
 from vmaf_assay.tune.result import TuneResult
-from vmaf_assay.tune.run import OnNote, tune
+from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.source import open_source, pixels
-
-FORECAST_ENSEMBLE = "vmaf_forecast_ensemble_v1"
-"""The ensemble that forecasts encodes nobody has made."""
-
-
-def load_ensemble(
-    ensemble_id: str = FORECAST_ENSEMBLE, *, registry: PathLike | None = None, trust_policy: PathLike | None = None
-) -> VerifiedEnsemble:
-    """An ensemble whose every byte has been checked against the verdict that admitted it.
-
-    Args:
-      ensemble_id: the ensemble, without `_seedN` or `_mean`.
-      registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
-      trust_policy: whose signatures to believe; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
-
-    Raises:
-      IntegrityError: it is not there, is scaffolded, does not verify, or the policy does not believe it.
-
-    >>> load_ensemble().verdict.verdict
-    'PROMOTE'
-    """
-    policy = None if trust_policy is None else Path(trust_policy)
-    return store.load_verified(registry_of(registry), ensemble_id, policy)
 
 
 def probe_source(
@@ -193,38 +171,19 @@ def tune_source(
     max_bytes: float | None = None,
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind | None = None,
-    cache_dir: PathLike | None = None,
-    ensemble: VerifiedEnsemble | None = None,
-    ffmpeg: Ffmpeg | None = None,
-    on_step: OnStep | None = None,
+    **settings: Unpack[Settings],
 ) -> TuneResult:
     """Probe, forecast, choose, try, and encode if an output is named; what `assay tune` does.
 
-    Args:
-      source: the video.
-      encoder: `NAME` or `NAME:PRESET`: ffmpeg's name, or a common one such as `x264`.
-      target_vmaf: pooled (mean) VMAF to reach, points.
-      confidence: probability of reaching it, in (0, 1).
-      preset: the encoder's preset; by default the one trained on.
-      trials: trial encodes allowed, 0 to 2.
-      output: file to encode the choice to; None makes none.
-      verify: measure the whole output.
-      retry: encodes more that may be made if the output is measured below the target; above 0 it is measured.
-      force: overwrite `output`.
-      encoder_args: more options for the encoder, as `-tune grain`; then nothing is promised, only measured.
-      filters: ffmpeg filter chain that the picture goes through first.
-      reference: what VMAF compares with, the `filtered` picture or (one scale only) the `source`.
-      max_kbps: most video bitrate wanted, kbps.
-      max_bytes: largest file wanted, bytes.
-      probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
-      probes: `few` that the forecast reads, or `more`; None is `more` without trials.
-      cache_dir: folder of results of earlier runs; None keeps and uses none.
-      ensemble: from `load_ensemble`; by default the shipped forecast.
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: called with what is being done, frames done, frames in all.
+    Every argument but `settings` is a field of `TuneRequest`, which says what it means.
 
     Returns:
       `met` is true if the target is promised, and was not found missed, and every limit is kept.
+
+    Raises:
+      ConfigError: the request is invalid, or the ensemble may not promise it.
+      MediaError: the source cannot be used.
+      ToolError: ffmpeg or the disk failed.
     """
     request = TuneRequest(
         source=Path(source),
@@ -245,36 +204,22 @@ def tune_source(
         probe_seconds=probe_seconds,
         probes=probes,
     )
-    return tune_request(request, cache_dir=cache_dir, ensemble=ensemble, ffmpeg=ffmpeg, on_step=on_step)
+    return tune_request(request, **settings)
 
 
 def tune_request(
-    request: TuneRequest,
-    *,
-    cache_dir: PathLike | None = None,
-    ensemble: VerifiedEnsemble | None = None,
-    ffmpeg: Ffmpeg | None = None,
-    on_step: OnStep | None = None,
-    on_left: OnLeft | None = None,
-    on_note: OnNote | None = None,
-    page: PathLike | None = None,
+    request: TuneRequest, *, page: PathLike | None = None, **settings: Unpack[Settings]
 ) -> TuneResult:
     """`tune_source` of a request that is a record already.
 
     Args:
       request: what is asked.
-      cache_dir: folder of results of earlier runs; None keeps and uses none.
-      ensemble: from `load_ensemble`; by default the shipped forecast.
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: called with what is being done, frames done, frames in all.
-      on_left: called with the seconds that the whole job still takes.
-      on_note: called with a line that should be read before more time is spent.
       page: HTML file to write about the answer.
+      settings: what it runs with.
     """
-    tool, verified = ffmpeg or find_ffmpeg(), ensemble or load_ensemble()
-    clock = JobClock(on_step, on_left, page=page is not None)
-    cache = None if cache_dir is None else Cache(Path(cache_dir))
-    result = tune(tool, verified, request, cache=cache, on_note=on_note, clock=clock)
+    run = Run(settings)
+    tool, clock = run.ffmpeg, run.clock(page=page is not None)
+    result = tune(tool, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=clock)
     if page is not None:
         write_page(result, page, ffmpeg=tool, on_step=clock.step)
     return result
@@ -286,13 +231,8 @@ def tune_sources(
     *,
     out_dir: PathLike | None = None,
     container: str = "mkv",
-    cache_dir: PathLike | None = None,
-    ensemble: VerifiedEnsemble | None = None,
-    ffmpeg: Ffmpeg | None = None,
-    on_step: OnStep | None = None,
-    on_left: OnLeft | None = None,
-    on_note: OnNote | None = None,
     page_dir: PathLike | None = None,
+    **settings: Unpack[Settings],
 ) -> Batch:
     """Tune many sources one after another; what `assay tune` of several sources or with `--out-dir` does.
 
@@ -301,13 +241,8 @@ def tune_sources(
       request: what is asked of each; its source and output are replaced.
       out_dir: folder of the encodes; None makes none. What is finished there is skipped.
       container: of the encodes: `mkv`, `mp4`, `mov` or `webm`.
-      cache_dir: folder of results of earlier runs; None keeps and uses none.
-      ensemble: from `load_ensemble`; by default the shipped forecast.
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: called with the source and what is being done, frames done, frames in all.
-      on_left: called with the seconds that all sources still take.
-      on_note: called with a line that should be read before more time is spent.
       page_dir: folder of an HTML page for each source.
+      settings: what they run with.
 
     Returns:
       How many there are, and an iterator that tunes them: what became of each, as it ends.
@@ -315,33 +250,36 @@ def tune_sources(
     Raises:
       ConfigError: no video is named, or what is asked is invalid for every source.
     """
-    tool, verified = ffmpeg or find_ffmpeg(), ensemble or load_ensemble()
+    run = Run(settings)
+    tool, verified = run.ffmpeg, run.ensemble
     answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
-    asked = check_batch(resolved(request, answered), None if out_dir is None else Path(out_dir))
-    items = plan_items([Path(source) for source in sources], None if out_dir is None else Path(out_dir), container)
-    if page_dir is not None:
-        Path(page_dir).mkdir(parents=True, exist_ok=True)
-    clock = BatchClock([size_of(item.source) for item in items], on_left)
+    folder = None if out_dir is None else Path(out_dir)
+    asked = check_batch(resolved(request, answered), folder)
+    items = plan_items([Path(source) for source in sources], folder, container)
+    pages = None if page_dir is None else Path(page_dir)
+    if pages is not None:
+        pages.mkdir(parents=True, exist_ok=True)
+    clock = BatchClock([size_of(item.source) for item in items], settings.get("on_left"))
     number = {item.source: index for index, item in enumerate(items)}
+    shared: Settings = {**settings, "ensemble": verified, "ffmpeg": tool, "on_left": clock.on_left}
 
     def tune_one(one: TuneRequest) -> TuneResult:
         index = number[one.source]
         clock.begin(index)
-        return tune_request(
-            one,
-            cache_dir=cache_dir,
-            ensemble=verified,
-            ffmpeg=tool,
-            on_step=on_step and (lambda what, done, total: on_step(f"{one.source.name}: {what}", done, total)),
-            on_left=clock.on_left,
-            on_note=on_note,
-            page=None if page_dir is None else Path(page_dir) / f"{index + 1:03d}-{one.source.stem}.html",
-        )
+        page = None if pages is None else pages / f"{index + 1:03d}-{one.source.stem}.html"
+        mine: Settings = {**shared, "on_step": _named(one.source, settings.get("on_step"))}
+        return tune_request(one, page=page, **mine)
 
     digest = request_digest(asked, verified, tool)
-    return Batch(
-        len(items), tune_many(items, asked, tune_one, digest=digest, cache=Cache(user_folders.cache_dir()))
-    )
+    digests = Cache(user_folders.cache_dir())
+    return Batch(len(items), tune_many(items, asked, tune_one, digest=digest, cache=digests))
+
+
+def _named(source: Path, on_step: OnStep | None) -> OnStep | None:
+    """Steps that say which source they are of."""
+    if on_step is None:
+        return None
+    return lambda what, done, total: on_step(f"{source.name}: {what}", done, total)
 
 
 def compare_encoders(
@@ -357,33 +295,20 @@ def compare_encoders(
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind = "few",
-    cache_dir: PathLike | None = None,
-    ensemble: VerifiedEnsemble | None = None,
-    ffmpeg: Ffmpeg | None = None,
-    on_step: OnStep | None = None,
+    **settings: Unpack[Settings],
 ) -> CompareResult:
     """Forecast what several encoders would spend for a target; what `assay compare` does.
 
-    Args:
-      source: the video.
-      encoders: each `NAME` or `NAME:PRESET`, two or more; BD-rates are against the first.
-      target_vmaf: pooled (mean) VMAF to reach, points.
-      confidence: probability of reaching it, in (0, 1), for each by itself.
-      measure: encode and measure each on both sides of the target, and compare at equal quality.
-      trials: trial encodes of each that correct its forecast, 0 to 2.
-      output: file to write the winner's encode to; None writes none.
-      force: overwrite `output`.
-      filters: ffmpeg filter chain that the picture goes through first.
-      probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
-      probes: `few` that the forecasts read, or `more`.
-      cache_dir: folder of results of earlier runs; None keeps and uses none.
-      ensemble: from `load_ensemble`; by default the shipped forecast.
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: called with what is being done, frames done, frames in all.
+    Every argument but `settings` is a field of `CompareRequest`, which says what it means.
 
     Returns:
       `cheapest` is the contender of least bitrate that meets the target, or None; `refused` names the encoders
       that could not be answered for.
+
+    Raises:
+      ConfigError: fewer than two encoders, or none that the model was trained on.
+      MediaError: the source cannot be used.
+      ToolError: ffmpeg failed for every encoder.
     """
     request = CompareRequest(
         source=Path(source),
@@ -398,21 +323,15 @@ def compare_encoders(
         probe_seconds=probe_seconds,
         probes=probes,
     )
-    return compare_request(request, cache_dir=cache_dir, ensemble=ensemble, ffmpeg=ffmpeg, on_step=on_step)
+    return compare_request(request, **settings)
 
 
-def compare_request(
-    request: CompareRequest,
-    *,
-    cache_dir: PathLike | None = None,
-    ensemble: VerifiedEnsemble | None = None,
-    ffmpeg: Ffmpeg | None = None,
-    on_step: OnStep | None = None,
-    on_left: OnLeft | None = None,
-    on_note: OnNote | None = None,
-) -> CompareResult:
-    """`compare_encoders` of a request that is a record already; arguments as of `tune_request`."""
-    cache = None if cache_dir is None else Cache(Path(cache_dir))
-    clock = JobClock(on_step, on_left)
-    tool, verified = ffmpeg or find_ffmpeg(), ensemble or load_ensemble()
-    return compare(tool, verified, request, cache=cache, on_note=on_note, clock=clock)
+def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> CompareResult:
+    """`compare_encoders` of a request that is a record already.
+
+    Args:
+      request: what is asked.
+      settings: what it runs with.
+    """
+    run = Run(settings)
+    return compare(run.ffmpeg, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=run.clock())

@@ -1,9 +1,14 @@
 """Options that several verbs share, each in one wording."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vmaf_assay.api import Settings
+    from vmaf_assay.cli.render import Job
 
 Registry = Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")]
 TrustPolicy = Annotated[
@@ -32,6 +37,40 @@ Confidence = Annotated[
 ]
 Verify = Annotated[bool, typer.Option("--verify", help="Measure every frame of the output.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
+Container = Annotated[str, typer.Option(help="Container in --out-dir: mkv, mp4, mov or webm.")]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options that say how a verb runs, not what it answers."""
+
+    registry: Path | None
+    trust_policy: Path | None
+    ffmpeg: str | None
+    no_cache: bool = False
+    report: Path | None = None
+    as_json: bool = False
+
+    def settings(self, job: "Job") -> "Settings":
+        """What the Python interface runs with; loads the ensemble, and finds ffmpeg and the cache."""
+        from vmaf_assay.api import find_ffmpeg, load_ensemble
+        from vmaf_assay.cli.render import note
+        from vmaf_assay.media import user_folders
+
+        return {
+            "ensemble": load_ensemble(registry=self.registry, trust_policy=self.trust_policy),
+            "ffmpeg": find_ffmpeg(self.ffmpeg),
+            "cache_dir": None if self.no_cache else user_folders.cache_dir(),
+            "on_step": job.on_step,
+            "on_left": job.on_left,
+            "on_note": note,
+        }
+
+
+def end(code: int) -> None:
+    """Leave with an exit code; 0 goes on."""
+    if code:
+        raise typer.Exit(code)
 
 
 def seconds_of(text: str) -> float:

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import Console
 
 
@@ -181,13 +179,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02d} left"
     return f"{whole // 3600}:{whole % 3600 // 60:02d} h left"
-
-
-def cache_dir(*, no_cache: bool) -> "Path | None":
-    """The folder of results of earlier runs; None if none are to be used."""
-    from vmaf_assay.media import user_folders
-
-    return None if no_cache else user_folders.cache_dir()
 
 
 @contextmanager

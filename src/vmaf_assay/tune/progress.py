@@ -81,7 +81,8 @@ class JobClock:
 
     def plan(self, stages: Sequence[Stage], n_frames: int) -> None:
         """Say what is to come: stages in order; frames of a page's pictures are added if one is made."""
-        pages = [Stage(f"frames of the {side}", n_frames, LOOK_COST, "page") for side in ("source", "output")]
+        words = ("scenes of the output", "frames of the source", "frames of the output")
+        pages = [Stage(one, n_frames, LOOK_COST, "page") for one in words]
         self._stages = [*stages, *(pages if self._page else [])]
         self._at = -1
 

@@ -82,6 +82,8 @@ class _Plan:
     """What else goes into the output."""
     source_s: float
     """How long the source plays, before any filter."""
+    source_video_bytes: int
+    """Size of the source's own video."""
     on_step: OnStep | None
     """Told of progress."""
     on_note: OnNote | None
@@ -208,6 +210,7 @@ def _plan(
         margin=margin,
         carry=carry,
         source_s=video.duration_s,
+        source_video_bytes=video_bytes(ffmpeg, request.source),
         on_step=on_step,
         on_note=on_note,
     )
@@ -266,10 +269,9 @@ class _Answer:
         measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
         kbps = _number(self.predicted.kbps_at(np.array([choice.rate_value]))[0])
-        source_video = video_bytes(plan.ffmpeg, reference.path)
         n_bytes = None
         if kbps is not None and (request.output is not None or request.max_bytes is not None):
-            other = max(0, reference.path.stat().st_size - source_video)
+            other = max(0, reference.path.stat().st_size - plan.source_video_bytes)
             n_bytes = other + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
@@ -307,8 +309,8 @@ class _Answer:
             probes=self._probe_points(),
             curve=self._curve(),
             sample=self.sample(),
-            source_kbps=source_video / 125 / plan.source_s,
-            source_video_bytes=source_video,
+            source_kbps=plan.source_video_bytes / 125 / plan.source_s,
+            source_video_bytes=plan.source_video_bytes,
         )
         result = judge_limits(result)
         larger = [] if (reason := larger_reason(result)) is None else [reason]

@@ -7,6 +7,7 @@ import typer
 
 from vmaf_assay.cli.options import (
     Confidence,
+    Container,
     FfmpegPath,
     Filters,
     Force,
@@ -15,14 +16,16 @@ from vmaf_assay.cli.options import (
     Page,
     ProbeSeconds,
     Registry,
+    RunOptions,
     TargetVmaf,
     TrustPolicy,
     container_of,
+    end,
     seconds_of,
 )
 
 if TYPE_CHECKING:
-    from vmaf_assay.api import CompareResult, Contender
+    from vmaf_assay.api import CompareRequest, CompareResult, Contender
 
 Encoders = Annotated[
     list[str], typer.Option("--encoder", "-e", help="NAME or NAME:PRESET, as x265:slow; twice or more.")
@@ -57,7 +60,7 @@ def compare(
     trials: Trials = 0,
     output: Output = None,
     out_dir: OutDir = None,
-    container: Annotated[str, typer.Option(help="Container in --out-dir: mkv, mp4, mov or webm.")] = "mkv",
+    container: Container = "mkv",
     force: Force = False,
     vf: Filters = "",
     probe_seconds: ProbeSeconds = "60",
@@ -76,12 +79,9 @@ def compare(
 
     Exit 0 one of them meets the target (measured with --measure, else promised); 1 none does.
 
-    Example: assay compare in.mkv -e libx264 -e libx265 -e libsvtav1:8 --target-vmaf 93
-
-    Example: assay compare in.mkv -e x265:medium -e svt-av1 --measure -o best.mkv
+    Example: assay compare in.mkv -e libx264 -e x265:slow -e svt-av1 --measure -o best.mkv
     """
-    from vmaf_assay.api import CompareRequest, compare_request, find_ffmpeg, load_ensemble, write_page
-    from vmaf_assay.cli import render
+    from vmaf_assay.api import CompareRequest
 
     request = CompareRequest(
         source=source,
@@ -96,26 +96,24 @@ def compare(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
     )
-    tool = find_ffmpeg(ffmpeg)
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    end(_compare(request, run))
+
+
+def _compare(request: "CompareRequest", run: RunOptions) -> int:
+    from vmaf_assay.api import compare_request, write_page
+    from vmaf_assay.cli import render
+
     with render.job("frames") as job:
-        result = compare_request(
-            request,
-            cache_dir=render.cache_dir(no_cache=no_cache),
-            ensemble=load_ensemble(registry=registry, trust_policy=trust_policy),
-            ffmpeg=tool,
-            on_step=job.on_step,
-            on_left=job.on_left,
-            on_note=render.note,
-        )
-    if report is not None:
-        write_page(result, report, ffmpeg=tool)
-        render.note(f"page: {report}")
-    if as_json:
+        result = compare_request(request, **run.settings(job))
+    if run.report is not None:
+        write_page(result, run.report)
+        render.note(f"page: {run.report}")
+    if run.as_json:
         render.emit_json(result.as_json())
     else:
         _render(result)
-    if not result.met:
-        raise typer.Exit(1)
+    return 0 if result.met else 1
 
 
 def _output(source: Path, output: Path | None, out_dir: Path | None, container: str) -> Path | None:

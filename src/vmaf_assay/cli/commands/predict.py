@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmaf_assay.cli.options import FfmpegPath, Filters, Json, Page, Registry, TrustPolicy
+from vmaf_assay.cli.options import FfmpegPath, Filters, Json, Page, Registry, RunOptions, TrustPolicy
 
 if TYPE_CHECKING:
     from vmaf_assay.api import MadeBy, PairRequest, PairScore, Scores, VerifiedEnsemble
@@ -51,16 +51,12 @@ def predict(
 
     Example: assay predict --reference in.mkv --distorted out.mkv -e libx264 --rate-value 28
     """
-    from vmaf_assay.api import MadeBy, PairRequest, load_ensemble, predict_table
+    from vmaf_assay.api import MadeBy, PairRequest
     from vmaf_assay.errors import ConfigError
 
-    def regressor() -> "VerifiedEnsemble":
-        return load_ensemble(REGRESSOR, registry=registry, trust_policy=trust_policy)
-
+    run = RunOptions(registry, trust_policy, ffmpeg, report=report, as_json=as_json)
     if table is not None and reference is None and distorted is None:
-        ensemble = regressor()
-        scores = predict_table(table, ensemble, confidence=confidence)
-        _print(None, scores, ensemble, confidence, as_json=as_json)
+        _table(table, confidence, run)
     elif table is None and reference is not None and distorted is not None:
         if (encoder is None) != (rate_value is None) or (preset is not None and encoder is None):
             raise ConfigError(
@@ -68,46 +64,43 @@ def predict(
                 next_step="give --encoder NAME and --rate-value NUMBER, or neither to measure only",
             )
         made_by = None if encoder is None or rate_value is None else MadeBy(encoder, rate_value, preset)
-        _pair(
-            PairRequest(reference, distorted, vf),
-            made_by,
-            regressor() if made_by else None,
-            confidence=confidence,
-            report=report,
-            ffmpeg=ffmpeg,
-            as_json=as_json,
-        )
+        _pair(PairRequest(reference, distorted, vf), made_by, confidence, run)
     else:
         raise ConfigError("give a pair or a table", next_step="--reference R --distorted D, or --table FILE")
 
 
-def _pair(
-    request: "PairRequest",
-    made_by: "MadeBy | None",
-    ensemble: "VerifiedEnsemble | None",
-    *,
-    confidence: float,
-    report: Path | None,
-    ffmpeg: str | None,
-    as_json: bool,
-) -> None:
-    from vmaf_assay.api import find_ffmpeg, predict_pair
+def _table(table: Path, confidence: float, run: RunOptions) -> None:
+    from vmaf_assay.api import load_ensemble, predict_table
+    from vmaf_assay.errors import ConfigError
+
+    if run.report is not None:
+        raise ConfigError("--report shows a pair, and this is a table", next_step="leave it out")
+    ensemble = load_ensemble(REGRESSOR, registry=run.registry, trust_policy=run.trust_policy)
+    scores = predict_table(table, ensemble, confidence=confidence)
+    _print(None, scores, ensemble, confidence, as_json=run.as_json)
+
+
+def _pair(request: "PairRequest", made_by: "MadeBy | None", confidence: float, run: RunOptions) -> None:
+    from vmaf_assay.api import find_ffmpeg, load_ensemble, predict_pair
     from vmaf_assay.cli import render
 
+    ensemble = None
+    if made_by is not None:
+        ensemble = load_ensemble(REGRESSOR, registry=run.registry, trust_policy=run.trust_policy)
     with render.job("frames") as job:
         measured, scores = predict_pair(
             request,
             made_by=made_by,
-            ensemble=ensemble,
             confidence=confidence,
-            ffmpeg=find_ffmpeg(ffmpeg),
+            page=run.report,
+            ensemble=ensemble,
+            ffmpeg=find_ffmpeg(run.ffmpeg),
             on_step=job.on_step,
             on_left=job.on_left,
-            page=report,
         )
-    if report is not None:
-        render.note(f"page: {report}")
-    _print(measured, scores, ensemble, confidence, as_json=as_json)
+    if run.report is not None:
+        render.note(f"page: {run.report}")
+    _print(measured, scores, ensemble, confidence, as_json=run.as_json)
 
 
 def _print(

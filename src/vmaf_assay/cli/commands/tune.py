@@ -7,21 +7,23 @@ import typer
 
 from vmaf_assay.cli.options import (
     Confidence,
+    Container,
     FfmpegPath,
     Filters,
     Force,
     NoCache,
     ProbeSeconds,
     Registry,
+    RunOptions,
     TargetVmaf,
     TrustPolicy,
     Verify,
+    end,
     seconds_of,
 )
 
 if TYPE_CHECKING:
-    from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult, VerifiedEnsemble
-    from vmaf_assay.media.ffmpeg import Ffmpeg
+    from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult
 
 Encoder = Annotated[
     str, typer.Option("--encoder", "-e", help="NAME or NAME:PRESET, as libx264, svt-av1 or x265:slow.")
@@ -63,6 +65,8 @@ Output = Annotated[
 OutDir = Annotated[
     Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
+MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Most video bitrate wanted, kbps.")]
+MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file wanted, MB (10^6 bytes).")]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; of several sources a folder of them.")
 ]
@@ -82,19 +86,15 @@ def tune(
     trials: Trials = 1,
     output: Output = None,
     out_dir: OutDir = None,
-    container: Annotated[str, typer.Option(help="Container in --out-dir: mkv, mp4, mov or webm.")] = "mkv",
+    container: Container = "mkv",
     verify: Verify = False,
     retry: Retry = 0,
     force: Force = False,
     encoder_args: EncoderArgs = "",
     vf: Filters = "",
     reference: Reference = "filtered",
-    max_bitrate: Annotated[
-        float | None, typer.Option(metavar="KBPS", help="Most video bitrate wanted, kbps.")
-    ] = None,
-    max_size: Annotated[
-        float | None, typer.Option(metavar="MB", help="Largest file wanted, MB (10^6 bytes).")
-    ] = None,
+    max_bitrate: MaxBitrate = None,
+    max_size: MaxSize = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     report: Report = None,
@@ -110,10 +110,8 @@ def tune(
     Of several sources the highest code of any.
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
-
-    Example: assay tune films/ -e x265:slow --out-dir small --retry 2
     """
-    from vmaf_assay.api import TuneRequest, find_ffmpeg, load_ensemble
+    from vmaf_assay.api import TuneRequest
 
     request = TuneRequest(
         source=sources[0],
@@ -134,57 +132,25 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    ensemble = load_ensemble(registry=registry, trust_policy=trust_policy)
-    tool = find_ffmpeg(ffmpeg)
-    if out_dir is not None or len(sources) > 1 or _stands_for_several(sources[0]):
-        code = _tune_many(
-            sources,
-            request,
-            ensemble,
-            tool,
-            out_dir=out_dir,
-            container=container,
-            report=report,
-            no_cache=no_cache,
-            as_json=as_json,
-        )
-    else:
-        code = _tune_one(request, ensemble, tool, report=report, no_cache=no_cache, as_json=as_json)
-    if code:
-        raise typer.Exit(code)
+    several = None if out_dir is None and len(sources) == 1 and not _is_many(sources[0]) else sources
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    end(_tune_one(request, run) if several is None else _tune_many(several, request, out_dir, container, run))
 
 
-def _stands_for_several(path: Path) -> bool:
+def _is_many(path: Path) -> bool:
     return path.is_dir() or (any(char in str(path) for char in "*?[") and not path.exists())
 
 
-def _tune_one(
-    request: "TuneRequest",
-    ensemble: "VerifiedEnsemble",
-    tool: "Ffmpeg",
-    *,
-    report: Path | None,
-    no_cache: bool,
-    as_json: bool,
-) -> int:
+def _tune_one(request: "TuneRequest", run: RunOptions) -> int:
     """Tune one source, print the answer, and return the exit code."""
     from vmaf_assay.api import tune_request
     from vmaf_assay.cli import render
 
     with render.job("frames") as job:
-        result = tune_request(
-            request,
-            cache_dir=render.cache_dir(no_cache=no_cache),
-            ensemble=ensemble,
-            ffmpeg=tool,
-            on_step=job.on_step,
-            on_left=job.on_left,
-            on_note=render.note,
-            page=report,
-        )
-    if report is not None:
-        render.note(f"page: {report}")
-    if as_json:
+        result = tune_request(request, page=run.report, **run.settings(job))
+    if run.report is not None:
+        render.note(f"page: {run.report}")
+    if run.as_json:
         render.emit_json(result.as_json())
     else:
         _render(result)
@@ -192,16 +158,7 @@ def _tune_one(
 
 
 def _tune_many(
-    sources: list[Path],
-    request: "TuneRequest",
-    ensemble: "VerifiedEnsemble",
-    tool: "Ffmpeg",
-    *,
-    out_dir: Path | None,
-    container: str,
-    report: Path | None,
-    no_cache: bool,
-    as_json: bool,
+    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
 ) -> int:
     """Tune each source, print what became of each as it ends, then a summary; the highest exit code of any."""
     from vmaf_assay.api import tune_sources
@@ -209,21 +166,11 @@ def _tune_many(
 
     with render.job("frames") as job:
         batch = tune_sources(
-            sources,
-            request,
-            out_dir=out_dir,
-            container=container,
-            cache_dir=render.cache_dir(no_cache=no_cache),
-            ensemble=ensemble,
-            ffmpeg=tool,
-            on_step=job.on_step,
-            on_left=job.on_left,
-            on_note=render.note,
-            page_dir=report,
+            sources, request, out_dir=out_dir, container=container, page_dir=run.report, **run.settings(job)
         )
-        code = _many(batch, as_json)
-    if report is not None:
-        render.note(f"pages: {report}")
+        code = _many(batch, run.as_json)
+    if run.report is not None:
+        render.note(f"pages: {run.report}")
     return code
 
 
