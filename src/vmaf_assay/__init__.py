@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         validate_run,
         verify_registry,
         write_page,
+        write_run,
     )
 
 __version__ = "0.1.0"
@@ -143,6 +144,7 @@ __all__ = [
     "validate_run",
     "verify_registry",
     "write_page",
+    "write_run",
 ]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request
     from vmaf_assay.api.ensembles import load_ensemble, verify_registry
-    from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run
+    from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run, write_run
     from vmaf_assay.api.pages import write_page
     from vmaf_assay.api.scoring import MadeBy, predict_pair, predict_table, score_files
     from vmaf_assay.api.settings import Settings
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request"],
     "vmaf_assay.api.ensembles": ["load_ensemble", "verify_registry"],
-    "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run"],
+    "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run", "write_run"],
     "vmaf_assay.api.pages": ["write_page"],
     "vmaf_assay.api.scoring": ["MadeBy", "predict_pair", "predict_table", "score_files"],
     "vmaf_assay.api.settings": ["Settings"],
@@ -178,6 +178,7 @@ __all__ = [
     "validate_run",
     "verify_registry",
     "write_page",
+    "write_run",
 ]
 
 

@@ -13,9 +13,10 @@ from vmaf_assay.promise.policy import GateResult
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.training.evidence import RunEvidence, load_run
+from vmaf_assay.training.schema import RunFile
 
 
-def train_ensemble(
+def write_run(
     corpus: PathLike,
     out: PathLike,
     *,
@@ -27,14 +28,14 @@ def train_ensemble(
     engine: str = "auto",
     jobs: int | None = None,
     on_step: OnStep | None = None,
-) -> RunEvidence:
-    """Train an ensemble, leaving out one group at a time, and return the run, every file of it checked.
+) -> RunFile:
+    """Train an ensemble, leaving out one group at a time, and write the run; what `assay train` does.
 
     Args:
       corpus: a finished corpus folder.
       out: the run's folder; must not exist.
       ensemble_id: which ensemble.
-      seeds: one member a seed; the gate asks for five.
+      seeds: one member a seed, two or more; the gate asks for five.
       recipe: training recipe; by default the ensemble's.
       folds: grouped folds; by default one group at a time up to 100 groups, then 20 folds.
       max_steps: budget of steps a member, where the recipe's epochs are more.
@@ -50,7 +51,7 @@ def train_ensemble(
         from vmaf_assay.training.run import train_run
     except ModuleNotFoundError as error:
         raise ConfigError(f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'") from error
-    train_run(
+    return train_run(
         Path(corpus),
         ensemble_id,
         Path(out),
@@ -62,6 +63,28 @@ def train_ensemble(
         processes=jobs or os.cpu_count() or 1,
         on_progress=None if on_step is None else lambda done, total: on_step("members", done, total),
     )
+
+
+def train_ensemble(
+    corpus: PathLike,
+    out: PathLike,
+    *,
+    ensemble_id: str = FORECAST_ENSEMBLE,
+    recipe: str | None = None,
+    jobs: int | None = None,
+    on_step: OnStep | None = None,
+) -> RunEvidence:
+    """`write_run` with the five seeds that the gate asks for, read back with every file of it checked.
+
+    Args:
+      corpus: as of `write_run`, like the others.
+      out: the run's folder; must not exist.
+      ensemble_id: which ensemble.
+      recipe: training recipe; by default the ensemble's.
+      jobs: processes; by default one a core.
+      on_step: called with members done.
+    """
+    write_run(corpus, out, ensemble_id=ensemble_id, recipe=recipe, jobs=jobs, on_step=on_step)
     return load_run(Path(out))
 
 

@@ -36,7 +36,7 @@ from vmaf_assay.tune.request import (
     check_request,
     resolved,
 )
-from vmaf_assay.tune.result import CurvePoint
+from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import OnNote, calibrated_margin, tune
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
@@ -157,29 +157,9 @@ def compare(
             measurer, verified.ensemble, pairs, request.probe_seconds, more_probes=request.probes == "more"
         )
         forecasts = [title.forecast(verified.ensemble, *pair) for pair in pairs]
-        contenders: list[Contender] = []
-        broken: ToolError | None = None
-        for one, predicted in zip(asked, forecasts, strict=True):
-            try:
-                made = _contender(title, one, predicted)
-                contenders.append(_measured(measurer, request, made, predicted) if request.measure else made)
-            except ToolError as error:
-                broken = broken or error
-                refused.append(Refused(*one.pair, f"does not work here: {error}"))
-        if broken is not None and not contenders:
-            raise broken
-        contenders = [
-            replace(one, bd_rate=_bd(contenders[0], one)) for one in _sized(sidecar, contenders, reference)
-        ]
-        first = forecasts[pairs.index((contenders[0].encoder, contenders[0].preset))]
-        facts = sample_facts(
-            title.sample,
-            first.forecaster(request.confidence),
-            contenders[0].rate_value,
-            {},
-            reference,
-            contenders[0].encoder,
-        )
+        contenders, broken = _contenders(measurer, title, request, asked, forecasts)
+        contenders = _sized(sidecar, contenders, reference)
+        contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
         result = CompareResult(
             source=str(request.source),
             target_vmaf=request.target_vmaf,
@@ -187,8 +167,8 @@ def compare(
             encodes_spent=measurer.spent,
             encodes_cached=measurer.cached,
             contenders=contenders,
-            sample=facts,
-            refused=refused,
+            sample=_sample(title, contenders[0], forecasts, reference),
+            refused=[*refused, *broken],
         )
         if request.output is not None and result.cheapest is not None:
             return _keep(ffmpeg, verified, request, result, cache, clock, on_note)
@@ -214,6 +194,39 @@ def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_A
     if problem is not None and not asked:
         raise problem
     return asked, refused
+
+
+def _contenders(
+    measurer: Measurer,
+    title: SourceProbes,
+    request: CompareRequest,
+    asked: Sequence[_Asked],
+    forecasts: Sequence[Forecast],
+) -> tuple[list[Contender], list[Refused]]:
+    """Those that work here, and the others with the reason; raises ToolError if none does."""
+    contenders: list[Contender] = []
+    broken: list[Refused] = []
+    problem: ToolError | None = None
+    for one, predicted in zip(asked, forecasts, strict=True):
+        try:
+            made = _contender(title, one, predicted)
+            contenders.append(_measured(measurer, request, made, predicted) if request.measure else made)
+        except ToolError as error:
+            problem = problem or error
+            broken.append(Refused(*one.pair, f"does not work here: {error}"))
+    if problem is not None and not contenders:
+        raise problem
+    return contenders, broken
+
+
+def _sample(
+    title: SourceProbes, first: Contender, forecasts: Sequence[Forecast], reference: ReferenceInput
+) -> SampleFacts | None:
+    """What of the source was probed, and what that means for the first contender."""
+    pair = (first.encoder, first.preset)
+    predicted = next(one for one in forecasts if (one.curve.encoder, one.curve.preset) == pair)
+    forecaster = predicted.forecaster(first.promise.confidence)
+    return sample_facts(title.sample, forecaster, first.rate_value, {}, reference, first.encoder)
 
 
 def _stages(

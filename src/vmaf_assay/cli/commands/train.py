@@ -45,10 +45,10 @@ def train(
         numbers = [int(part) for part in seeds.split(",")]
     except ValueError as error:
         raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error
-    from vmaf_assay.api import train_ensemble
+    from vmaf_assay.api import write_run
 
     with render.steps("members") as on_step:
-        run = train_ensemble(
+        run = write_run(
             corpus,
             out,
             ensemble_id=model,
@@ -59,7 +59,7 @@ def train(
             engine=engine,
             jobs=jobs,
             on_step=on_step,
-        ).file
+        )
     losos = [json.loads((out / f"loso_seed{seed}.json").read_text()) for seed in run.seeds]
     if as_json:
         render.emit_json({"run": str(out), "model_id": run.model_id, "protocol": run.protocol, "seeds": losos})
