@@ -11,14 +11,18 @@ A commit that changes an ensemble's production rows, or a file they name, must
 - leave all of them as smoke under a fresh verdict that says SUPERSEDED and follows the one that stood before.
 
 Everything else fails: an edited description, a new digest under an old verdict, a flip of `smoke` by hand, a row
-taken out. What is not committed yet is checked as if it were. Exit 0 if all is well or there is no history to look
-at (said), 1 if a commit fails. Needs git and Python alone, so that it runs before anything is installed.
+taken out. What is not committed yet is checked as if it were. Files of earlier verdicts may move to `history/`
+beside the registry, and back.
+
+Exit 0 if every change is legal, or if this is no git checkout (said). Exit 1 if a commit fails. Exit 4 if the
+history cannot be seen whole: git fails, the clone is shallow, commits are grafted or replaced, or the folder was
+moved. Needs git and Python alone, so that it runs before anything is installed.
 """
 
 import argparse
 import hashlib
 import json
-import shutil
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 WORKTREE = "what is not committed yet"
+PATTERNS = ("registry.json", ":(glob)**/registry.json")
 
 
 @dataclass(frozen=True)
@@ -48,44 +53,65 @@ Snapshot = dict[str, Ensemble]
 """Ensembles with production rows, by id."""
 
 
-class History:
-    """A repository's commits that touch the registry."""
+class UnseenError(Exception):
+    """The history cannot be seen whole; the message says why and what to do."""
 
-    def __init__(self, repository: Path, registry: str) -> None:
+
+class History:
+    """A repository's commits that touch the registry, wherever it lay."""
+
+    def __init__(self, repository: Path, registry: str, formerly: Sequence[str] = ()) -> None:
         self.repository = repository
-        self.registry = registry.strip("/")
+        self.folders = [folder.strip("/") for folder in (registry, *formerly)]
         self.known: dict[str, Snapshot] = {}
+        self.trees: dict[str, dict[str, str]] = {}
+        self.blobs: dict[str, bytes] = {}
 
     def git(self, *args: str) -> bytes:
-        """What git prints; CalledProcessError if it fails."""
+        """What git prints, whatever the environment says of repositories; CalledProcessError if it fails."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         return subprocess.run(
-            ["git", "-C", str(self.repository), *args], check=True, capture_output=True, timeout=300
+            ["git", "-C", str(self.repository), *args],
+            check=True,
+            capture_output=True,
+            timeout=300,
+            env=environment | {"LC_ALL": "C"},
         ).stdout
 
     def lines(self, *args: str) -> list[str]:
         """The same, by lines."""
         return self.git(*args).decode().split("\n")[:-1]
 
+    def tree(self, commit: str) -> dict[str, str]:
+        """Every file of the registry at a commit by its name there; the value is git's id, or a path."""
+        if commit not in self.trees:
+            found = {}
+            for folder in reversed(self.folders):  # the first that has a registry.json counts
+                files = self._files_in(commit, folder)
+                found = files if "registry.json" in files or not found else found
+            self.trees[commit] = found
+        return self.trees[commit]
+
+    def _files_in(self, commit: str, folder: str) -> dict[str, str]:
+        if commit == WORKTREE:
+            root = self.repository / folder
+            return {path.relative_to(root).as_posix(): str(path) for path in root.rglob("*") if path.is_file()}
+        entries = self.git("ls-tree", "-r", "-z", "--full-tree", commit, "--", f"{folder}/").decode().split("\0")
+        parts = [entry.split("\t", 1) for entry in entries if entry]
+        return {name.removeprefix(f"{folder}/"): facts.split()[2] for facts, name in parts}
+
     def read(self, commit: str, name: str) -> bytes | None:
         """A registry file's bytes at a commit, None if it is not there."""
-        if commit == WORKTREE:
-            path = self.repository / self.registry / name
-            return path.read_bytes() if path.is_file() else None
-        try:
-            return self.git("cat-file", "blob", f"{commit}:{self.registry}/{name}")
-        except subprocess.CalledProcessError:
-            return None
+        where = self.tree(commit).get(name)
+        if where is None or commit == WORKTREE:
+            return None if where is None else Path(where).read_bytes()
+        if where not in self.blobs:
+            self.blobs[where] = self.git("cat-file", "blob", where)
+        return self.blobs[where]
 
     def names(self, commit: str, ensemble: str) -> list[str]:
         """Files of an ensemble at a commit; their names carry their content."""
-        try:
-            if commit == WORKTREE:
-                found = [path.name for path in (self.repository / self.registry).iterdir()]
-            else:
-                found = self.lines("ls-tree", "--name-only", f"{commit}:{self.registry}")
-        except (OSError, subprocess.CalledProcessError):
-            return []
-        return sorted(name for name in found if name.startswith(f"{ensemble}_"))
+        return sorted(name for name in self.tree(commit) if name.rpartition("/")[2].startswith(f"{ensemble}_"))
 
     def verdicts(self, commit: str, ensemble: str) -> Iterable[bytes]:
         """Every verdict on an ensemble that lies in the registry at a commit."""
@@ -100,16 +126,7 @@ class History:
         return self.known[commit]
 
     def _snapshot(self, commit: str) -> Snapshot:
-        data = self.read(commit, "registry.json")
-        try:
-            rows = json.loads(data)["rows"] if data is not None else []
-            by_ensemble: dict[str, list[dict[str, Any]]] = {}
-            for row in rows:
-                # Absent or odd counts as production, not as harmless; a verdict also takes rows out of service.
-                if row["smoke"] is not True or row["verdict"] is not None:
-                    by_ensemble.setdefault(ensemble_of(row["id"]), []).append(row)
-        except (ValueError, KeyError, TypeError):
-            return {}
+        by_ensemble = rows_by_ensemble(self.read(commit, "registry.json"))
         return {name: Ensemble(json.dumps(rows), self._files(commit, rows)) for name, rows in by_ensemble.items()}
 
     def _files(self, commit: str, rows: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
@@ -125,11 +142,63 @@ class History:
 
     def commits(self) -> list[str]:
         """Commits that touch the registry, oldest first."""
-        return self.lines("rev-list", "--full-history", "--topo-order", "--reverse", "HEAD", "--", self.registry)
+        return self.lines("rev-list", "--full-history", "--topo-order", "--reverse", "HEAD", "--", *self.folders)
 
-    def shallow_file(self) -> Path:
-        """Where git lists the commits at which a shallow clone was cut off."""
-        return self.repository / self.lines("rev-parse", "--git-path", "shallow")[0]
+    def refuse_unseen(self) -> None:
+        """Raise UnseenError if commits are missing, grafted or replaced, or the registry lay elsewhere."""
+        if self.git("rev-parse", "--is-shallow-repository").strip() == b"true":
+            raise UnseenError("this clone is shallow; get the whole history: git fetch --unshallow")
+        grafts = self.repository / self.lines("rev-parse", "--git-path", "info/grafts")[0]
+        if grafts.is_file() and grafts.read_bytes().strip():
+            raise UnseenError(f"commits are grafted; remove {grafts}")
+        if replaced := self.lines("for-each-ref", "--format=%(refname)", "refs/replace/"):
+            raise UnseenError(f"commits are replaced; remove {replaced[0]}: git replace -d")
+        self._refuse_moved()
+
+    def _refuse_moved(self) -> None:
+        """A registry that was deleted, while its ensembles are in production in another folder, was moved."""
+        asked = [
+            "log",
+            "--full-history",
+            "-m",
+            "--no-renames",
+            "--diff-filter=D",
+            "--name-only",
+            "--format=%x00%P",
+        ]
+        last: dict[str, str] = {}
+        for entry in self.git(*asked, "HEAD", "--", *PATTERNS).decode().split("\0")[1:]:
+            parents, *paths = entry.split("\n")
+            for path in filter(None, paths):
+                last.setdefault(path, parents.split()[0])
+        there = set(filter(None, self.git("ls-tree", "-r", "-z", "--name-only", "HEAD").decode().split("\0")))
+        for path in [f"{folder}/registry.json" for folder in self.folders]:
+            if path in there and not (self.repository / path).is_file():
+                last[path] = "HEAD"
+        mine = {f"{folder}/registry.json" for folder in self.folders}
+        here = {name for at in ("HEAD", WORKTREE) for name in self.snapshot(at)}
+        for path, parent in last.items():
+            if (self.repository / path).is_file():
+                continue
+            was = set(rows_by_ensemble(self._blob(parent, path)))
+            if path not in mine and was & here:
+                old = path.rpartition("/")[0]
+                raise UnseenError(f"{', '.join(sorted(was & here))} lay in {old}; add --formerly {old}")
+            if path in mine and not self.snapshot(WORKTREE) and (now := self._elsewhere(was, mine)):
+                raise UnseenError(f"the registry lies in {now} now; name it: --registry {now} --formerly ...")
+
+    def _elsewhere(self, ensembles: set[str], mine: set[str]) -> str | None:
+        """Another folder of the working tree in which some of these ensembles are in production."""
+        tracked = self.git("ls-files", "-z", "--cached", "--others", "--", *PATTERNS).decode().split("\0")
+        for path in sorted(set(filter(None, tracked)) - mine):
+            data = (self.repository / path).read_bytes() if (self.repository / path).is_file() else b""
+            if ensembles & set(rows_by_ensemble(data)):
+                return path.rpartition("/")[0] or "."
+        return None
+
+    def _blob(self, commit: str, path: str) -> bytes:
+        entry = self.git("ls-tree", "-z", "--full-tree", commit, "--", path).decode()
+        return self.git("cat-file", "blob", entry.split()[2]) if entry else b""
 
     def ancestors(self, commit: str, candidates: Sequence[str]) -> list[str]:
         """Those candidates that lie before a commit."""
@@ -137,6 +206,20 @@ class History:
             return list(candidates)
         before = set(self.lines("rev-list", commit)) - {commit}
         return [candidate for candidate in candidates if candidate in before]
+
+
+def rows_by_ensemble(data: bytes | None) -> dict[str, list[dict[str, Any]]]:
+    """Production rows of a registry by ensemble; one that is absent or malformed has none."""
+    try:
+        rows = json.loads(data)["rows"] if data else []
+        by_ensemble: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            # Absent or odd counts as production, not as harmless; a verdict also takes rows out of service.
+            if row["smoke"] is not True or row["verdict"] is not None:
+                by_ensemble.setdefault(ensemble_of(row["id"]), []).append(row)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return by_ensemble
 
 
 def sha256(data: bytes) -> str:
@@ -230,25 +313,20 @@ def unbound(history: History, commit: str, name: str, now: Ensemble) -> str:
     return ""
 
 
-def check(history: History) -> tuple[list[str], list[str]]:
-    """Every failure, and every remark on what could not be seen."""
-    failures, remarks = [], []
+def check(history: History) -> list[str]:
+    """Every failure."""
+    failures = []
     commits = history.commits()
-    shallow = history.git("rev-parse", "--is-shallow-repository").strip() == b"true"
-    cut = set(history.shallow_file().read_text().split()) if shallow else set()
     for commit in [*commits, WORKTREE]:
         parents = ["HEAD"] if commit == WORKTREE else history.lines("rev-parse", f"{commit}^@")
-        if commit in cut:
-            remarks.append(f"{commit[:12]} is where this clone begins: what stood before it was not seen")
-            continue
         before = history.ancestors(commit, commits) if changed(history, commit, parents) else []
         # The first flip's parent does not touch the registry, and is what its revert goes back to.
-        before += [parent for one in before if one not in cut for parent in history.lines("rev-parse", f"{one}^@")]
+        before += [parent for one in before for parent in history.lines("rev-parse", f"{one}^@")]
         names = {name for at in (commit, *parents) for name in history.snapshot(at)}
         for name in sorted(names):
             if why := problem(history, commit, parents, [*parents, *before], name):
                 failures.append(f"{described(history, commit)}: {name}: {why}")
-    return failures, remarks
+    return failures
 
 
 def changed(history: History, commit: str, parents: Sequence[str]) -> bool:
@@ -268,18 +346,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", type=Path, default=Path(__file__).parents[1])
     parser.add_argument("--registry", default="src/vmaf_assay/models")
+    parser.add_argument("--formerly", action="append", default=[], help="a folder that the registry lay in before")
     arguments = parser.parse_args()
-    history = History(arguments.repository, arguments.registry)
-    if shutil.which("git") is None or not (arguments.repository / ".git").exists():
+    history = History(arguments.repository, arguments.registry, arguments.formerly)
+    if not (arguments.repository / ".git").exists():
         print("registry history: not checked, this is no git checkout")
         return 0
     try:
-        failures, remarks = check(history)
-    except subprocess.CalledProcessError as error:
-        print(f"registry history: not checked, git says: {error.stderr.decode().strip()}")
-        return 0
-    for remark in remarks:
-        print(f"registry history: {remark}")
+        history.refuse_unseen()
+        failures = check(history)
+    except (UnseenError, OSError, subprocess.SubprocessError) as error:
+        said = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else error
+        print(f"registry history: not checked: {str(said).strip() or error}", file=sys.stderr)
+        return 4
     for failure in failures:
         print(f"registry history: {failure}; promote a run, or revert the change", file=sys.stderr)
     if not failures:

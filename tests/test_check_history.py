@@ -81,10 +81,10 @@ def repository(template, tmp_path):
     return shutil.copytree(template, tmp_path / "repository")
 
 
-def check(repository: Path) -> tuple[int, str]:
+def check(repository: Path, *options: str, registry: str = "models") -> tuple[int, str]:
     """Exit code and what is said."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--repository", str(repository), "--registry", "models"],
+        [sys.executable, str(SCRIPT), "--repository", str(repository), "--registry", registry, *options],
         check=False,
         capture_output=True,
         text=True,
@@ -248,17 +248,126 @@ def test_a_merge_of_two_branches_is_judged(repository):
     assert "Merge branch 'main'" in said
 
 
-def test_a_shallow_clone_says_what_it_could_not_see(repository, tmp_path):
-    """Cut below the second flip: that flip is taken as it is, and said; an edit after it fails all the same."""
+def test_a_shallow_clone_is_not_checked(repository, tmp_path):
+    """Cut below a flip, what stood before cannot be seen: exit 4, and the way to the whole history."""
     git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repository}", "shallow")
     code, said = check(tmp_path / "shallow")
-    assert code == 0
-    assert "is where this clone begins: what stood before it was not seen" in said
-    rows(tmp_path / "shallow", edited(notes="mine"))
-    commit(tmp_path / "shallow", "an edit")
-    code, said = check(tmp_path / "shallow")
+    assert code == 4
+    assert "shallow" in said
+    assert "git fetch --unshallow" in said
+    git(tmp_path / "shallow", "fetch", "-q", "--unshallow")
+    assert check(tmp_path / "shallow")[0] == 0
+
+
+def graft(repository: Path) -> str:
+    """The last commit without its parents, as `info/grafts` says it."""
+    (repository / ".git/info/grafts").write_text(git(repository, "rev-parse", "HEAD") + "\n")
+    return "grafted"
+
+
+def replace_ref(repository: Path) -> str:
+    """The same by a replacement."""
+    git(repository, "replace", "--graft", "HEAD")
+    return "replaced"
+
+
+def lost_object(repository: Path) -> str:
+    """A blob of the registry is gone from the object store."""
+    blob = git(repository, "rev-parse", "HEAD:models/registry.json")
+    (repository / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    return blob
+
+
+def lost_commit(repository: Path) -> str:
+    """A commit of the history is gone."""
+    old = git(repository, "rev-parse", "HEAD~1")
+    (repository / ".git/objects" / old[:2] / old[2:]).unlink()
+    return old
+
+
+def no_head(repository: Path) -> str:
+    """HEAD names nothing."""
+    (repository / ".git/HEAD").write_text("ref: refs/heads/absent\n")
+    return "HEAD"
+
+
+def no_repository(repository: Path) -> str:
+    """`.git` is there, and no repository."""
+    shutil.rmtree(repository / ".git/objects")
+    return "not a git repository"
+
+
+UNSEEN = [graft, replace_ref, lost_object, lost_commit, no_head, no_repository]
+
+
+@pytest.mark.parametrize("spoil", UNSEEN, ids=lambda spoil: spoil.__name__)
+def test_a_history_that_cannot_be_seen_is_not_checked(repository, spoil):
+    """A graft, a replacement, lost objects and a git that fails: exit 4 with git's reason, never 0."""
+    says = spoil(repository)
+    code, said = check(repository)
+    assert code == 4
+    assert "registry history: not checked: " in said
+    assert says in said
+
+
+def test_without_the_git_command_a_checkout_is_not_checked(repository, monkeypatch, tmp_path):
+    """A checkout on a machine without git is exit 4, not a pass."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, said = check(repository)
+    assert code == 4
+    assert "git" in said
+
+
+def test_the_environment_chooses_no_other_repository(repository, monkeypatch, tmp_path):
+    """GIT_DIR and its kin do not lead the check to another history."""
+    git(tmp_path, "init", "-q", "empty")
+    rows(repository, edited(notes="mine"))
+    commit(repository, "an edit")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "empty/.git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "empty"))
+    assert check(repository)[0] == 1
+
+
+@pytest.mark.parametrize("steps", ["at once", "a copy, then the deletion", "not committed"])
+def test_a_moved_folder_is_not_checked(repository, steps):
+    """Neither the old folder's check nor the new one's passes; with --formerly the whole history is seen."""
+    if steps == "a copy, then the deletion":
+        shutil.copytree(repository / "models", repository / "other")
+        commit(repository, "copy")
+        shutil.rmtree(repository / "models")
+    else:
+        (repository / "models").rename(repository / "other")
+    if steps != "not committed":
+        commit(repository, "move")
+    code, said = check(repository)
+    assert code == 4
+    assert "--registry other" in said
+    if steps == "not committed":
+        return
+    code, said = check(repository, registry="other")
+    assert code == 4
+    assert "--formerly models" in said
+    assert check(repository, "--formerly", "models", registry="other")[0] == 0
+    path = repository / "other/registry.json"
+    registry = Registry.model_validate_json(path.read_bytes())
+    write_bytes_atomic(path, Registry(rows=edited(notes="mine")(list(registry.rows))).to_bytes())
+    code, said = check(repository, "--formerly", "models", registry="other")
     assert code == 1
-    assert " an edit: " in said
+    assert "was changed under the verdict" in said
+
+
+def test_files_of_earlier_verdicts_may_move_to_the_history(repository):
+    """Into `history/` and back, in commits of their own: the rows in force and their files stay as they are."""
+    folder = repository / "models"
+    assert len(list((folder / "history").iterdir())) == 13
+    for path in (folder / "history").iterdir():
+        path.rename(folder / path.name)
+    commit(repository, "back")
+    assert check(repository)[0] == 0
+    git(repository, "revert", "--no-edit", "HEAD")
+    assert check(repository)[0] == 0
+    (folder / read_registry(folder).rows[0].onnx).rename(folder / "history" / "away.onnx")
+    assert check(repository)[0] == 1
 
 
 def test_without_git_nothing_is_claimed(tmp_path):

@@ -9,7 +9,13 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 import vmaf_assay
+from tests.crafted import FORECAST
+from vmaf_assay.admission.lifecycle import rollback
+from vmaf_assay.admission.promotion import Who
+from vmaf_assay.errors import ConfigError
 from vmaf_assay.media import process
+from vmaf_assay.registry.store import load_verified
+from vmaf_assay.registry.verify import verify_registry
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(vmaf_assay.__file__).parent
@@ -24,12 +30,14 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel):
-    """Every file of the package is shipped, models included; no test, document or cache is."""
+    """Every file of the package is shipped but the models' history; no test, document or cache is."""
     depth = len(PACKAGE.parts)
     expected = {
         f"vmaf_assay/{path.relative_to(PACKAGE).as_posix()}"
         for path in PACKAGE.rglob("*")
-        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.parts[depth:])
+        if path.is_file()
+        and not any(part.startswith((".", "__pycache__")) for part in path.parts[depth:])
+        and path.parent != PACKAGE / "models" / "history"
     }
     shipped = set(wheel.namelist())
     info = f"vmaf_assay-{vmaf_assay.__version__}.dist-info"
@@ -41,6 +49,26 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         "entry_points.txt",
         "licenses/LICENSE",
     }
+
+
+def test_wheel_is_small(wheel):
+    """At most 2.5 MB: the models in force and all verdicts, not what only a rollback needs."""
+    assert Path(wheel.filename).stat().st_size <= 2_500_000
+
+
+def test_the_registry_of_a_wheel_verifies(wheel, tmp_path):
+    """Without the history every row verifies and loads; a checkout brings back the rest."""
+    for name in wheel.namelist():
+        if name.startswith("vmaf_assay/models/"):
+            wheel.extract(name, tmp_path)
+    models = tmp_path / "vmaf_assay" / "models"
+    statuses = {report.status for report in verify_registry(models)}
+    assert statuses == {"production", "not here"}
+    assert load_verified(models, FORECAST).confidence_eligible
+    with pytest.raises(ConfigError, match="--from"):
+        rollback(models, FORECAST, Who(reason="misses"))
+    assert rollback(models, FORECAST, Who(reason="misses"), source=PACKAGE / "models").act.kind == "rollback"
+    assert load_verified(models, FORECAST).verdict.act.kind == "rollback"
 
 
 def test_wheel_is_typed_and_licensed(wheel):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from tests.crafted import FORECAST, FR, edit_json
 from vmaf_assay.admission.lifecycle import rejudge, rollback, supersede
 from vmaf_assay.admission.promotion import Who, promote
+from vmaf_assay.cli.main import main
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
 from vmaf_assay.media.files import sha256_bytes, write_bytes_atomic
 from vmaf_assay.registry.entries import Entry, history
+from vmaf_assay.registry.history import bound_files
 from vmaf_assay.registry.manifest import Registry
 from vmaf_assay.registry.store import load_verified, read_registry
 from vmaf_assay.registry.verify import verify_registry
@@ -27,7 +30,8 @@ def statuses(folder, ensemble=None) -> set[str]:
 
 def content(folder) -> dict[str, bytes]:
     """Every file of a folder but its lock."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def models_of(folder) -> dict[str, str]:
@@ -47,7 +51,8 @@ def test_a_rollback_is_a_new_number_in_the_chain(registry, runs, tmp_path):
     assert models_of(registry) == models_of(only_first)
     assert load_verified(registry, FR).verdict == verdict
     assert statuses(registry) == {"production"}
-    changed = {name for name, data in content(registry).items() if before.get(name) != data}
+    held = {name.removeprefix("history/"): data for name, data in before.items()}
+    changed = {name for name, data in content(registry).items() if held.get(name.removeprefix("history/")) != data}
     assert changed == {"registry.json", f"{FR}_seed_flip_PROMOTE.3.json", f"{FR}_seed_flip_PROMOTE.json"}
 
 
@@ -70,7 +75,7 @@ def test_where_a_rollback_goes(registry):
 def test_a_rollback_needs_what_it_returns_to(registry, runs, tmp_path, what):
     """A file of the earlier verdict that changed since is refused, and the state in force stays."""
     promote(load_run(runs["first"]), tmp_path / "first")
-    (old,) = [registry / path.name for path in (tmp_path / "first").glob(what)]
+    (old,) = [registry / "history" / path.name for path in (tmp_path / "first").glob(what)]
     old.write_bytes(old.read_bytes()[:-1])
     before = content(registry)
     with pytest.raises(IntegrityError, match="does not match its digest"):
@@ -260,3 +265,70 @@ def test_a_git_revert_of_a_flip_verifies(runs, tmp_path):
         assert content(registry) == states[sequence - 1]
         assert statuses(registry) == {"production"}
         assert load_verified(registry, FR).verdict.sequence == sequence
+
+
+def test_a_rollback_asks_for_what_is_not_here(registry, tmp_path):
+    """Without the history: one line that says how many files and what to name; with --from they come back."""
+    other = shutil.copytree(registry, tmp_path / "other")
+    shutil.rmtree(registry / "history")
+    before = content(registry)
+    with pytest.raises(ConfigError, match=r"does not have 13 files of verdict 1 on .*--from"):
+        rollback(registry, FR, WHY)
+    for source in (tmp_path / "absent", tmp_path):
+        with pytest.raises(ConfigError, match=rf"neither .* nor {source} has 13 files"):
+            rollback(registry, FR, WHY, source=source)
+    assert content(registry) == before
+    assert rollback(registry, FR, WHY, source=other).sequence == 3
+    assert models_of(registry) == models_of_first(other)
+    assert load_verified(registry, FR).verdict.act.returns_to.sequence == 1
+    assert statuses(registry) == {"production"}
+    assert len(list((registry / "history").iterdir())) == 13
+
+
+def models_of_first(registry) -> dict[str, str]:
+    """Digest of every model of the regressor's first verdict."""
+    return json.loads((registry / f"{FR}_seed_flip_PROMOTE.1.json").read_bytes())["members"]
+
+
+def test_a_rollback_takes_no_other_bytes(registry, tmp_path):
+    """A file of the other registry that is not what the verdict binds is refused, and nothing was written."""
+    other = shutil.copytree(registry, tmp_path / "other")
+    shutil.rmtree(registry / "history")
+    spoiled = next((other / "history").glob("*.onnx"))
+    spoiled.write_bytes(spoiled.read_bytes()[:-1] + b"\0")
+    before = content(registry)
+    with pytest.raises(IntegrityError, match="does not match its digest"):
+        rollback(registry, FR, WHY, source=other)
+    assert content(registry) == before
+
+
+def test_each_act_puts_away_what_it_replaces(registry, runs):
+    """The registry itself holds what is in force, whatever acts went before; each file lies in one place only."""
+
+    def here() -> set[str]:
+        return {
+            path.name for path in registry.iterdir() if path.name.startswith(FR) and "PROMOTE" not in path.name
+        }
+
+    for act in (
+        lambda: rollback(registry, FR, WHY),
+        lambda: rollback(registry, FR, WHY, to=2),
+        lambda: promote(load_run(runs["first"]), registry),
+        lambda: rejudge(registry, FR, WHY),
+        lambda: supersede(registry, FR, WHY),
+        lambda: promote(load_run(runs["second"]), registry),
+    ):
+        verdict = act()
+        assert here() == set(bound_files(verdict))
+        assert not here() & {path.name for path in (registry / "history").iterdir()}
+        assert statuses(registry) <= {"production", "superseded"}
+
+
+def test_the_command_takes_a_folder(registry, tmp_path, capsys):
+    """`assay registry rollback --from`: exit 2 without the files, 0 with them."""
+    other = shutil.copytree(registry, tmp_path / "other")
+    shutil.rmtree(registry / "history")
+    command = ["registry", "rollback", FR, "--reason", "misses", "--registry", str(registry)]
+    assert main(command) == 2
+    assert "--from" in capsys.readouterr().err
+    assert main([*command, "--from", str(other)]) == 0

@@ -28,7 +28,8 @@ def statuses(folder) -> set[str]:
 
 def content(folder) -> dict[str, bytes]:
     """Every file of a folder."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_rows_flip_together(runs, tmp_path):

@@ -444,7 +444,7 @@ def flips(folder: Path, n_flips: int, seed: int) -> list[str]:
     Notes for readers (`*.md`) are left out: nothing reads them.
     """
     rng = random.Random(seed)
-    files = [path for path in sorted(folder.iterdir()) if path.suffix != ".md" and path.stat().st_size]
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".md" and p.stat().st_size]
     sizes = [path.stat().st_size for path in files]
     assert accepted(folder)
     let_through = []

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tests.crafted import FORECAST, FR, edit_json
+from vmaf_assay.cli.main import main
 from vmaf_assay.errors import IntegrityError
 from vmaf_assay.media.files import sha256_bytes, write_bytes_atomic
 from vmaf_assay.registry.manifest import Registry
@@ -102,17 +103,60 @@ def test_any_flipped_byte_of_registry_json_is_refused(registry):
 
 def test_history_is_kept_whole(registry):
     """A flipped byte in what an earlier verdict rests on is refused by `verify`: it is what one rolls back to."""
-    current = {*current_files(registry), "registry.json"}
-    older = [path for path in registry.iterdir() if path.name.startswith(FR) and path.name not in current]
+    older = list((registry / "history").iterdir())
     assert len(older) == 6 + 6 + 1
     for path in older:
         good = path.read_bytes()
         flip(path, len(good) // 2)
         assert refused(registry), path.name
-        path.unlink()
-        assert refused(registry), path.name
         path.write_bytes(good)
     assert refused(registry) == {}
+
+
+def test_what_earlier_verdicts_rest_on_may_be_elsewhere(registry):
+    """Without the history the registry verifies and loads; what is not here is counted and named."""
+    shutil.rmtree(registry / "history")
+    reports = verify_registry(registry)
+    assert {report.status for report in reports} == {"production", "not here"}
+    (absent,) = [report for report in reports if report.status == "not here"]
+    assert absent.row_id == FR
+    assert absent.reason.startswith("13 files of verdict 1; ")
+    assert f"`assay registry rollback {FR} --to N --from FOLDER`" in absent.reason
+    assert loads(registry)
+    assert main(["registry", "verify", "--registry", str(registry)]) == 0
+
+
+def test_what_the_verdict_in_force_rests_on_must_be_here(registry):
+    """A model, a sidecar or the predictions in force are never "not here"."""
+    for path in [registry / name for name in current_files(registry) if "PROMOTE" not in name]:
+        path.rename(registry.parent / path.name)
+        assert refused(registry), path.name
+        assert not loads(registry), path.name
+        (registry.parent / path.name).rename(path)
+    assert refused(registry) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "registry.json", f"{FR}_seed_flip_PROMOTE.7.dsse", f"{FR}_seed9.0123456789ab.onnx"]
+)
+def test_an_unexpected_file_in_the_history_is_refused(registry, name):
+    """The history holds files by content, and nothing else."""
+    (registry / "history" / name).write_text("{}")
+    assert list(refused(registry)) == [f"history/{name}"]
+
+
+def test_a_history_that_is_a_link_is_refused(registry, tmp_path):
+    """A link leads out of the folder; so does a link inside."""
+    (registry / "history").rename(tmp_path / "elsewhere")
+    (registry / "history").symlink_to(tmp_path / "elsewhere")
+    assert refused(registry)
+    assert not loads(registry)
+    (registry / "history").unlink()
+    (tmp_path / "elsewhere").rename(registry / "history")
+    path = next((registry / "history").iterdir())
+    path.rename(tmp_path / path.name)
+    path.symlink_to(tmp_path / path.name)
+    assert refused(registry)
 
 
 def rows_with(folder, row_id, **changes) -> None:

@@ -6,6 +6,7 @@ is. So the invariant needs no exception: rows change only with a fresh verdict, 
 
 from pathlib import Path
 
+from vmaf_assay.admission.archive import bring_back
 from vmaf_assay.admission.judge import rows_of
 from vmaf_assay.admission.promotion import State, Who, add_signatures, commit, locked, now_utc, read_state
 from vmaf_assay.errors import ConfigError, IntegrityError
@@ -14,14 +15,16 @@ from vmaf_assay.promise.policy import COVERAGE_POLICY, POLICY
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.entries import verdict_refs
 from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, verdict_name
-from vmaf_assay.registry.history import bound_files, digests_of, origin, predictions_name
+from vmaf_assay.registry.history import digests_of, origin, predictions_name
 from vmaf_assay.registry.manifest import FileRef, Row, ensemble_of
 from vmaf_assay.registry.store import admitting_verdict, verify_row
 from vmaf_assay.registry.verdict import Act, ReturnsTo, Verdict, rule_in_force
 from vmaf_assay.registry.verify import verify_registry
 
 
-def rollback(folder: Path, ensemble: str, who: Who, to: int | None = None) -> Verdict:
+def rollback(
+    folder: Path, ensemble: str, who: Who, to: int | None = None, *, source: Path | None = None
+) -> Verdict:
     """Admit again, under a new number, exactly what an earlier verdict admitted.
 
     Args:
@@ -29,17 +32,17 @@ def rollback(folder: Path, ensemble: str, who: Who, to: int | None = None) -> Ve
       ensemble: whose rows.
       who: who and why.
       to: number of the verdict to return to; by default the newest one that came in before what is in force.
+      source: a registry to take files of that verdict from, where this one does not have them.
 
     Raises:
-      ConfigError: no such verdict, or nothing to return to.
+      ConfigError: no such verdict, nothing to return to, or its files are in neither registry.
       IntegrityError: that verdict, or a file it rests on, does not verify.
     """
     with locked(folder, who.wait_s):
         state = _with_history(folder, ensemble)
         target = _target(state, ensemble, to)
         target.recheck()
-        for file, digest in bound_files(target).items():
-            read_bound(folder, file, digest)
+        bring_back(folder, target, source)
         digests = digests_of(state.history, FileRef(file=verdict_name(ensemble), sha256=_digest(state, ensemble)))
         returns_to = ReturnsTo(sequence=target.sequence, sha256=digests[state.history.index(target)])
         act = Act(kind="rollback", at_utc=now_utc(), by=who.by, reason=who.reason, returns_to=returns_to)

@@ -2,9 +2,11 @@
 
 Order of writes: models, sidecars and predictions under names that carry their content; the numbered verdict, and
 its signatures if it is signed; then `registry.json` by rename, which is the commit; then the plain copy of the
-verdict. (A first promotion replaces nothing and writes the plain copy before the commit.) No write overwrites a
-file that the registry being replaced still needs, so a kill between any two leaves a registry that verifies in its
-old state or its new one, and promoting the same run again finishes the work.
+verdict. (A first promotion replaces nothing and writes the plain copy before the commit.) Last, what only earlier
+verdicts rest on moves into the history folder.
+
+No write overwrites a file that the registry being replaced still needs. So a kill between any two leaves a
+registry that verifies in its old state or its new one, and promoting the same run again finishes the work.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmaf_assay.admission.archive import put_away
 from vmaf_assay.admission.judge import judge, planned_rows, verdict_path
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
 from vmaf_assay.media.files import read_plain, sha256_bytes, write_bytes_atomic
@@ -120,6 +123,7 @@ def promote(run: "RunEvidence", folder: Path, who: Who | None = None) -> Verdict
         newest = state.history[0] if state.history else None
         if newest and intact and newest.verdict == "PROMOTE" and newest.validated_sha256 == digest:
             _finish(folder, newest)
+            put_away(folder, state.history)
             add_signatures(folder, newest, who)
             return newest
         verdict = validated.model_copy(
@@ -191,6 +195,7 @@ def commit(state: State, verdict: Verdict, rows: Sequence[Row], who: Who) -> Non
         raise IntegrityError(f"{folder / 'registry.json'} changed while promoting", next_step="promote again")
     write_bytes_atomic(folder / "registry.json", after.to_bytes())
     _finish(folder, verdict)
+    put_away(folder, [verdict, *state.history])
 
 
 def add_signatures(folder: Path, verdict: Verdict, who: Who) -> list[str]:

@@ -19,6 +19,7 @@ from vmaf_assay.registry.files import (
     MAX_FILE_BYTES,
     RESTORE,
     envelope_name,
+    is_here,
     parse,
     read_bound,
     read_file,
@@ -194,7 +195,8 @@ def _registry_files(
         if (folder / envelope).exists():
             yield envelope, read_file(folder, envelope)
         for file, sha256 in bound_files(verdict).items():
-            yield file, read_bound(folder, file, sha256)
+            if verdict is verdicts[0] or is_here(folder, file):
+                yield file, read_bound(folder, file, sha256)
     # The plain copy may be one behind after a promotion that was killed; the numbered one is what rows name.
     yield verdict_name(ensemble), read_bound(folder, verdict_name(ensemble, verdicts[0].sequence), digests[0])
 

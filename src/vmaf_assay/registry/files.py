@@ -1,5 +1,6 @@
 """Files of a registry folder: read as if an enemy had written them, and named so that content can be told."""
 
+import os
 import re
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,9 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 """Largest file read from a registry."""
 
 RESTORE = "restore the registry from its last good state"
+
+HISTORY = "history"
+"""Folder beside `registry.json` for files that only earlier verdicts rest on; it may be absent (ADR-0415)."""
 
 TRUST_POLICY = "ASSAY_TRUST_POLICY"
 """Environment variable that names a trust policy, where no option does."""
@@ -39,11 +43,35 @@ def read_file(folder: Path, name: str) -> bytes:
 
 
 def read_bound(folder: Path, name: str, sha256: str) -> bytes:
-    """A registry file's bytes, if they have the digest given. Raises IntegrityError otherwise."""
-    data = read_file(folder, name)
-    if sha256_bytes(data) != sha256:
-        raise IntegrityError(f"{folder / name} does not match its digest", next_step=RESTORE)
-    return data
+    """The bytes of a registry's file, or of its history's, if they have the digest given.
+
+    Raises:
+      IntegrityError: it is in neither folder, cannot be believed, or has another digest.
+    """
+    for place in (folder, history_dir(folder), folder):  # an act may move it from one to the other meanwhile
+        try:
+            data = read_file(place, name)
+        except IntegrityError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                continue
+            raise
+        if sha256_bytes(data) != sha256:
+            raise IntegrityError(f"{place / name} does not match its digest", next_step=RESTORE)
+        return data
+    raise IntegrityError(f"{folder / name} is missing", next_step=RESTORE)
+
+
+def history_dir(folder: Path) -> Path:
+    """Where a registry keeps files that only earlier verdicts rest on. Raises IntegrityError if it is a link."""
+    path = folder / HISTORY
+    if path.is_symlink():
+        raise IntegrityError(f"{path} is a symbolic link", next_step=RESTORE)
+    return path
+
+
+def is_here(folder: Path, name: str) -> bool:
+    """Whether a file lies in a registry or in its history, whatever its content."""
+    return any(os.path.lexists(place / name) for place in (folder, history_dir(folder), folder))
 
 
 def parse(kind: type[_Model], data: bytes, path: Path) -> _Model:

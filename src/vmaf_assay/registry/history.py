@@ -18,7 +18,7 @@ from vmaf_assay.registry.files import RESTORE, content_name, parse, parse_bound,
 from vmaf_assay.registry.manifest import FileRef
 from vmaf_assay.registry.verdict import ADMITTED_BY_ACT, Verdict
 
-NUMBER = re.compile(r"[1-9][0-9]{0,5}")
+NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
 """A verdict's number in its file name, at most `MAX_SEQUENCE`."""
 
 

@@ -6,6 +6,7 @@
     <ensemble>_seed_flip_PROMOTE.json           the verdict that admitted the current rows
     <ensemble>_seed_flip_PROMOTE.<n>.json       every verdict by sequence number
     <ensemble>_seed_flip_PROMOTE.<n>.dsse.json  signatures on it, if there are any
+    history/                                    models, sidecars, predictions of earlier verdicts; may be absent
 
 Everything fails closed: what is absent, unreadable, edited, unknown or HOLD is refused.
 """

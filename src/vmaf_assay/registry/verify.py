@@ -10,8 +10,11 @@ from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.files import (
+    CONTENT_NAMED,
+    HISTORY,
     RESTORE,
     envelope_name,
+    is_here,
     parse,
     read_bound,
     read_file,
@@ -22,10 +25,10 @@ from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
 from vmaf_assay.registry.recompute import recompute
 from vmaf_assay.registry.store import admitting_verdict, read_registry, verify_row
 from vmaf_assay.registry.trust import Trust, check_trust, signatures_on
-from vmaf_assay.registry.unexpected_files import is_note, not_left_over
+from vmaf_assay.registry.unexpected_files import is_history, is_note, not_left_over
 from vmaf_assay.registry.verdict import Verdict
 
-Status = Literal["production", "scaffolded", "superseded", "leftover", "refused"]
+Status = Literal["production", "scaffolded", "superseded", "leftover", "not here", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,10 @@ class RowReport:
     """The row's id, or the file's name."""
     status: Status
     """`production`: verified and eligible; `scaffolded`: smoke; `superseded`: taken out of service by a verdict;
-    `leftover`: whole, but nothing rests on it, as after a promotion that was killed; `refused`: see `reason`."""
+    `leftover`: whole, but nothing rests on it, as after a promotion that was killed; `not here`: files of earlier
+    verdicts, which only a rollback needs; `refused`: see `reason`."""
     reason: str
-    """Why it is refused or left over; empty otherwise."""
+    """Why it is refused, left over or not here; empty otherwise."""
     confidence_eligible: bool
     """Whether promises may rest on it."""
 
@@ -61,7 +65,8 @@ def verify_registry(
       on_step: told of each row, and within it of what takes long.
 
     Returns:
-      One report a row, and one for each file that no row or verdict accounts for.
+      One report a row, one an ensemble of whose earlier verdicts files are not here, and one for each file that no
+      row or verdict accounts for.
 
     Raises:
       IntegrityError: `registry.json` itself cannot be believed.
@@ -77,6 +82,7 @@ def verify_registry(
             reports.append(_verify(folder, registry, row, judged, Asked(trust, deep, on_step)))
         except IntegrityError as error:
             reports.append(RowReport(row.id, "refused", str(error), False))
+    reports += _not_here(folder, rows)
     return reports if ensemble else [*reports, *_other_files(folder, registry)]
 
 
@@ -146,11 +152,30 @@ def _check_superseded(folder: Path, row: Row, trust: Trust | None) -> None:
 
 
 def _check_history(folder: Path, ref: FileRef, ensemble: str) -> None:
-    """Every file that any verdict of the history rests on is there, with its digest."""
-    for admitted in chain(folder, ensemble, ref):
+    """Every file that the verdict in force rests on is there, and each of an earlier verdict has its digest."""
+    verdicts = chain(folder, ensemble, ref)
+    for admitted in verdicts:
         signatures_on(folder, admitted, read_file(folder, verdict_name(ensemble, admitted.sequence)))
         for file, digest in bound_files(admitted).items():
-            read_bound(folder, file, digest)
+            if admitted is verdicts[0] or is_here(folder, file):
+                read_bound(folder, file, digest)
+
+
+def _not_here(folder: Path, rows: list[Row]) -> Iterator[RowReport]:
+    """A report on every ensemble some of whose earlier verdicts' files are in neither folder."""
+    for name, ref in {ensemble_of(row.id): row.verdict for row in rows if row.verdict is not None}.items():
+        try:
+            verdicts = chain(folder, name, ref)
+        except IntegrityError:
+            continue  # the rows' own reports say why
+        absent = {
+            one.sequence: {file for file in bound_files(one) if not is_here(folder, file)} for one in verdicts[1:]
+        }
+        if numbers := sorted(number for number, files in absent.items() if files):
+            count = len(set().union(*absent.values()))
+            of = ", ".join(map(str, numbers))
+            how = f"`assay registry rollback {name} --to N --from FOLDER` takes them from a registry that has them"
+            yield RowReport(name, "not here", f"{count} files of verdict {of}; {how}", False)
 
 
 def _recompute(folder: Path, ref: FileRef, verdict: Verdict, sidecar: Sidecar, asked: Asked) -> str:
@@ -168,13 +193,18 @@ def _recompute(folder: Path, ref: FileRef, verdict: Verdict, sidecar: Sidecar, a
 def _other_files(folder: Path, registry: Registry) -> Iterator[RowReport]:
     """A report on every file that no row and no verdict in a row's history accounts for."""
     known = _accounted(folder, registry)
-    for path in sorted(folder.iterdir()):
-        if path.name in known or is_note(path):
+    history = folder / HISTORY
+    paths = sorted(folder.iterdir()) + (sorted(history.iterdir()) if is_history(history) else [])
+    for path in paths:
+        if is_note(path) or is_history(path):
             continue
-        if reason := not_left_over(folder, path):
-            yield RowReport(path.name, "refused", reason, False)
+        if path.name in known and (path.parent == folder or CONTENT_NAMED.fullmatch(path.name)):
+            continue
+        name = path.relative_to(folder).as_posix()
+        if reason := not_left_over(path.parent, path):
+            yield RowReport(name, "refused", reason, False)
         else:
-            yield RowReport(path.name, "leftover", "whole, but nothing rests on it; it may be removed", False)
+            yield RowReport(name, "leftover", "whole, but nothing rests on it; it may be removed", False)
 
 
 def _accounted(folder: Path, registry: Registry) -> set[str]:

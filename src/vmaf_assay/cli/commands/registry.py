@@ -221,13 +221,16 @@ def _verify_all(folder: Path, trust_policy: Path | None, *, deep: bool, as_json:
         render.say_table(
             ["row", "status", "promises"], [[r.row_id, r.status, r.confidence_eligible] for r in reports]
         )
+        for report in reports:
+            if report.status == "not here":
+                render.say(f"{report.row_id}: not here: {report.reason}")
     if refused:
         raise IntegrityError(
             f"{len(refused)} entries of {folder} are refused; {refused[0].row_id}: {refused[0].reason}"
         )
     if not as_json:
         n_live = sum(report.status == "production" for report in reports)
-        n_rows = sum(report.status != "leftover" for report in reports)
+        n_rows = sum(report.status not in ("leftover", "not here") for report in reports)
         render.say(f"{folder}: {n_rows} rows verify, {n_live} production-eligible")
 
 
@@ -276,6 +279,9 @@ def rollback(
     ensemble: Ensemble,
     reason: Reason,
     to: Annotated[int | None, typer.Option(min=1, help="Verdict to return to (default: the one before).")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FOLDER", help="A registry with the files that are not here.")
+    ] = None,
     registry: Folder = None,
     sign: Sign = None,
     expires_days: Expires = None,
@@ -291,7 +297,7 @@ def rollback(
     from vmaf_assay.registry.store import registry_dir
 
     folder = registry_dir(registry)
-    verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait), to)
+    verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait), to, source=source)
     returns_to = verdict.act.returns_to.sequence if verdict.act and verdict.act.returns_to else None
     _acted(folder, verdict, f"what verdict {returns_to} admitted is in force again", as_json=as_json)
 
