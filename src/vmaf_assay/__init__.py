@@ -75,7 +75,8 @@ if TYPE_CHECKING:
         write_run,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+"""The one place of the version: pyproject.toml reads it here."""
 
 __all__ = [
     "AssayError",

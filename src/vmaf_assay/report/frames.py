@@ -15,7 +15,7 @@ import numpy as np
 from vmaf_assay.errors import AssayError
 from vmaf_assay.media import process
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
-from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.segments import look
 from vmaf_assay.records import OnStep
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import VideoInfo
 
 TOLERANCE = 0.01

@@ -12,7 +12,7 @@ from vmaf_assay.errors import ConfigError, ToolError
 from vmaf_assay.media.encoder_names import read_encoder
 from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Forecaster, Margin
@@ -317,7 +317,7 @@ def _measured(measurer: Measurer, request: CompareRequest, one: Contender, predi
     rate_value: float | None = one.rate_value
     while rate_value is not None and len(points) < MAX_MEASURED:
         what = f"measure {one.encoder} {one.preset}, {info.rate_mode} {rate_value:g}"
-        scored = measurer.measure(info, one.preset, rate_value, what, threads="auto")
+        scored = measurer.measure(info, one.preset, rate_value, what)
         points.append(MeasuredPoint(rate_value, scored.pooled_vmaf, scored.kbps))
         rate_value = next_rate(predicted.curve, request.target_vmaf, points)
     equal = kbps_at_equal(points, request.target_vmaf)

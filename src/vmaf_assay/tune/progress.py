@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import probes_needed
 from vmaf_assay.promise.sampling import n_tried
