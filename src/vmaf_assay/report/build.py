@@ -25,7 +25,7 @@ def page_of(
     Args:
       path: a folder with `run.json` or `registry.json`, or a file.
       ffmpeg: reads the frames of a tune's page.
-      trust: whose signatures a registry's page believes; None: nobody is asked.
+      trust: whose signatures a registry's page accepts; None checks none.
       on_step: told how far it is.
 
     Raises:
@@ -56,7 +56,7 @@ def page_of_document(
     Args:
       document: see docs/json-output.md.
       ffmpeg: reads the frames of a tune's page.
-      name: of the document, for the error.
+      name: the document's name, for the error.
       on_step: told how far it is.
 
     Raises:

@@ -24,7 +24,7 @@ SECONDS = 10
 THUMB_WIDTH_PX = 480
 """Width of a thumbnail; twenty of them at quality 4 are about 600 kB."""
 _SAFE_FILTERS = re.compile(r"(?:crop|scale|pad|hflip|vflip|transpose|fps|setsar)(?:=[0-9a-z:.=_/\-]*)?")
-"""Filters that only read the picture: a document may come from anybody, and `movie=` would read any file."""
+"""Filters that only read the picture: a document may come from anyone, and `movie=` would read any file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,13 +52,13 @@ def tune_page(document: Document, ffmpeg: Ffmpeg | None = None, on_step: OnStep 
 
 
 def _unit(document: Document) -> str:
-    """The word for the encoder's rate value: CRF, CQ, QP."""
+    """The name of the encoder's rate value: CRF, CQ, QP."""
     info = ENCODERS.get(document["encoder"])
     return (info.rate_mode if info else "rate value").upper()
 
 
 def _answer(document: Document) -> tuple[str, bool]:
-    """The document's own sentence, or of a document from before there was one, what the same facts say today."""
+    """The document's own sentence; for documents older than that field, a sentence from the same facts."""
     d, measured = document, document.get("measured_vmaf")
     promise = _promise_of(d)
     met = d.get("quality_met", promise.made) if measured is None else measured >= d["target_vmaf"]
@@ -72,7 +72,7 @@ def _answer(document: Document) -> tuple[str, bool]:
 
 
 def _promise_of(d: Document) -> Promise:
-    """The promise in a document; those of before 0.2.0 say it in three flags."""
+    """The promise in a document; documents from before 0.2.0 have three flags instead."""
     said = d.get("promise", {})
     return Promise(
         target=d["target_vmaf"],
@@ -183,7 +183,7 @@ def _vmaf_chart(d: Document, curve: list[Document]) -> Chart:
 
 
 def _own_probes(d: Document) -> list[Document]:
-    """Probes that are encodes of the very encoder and preset asked about."""
+    """Probes made with the encoder and preset asked for."""
     return [p for p in d.get("probes", []) if (p["encoder"], p["preset"]) == (d["encoder"], d["preset"])]
 
 
@@ -254,7 +254,7 @@ def _encodes(d: Document) -> Section:
 
 
 def sampled_words(sample: Document | None) -> str:
-    """What of a long source was probed and tried, from the document's `sample`; nothing if every frame was."""
+    """How much of a long source was probed and tried, from `sample`; empty if every frame was."""
     if not sample:
         return ""
     tried = f"; each trial encoded {sample['segments_tried']} of them" if sample["segments_tried"] else ""
@@ -269,13 +269,12 @@ def _promise(d: Document) -> Section:
     promised = _promise_of(d).made
     hundred = round(d["confidence"] * 100, 1)
     words = [
-        f"Promised: if this source is like those the forecast was calibrated on, the encode at {_unit(d)} "
-        f"{d['rate_value']:g} has a mean VMAF of at least {d['target_vmaf']:g} in {hundred:g} of 100 of them."
+        f"Promised: the encode at {_unit(d)} {d['rate_value']:g} has a mean VMAF of {d['target_vmaf']:g} or more. "
+        f"This holds for {hundred:g} of 100 sources like those that the forecast was calibrated on."
         if promised
         else "Nothing is promised for this source; the reasons are below.",
-        f"How: {d.get('n_groups', '?')} groups of sources that the forecast never saw were put through this same "
-        f"choice, and the margin was made as wide as their misses asked for: "
-        f"{d.get('margin', d['mu'] - d['lower_bound']):.2f} points here. "
+        f"How: the same choice was replayed for {d.get('n_groups', '?')} groups of sources that the forecast "
+        f"never saw. Their misses set the margin: {d.get('margin', d['mu'] - d['lower_bound']):.2f} points here. "
         "It is a statement over sources, not about single frames, and not about how viewers judge.",
     ]
     if d.get("measured_vmaf") is not None:
