@@ -1,6 +1,7 @@
 """Write the page of an answer, a run or a registry."""
 
 from pathlib import Path
+from typing import Any
 
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -13,7 +14,7 @@ from vmaf_assay.tune.result import TuneResult
 
 
 def write_page(
-    what: TuneResult | CompareResult | PairScore | PathLike,
+    what: TuneResult | CompareResult | PairScore | dict[str, Any] | PathLike,
     out: PathLike,
     *,
     ffmpeg: Ffmpeg | None = None,
@@ -23,8 +24,8 @@ def write_page(
     """Write one self-contained HTML page; what `assay report` does.
 
     Args:
-      what: an answer of `tune_source`, `compare_encoders` or `score_files`, a run's or a registry's folder, or a
-        file of what `assay tune`, `compare` or `predict` printed with `--json`.
+      what: an answer of `tune_source`, `compare_encoders` or `score_files`, or its document; a run's or a
+        registry's folder; or a file of what `assay tune`, `compare` or `predict` printed with `--json`.
       out: the HTML file.
       ffmpeg: reads the frames shown; by default the one that `find_ffmpeg` finds.
       trust_policy: whose signatures a registry's page believes; by default what `$ASSAY_TRUST_POLICY` names.
@@ -38,8 +39,9 @@ def write_page(
     """
     from vmaf_assay.report.build import page_of, page_of_document  # pages of runs load all of training
 
-    if isinstance(what, TuneResult | CompareResult | PairScore):
-        page = page_of_document(what.as_json(), ffmpeg or find_ffmpeg(), on_step=on_step)
+    if isinstance(what, TuneResult | CompareResult | PairScore | dict):
+        document = what if isinstance(what, dict) else what.as_json()
+        page = page_of_document(document, ffmpeg or find_ffmpeg(), on_step=on_step)
     else:
         path = Path(what)
         tool = (ffmpeg or find_ffmpeg()) if path.is_file() else None

@@ -1,13 +1,14 @@
 """Load, probe, forecast, choose, tune, compare, and write the page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 from vmaf_assay.api.pages import write_page
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import Run, Settings
-from vmaf_assay.errors import ConfigError
+from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -17,7 +18,7 @@ from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import PromisedChoice, promised
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
-from vmaf_assay.tune.batch import Batch, check_batch, plan_items, request_digest, size_of, tune_many
+from vmaf_assay.tune.batch import Batch, ItemResult, check_batch, plan_items, request_digest, size_of, tune_many
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, compare
 from vmaf_assay.tune.contenders import CompareResult
@@ -165,6 +166,7 @@ def tune_source(
     retry: int = 0,
     force: bool = False,
     encoder_args: str = "",
+    audio_codec: str = "",
     filters: str = "",
     reference: ReferenceKind = "filtered",
     max_kbps: float | None = None,
@@ -197,6 +199,7 @@ def tune_source(
         retry=retry,
         force=force,
         encoder_args=encoder_args,
+        audio_codec=audio_codec,
         filters=filters,
         reference=reference,
         max_kbps=max_kbps,
@@ -264,15 +267,29 @@ def tune_sources(
     shared: Settings = {**settings, "ensemble": verified, "ffmpeg": tool, "on_left": clock.on_left}
 
     def tune_one(one: TuneRequest) -> TuneResult:
-        index = number[one.source]
-        clock.begin(index)
-        page = None if pages is None else pages / f"{index + 1:03d}-{one.source.stem}.html"
+        clock.begin(number[one.source])
         mine: Settings = {**shared, "on_step": _named(one.source, settings.get("on_step"))}
-        return tune_request(one, page=page, **mine)
+        return tune_request(one, **mine)
 
     digest = request_digest(asked, verified, tool)
     digests = Cache(user_folders.cache_dir())
-    return Batch(len(items), tune_many(items, asked, tune_one, digest=digest, cache=digests))
+    outcomes = tune_many(items, asked, tune_one, digest=digest, cache=digests)
+    return Batch(len(items), _with_pages(outcomes, pages, tool, settings.get("on_step")))
+
+
+def _with_pages(
+    outcomes: Iterator[ItemResult], pages: Path | None, tool: Ffmpeg, on_step: OnStep | None
+) -> Iterator[ItemResult]:
+    """The outcomes, each with a page in the folder as it goes by; a page that fails stops no other source."""
+    for number, outcome in enumerate(outcomes, start=1):
+        source = outcome.item.source
+        if pages is not None and "curve" in outcome.document:
+            try:
+                out = pages / f"{number:03d}-{source.stem}.html"
+                write_page(outcome.document, out, ffmpeg=tool, on_step=_named(source, on_step))
+            except (AssayError, OSError) as problem:  # the encode is there
+                outcome = replace(outcome, problem=problem)
+        yield outcome
 
 
 def _named(source: Path, on_step: OnStep | None) -> OnStep | None:

@@ -1,13 +1,13 @@
 """The part of a page on single frames: VMAF over time, and the worst seconds side by side."""
 
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vmaf_assay.errors import AssayError
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_of_text
 from vmaf_assay.records import OnStep
 from vmaf_assay.report.frames import WorstSecond, safe_filters, scene_cuts, thumbnails, worst_seconds
 from vmaf_assay.report.page import Section, Shot, Table
@@ -29,7 +29,7 @@ def frame_section(d: Document, ffmpeg: Ffmpeg | None, on_step: OnStep | None) ->
     refusal = _why_not_shown(d, ffmpeg)
     cuts = None
     if ffmpeg is not None and not refusal:
-        cuts = scene_cuts(ffmpeg, Path(d["output"]), len(vmaf), rate, on_step)
+        cuts = scene_cuts(ffmpeg, path_of_text(d["output"]), len(vmaf), rate, on_step)
     worst = worst_seconds(vmaf, rate, cuts)
     chart = _frame_chart(d, vmaf, rate, {second.frame for second in worst})
     table = Table(
@@ -77,7 +77,7 @@ def _frame_chart(d: Document, vmaf: list[float], rate: Fraction, worst: set[int]
 
 def _why_not_shown(d: Document, ffmpeg: Ffmpeg | None) -> str:
     """The reason why no frame can be shown; empty if they can."""
-    source, output = Path(d["source"]), Path(d.get("output") or "")
+    source, output = path_of_text(d["source"]), path_of_text(d.get("output") or "")
     if ffmpeg is None or not source.is_file() or not output.is_file():
         return "The frames themselves are not shown: source and output are not both where the document says."
     if not safe_filters(d.get("filters") or ""):
@@ -90,7 +90,8 @@ def _shots(
 ) -> tuple[list[Shot], str]:
     """Pairs of thumbnails, or the reason why there are none."""
     numbers = [second.frame for second in worst]
-    source, output, filters = Path(d["source"]), Path(d["output"]), d.get("filters") or ""
+    source, output = path_of_text(d["source"]), path_of_text(d["output"])
+    filters = d.get("filters") or ""
     try:
         left = thumbnails(ffmpeg, source, numbers, filters=filters, what="frames of the source", on_step=on_step)
         right = thumbnails(ffmpeg, output, numbers, what="frames of the output", on_step=on_step)

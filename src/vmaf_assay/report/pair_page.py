@@ -1,10 +1,10 @@
 """The page of a measured pair: one encode against its source, frame by frame."""
 
-from pathlib import Path
 from typing import Any
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_of_text
 from vmaf_assay.records import OnStep
 from vmaf_assay.report.frame_section import frame_section
 from vmaf_assay.report.page import Page
@@ -29,7 +29,7 @@ def pair_page(document: dict[str, Any], ffmpeg: Ffmpeg | None = None, on_step: O
             next_step="make it with `assay predict --reference R --distorted D --json`",
         )
     d = document
-    name = Path(d["distorted"]).name
+    name = path_of_text(d["distorted"]).name
     facts: list[tuple[str, object]] = [("mean VMAF", f"{d['measured_vmaf']:.2f}")]
     for label, key in (("worst frame", "min_vmaf"), ("5th percentile", "percentile_5_vmaf")):
         if d.get(key) is not None:
@@ -44,7 +44,7 @@ def pair_page(document: dict[str, Any], ffmpeg: Ffmpeg | None = None, on_step: O
     compared = d | {"source": d["reference"], "output": d["distorted"]}
     return Page(
         kind="pair",
-        title=f"{name} against {Path(d['reference']).name}",
+        title=f"{name} against {path_of_text(d['reference']).name}",
         answer=f"{name}: mean VMAF {d['measured_vmaf']:.2f} over {len(d['frame_vmaf']):,} frames",
         mood="plain",
         facts=facts,

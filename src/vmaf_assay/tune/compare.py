@@ -12,6 +12,7 @@ from vmaf_assay.errors import ConfigError, ToolError
 from vmaf_assay.media.encoder_names import read_encoder
 from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_text
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import size_reason
@@ -161,7 +162,7 @@ def compare(
         contenders = _sized(sidecar, contenders, reference)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
         result = CompareResult(
-            source=str(request.source),
+            source=path_text(request.source),
             target_vmaf=request.target_vmaf,
             confidence=request.confidence,
             encodes_spent=measurer.spent,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vmaf_assay.media.eligibility import admit
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_text
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.records import OnStep
@@ -103,8 +104,8 @@ def score_files(
     rate = reference.frame_rate
     seconds = float(scored.n_frames / rate)
     score = PairScore(
-        reference=str(request.reference),
-        distorted=str(request.distorted),
+        reference=path_text(request.reference),
+        distorted=path_text(request.distorted),
         filters=request.filters,
         measured_vmaf=scored.pooled_vmaf,
         min_vmaf=float(scored.vmaf.min()),

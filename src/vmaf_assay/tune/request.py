@@ -8,6 +8,7 @@ from typing import Literal
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoder_names import check_named, read_encoder
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
 
@@ -61,6 +62,8 @@ class TuneRequest:
     probes: ProbesKind | None = None
     """`few` makes the probes that the forecast reads; `more` further ones, where the model has them for this
     encoder and preset. None is `more` without trials, and `few` with them: for one target a trial tells more."""
+    audio_codec: str = ""
+    """Encoder for sound that the output's container does not take; empty refuses such a container."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
 
@@ -189,6 +192,10 @@ def _check_output(request: TuneRequest) -> None:
             option = "--verify" if request.verify else "--retry"
             raise ConfigError(f"{option} measures an encode, and none is made", next_step="add -o OUT")
         return
+    if kind := not_a_file(request.output):
+        raise ConfigError(
+            f"-o {request.output} is {kind}, not a file to be written", next_step="name a file, as -o OUT.mkv"
+        )
     if request.output.exists() and not request.force:
         raise ConfigError(f"{request.output} exists", next_step="choose another -o or add --force")
     if request.output.exists() and request.source.exists() and request.output.samefile(request.source):

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.files import path_text
 from vmaf_assay.promise.promise import Promise
 
 
@@ -190,7 +191,8 @@ class TuneResult:
             "quality_met": self.quality_met,
             "answer": self.answer(),
         }
-        return asdict(self) | said
+        argv = [path_text(word) for word in self.encode_argv]
+        return asdict(self) | said | {"encode_argv": argv}
 
     @property
     def promised(self) -> bool:

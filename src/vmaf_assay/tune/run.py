@@ -15,6 +15,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_text
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.sidecar import ChoiceCalibration
@@ -24,6 +25,7 @@ from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import Promise, promise_of
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
     PLAIN,
     FinalEncode,
@@ -50,7 +52,7 @@ from vmaf_assay.tune.result import (
 )
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import open_source, pixels, seconds
-from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry
+from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 from vmaf_assay.tune.trials import implied_rate, make_trials
 
 if TYPE_CHECKING:
@@ -153,6 +155,8 @@ def tune(
     request = resolved(request, {seen.encoder for seen in sidecar.seen.encoders})
     plan = _plan(ffmpeg, verified, request, clock.step, on_note)
     clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference.n_frames)
+    if named_files(request.filters, Path.cwd()):
+        cache = None  # an encode kept from before may be of another content of the same file
     with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
         title = probe_title(
             measurer,
@@ -195,7 +199,9 @@ def _plan(
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
     carry = PLAIN
     if request.output is not None:
-        carry = plan_carry(ffmpeg, request.source, request.output.name, info, preset)
+        carry = plan_carry(
+            ffmpeg, request.source, request.output.name, info, preset, audio_codec=request.audio_codec
+        )
     said = tuple(conversions(video))
     plan = _Plan(
         ffmpeg=ffmpeg,
@@ -211,6 +217,12 @@ def _plan(
         on_step=on_step,
         on_note=on_note,
     )
+    if request.output is not None:
+        carry = rehearse(ffmpeg, plan.argv(info.middle(), request.output), request.source, carry)
+        if video.color_range == "pc":
+            ranged = f"{request.source.name} is full range; the encode is limited range"
+            carry = replace(carry, losses=(ranged, *carry.losses))
+        plan = replace(plan, carry=carry)
     for loss in carry.losses:
         plan.note(f"not carried over: {loss}")
     return plan
@@ -272,7 +284,7 @@ class _Answer:
             n_bytes = other + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
-            source=str(request.source),
+            source=path_text(request.source),
             encoder=request.encoder,
             preset=plan.preset,
             target_vmaf=request.target_vmaf,
@@ -457,7 +469,7 @@ def _write(plan: _Plan, result: TuneResult) -> TuneResult:
     said = judge_limits(
         replace(
             result,
-            output=str(plan.request.output),
+            output=path_text(plan.request.output),
             encode_argv=argv,
             kbps=written.kbps,
             output_bytes=written.n_bytes,

@@ -53,6 +53,10 @@ Probes = Annotated[
         "serve every target (default: more without trials, few with).",
     ),
 ]
+AudioCodec = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Convert sound that the container does not take, as `flac` or `aac`."),
+]
 Sources = Annotated[
     list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
 ]
@@ -91,6 +95,7 @@ def tune(
     retry: Retry = 0,
     force: Force = False,
     encoder_args: EncoderArgs = "",
+    audio_codec: AudioCodec = "",
     vf: Filters = "",
     reference: Reference = "filtered",
     max_bitrate: MaxBitrate = None,
@@ -125,6 +130,7 @@ def tune(
         retry=retry,
         force=force,
         encoder_args=encoder_args,
+        audio_codec=audio_codec,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
         max_kbps=max_bitrate,
