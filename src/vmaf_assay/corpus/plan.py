@@ -10,7 +10,8 @@ from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.media import commands
 from vmaf_assay.media.commands import Command
 from vmaf_assay.media.eligibility import admit
-from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.encoder_names import check_named, read_encoder
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
@@ -91,9 +92,8 @@ def parse_encoder(text: str, rate_values: tuple[float, ...] | None) -> EncoderRe
     >>> parse_encoder("libx264:fast:20,30", None).rate_values
     (20.0, 30.0)
     """
-    name, _, rest = text.partition(":")
-    preset, _, rates = rest.partition(":")
-    info = encoder_info(name)
+    name, preset, rates = read_encoder(text)
+    info = encoder_info(check_named(name, ENCODERS))
     values = parse_rates(rates) if rates else rate_values or default_rates(info)
     for value in values:
         info.check_rate(value)
@@ -115,7 +115,7 @@ def with_encoder_args(requests: list[EncoderRequest], texts: list[str]) -> list[
             raise ConfigError(
                 f"--encoder-args {text!r} does not name its encoder", next_step=f"write '{names[0]}={text}'"
             )
-        name, given = (named[1], named[2]) if named else (names[0], text)
+        name, given = (read_encoder(named[1]).encoder, named[2]) if named else (names[0], text)
         if name not in names:
             raise ConfigError(
                 f"--encoder-args names {name}, which is not among the encoders", next_step=f"add -e {name}"

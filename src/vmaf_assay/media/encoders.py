@@ -378,7 +378,8 @@ def with_extra_args(info: EncoderInfo, text: str) -> EncoderInfo:
         if option in own or _RESERVED.fullmatch(option) or inner:
             raise ConfigError(
                 f"--encoder-args: {inner[1] if inner else option} of {info.name} is set by the encoder table",
-                next_step="use -e NAME:PRESET:RATE for rate and preset, and leave threads alone",
+                next_step=f"leave {inner[1] if inner else option} out"
+                + (f", and write -e {info.name}:{value}" if option == info.preset_flag else ""),
             )
     return replace(info, extra_args=tuple(words))
 

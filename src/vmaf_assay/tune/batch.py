@@ -25,7 +25,7 @@ from vmaf_assay.media.files import (
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.filter_files import named_files
-from vmaf_assay.tune.request import TuneRequest
+from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.result import TuneResult
 
 if TYPE_CHECKING:
@@ -102,6 +102,41 @@ class ItemResult:
     """The answer, if it was made now."""
     problem: AssayError | OSError | None = None
     """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sources that are tuned one after another."""
+
+    total: int
+    """How many there are."""
+    outcomes: Iterator[ItemResult]
+    """Tunes the next one each time it is asked."""
+
+
+def check_batch(request: TuneRequest, out_dir: Path | None) -> TuneRequest:
+    """What is asked of each source; raises ConfigError for what is invalid for all of them.
+
+    Args:
+      request: as `tune.request.resolved` gives it.
+      out_dir: folder of the encodes; None makes none.
+    """
+    if request.output is not None:
+        raise ConfigError("-o names one output, and there are several sources", next_step="use --out-dir")
+    if request.verifies and out_dir is None:
+        raise ConfigError("--verify measures encodes, and none are made", next_step="add --out-dir")
+    if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
+        raise ConfigError(f"--out-dir {out_dir} is a file", next_step="name a folder")
+    check_request(replace(request, verify=False, retry=0))
+    return request
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if it is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def plan_items(sources: Sequence[Path], out_dir: Path | None, container: str) -> list[Item]:

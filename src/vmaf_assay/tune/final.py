@@ -122,9 +122,9 @@ def _folder_beside(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def other_bytes(ffmpeg: Ffmpeg, path: Path) -> int:
-    """Bytes of a file that are not its first video stream: sound, subtitles, attachments, container."""
-    return max(0, path.stat().st_size - sum(_video_packets(ffmpeg, path)))
+def video_bytes(ffmpeg: Ffmpeg, path: Path) -> int:
+    """Bytes of a file's first video stream, by its packets."""
+    return sum(_video_packets(ffmpeg, path))
 
 
 def check_space(output: Path, wanted_bytes: float) -> None:
