@@ -18,8 +18,10 @@ from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
+from vmaf_assay.media.commands import encoder_args
 from vmaf_assay.media.encoders import encoder_info
-from vmaf_assay.media.score import ReferenceInput, encode_and_score, encoder_args, score_pair
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score, score_pair
 from vmaf_assay.media.segments import look
 
 pytestmark = pytest.mark.ffmpeg
@@ -198,7 +200,7 @@ def _run(ffmpeg, *args: str, cwd: Path | None = None) -> process.Completed:
 def _by_hand(ffmpeg, path: Path, size: tuple[int, int], rate: str, folder: Path) -> list[float]:
     """Per-frame VMAF by three steps through disk, written here without the package's graph."""
     scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range=tv,format=yuv420p,setsar=1"
-    quality = encoder_args(encoder_info("libx264"), "veryfast", 30, threads="single")
+    quality = encoder_args(encoder_info("libx264"), "veryfast", 30)
     _run(ffmpeg, "-i", str(path), "-vf", scale, "-fps_mode", "passthrough", "r.yuv", cwd=folder)
     raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{size[0]}x{size[1]}", "-r", rate]
     _run(ffmpeg, *raw, "-i", "r.yuv", *quality, "e.mp4", cwd=folder)
@@ -260,7 +262,7 @@ def test_a_truncated_tail_is_refused(ffmpeg, tmp_path, suffix):
     codec = {".ivf": ("-c:v", "libvpx-vp9", "-cpu-used", "8"), ".y4m": ("-pix_fmt", "yuv420p")}.get(suffix, _X264)
     whole = _make(ffmpeg, tmp_path, Clip(f"w{suffix}", ("-frames:v", "50", *codec)))
     cut = _edit(whole, lambda data: data[: len(data) * 9 // 10 + 7])
-    _refused(ffmpeg, cut, tmp_path, "cannot read|not whole|does not decode|packets promise")
+    _refused(ffmpeg, cut, tmp_path, "cannot read|not whole|does not decode|packets hold")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
@@ -289,7 +291,7 @@ def test_frames_that_fail_to_decode_are_refused(ffmpeg, tmp_path, name, codec):
     whole = _make(ffmpeg, tmp_path, Clip(name, ("-frames:v", "50", *codec), graph=graph))
     burst = np.random.default_rng(0).bytes(whole.stat().st_size // 6)
     damaged = _edit(whole, lambda data: data[: len(data) // 2] + burst + data[len(data) // 2 + len(burst) :])
-    _refused(ffmpeg, damaged, tmp_path, "cannot read|not whole|does not decode|packets promise")
+    _refused(ffmpeg, damaged, tmp_path, "cannot read|not whole|does not decode|packets hold")
 
 
 def test_a_video_that_changes_on_the_way_is_refused(ffmpeg, tmp_path):
@@ -300,7 +302,7 @@ def test_a_video_that_changes_on_the_way_is_refused(ffmpeg, tmp_path):
     (tmp_path / "list.txt").write_text("file a.mkv\nfile b.mkv\n")
     _run(ffmpeg, "-f", "concat", "-i", "list.txt", "-c", "copy", "joined.mkv", cwd=tmp_path)
     joined = tmp_path / "joined.mkv"
-    _refused(ffmpeg, joined, tmp_path, "gives 23 frames, where its packets promise 24")
+    _refused(ffmpeg, joined, tmp_path, "gives 23 frames, its packets hold 24")
     with pytest.raises(MediaError, match="size, range or colours change on the way"):
         look(ffmpeg, ReferenceInput(joined, Fraction(25), 24, (192, 108)), tmp_path)
 

@@ -72,7 +72,7 @@ class Act(Frozen):
     """Of a rollback: the verdict that admits again."""
 
 
-ADMITTED_BY_ACT = {"sequence", "previous_verdict_sha256", "act"}
+ADMITTED_BY_ACT = {"sequence", "previous_verdict_sha256", "act", "made_by"}
 """What a rollback's verdict has of its own; all else is that of the verdict it returns to."""
 
 
@@ -144,6 +144,10 @@ class Verdict(Frozen):
 
     tie: TieRef | None = Field(default=None, exclude_if=lambda ref: ref is None)
     """What ties the shipped members to those judged; None in verdicts of before ADR-0410."""
+    made_by: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, exclude_if=lambda text: text is None
+    )
+    """Version of vmaf-assay that made this verdict; None in verdicts made before 0.2.0. `code` is what trained."""
 
     @property
     def metric(self) -> Metric:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,17 +44,15 @@ def promote(
 
     Example: assay promote run --registry models --sign ~/assay-key --reason "corpus of spring"
     """
-    from vmaf_assay.admission.promotion import promote as flip
+    from vmaf_assay.api import load_run, promote_run
     from vmaf_assay.cli import render
     from vmaf_assay.registry.store import registry_dir
-    from vmaf_assay.training.evidence import load_run
 
     folder = registry_dir(registry)
     who = who_of(sign, expires_days, by, reason, wait)
     evidence = load_run(run)
     with render.steps("judging again") as on_step:
-        evidence.coverage(on_step)
-        verdict = flip(evidence, folder, who)
+        verdict = promote_run(evidence, folder, who=who, on_step=on_step)
     if as_json:
         render.emit_json(
             {
@@ -68,7 +67,7 @@ def promote(
     signed = f", signed by {len(who.keys)}" if who.keys else ""
     render.say(
         f"{folder}: {len(verdict.rows)} rows of {verdict.ensemble} are production-eligible "
-        f"(verdict {verdict.sequence}{signed}); check with `assay registry verify --registry {folder}`"
+        f"(verdict {verdict.sequence}{signed}); check with `assay registry verify --registry {quote(str(folder))}`"
     )
 
 

@@ -1,4 +1,4 @@
-"""`assay registry list | show | verify | history | rollback | rejudge | supersede | sign | attest`."""
+"""`assay registry list | show | verify | history | rollback | revalidate | retire | sign | attest`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,8 +31,11 @@ def register(app: typer.Typer) -> None:
     group.command("verify")(verify)
     group.command("history")(history)
     group.command("rollback")(rollback)
-    group.command("rejudge")(rejudge)
-    group.command("supersede")(supersede)
+    group.command("revalidate")(revalidate)
+    group.command("retire")(retire)
+    # Names of before 0.2.0, for one release more.
+    group.command("rejudge", hidden=True)(revalidate)
+    group.command("supersede", hidden=True)(retire)
     group.command("sign")(sign)
     group.command("attest")(attest)
     app.add_typer(group, name="registry")
@@ -97,7 +100,8 @@ def show(
         ["trained on", seen],
         ["corpus", f"{verdict.corpus['digest']} ({verdict.corpus['n_groups']} groups)"],
         ["model", row.sha256],
-        ["code", f"{verdict.code.get('version')} {verdict.code.get('commit') or ''}"],
+        ["trained by", f"{verdict.code.get('version')} {verdict.code.get('commit') or ''}"],
+        ["verdict by", f"version {verdict.made_by}" if verdict.made_by else "a version before 0.2.0"],
     ]
     render.say_table(["", ""], facts)
     promises = "may" if row.confidence_eligible else "may not"
@@ -265,7 +269,7 @@ def rollback(
     _acted(folder, verdict, f"what verdict {returns_to} admitted is in force again", as_json=as_json)
 
 
-def rejudge(
+def revalidate(
     ensemble: Ensemble,
     reason: Reason,
     registry: Folder = None,
@@ -277,9 +281,9 @@ def rejudge(
 ) -> None:
     """Give the models in force a fresh verdict, by today's policies and choice rule, from their own predictions.
 
-    Example: assay registry rejudge vmaf_forecast_ensemble_v1 --reason "choice rule 2" --registry models
+    Example: assay registry revalidate vmaf_forecast_ensemble_v1 --reason "choice rule 2" --registry models
     """
-    from vmaf_assay.admission.lifecycle import rejudge as act
+    from vmaf_assay.admission.lifecycle import revalidate as act
     from vmaf_assay.cli import render
     from vmaf_assay.registry.store import registry_dir
 
@@ -291,7 +295,7 @@ def rejudge(
     _acted(folder, verdict, f"judged again, {promises} make promises", as_json=as_json)
 
 
-def supersede(
+def retire(
     ensemble: Ensemble,
     reason: Reason,
     registry: Folder = None,
@@ -303,9 +307,9 @@ def supersede(
 ) -> None:
     """Take an ensemble out of service: its rows go back to smoke, and no consumer gets it. Its history stays.
 
-    Example: assay registry supersede fr_regressor_v2_ensemble_v1 --reason "broken clips" --registry models
+    Example: assay registry retire fr_regressor_v2_ensemble_v1 --reason "broken clips" --registry models
     """
-    from vmaf_assay.admission.lifecycle import supersede as act
+    from vmaf_assay.admission.lifecycle import retire as act
     from vmaf_assay.registry.store import registry_dir
 
     folder = registry_dir(registry)

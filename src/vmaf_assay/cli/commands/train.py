@@ -1,7 +1,7 @@
 """`assay train`."""
 
-import os
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -46,20 +46,20 @@ def train(
         numbers = [int(part) for part in seeds.split(",")]
     except ValueError as error:
         raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error
-    from vmaf_assay.training.run import train_run
+    from vmaf_assay.api import write_run
 
-    with render.progress_bar("members") as update:
-        run = train_run(
+    with render.steps("members") as on_step:
+        run = write_run(
             corpus,
-            model,
             out,
+            ensemble_id=model,
             seeds=numbers,
             recipe=recipe,
             folds=folds,
             max_steps=max_steps,
             engine=engine,
-            processes=jobs or os.cpu_count() or 1,
-            on_progress=lambda done, total: update(done, f"of {total}"),
+            jobs=jobs,
+            on_step=on_step,
             on_commit=lambda digest: render.note(f"commitment {digest}, made before training"),
         )
     losos = [json.loads((out / f"loso_seed{seed}.json").read_text()) for seed in run.seeds]
@@ -70,4 +70,4 @@ def train(
     keys = ("seed", "n_folds", "mean_plcc", "min_plcc", "mean_srocc", "mean_rmse")
     render.say_table(headers, [[loso[key] for key in keys] for loso in losos])
     how = f"{run.corpus.n_rows} rows in {run.corpus.n_groups} groups, {run.protocol}, {run.environment['engine']}"
-    render.say(f"{out}: {how}; next: assay validate {out}")
+    render.say(f"{out}: {how}; next: assay validate {quote(str(out))}")

@@ -1,0 +1,350 @@
+"""Read one media file with libavformat and write what it says as JSON to standard output.
+
+Runs as a process of its own (`media/demux.py` starts it), because libav parses untrusted input in C: a crash, an
+endless loop or a memory hog then ends this process and nothing else. It imports the standard library and PyAV
+alone, knows no demuxer that opens other files, and can write nowhere but into its pipe.
+
+argv: FILE, MODE (`header`, `head` or `packets`), then, of a raw file, its format and options (`key=value`).
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from typing import Any
+
+import av
+import av.logging
+from av.bitstream import BitStreamFilterContext
+from av.filter import Graph
+
+DEMUXERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,flv,live_flv,ogg,asf,asf_o,mxf,nut,ivf,rm,gxf,wtv,dv,nsv,swf,r3d,ty,pva,mlv,"
+    "h264,hevc,vvc,evc,av1,obu,mpegvideo,m4v,h261,h263,vc1,vc1test,cavsvideo,avs2,avs3,dirac,dnxhd,"
+    "mjpeg,mjpeg_2000,yuv4mpegpipe,rawvideo,gif,apng,webp_anim,jpegxl_anim,apv,"
+    "mp3,wav,aac,flac,ac3,eac3,dts,w64,caf,aiff,aifc,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe"
+)
+"""What is opened: containers that hold their media themselves, and what is named only to be refused in words.
+
+Not among them: whatever opens other files (concat, hls, dash, sdp, rtsp, image2, imf, vobsub, avisynth, lavfi).
+"""
+
+MAX_BYTES = 6 << 30
+"""Address space that parsing may take."""
+
+HEAD_PACKETS = 400
+"""Packets decoded at most to see which of the first pictures come out."""
+
+IN_BAND = {"h264", "hevc", "vvc", "av1", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs", "avs2", "avs3"}
+"""Codecs whose parameter sets may lie in the packets; `extract_extradata` finds them."""
+
+
+def limit() -> None:
+    """Bound what a hostile file can make this process do."""
+    try:
+        import resource
+    except ImportError:  # not POSIX
+        return
+    for what, most in ((resource.RLIMIT_AS, MAX_BYTES), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(what, (most, most))
+
+
+def ratio(value: Any) -> str | None:  # noqa: ANN401 - PyAV gives Fraction or None
+    """A fraction as text; None for none, zero and 0/0."""
+    return f"{value.numerator}/{value.denominator}" if value else None
+
+
+def stream_facts(stream: Any) -> dict[str, Any]:  # noqa: ANN401 - one of PyAV's stream classes
+    """What the header says of one stream."""
+    context = stream.codec_context
+    facts = {
+        "index": stream.index,
+        "kind": stream.type,
+        "codec": context.codec.canonical_name if context is not None else (getattr(stream, "name", None) or ""),
+        "profile": stream.profile or "",
+        "codec_tag": context.codec_tag if context is not None else "",
+        "mimetype": getattr(stream, "mimetype", None) or "",
+        "tags": dict(stream.metadata),
+        "flags": [flag.name for flag in stream.disposition],
+        "time_base": ratio(stream.time_base),
+        "start": stream.start_time,
+        "set_aside": stream.discard.name == "all",
+        "n_samples": stream.frames,
+        "extradata": (context.extradata or b"").hex() if context is not None else "",
+    }
+    if stream.type == "video" and context is not None:
+        facts |= {
+            "width": context.width,
+            "height": context.height,
+            "pix_fmt": context.pix_fmt or "",
+            "field_order": context.field_order,
+            "colour": [context.color_range, context.colorspace, context.color_primaries, context.color_trc],
+            "sample_aspect": ratio(stream.sample_aspect_ratio),
+            "average_rate": ratio(stream.average_rate),
+            "base_rate": ratio(stream.base_rate),
+            "guessed_rate": ratio(stream.guessed_rate),
+        }
+    return facts
+
+
+def side_data(frame: Any) -> dict[str, str]:  # noqa: ANN401 - av.VideoFrame
+    """Side data of a frame: bytes in hex, cut to what a reader of facts needs, by libav's name."""
+    found = {}
+    try:
+        for entry in frame.side_data:
+            with contextlib.suppress(ValueError):  # of a type newer than PyAV
+                found[entry.type.name] = bytes(entry)[:256].hex()
+    except ValueError:
+        pass
+    return found
+
+
+def top_field_first(frame: Any) -> bool:  # noqa: ANN401 - av.VideoFrame
+    """Whether an interlaced frame shows its top field first: libavfilter knows, PyAV has no name for it."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base
+    )
+    select = graph.add("select", "eq(interlace_type\\,TOPFIRST)")
+    sink = graph.add("buffersink")
+    source.link_to(select)
+    select.link_to(sink)
+    graph.configure()
+    graph.push(frame)
+    with contextlib.suppress(av.FFmpegError):
+        graph.pull()
+        return True
+    return False
+
+
+def frame_facts(frame: Any) -> dict[str, Any]:  # noqa: ANN401 - av.VideoFrame
+    """What a decoded frame says of itself."""
+    facts = picture(frame) | {"side_data": side_data(frame), "interlaced": frame.interlaced_frame}
+    if frame.interlaced_frame:
+        with contextlib.suppress(av.FFmpegError, ValueError):
+            facts["top_first"] = top_field_first(frame)
+    return facts
+
+
+def picture(frame: Any) -> dict[str, Any]:  # noqa: ANN401 - av.VideoFrame
+    """What must stay the same throughout a video."""
+    return {
+        "width": frame.width,
+        "height": frame.height,
+        "pix_fmt": frame.format.name,
+        "colour": [frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc],
+    }
+
+
+class Head:
+    """Decodes the first pictures of a stream until it is known which of them come out."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, Any] | None = None
+        self.fed: list[int] = []
+        self.shown: list[int] = []
+        self.key: int | None = None
+        self.errors = 0
+        self.done = False
+
+    def feed(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
+        """Give the decoder one packet more; an empty one takes out what it still has."""
+        if self.done:
+            return
+        flush = packet.size == 0 and packet.dts is None
+        if not flush and not packet.is_discard and packet.pts is not None:
+            self.fed.append(packet.pts)
+            if packet.is_keyframe and self.key is None:
+                self.key = packet.pts
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            self.errors += 1
+            frames = []
+        for frame in frames:
+            self.first = self.first or frame_facts(frame)
+            if frame.pts is not None:
+                self.shown.append(frame.pts)
+        after = [pts for pts in self.shown if self.key is not None and pts > self.key]
+        self.done = flush or len(after) >= 3 or len(self.fed) >= HEAD_PACKETS
+
+    def facts(self, ended: bool) -> dict[str, Any]:
+        """Which packets gave no frame, as stamps; `settled` is false if that cannot be told from here."""
+        last = max(self.shown, default=None)
+        shown = set(self.shown)
+        settled = last is not None and shown <= set(self.fed) and len(shown) == len(self.shown)
+        judged = self.fed if ended else [pts for pts in self.fed if last is not None and pts <= last]
+        dropped = sorted(pts for pts in judged if pts not in shown)
+        return {"frame": self.first, "settled": settled, "dropped": dropped, "errors": self.errors}
+
+
+class Changes:
+    """Notices parameter sets that differ from the first ones, and decodes a picture of each."""
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - av.VideoStream
+        self.codec = stream.codec_context.codec.canonical_name
+        self.extradata = stream.codec_context.extradata
+        self.decoder_name = stream.codec_context.name
+        self.seen: set[str] = set()
+        self.pictures: list[dict[str, Any]] = []
+        self.filter: BitStreamFilterContext | None = None
+        if self.codec in IN_BAND:
+            with contextlib.suppress(av.FFmpegError, ValueError):
+                self.filter = BitStreamFilterContext("extract_extradata", stream)
+
+    def look(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
+        """Note a key packet's parameters, and decode it if they were not seen before."""
+        if not packet.is_keyframe or not packet.size or len(self.seen) > 50:
+            return
+        found = self.parameters(packet)
+        if found is None or (digest := hashlib.sha256(found).hexdigest()) in self.seen:
+            return
+        if self.seen:
+            self.decode(packet)
+        self.seen.add(digest)
+
+    def parameters(self, packet: Any) -> bytes | None:  # noqa: ANN401 - av.Packet
+        """The bytes that hold size and colours: parameter sets, or the head of a key frame."""
+        if packet.has_sidedata("new_extradata"):
+            return bytes(packet.get_sidedata("new_extradata"))
+        data = bytes(packet)
+        if self.codec == "vp9":
+            return data[:9]
+        if self.codec == "vp8":
+            return data[3:10]
+        if self.filter is None:
+            return None
+        copy = av.Packet(data)
+        copy.pts, copy.dts, copy.is_keyframe = packet.pts, packet.dts, True
+        with contextlib.suppress(av.FFmpegError):
+            for made in self.filter.filter(copy):
+                if made.has_sidedata("new_extradata"):
+                    return bytes(made.get_sidedata("new_extradata"))
+        return None
+
+    def decode(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
+        """One picture with a decoder of its own."""
+        decoder = av.CodecContext.create(self.decoder_name, "r")
+        decoder.thread_count = 1
+        if packet.has_sidedata("new_extradata"):
+            decoder.extradata = bytes(packet.get_sidedata("new_extradata"))
+        elif self.extradata:
+            decoder.extradata = self.extradata
+        with contextlib.suppress(av.FFmpegError):
+            for frame in [*decoder.decode(av.Packet(bytes(packet))), *decoder.decode(None)]:
+                self.pictures.append(picture(frame) | {"pts": packet.pts})
+                return
+
+
+class Track:
+    """Everything that reading one video stream to its end tells."""
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - av.VideoStream
+        self.stream = stream
+        self.head, self.changes = Head(), Changes(stream)
+        self.pts: list[int | None] = []
+        self.dts: list[int | None] = []
+        self.key_first: bool | None = None
+        self.n_corrupt = self.n_empty = 0
+
+    def take(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
+        """One packet, or the empty one that ends a stream."""
+        flush = packet.size == 0 and packet.dts is None and packet.pts is None
+        if not flush:
+            self.n_corrupt += packet.is_corrupt
+            self.n_empty += packet.size == 0
+            if self.key_first is None:
+                self.key_first = packet.is_keyframe
+            if not packet.is_discard:
+                self.pts.append(packet.pts)
+                self.dts.append(packet.dts)
+            self.changes.look(packet)
+        self.head.feed(packet)
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "pts": self.pts,
+            "dts": self.dts,
+            "key_first": bool(self.key_first),
+            "n_corrupt": self.n_corrupt,
+            "n_empty": self.n_empty,
+            "head": self.head.facts(len(self.head.fed) >= len(self.pts)),
+            "pictures": self.changes.pictures,
+        }
+
+
+def read_packets(file: Any, speakers: set[str], *, head: bool) -> dict[str, Any]:  # noqa: ANN401 - av.InputContainer
+    """Read the packets of every video stream, or its first ones; what the demuxer calls an error meanwhile."""
+    tracks = {}
+    for stream in file.streams:
+        if stream.type == "video" and stream.codec_context is not None:
+            stream.codec_context.thread_count = 1
+            tracks[stream.index] = Track(stream)
+        else:
+            stream.discard = av.stream.Discard.all
+    problem = ""
+    with av.logging.Capture(local=False) as said:
+        # Of no stream at all PyAV would give the packets of every one.
+        packets = file.demux([track.stream for track in tracks.values()]) if tracks else ()
+        try:
+            for packet in packets:
+                track = tracks[packet.stream.index]
+                track.take(packet)
+                if head and track.head.done:
+                    break
+        except av.FFmpegError as error:
+            problem = f"{error.strerror}"
+    errors = [words.strip() for level, who, words in said if level <= av.logging.ERROR and who in speakers]
+    return {
+        "tracks": {str(index): track.facts() for index, track in tracks.items()},
+        "problem": problem,
+        "errors": errors[:5],
+    }
+
+
+def read(path: str, mode: str, container: str | None, options: dict[str, str]) -> dict[str, Any]:
+    """Everything about one file, or why it does not open."""
+    av.logging.set_level(av.logging.ERROR)
+    guards = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+    try:
+        file = av.open(
+            f"file:{path}",
+            format=container,
+            options=guards | options,
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        log = getattr(error, "log", None)
+        return {"refused": getattr(error, "strerror", "") or str(error), "log": list(log) if log else None}
+    with file:
+        document = {
+            "container": file.format.name,
+            "start": file.start_time,
+            "tags": dict(file.metadata),
+            "chapters": [
+                {"start": c["start"], "end": c["end"], "time_base": ratio(c["time_base"]), "tags": c["metadata"]}
+                for c in file.chapters()
+            ],
+            "streams": [stream_facts(stream) for stream in file.streams],
+        }
+        if mode != "header":
+            document |= read_packets(file, {file.format.name}, head=mode == "head")
+    return document
+
+
+def main(argv: list[str]) -> None:
+    """Read the file that the arguments name."""
+    limit()
+    path, mode, *rest = argv
+    options = dict(pair.split("=", 1) for pair in rest[1:])
+    document = read(path, mode, rest[0] if rest else None, options)
+    data = memoryview(json.dumps(document, separators=(",", ":")).encode())
+    while data:
+        data = data[os.write(1, data) :]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
