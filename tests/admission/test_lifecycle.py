@@ -288,7 +288,7 @@ def test_a_rollback_asks_for_what_is_not_here(registry, tmp_path):
     assert models_of(registry) == models_of_first(other)
     assert load_verified(registry, FR).verdict.act.returns_to.sequence == 1
     assert statuses(registry) == {"production"}
-    assert len(list((registry / "history").iterdir())) == 13
+    assert len(list((registry / "history").iterdir())) == 16
 
 
 def models_of_first(registry) -> dict[str, str]:

@@ -145,6 +145,7 @@ def check_corpus(folder: Path, audited: Audit, corpus_dir: Path) -> list[Check]:
     import polars as pl
 
     from vmaf_assay.admission.corpus_match import Claim, check_facts, check_rows, check_seen
+    from vmaf_assay.corpus.same_content import check_groups_differ
     from vmaf_assay.corpus.store import load_corpus
     from vmaf_assay.promise.calibrate import parse_predictions
 
@@ -159,6 +160,7 @@ def check_corpus(folder: Path, audited: Audit, corpus_dir: Path) -> list[Check]:
     checks = [_checked("corpus: rows", lambda: check_rows(claim, corpus), f"{rows.height} rows, every truth")]
     if checks[0].outcome == "differs":
         return checks
+    checks.append(_checked("corpus: groups", lambda: check_groups_differ(corpus), "no two show the same content"))
     if tied is None:
         said = "what the sidecar has seen; its bitrate model was not compared: " + OF_THAT_TIME
         return [*checks, _checked("corpus: sidecar", lambda: check_seen(claim, sidecar.seen, corpus), said)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from vmaf_assay.corpus.same_content import check_groups_differ
 from vmaf_assay.corpus.store import Corpus
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.model.seen import same_seen, seen_of
@@ -36,6 +37,7 @@ def check_belongs(run: RunEvidence, corpus: Corpus) -> None:
       CorpusError: another corpus; a row that the corpus does not give, or gives otherwise; or one left out.
       IntegrityError: a feature, a size or a bitrate that is not the corpus's.
     """
+    check_groups_differ(corpus)
     measurand = str(run.measurand)
     check_rows(Claim(run.file.corpus.digest, run.file.task, measurand, run.tied.rows), corpus)
     check_facts(run.tied, corpus)

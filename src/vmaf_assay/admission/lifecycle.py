@@ -5,6 +5,7 @@ is. So the invariant needs no exception: rows change only with a fresh verdict, 
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmaf_assay import __version__
 from vmaf_assay.admission.archive import bring_back
@@ -25,6 +26,11 @@ from vmaf_assay.registry.recompute import OF_THAT_TIME, read_tied
 from vmaf_assay.registry.store import admitting_verdict, verify_row
 from vmaf_assay.registry.verdict import Act, ReturnsTo, Verdict, rule_in_force
 from vmaf_assay.registry.verify import verify_registry
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vmaf_assay.promise.policy import GateResult
 
 
 def rollback(
@@ -126,26 +132,13 @@ def revalidate(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = N
       ConfigError: the ensemble is out of service, or is a HOLD today.
       IntegrityError: what it rests on does not verify.
     """
-    from vmaf_assay.promise.calibrate import calibration_from_predictions, coverage_of, parse_predictions
-    from vmaf_assay.promise.gate import evaluate_gate
+    from vmaf_assay.promise.calibrate import calibration_from_predictions, coverage_of
 
     with locked(folder, who.wait_s):
         state = _with_history(folder, ensemble)
         current = state.history[0]
         admitting_verdict(folder, next(row for row in state.registry.rows if ensemble_of(row.id) == ensemble))
-        name = predictions_name(current)
-        table = parse_predictions(read_bound(folder, name, current.predictions_sha256), where=str(folder / name))
-        tied = read_tied(folder, current, table)
-        if tied is None:
-            raise ConfigError(
-                f"{ensemble} has {OF_THAT_TIME}, which today's policy asks", next_step="train and promote again"
-            )
-        gate, _ = evaluate_gate(table, current.seeds, metric=current.metric, shipped=tied.shipped.mean)
-        if not gate.passed:
-            raise ConfigError(
-                f"{ensemble} is a HOLD today: {'; '.join(gate.reasons())}",
-                next_step=f"take it out of service: `assay registry retire {ensemble}`",
-            )
+        table, gate = _gate_today(folder, current)
         sidecar = _models(folder, current)[f"{ensemble}_mean"][2]
         calibration = calibration_from_predictions(
             table,
@@ -174,6 +167,31 @@ def revalidate(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = N
         )
         commit(state, verdict, rows, who)
     return verdict
+
+
+def _gate_today(folder: Path, current: Verdict) -> "tuple[pl.DataFrame, GateResult]":
+    """Held-out predictions of the models in force, and today's gate on them.
+
+    Raises:
+      ConfigError: it is a HOLD, or the verdict has no evidence that today's policy asks for.
+    """
+    from vmaf_assay.promise.calibrate import parse_predictions
+    from vmaf_assay.promise.gate import evaluate_gate
+
+    ensemble, name = current.ensemble, predictions_name(current)
+    table = parse_predictions(read_bound(folder, name, current.predictions_sha256), where=str(folder / name))
+    tied = read_tied(folder, current, table)
+    if tied is None:
+        raise ConfigError(
+            f"{ensemble} has {OF_THAT_TIME}, and today's policy needs that", next_step="train and promote again"
+        )
+    gate, _ = evaluate_gate(table, current.seeds, metric=current.metric, shipped=tied.shipped.mean)
+    if not gate.passed:
+        raise ConfigError(
+            f"{ensemble} is a HOLD today: {'; '.join(gate.reasons())}",
+            next_step=f"take it out of service: `assay registry retire {ensemble}`",
+        )
+    return table, gate
 
 
 def sign_verdict(folder: Path, ensemble: str, who: Who) -> tuple[Verdict, list[str]]:

@@ -112,40 +112,62 @@ def train_run(
     left_out = make_folds(rows.group, folds)
     chosen = choose_engine(engine, plan)
     members = _members(rows, left_out, seeds)
-    commitment = Commitment(
+    trained_by = engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan)
+    commitment = _commitment(model_id, corpus, rows, left_out, seeds, plan, trained_by)
+    with _whole(out) as folder:
+        announce = on_commit or (lambda _digest: None)
+        announce(commit(folder, commitment))
+        started = time.monotonic()
+        weights = _train(rows, members, plan, processes, chosen, on_progress)
+        return _write(folder, _trained(corpus, rows, left_out, commitment, plan, weights, started))
+
+
+def _trained(
+    corpus: Corpus,
+    rows: TrainingRows,
+    folds: Sequence[Fold],
+    commitment: Commitment,
+    recipe: Recipe,
+    weights: Sequence[MemberWeights],
+    started: float,
+) -> "_Trained":
+    """What a run is written from; `weights` in the order of `_members`."""
+    n_held_out = len(commitment.seeds) * len(folds)
+    return _Trained(
+        corpus=corpus,
+        rows=rows,
+        folds=folds,
+        commitment=commitment,
+        recipe=recipe,
+        predictions=_predictions(rows, folds, commitment.seeds, weights[:n_held_out]),
+        held_out=weights[:n_held_out],
+        members=weights[n_held_out:],
+        wall_time_s=time.monotonic() - started,
+    )
+
+
+def _commitment(
+    model_id: str,
+    corpus: Corpus,
+    rows: TrainingRows,
+    folds: Sequence[Fold],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    trained_by: dict[str, str],
+) -> Commitment:
+    """What decides the bytes that come out of training."""
+    return Commitment(
         model_id=model_id,
-        task=spec.task,
+        task=MODELS[model_id].task,
         seeds=list(seeds),
         corpus_digest=corpus.digest,
         n_rows=len(rows.target),
-        protocol=protocol_of({rows.group[row]: fold.held_out for fold in left_out for row in fold.test}),
-        recipe=_recipe_record(plan, rows),
+        protocol=protocol_of({rows.group[row]: fold.held_out for fold in folds for row in fold.test}),
+        recipe=_recipe_record(recipe, rows),
         code=code_facts().model_dump(),
-        engine=engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan),
+        engine=trained_by,
         made_at_utc=now_utc(),
     )
-    with _whole(out) as folder:
-        digest = commit(folder, commitment)
-        if on_commit:
-            on_commit(digest)
-        started = time.monotonic()
-        weights = _train(rows, members, plan, processes, chosen, on_progress)
-        n_held_out = len(seeds) * len(left_out)
-        run = _write(
-            folder,
-            _Trained(
-                corpus=corpus,
-                rows=rows,
-                folds=left_out,
-                commitment=commitment,
-                recipe=plan,
-                predictions=_predictions(rows, left_out, seeds, weights[:n_held_out]),
-                held_out=weights[:n_held_out],
-                members=weights[n_held_out:],
-                wall_time_s=time.monotonic() - started,
-            ),
-        )
-    return run
 
 
 def _train(
