@@ -4,7 +4,8 @@ Runs as a process of its own (`media/demux.py` starts it), because libav parses 
 endless loop or a memory hog then ends this process and nothing else. It imports the standard library and PyAV
 alone, knows no demuxer that opens other files, and can write nowhere but into its pipe.
 
-argv: FILE, MODE (`header` or `packets`), then, of a raw file, its format and options (`key=value`).
+argv: FILE, MODE (`header` or `packets`), the demuxers allowed; of a raw file also its format and options
+(`key=value`).
 """
 
 import contextlib
@@ -18,17 +19,6 @@ import av
 import av.logging
 from av.bitstream import BitStreamFilterContext
 from av.filter import Graph
-
-DEMUXERS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,flv,live_flv,ogg,asf,asf_o,mxf,nut,ivf,rm,gxf,wtv,dv,nsv,swf,r3d,ty,pva,mlv,"
-    "h264,hevc,vvc,evc,av1,obu,mpegvideo,m4v,h261,h263,vc1,vc1test,cavsvideo,avs2,avs3,dirac,dnxhd,"
-    "mjpeg,mjpeg_2000,yuv4mpegpipe,rawvideo,gif,apng,webp_anim,jpegxl_anim,apv,"
-    "mp3,wav,aac,flac,ac3,eac3,dts,w64,caf,aiff,aifc,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe"
-)
-"""What is opened: containers that hold their media themselves, and what is named only to be refused in words.
-
-Not among them: whatever opens other files (concat, hls, dash, sdp, rtsp, image2, imf, vobsub, avisynth, lavfi).
-"""
 
 MAX_BYTES = 6 << 30
 """Address space that parsing may take."""
@@ -187,6 +177,7 @@ class Changes:
         self.decoder_name = stream.codec_context.name
         self.seen: set[str] = set()
         self.pictures: list[dict[str, Any]] = []
+        self.baseline: Any = None
         self.filter: BitStreamFilterContext | None = None
         if self.codec in IN_BAND:
             with contextlib.suppress(av.FFmpegError, ValueError):
@@ -199,6 +190,10 @@ class Changes:
         found = self.parameters(packet)
         if found is None or (digest := hashlib.sha256(found).hexdigest()) in self.seen:
             return
+        if not self.seen:
+            self.baseline = packet
+        elif not self.pictures:
+            self.decode(self.baseline)
         if self.seen:
             self.decode(packet)
         self.seen.add(digest)
@@ -299,10 +294,10 @@ def read_packets(file: Any, speakers: set[str]) -> dict[str, Any]:  # noqa: ANN4
     }
 
 
-def read(path: str, mode: str, container: str | None, options: dict[str, str]) -> dict[str, Any]:
+def read(path: str, mode: str, demuxers: str, container: str | None, options: dict[str, str]) -> dict[str, Any]:
     """Everything about one file, or why it does not open."""
     av.logging.set_level(av.logging.ERROR)
-    guards = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+    guards = {"protocol_whitelist": "file", "format_whitelist": demuxers}
     try:
         file = av.open(
             f"file:{path}",
@@ -332,9 +327,9 @@ def read(path: str, mode: str, container: str | None, options: dict[str, str]) -
 def main(argv: list[str]) -> None:
     """Read the file that the arguments name."""
     limit()
-    path, mode, *rest = argv
+    path, mode, demuxers, *rest = argv
     options = dict(pair.split("=", 1) for pair in rest[1:])
-    document = read(path, mode, rest[0] if rest else None, options)
+    document = read(path, mode, demuxers, rest[0] if rest else None, options)
     data = memoryview(json.dumps(document, separators=(",", ":")).encode())
     while data:
         data = data[os.write(1, data) :]
