@@ -14,17 +14,18 @@ from vmaf_assay.corpus.measure import decode
 from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.media import process
+from vmaf_assay.media.commands import encoder_args, libvmaf_filter
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import find_ffmpeg
-from vmaf_assay.media.score import encode_and_score, encoder_args, libvmaf_filter
+from vmaf_assay.media.score import encode_and_score
 
 
 def through_disk(ffmpeg, reference, encoder, folder: Path) -> float:
     """Pooled VMAF in three steps."""
-    graph = f"[0:v][1:v]{libvmaf_filter(n_threads=1)}"
+    graph = f"[0:v][1:v]{libvmaf_filter()}"
     one = ["-threads", "1", "-i"]
     for argv in (
-        [*one, str(reference.path), *encoder_args(encoder, "medium", 23.0, threads="single"), "a.mkv"],
+        [*one, str(reference.path), *encoder_args(encoder, "medium", 23.0), "a.mkv"],
         [*one, "a.mkv", "-pix_fmt", "yuv420p", "a.y4m"],
         [*one, "a.y4m", *one, str(reference.path), "-lavfi", graph, "-f", "null", "-"],
     ):
@@ -48,7 +49,7 @@ def main() -> None:
         ours_s, steps_s, scores = [], [], set()
         for _ in range(arguments.repeats):  # in turn, so that a slower minute slows both
             started = time.monotonic()
-            scored = encode_and_score(ffmpeg, reference, encoder, "medium", 23.0, threads="single")
+            scored = encode_and_score(ffmpeg, reference, encoder, "medium", 23.0)
             ours_s.append(time.monotonic() - started)
             started = time.monotonic()
             vmaf = through_disk(ffmpeg, reference, encoder, folder)

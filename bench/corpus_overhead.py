@@ -22,8 +22,8 @@ from vmaf_assay.corpus.measure import decode
 from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.media import process
+from vmaf_assay.media.commands import encoder_args, libvmaf_filter
 from vmaf_assay.media.ffmpeg import find_ffmpeg
-from vmaf_assay.media.score import encoder_args, libvmaf_filter
 from vmaf_assay.media.versions import tool_versions
 
 ENCODERS = ("libx264:medium:22,30,38", "libx265:medium:22,30,38", "libsvtav1:8:28,42,56", "libvpx-vp9:4:28,42,56")
@@ -44,8 +44,8 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 def bare(ffmpeg, cell, reference, folder: Path) -> None:
     distorted = folder / f"{cell.key}.mkv"
-    encode = encoder_args(cell.encoder, cell.preset, cell.rate_value, threads="single")
-    graph = f"[0:v][1:v]{libvmaf_filter(n_threads=1)}"
+    encode = encoder_args(cell.encoder, cell.preset, cell.rate_value)
+    graph = f"[0:v][1:v]{libvmaf_filter()}"
     y4m = ["-threads", "1", "-i", str(reference.path)]
     work = folder / cell.key
     work.mkdir()

@@ -22,7 +22,8 @@ from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vmaf_assay.media.score import ReferenceInput, encode_and_score
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 
 NEARLY_PERFECT = 99.0
 """Mean VMAF above which a clip says nothing: there is no room to be rough in."""
@@ -34,7 +35,7 @@ def measure(ffmpeg: Ffmpeg, reference: ReferenceInput, text: str) -> tuple[np.nd
     encoder = encoder_info(name)
     low, high = map(float, span.split("-"))
     rates = np.round(np.arange(low, high + encoder.rate_step / 2, encoder.rate_step), 4)
-    scored = [encode_and_score(ffmpeg, reference, encoder, preset, float(r), threads="auto") for r in rates]
+    scored = [encode_and_score(ffmpeg, reference, encoder, preset, float(r)) for r in rates]
     return rates, np.array([one.vmaf.mean() for one in scored], dtype=np.float64)
 
 

@@ -11,9 +11,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from vmaf_assay.media import process, score
+from vmaf_assay.media.commands import encoder_args, libvmaf_filter
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vmaf_assay.media.score import ReferenceInput, encoder_args, libvmaf_filter
+from vmaf_assay.media.reference import ReferenceInput
 
 CASES = (
     ("640x360", "libx264", "medium", 72),
@@ -36,7 +37,7 @@ def _argv(ffmpeg: Ffmpeg, clip: ReferenceInput, encoder: str, preset: str, *, ch
     """One cell as `encode_and_score` runs it, or the same without signatures."""
     tick = "settb=1/25,setpts=N"
     info = encoder_info(encoder)
-    compare = score._compare("single") if checked else f"[d][r]{libvmaf_filter(n_threads=1)}[o]"
+    compare = score._compare("single") if checked else f"[d][r]{libvmaf_filter()}[o]"
     outputs = score._compare_outputs(clip.n_frames) if checked else ["-map", "[o]", "-f", "null", "-"]
     graph = f"[dec:0]format=yuv420p,{tick}[d];[0:v:0]{','.join(clip.filters())},{tick}[r];{compare}"
     return [
@@ -51,7 +52,7 @@ def _argv(ffmpeg: Ffmpeg, clip: ReferenceInput, encoder: str, preset: str, *, ch
         "passthrough",
         "-vf",
         ",".join(clip.filters()),
-        *encoder_args(info, preset, 28, threads="single"),
+        *encoder_args(info, preset, 28),
         "-f",
         "null",
         "-",

@@ -32,7 +32,8 @@ import numpy as np
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import find_ffmpeg
-from vmaf_assay.media.score import ReferenceInput, encode_and_score
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import look
 from vmaf_assay.promise.sampling import two_phase, weighted_mean
 from vmaf_assay.registry.store import load_verified, registry_dir
@@ -119,9 +120,7 @@ def judged(title, forecasts, asked, truth, tally):
     each = {}
     for what, around in (("bare", (0, 0)), ("with 24", (24, 24))):
         started = time.monotonic()
-        each[what] = measurer.measure_segments(
-            sample, tried, info, preset, rate_value, what, threads="auto", around=around
-        )
+        each[what] = measurer.measure_segments(sample, tried, info, preset, rate_value, what, around=around)
         if around == plan.around(name):
             tally["trial_s"], used = time.monotonic() - started, what
     own = np.array([truth[s.first : s.first + s.n_frames].mean() for s in (sample.segments[i] for i in tried)])

@@ -31,7 +31,8 @@ from vmaf_assay.corpus.sources import sources_from_manifest
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vmaf_assay.media.score import ReferenceInput, encode_and_score
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.model.features import DEFAULT_PROBES
 from vmaf_assay.model.sidecar import probes_known, probes_read
 from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin, trial_rate
@@ -82,7 +83,7 @@ class Encodes:
     def _encode(self, clip: str, encoder: str, preset: str, rate_value: float) -> Encode:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         info, reference = encoder_info(encoder), self._references[clip]
-        scored = encode_and_score(self._ffmpeg, reference, info, preset, rate_value, threads="auto")
+        scored = encode_and_score(self._ffmpeg, reference, info, preset, rate_value)
         wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return Encode(float(scored.vmaf.mean()), scored.kbps, len(scored.vmaf), wall, cpu)

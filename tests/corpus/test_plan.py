@@ -1,5 +1,6 @@
-"""Cell keys stay what they were, so that a finished corpus stays finished."""
+"""Cell keys follow the command that runs, and nothing else."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,22 +8,74 @@ import pytest
 
 from vmaf_assay.corpus.plan import CorpusReference, cell_key
 from vmaf_assay.corpus.sources import Source
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media import commands, reference
+from vmaf_assay.media.encoders import encoder_info, with_extra_args
 
-# Computed with the release that measured the shipped corpus (commit f5e5d6a).
-_KEYS = [
-    ("libx264", "medium", 30.0, "44ac7cf25e84d1d730bed377bd9e5846ad4f9ecc25fc96c8376abdc5cce2a733"),
-    ("libx265", "fast", 22.5, "b6f65d7db0bc92e5df749b9a483e8bffc37e233ee0acceef8b6822c973026230"),
-    ("libsvtav1", "8", 40.0, "7cdc167a97f2e340a5f4c43f82d291a308c3691225cb63a207bcc0d057bf9013"),
-    ("libvpx-vp9", "4", 33.0, "8f9a8a0542b05936f4dc879e08d70fd87a03b93f5351aaab6dd9bc5b09e2b8d3"),
-]
+VERSIONS = {"ffmpeg": "n9", "libvmaf": "3.0.0", "libx264": "1"}
+RENDITION = CorpusReference(
+    "a", Source("a", "a", Path("a.mp4")), "0" * 64, (1280, 720), Fraction(30000, 1001), max_frames=96
+)
+X264 = encoder_info("libx264")
 
 
-@pytest.mark.parametrize(("encoder", "preset", "rate_value", "key"), _KEYS)
-def test_keys_of_measured_cells_do_not_change(encoder, preset, rate_value, key):
-    """The key of an ordinary cell, to the letter: a change would throw every measured corpus away."""
-    rendition = CorpusReference(
-        "a", Source("a", "a", Path("a.mp4")), "0" * 64, (1280, 720), Fraction(30000, 1001), max_frames=96
-    )
-    versions = {"ffmpeg": "n9", "libvmaf": "3.0.0", encoder: "1"}
-    assert cell_key(rendition, encoder_info(encoder), preset, rate_value, versions) == key
+def key(rendition=RENDITION, encoder=X264, preset="medium", rate_value=30.0, versions=VERSIONS) -> str:
+    """The key of a cell."""
+    return cell_key(rendition, encoder, preset, rate_value, versions)
+
+
+def test_paths_names_and_clocks_are_no_part_of_a_key():
+    """Another path, name or group of the same bytes gives the same cell."""
+    elsewhere = replace(RENDITION, name="b", source=Source("b", "other", Path("/tmp/b.mp4")))
+    assert key(elsewhere) == key()
+
+
+def test_each_part_of_a_request_changes_the_key():
+    """Source, size, rate, length, encoder, options, preset, rate value, tool versions: each makes another cell."""
+    keys = [
+        key(),
+        key(replace(RENDITION, source_sha256="1" * 64)),
+        key(replace(RENDITION, size=(640, 360))),
+        key(replace(RENDITION, frame_rate=Fraction(25))),
+        key(replace(RENDITION, max_frames=95)),
+        key(replace(RENDITION, source=Source("a", "a", Path("a.mp4"), start_s=1.0))),
+        key(encoder=encoder_info("libx265"), versions=VERSIONS | {"libx265": "1"}),
+        key(encoder=with_extra_args(X264, "-tune grain")),
+        key(encoder=replace(X264, fixed_args=("-threads", "8"))),
+        key(encoder=replace(X264, pix_fmts=("yuv420p10le",))),
+        key(encoder=replace(X264, file_bsf="null")),
+        key(encoder=replace(X264, constant_quality_args=("-aq-mode", "2"))),
+        key(preset="fast"),
+        key(rate_value=30.1),
+        key(versions=VERSIONS | {"ffmpeg": "n10"}),
+        key(versions=VERSIONS | {"libvmaf": "3.1.0"}),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (
+            commands,
+            "libvmaf_filter",
+            lambda: "libvmaf=model=version=vmaf_v0.6.1neg:log_fmt=json:log_path=vmaf.json",
+        ),
+        (commands, "compare_graph", lambda: "[r][d]libvmaf[o]"),
+        (commands, "_compare_outputs", lambda *_: ["-map", "[o]", "-f", "null", "-"]),
+        (commands, "SIGNATURE_FILTER", "scale=16:9,format=gray"),
+        (commands, "VMAF_MODEL", "vmaf_v0.6.1neg"),
+        (commands, "_ONE_BY_ONE", ("-fps_mode", "cfr")),
+        (commands, "FORMAT", 99),
+        (commands, "normalise_filters", lambda *_: ["scale=flags=lanczos", "format=yuv420p"]),
+        (reference, "normalise_filters", lambda *_: ["scale=flags=lanczos", "format=yuv420p"]),
+        (reference.ReferenceInput, "tick", lambda _: "setpts=N"),
+        (reference.ReferenceInput, "filters", lambda _: ["null"]),
+        (reference.ReferenceInput, "encode_filters", lambda _: ["null"]),
+        (commands, "encoder_args", lambda *_: ["-c:v", "libx264"]),
+    ],
+)
+def test_each_part_of_the_graph_changes_the_key(monkeypatch, module, name, value):
+    """Whatever of the commands is another, filters, pairing, libvmaf's options or the encoder's, so is the key."""
+    before = key()
+    monkeypatch.setattr(module, name, value)
+    assert key() != before

@@ -18,8 +18,10 @@ from vmaf_assay.corpus.plan import references_of
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
+from vmaf_assay.media.commands import encoder_args
 from vmaf_assay.media.encoders import encoder_info
-from vmaf_assay.media.score import ReferenceInput, encode_and_score, encoder_args, score_pair
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score, score_pair
 from vmaf_assay.media.segments import look
 
 pytestmark = pytest.mark.ffmpeg
@@ -198,7 +200,7 @@ def _run(ffmpeg, *args: str, cwd: Path | None = None) -> process.Completed:
 def _by_hand(ffmpeg, path: Path, size: tuple[int, int], rate: str, folder: Path) -> list[float]:
     """Per-frame VMAF by three steps through disk, written here without the package's graph."""
     scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range=tv,format=yuv420p,setsar=1"
-    quality = encoder_args(encoder_info("libx264"), "veryfast", 30, threads="single")
+    quality = encoder_args(encoder_info("libx264"), "veryfast", 30)
     _run(ffmpeg, "-i", str(path), "-vf", scale, "-fps_mode", "passthrough", "r.yuv", cwd=folder)
     raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{size[0]}x{size[1]}", "-r", rate]
     _run(ffmpeg, *raw, "-i", "r.yuv", *quality, "e.mp4", cwd=folder)

@@ -10,8 +10,10 @@ from tests.conftest import lavfi
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media import process
 from vmaf_assay.media.capability import check_extra_args
+from vmaf_assay.media.commands import encoder_args
 from vmaf_assay.media.encoders import ENCODERS, encoder_info, format_rate, with_extra_args
-from vmaf_assay.media.score import ReferenceInput, encode_and_score, encoder_args
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 
 
 def test_seventeen_encoders():
@@ -57,7 +59,7 @@ def _number(text: str) -> float:
 
 
 # Options of every codec (`ffmpeg -h full`, AVCodecContext), not of one encoder.
-_GENERIC = {"-c:v", "-b:v", "-threads", "-global_quality", "-q:v"}
+_GENERIC = {"-c:v", "-b:v", "-threads", "-global_quality", "-q:v", "-flags:v"}
 
 
 @pytest.mark.ffmpeg
@@ -71,7 +73,7 @@ def test_every_option_and_value_is_one_the_encoder_lists(ffmpeg, info):
     checked = 0
     for preset in info.presets:
         for rate_value in (info.rate_min, info.rate_max):
-            argv = encoder_args(info, preset, rate_value, threads="single")
+            argv = encoder_args(info, preset, rate_value)
             for option, value in zip(argv[::2], argv[1::2], strict=True):
                 if option in _GENERIC:
                     continue
@@ -110,7 +112,7 @@ def test_rate_mode_is_constant_quality(ffmpeg, tmp_path, info):
 @pytest.mark.ffmpeg
 @pytest.mark.parametrize("info", _SOFTWARE, ids=lambda info: info.name)
 def test_own_options_reach_the_encoder(ffmpeg, tmp_path, info):
-    """A keyframe interval of one, given with --encoder-args, makes more bytes; threads stay single."""
+    """A keyframe interval of one, given with --encoder-args, makes more bytes."""
     clip = lavfi(ffmpeg, tmp_path / "n.y4m", "-frames:v", "6", "-pix_fmt", "yuv420p")
     reference = ReferenceInput(clip, Fraction(25), 6)
     middle = round((info.rate_min + info.rate_max) / 2)
@@ -124,9 +126,9 @@ def test_own_options_reach_the_encoder(ffmpeg, tmp_path, info):
 def test_params_are_joined_not_replaced():
     """The user's `-x265-params` do not push out those that keep the encode the same on any machine."""
     info = with_extra_args(encoder_info("libx265"), "-x265-params aq-mode=3 -tune grain")
-    argv = encoder_args(info, "fast", 30, threads="single")
+    argv = encoder_args(info, "fast", 30)
     assert argv.count("-x265-params") == 1
-    assert argv[argv.index("-x265-params") + 1] == "pools=1:frame-threads=1:log-level=error:aq-mode=3"
+    assert argv[argv.index("-x265-params") + 1] == "pools=3:frame-threads=1:log-level=error:aq-mode=3"
     assert argv[-2:] == ["-tune", "grain"]
 
 

@@ -9,9 +9,11 @@ import pytest
 
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.commands import encoder_args
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.score import FLUSH_TRIES, ReferenceInput, encode_and_score, encoder_args, score_pair
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import FLUSH_TRIES, encode_and_score, score_pair
 
 pytestmark = pytest.mark.ffmpeg
 
@@ -42,7 +44,7 @@ def test_one_process_equals_three_steps_through_disk(ffmpeg, clip, tmp_path):
     scored = encode_and_score(ffmpeg, _reference(clip), info, "medium", 35)
     encode, decoded, reference = tmp_path / "e.mkv", tmp_path / "d.y4m", tmp_path / "r.y4m"
     for argv in (
-        ["-i", str(clip), *encoder_args(info, "medium", 35, threads="single"), str(encode)],
+        ["-i", str(clip), *encoder_args(info, "medium", 35), str(encode)],
         ["-i", str(encode), "-fps_mode", "passthrough", str(decoded)],
         ["-i", str(clip), "-fps_mode", "passthrough", str(reference)],
         [

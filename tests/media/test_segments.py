@@ -10,7 +10,8 @@ from tests.conftest import lavfi
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import ENCODERS
-from vmaf_assay.media.score import ReferenceInput, encode_and_score
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Look, Span, look, merged
 
 SIZE = (160, 90)

@@ -6,7 +6,8 @@ import pytest
 from tests.conftest import lavfi
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import score_pair
 from vmaf_assay.media.sync import Slip, find_slip
 
 N_FRAMES = 60

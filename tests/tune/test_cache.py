@@ -16,7 +16,7 @@ from tests.tune.made_up import verified
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import ENCODERS, with_extra_args
 from vmaf_assay.media.files import canonical_json
-from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.user_folders import cache_dir
 from vmaf_assay.records import Scored
 from vmaf_assay.tune.cache import Cache
@@ -61,7 +61,7 @@ def test_a_second_question_costs_no_probe(ffmpeg, source, tmp_path):
 
 @pytest.mark.ffmpeg
 def test_keys_follow_what_decides(ffmpeg, source, tmp_path):
-    """Content, size, filters, encoder, options, rate value and threads each change the key; the path does not."""
+    """Content, size, filters, encoder, options and rate value each change the key; the path does not."""
     cache = Cache(tmp_path / "cache")
     same = tmp_path / "elsewhere.mkv"
     same.write_bytes(source.read_bytes())
@@ -70,8 +70,8 @@ def test_keys_follow_what_decides(ffmpeg, source, tmp_path):
     base = ReferenceInput(source, Fraction(25), 12, (192, 108))
     x264 = ENCODERS["libx264"]
 
-    def key(reference=base, info=x264, preset="medium", rate=30.0, threads="single"):
-        return cache.key(ffmpeg, reference, info, preset, rate, threads)
+    def key(reference=base, info=x264, preset="medium", rate=30.0):
+        return cache.key(ffmpeg, reference, info, preset, rate)
 
     assert key() == key(replace(base, path=same))
     different = [
@@ -85,7 +85,6 @@ def test_keys_follow_what_decides(ffmpeg, source, tmp_path):
         key(info=ENCODERS["libx265"]),
         key(preset="fast"),
         key(rate=31.0),
-        key(threads="auto"),
         key(info=with_extra_args(x264, "-tune grain")),
     ]
     assert len(set(different)) == len(different)

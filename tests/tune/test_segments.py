@@ -15,7 +15,8 @@ from tests.tune.made_up import verified
 from vmaf_assay import api
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import ENCODERS
-from vmaf_assay.media.score import ReferenceInput, encode_and_score
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Look
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, compare
@@ -160,7 +161,7 @@ def test_a_long_source_is_tuned_by_segments(ffmpeg, title, cache_dir, tmp_path):
     assert max(done for what, done, _ in steps if what.startswith("probe 1")) == facts.frames
     (trial,) = result.trials
     whole, _ = open_source(ffmpeg, title)
-    full = encode_and_score(ffmpeg, whole, ENCODERS["libx264"], "medium", trial["rate_value"], threads="auto")
+    full = encode_and_score(ffmpeg, whole, ENCODERS["libx264"], "medium", trial["rate_value"])
     assert abs(trial["measured_vmaf"] - full.pooled_vmaf) < 3 * facts.sampling_part
 
 

@@ -13,9 +13,10 @@ from vmaf_assay.media import process
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import score_pair
 from vmaf_assay.media.streams import list_streams, parse_streams
-from vmaf_assay.tune.final import final_argv
+from vmaf_assay.tune.final import FinalEncode, write_final
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.source import open_source
@@ -294,8 +295,8 @@ def test_sound_stays_in_step(ffmpeg, tmp_path, name):
     reference, _ = open_source(ffmpeg, late)
     x264 = ENCODERS["libx264"]
     carry = plan_carry(ffmpeg, late, name, x264, "medium")
-    done = process.run(final_argv(ffmpeg, reference, x264, "medium", 30, out, carry=carry))
-    assert done.exit_code == 0, done.stderr
+    encode = FinalEncode(reference, x264, "medium", 30, carry)
+    write_final(ffmpeg, TuneRequest(late, "libx264", 90, 0.9, output=out), encode, None)
     assert times(ffmpeg, out)[0] == pytest.approx(0.4, abs=0.001)
 
 
@@ -311,6 +312,10 @@ def times(ffmpeg, path: Path) -> list[float]:
             "0:v:0",
             "-fps_mode",
             "passthrough",
+            "-enc_time_base",
+            "filter",
+            "-c:v",
+            "rawvideo",
             "-f",
             "framecrc",
             "-",

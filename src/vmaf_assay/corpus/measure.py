@@ -17,7 +17,8 @@ from vmaf_assay.errors import AssayError, MediaError, ToolError
 from vmaf_assay.media import process
 from vmaf_assay.media.decode_errors import check_decoded
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
-from vmaf_assay.media.score import ReferenceInput, encode_and_score
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.records import CellRecord, Scored, scored_values
 
 _FULL = ("No space left on device", "File too large", "Disk quota exceeded")
@@ -127,9 +128,8 @@ def decode(
     Raises:
       MediaError: a frame does not decode, or there is none.
     """
-    local = str((source_path or rendition.source.path).resolve())
-    args = [local if a == "SOURCE" else a for a in rendition.decode_args()]
-    done = process.run([*ffmpeg.base_argv(), *args, "-f", "yuv4mpegpipe", str(path)], children=children)
+    argv = rendition.decode().argv(ffmpeg, source=source_path or rendition.source.path, output=path)
+    done = process.run(argv, children=children)
     if done.exit_code != 0:
         raise failure(f"decoding {rendition.source.path.name}", done, next_step="check the source")
     check_decoded(f"decoding {rendition.source.path}", done.stderr, seeked=rendition.source.start_s > 0)
@@ -145,7 +145,7 @@ def decode(
             f"{rendition.source.path} gives {n_frames} frames, where its packets promise {expected}",
             next_step="export it again",
         )
-    return ReferenceInput(path, rendition.frame_rate, n_frames, rendition.size)
+    return rendition.reference(path, n_frames)
 
 
 def measure(site: Site, cell: Cell) -> CellRecord | Failed:

@@ -3,15 +3,18 @@
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import ConfigError, IntegrityError
+from vmaf_assay.media import commands
+from vmaf_assay.media.commands import Command
 from vmaf_assay.media.eligibility import admit
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
-from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, normalise_filters
+from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.score import encoder_args, libvmaf_filter
+from vmaf_assay.media.reference import ReferenceInput
 
 Size = tuple[int, int]
 
@@ -49,16 +52,22 @@ class CorpusReference:
     conversions: tuple[str, ...] = ()
     """What is done to the source's pictures first, in words (`media/eligibility.py`)."""
 
-    def decode_args(self) -> list[str]:
-        """Argv from `-ss` to the filters, without the path: what determines the frames."""
-        rate = f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
-        args = ["-ss", f"{self.source.start_s:g}"] if self.source.start_s else []
-        args += [*self.source.input_args(), "-i", "SOURCE", "-map", "0:v:0", "-fps_mode", "passthrough"]
-        if self.source.duration_s is not None:
-            args += ["-t", f"{self.source.duration_s:g}"]
+    def decode(self) -> Command:
+        """The command that makes its Y4M file."""
+        before = ["-ss", f"{self.source.start_s:g}"] if self.source.start_s else []
+        after = [] if self.source.duration_s is None else ["-t", f"{self.source.duration_s:g}"]
         if self.max_frames is not None:
-            args += ["-frames:v", str(self.max_frames)]
-        return [*args, "-vf", ",".join(normalise_filters(rate, self.size))]
+            after += ["-frames:v", str(self.max_frames)]
+        return commands.decode_to_y4m(
+            before=[*before, *self.source.input_args()], after=after, frame_rate=self._rate(), size=self.size
+        )
+
+    def reference(self, path: Path, n_frames: int) -> ReferenceInput:
+        """Its Y4M file as the reference of comparisons."""
+        return ReferenceInput(path, self.frame_rate, n_frames, self.size)
+
+    def _rate(self) -> str:
+        return f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +225,13 @@ def cell_key(
     rendition: CorpusReference, encoder: EncoderInfo, preset: str, rate_value: float, versions: dict[str, str]
 ) -> str:
     """SHA-256 of all that determines a cell's rows; a path, a name, a clock or a core count does not."""
+    encode = commands.encode_and_score(rendition.reference(Path("y4m"), 1), encoder, preset, rate_value)
     return sha256_bytes(
         canonical_json(
             {
                 "source_sha256": rendition.source_sha256,
-                "decode": rendition.decode_args(),
-                "encode": encoder_args(encoder, preset, rate_value, threads="single"),
-                "score": libvmaf_filter(n_threads=1),
+                "decode": rendition.decode().hashed(),
+                "encode_and_score": encode.hashed(),
                 "versions": versions,
             }
         )

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmaf_assay.errors import AssayError, ConfigError
-from vmaf_assay.media import process
+from vmaf_assay.media import commands, process
+from vmaf_assay.media.commands import VMAF_MODEL
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import read_json_strict
-from vmaf_assay.media.score import VMAF_MODEL, encoder_args, libvmaf_filter
 
 TIMEOUT_S = 30.0
 """Longest one frame may take; a hardware driver that hangs is reported, not waited for."""
 
 SELF_SCORE = 95.0
 """What a picture against itself must score at least, points; without motion `vmaf_v0.6.1` gives about 97.4."""
-
-# 640x360: above the smallest picture any encoder of the table accepts (AV1 on NVENC wants 160x64 or more).
-_ONE_FRAME = ("-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +38,8 @@ def check_libvmaf(ffmpeg: Ffmpeg) -> Capability:
 
     A frame against itself that scores less than `SELF_SCORE` is a libvmaf that cannot be trusted.
     """
-    graph = f"[0:v][1:v]{libvmaf_filter(n_threads=1)}"
     with tempfile.TemporaryDirectory(prefix="assay-doctor-") as folder:
-        argv = [*ffmpeg.base_argv(), *_ONE_FRAME, *_ONE_FRAME, "-filter_complex", graph]
-        argv += ["-frames:v", "1", "-f", "null", "-"]
+        argv = commands.score_itself().argv(ffmpeg)
         done = process.run(argv, cwd=Path(folder), timeout_s=TIMEOUT_S)
         if done.exit_code != 0:
             return Capability(VMAF_MODEL, False, explain(done))
@@ -62,9 +57,7 @@ def check_libvmaf(ffmpeg: Ffmpeg) -> Capability:
 
 def check_encoder(ffmpeg: Ffmpeg, encoder: EncoderInfo) -> Capability:
     """Encode one frame with the table's own options, at the middle of the declared range."""
-    middle = float((encoder.rate_min + encoder.rate_max) // 2)
-    argv = [*ffmpeg.base_argv(), *_ONE_FRAME, "-frames:v", "1"]
-    argv += [*encoder_args(encoder, encoder.default_preset, middle, threads="single"), "-f", "null", "-"]
+    argv = commands.try_encoder(encoder, encoder.default_preset).argv(ffmpeg, output="-")
     done = process.run(argv, timeout_s=TIMEOUT_S)
     if done.exit_code == 0:
         return Capability(encoder.name, True, "")

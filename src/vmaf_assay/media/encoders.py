@@ -42,8 +42,16 @@ class EncoderInfo:
     """The preset used when none is named."""
     constant_quality_args: tuple[str, ...] = ()
     """What else makes the rate mode truly constant quality."""
-    single_thread_args: tuple[str, ...] = ()
-    """What makes the output independent of the machine's core count."""
+    fixed_args: tuple[str, ...] = ()
+    """What makes the output independent of the machine's core count, in every encode (ADR-0401)."""
+    device_args: tuple[str, ...] = ()
+    """Options before the input, which open the device that frames are uploaded to."""
+    upload_filter: str = ""
+    """What a frame goes through to reach the device, last of all filters; empty if it stays in memory."""
+    file_bsf: str = ""
+    """Bitstream filter that leaves of a packet what a file holds of it, for counting bytes."""
+    raw_muxer: str = "nut"
+    """A muxer that takes the stream into a pipe."""
     also_rate_flags: tuple[str, ...] = ()
     """Options that must carry the same rate value (AMF takes one QP a frame type)."""
     hardware: bool = False
@@ -60,6 +68,18 @@ class EncoderInfo:
         for flag in self.also_rate_flags:
             args += [flag, text]
         return args
+
+    def preset_args(self, preset: str) -> list[str]:
+        """Argv that sets the preset; empty for an encoder that has none to set."""
+        return [self.preset_flag, preset] if self.preset_flag else []
+
+    def upload(self) -> list[str]:
+        """Filters that bring a frame to the device."""
+        return [self.upload_filter] if self.upload_filter else []
+
+    def middle(self) -> float:
+        """A whole rate value in the middle of the declared range."""
+        return float((self.rate_min + self.rate_max) // 2)
 
     def crf_norm(self, rate_value: float) -> float:
         """The rate value's place in the declared range, 0 at `rate_min` and 1 at `rate_max`."""
@@ -190,6 +210,9 @@ def _videotoolbox(name: str) -> EncoderInfo:
     return EncoderInfo(name, "cq", "-q:v", 1, 100, 1, False, "-prio_speed", ("0", "1"), "0", hardware=True)
 
 
+_NO_DELIMITERS = "filter_units=remove_types=2"
+"""Muxers leave AV1's temporal delimiters out, two bytes a packet."""
+
 _ENCODERS = (
     EncoderInfo(
         "libx264",
@@ -202,7 +225,7 @@ _ENCODERS = (
         "-preset",
         _X26X_PRESETS,
         "medium",
-        single_thread_args=("-threads", "1"),
+        fixed_args=("-threads", "4"),
     ),
     EncoderInfo(
         "libx265",
@@ -215,7 +238,7 @@ _ENCODERS = (
         "-preset",
         _X26X_PRESETS,
         "medium",
-        single_thread_args=("-x265-params", "pools=1:frame-threads=1:log-level=error"),
+        fixed_args=("-x265-params", "pools=3:frame-threads=1:log-level=error"),
     ),
     EncoderInfo(
         "libsvtav1",
@@ -228,7 +251,7 @@ _ENCODERS = (
         "-preset",
         _numbers(0, 13),
         "8",
-        single_thread_args=("-svtav1-params", "lp=1"),
+        file_bsf=_NO_DELIMITERS,
     ),
     EncoderInfo(
         "libaom-av1",
@@ -242,7 +265,8 @@ _ENCODERS = (
         _numbers(0, 8),
         "6",
         constant_quality_args=("-b:v", "0"),
-        single_thread_args=("-threads", "1", "-row-mt", "0"),
+        fixed_args=("-row-mt", "0"),
+        file_bsf=_NO_DELIMITERS,
     ),
     EncoderInfo(
         "libvpx-vp9",
@@ -256,7 +280,7 @@ _ENCODERS = (
         _numbers(0, 8),
         "4",
         constant_quality_args=("-b:v", "0", "-deadline", "good"),
-        single_thread_args=("-threads", "1", "-row-mt", "0"),
+        fixed_args=("-row-mt", "0"),
     ),
     EncoderInfo(
         # qpa off: with perceptual adaptation the QP given is not the QP used. A picture that takes more bytes than
@@ -272,8 +296,10 @@ _ENCODERS = (
         ("slower", "slow", "medium", "fast", "faster"),
         "faster",
         constant_quality_args=("-qpa", "0"),
-        single_thread_args=("-threads", "1"),
+        fixed_args=("-threads", "4"),
+        # NUT takes any stream but VVC, for which it has no tag (ffmpeg n9.0.2).
         pix_fmts=("yuv420p10le",),
+        raw_muxer="matroska",
     ),
     _nvenc("h264_nvenc", 51),
     _nvenc("hevc_nvenc", 51),

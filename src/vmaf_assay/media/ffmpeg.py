@@ -1,9 +1,8 @@
-"""Find ffmpeg, know its version, and build every argv it is given."""
+"""Find ffmpeg, know its version, and say in words how it ended."""
 
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,32 +147,3 @@ def even_fit(width: int, height: int, box: tuple[int, int] | None) -> tuple[int,
     """
     scale = 1.0 if box is None else min(1.0, box[0] / width, box[1] / height)
     return max(2, int(width * scale + 1e-9) // 2 * 2), max(2, int(height * scale + 1e-9) // 2 * 2)
-
-
-def normalise_filters(frame_rate: str, size: tuple[int, int] | None) -> list[str]:
-    """Filters that make any input 8-bit 4:2:0 limited range at one constant frame rate, frame for frame.
-
-    Args:
-      frame_rate: rational, as `30000/1001`; frame n is put at n / frame_rate.
-      size: (width, height) to scale to, px; None leaves it.
-
-    `settb` + `setpts=N` drop the container's timestamps (Matroska's are in milliseconds and made libvmaf
-    compare a frame with its neighbour: VMAF 91.3 became 82.9); `fps` then only declares the rate.
-    """
-    numerator, denominator = frame_rate.split("/")
-    scale = "scale=flags=bicubic:out_range=tv"
-    if size:
-        scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range=tv"
-    return [
-        f"settb={denominator}/{numerator}",
-        "setpts=N",
-        f"fps={frame_rate}",
-        scale,
-        "format=yuv420p",
-        "setsar=1",
-    ]
-
-
-def chain(filters: Sequence[str]) -> str:
-    """A linear filter chain."""
-    return ",".join(filters)

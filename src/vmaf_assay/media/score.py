@@ -6,27 +6,25 @@ them; the frames are then counted on both sides and looked at (`media/sync.py`),
 step looks like a bad encode.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from vmaf_assay.errors import MediaError, ToolError
-from vmaf_assay.media import process
+from vmaf_assay.media import commands, process
+from vmaf_assay.media.commands import Threads
 from vmaf_assay.media.decode_errors import check_decoded
-from vmaf_assay.media.encoders import EncoderInfo, join_args
-from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure, normalise_filters
+from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.files import read_json_strict
-from vmaf_assay.media.sync import SIGNATURE_FILTER, find_slip, read_signatures
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.sync import find_slip, read_signatures
 from vmaf_assay.records import CANONICAL6, Scored
 
-Threads = Literal["single", "auto"]
 OnFrames = Callable[[int], None]
 
 FLUSH_TRIES = 8
@@ -43,80 +41,6 @@ _KEPT_BACK = (
     f"the encoder kept frames back in {FLUSH_TRIES} encodes one after another: try on an idle machine, or give it "
     "a longer source"
 )
-
-VMAF_MODEL = "vmaf_v0.6.1"
-"""The libvmaf model of every corpus and every score here."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceInput:
-    """A source as the reference of a comparison: how to open it and what to make of its frames."""
-
-    path: Path
-    """File to decode."""
-    frame_rate: Fraction
-    """Frames per second that its frames are given."""
-    n_frames: int
-    """Frames it must give; a different count is an error, not a score."""
-    size: tuple[int, int] | None = None
-    """(width, height) to scale to before encoding and scoring, px; None leaves it."""
-    input_args: tuple[str, ...] = ()
-    """Options before `-i`, such as `-ss`."""
-    user_filters: str = ""
-    """A chain that the user wants the encoder to see the source through, before everything else."""
-    unfiltered_size: tuple[int, int] | None = None
-    """(width, height), px: compare with the source as it is at this size, the distorted scaled up to it; None
-    compares with what the encoder saw."""
-    span: tuple[int, int] | None = None
-    """(first, last + 1) of the file's frames that are meant, counted from 0; None means all."""
-
-    def filters(self) -> list[str]:
-        """The chain libvmaf sees the source through; without `unfiltered_size` also the encoder's."""
-        if self.unfiltered_size is None:
-            return self.encode_filters()
-        return [*self._trim(), *self.distorted_filters()]
-
-    def encode_filters(self) -> list[str]:
-        """The chain the encoder sees the source through."""
-        mine = [self.user_filters] if self.user_filters else []
-        return [*self._trim(), *mine, *normalise_filters(self._rate(), self.size)]
-
-    def distorted_filters(self) -> list[str]:
-        """The chain libvmaf sees a finished encode through."""
-        return normalise_filters(self._rate(), self.unfiltered_size or self.size)
-
-    def _trim(self) -> list[str]:
-        return [] if self.span is None else [f"trim=start_frame={self.span[0]}:end_frame={self.span[1]}"]
-
-    def _rate(self) -> str:
-        return f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
-
-
-def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float, *, threads: Threads = "auto") -> list[str]:
-    """Argv of one constant-quality encode, from `-c:v` on; pure.
-
-    Args:
-      encoder: entry of the table of encoders.
-      preset: one of its presets.
-      rate_value: on its own scale, inside its declared range.
-      threads: `single` makes the output the same on any number of cores.
-    """
-    args = ["-c:v", encoder.name, encoder.preset_flag, encoder.check_preset(preset)]
-    args += encoder.rate_args(encoder.check_rate(rate_value))
-    if threads == "single":
-        args += encoder.single_thread_args
-    return join_args([*args, "-pix_fmt", encoder.pix_fmts[0]], encoder.extra_args)
-
-
-def libvmaf_filter(*, n_threads: int) -> str:
-    """The libvmaf call, log into `vmaf.json` of the working folder; inputs [distorted][reference].
-
-    `shortest=1:repeatlast=0`: a missing frame must end the comparison, not be filled in with its neighbour.
-    """
-    return (
-        f"libvmaf=model=version={VMAF_MODEL}:shortest=1:repeatlast=0:n_threads={n_threads}"
-        ":log_fmt=json:log_path=vmaf.json"
-    )
 
 
 def encode_and_score(
@@ -143,9 +67,8 @@ def encode_and_score(
       MediaError: the source gave another number of frames than it should, a frame does not decode, or the two
         sides are out of step.
     """
-    argv = _encode_and_score_argv(
-        ffmpeg, reference, encoder_args(encoder, preset, rate_value, threads=threads), threads
-    )
+    command = commands.encode_and_score(reference, encoder, preset, rate_value)
+    argv = command.argv(ffmpeg, progress=True, n_frames=reference.n_frames, threads=threads, source=reference.path)
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
     for attempt in range(1, FLUSH_TRIES + 1):
         with tempfile.TemporaryDirectory(prefix="assay-score-", dir=scratch) as folder:
@@ -164,52 +87,6 @@ def encode_and_score(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _encode_and_score_argv(
-    ffmpeg: Ffmpeg, reference: ReferenceInput, encode: list[str], threads: Threads
-) -> list[str]:
-    """The command of `encode_and_score`; `encode` is the encoder's part, from `-c:v` on."""
-    tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
-    scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
-    graph = (
-        f"[dec:0]{scale_up}format=yuv420p,{tick}[d];[0:v:0]{chain(reference.filters())},{tick}[r];"
-        f"{_compare(threads)}"
-    )
-    decode_threads = ["-threads", "1"] if threads == "single" else []
-    return [
-        *ffmpeg.base_argv(),
-        "-progress",
-        "pipe:1",
-        "-stats_period",
-        "0.25",
-        *decode_threads,
-        *reference.input_args,
-        "-i",
-        str(reference.path.resolve()),
-        "-map",
-        "0:v:0",
-        "-fps_mode",
-        "passthrough",
-        "-frames:v",
-        str(reference.n_frames),
-        "-vf",
-        chain(reference.encode_filters()),
-        *encode,
-        "-stats_enc_post",
-        "packets.txt",
-        "-stats_enc_post_fmt",
-        "{pts} {size}",
-        "-f",
-        "null",
-        "-",
-        *decode_threads,
-        "-dec",
-        "0:0",
-        "-filter_complex",
-        graph,
-        *_compare_outputs(reference.n_frames),
-    ]
-
-
 def score_pair(
     ffmpeg: Ffmpeg,
     reference: ReferenceInput,
@@ -226,24 +103,9 @@ def score_pair(
       ToolError: ffmpeg failed.
       MediaError: the two do not have the same number of frames, are out of step, or a frame does not decode.
     """
-    tick = f"settb={reference.frame_rate.denominator}/{reference.frame_rate.numerator},setpts=N"
-    left, right = chain(reference.distorted_filters()), chain(reference.filters())
-    graph = f"[0:v:0]{left},{tick}[d];[1:v:0]{right},{tick}[r];{_compare('auto')}"
-    argv = [
-        *ffmpeg.base_argv(),
-        "-progress",
-        "pipe:1",
-        "-stats_period",
-        "0.25",
-        "-i",
-        str(distorted_path.resolve()),
-        *reference.input_args,
-        "-i",
-        str(reference.path.resolve()),
-        "-filter_complex",
-        graph,
-        *_compare_outputs(None),
-    ]
+    argv = commands.score_pair(reference).argv(
+        ffmpeg, progress=True, distorted=distorted_path, source=reference.path
+    )
     what = f"scoring {distorted_path.name} against {reference.path.name}"
     with tempfile.TemporaryDirectory(prefix="assay-score-") as folder:
         started = time.monotonic()
@@ -263,36 +125,6 @@ def _lost_at_the_end(folder: Path, done: process.Completed, reference: Reference
     n_packets = len((folder / "packets.txt").read_text().splitlines())
     n_reference = len(read_signatures((folder / "reference.gray").read_bytes()))
     return n_packets < n_reference == reference.n_frames
-
-
-def _compare(threads: Threads) -> str:
-    """Score [d] against [r], and make the signatures that tell whether they are in step."""
-    return (
-        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter(n_threads=_vmaf_threads(threads))}[o];"
-        f"[d2]{SIGNATURE_FILTER}[ds];[r2]{SIGNATURE_FILTER}[rs]"
-    )
-
-
-def _compare_outputs(n_frames: int | None) -> list[str]:
-    """Outputs of `_compare`; no more than `n_frames` of the reference are read if that is given."""
-    raw = ["-fps_mode", "passthrough", "-f", "rawvideo"]
-    limit = [] if n_frames is None else ["-frames:v", str(n_frames)]
-    return [
-        "-map",
-        "[o]",
-        "-f",
-        "null",
-        "-",
-        "-map",
-        "[ds]",
-        *raw,
-        "distorted.gray",
-        "-map",
-        "[rs]",
-        *limit,
-        *raw,
-        "reference.gray",
-    ]
 
 
 def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str) -> None:
@@ -321,11 +153,6 @@ def _display_order(packets: str) -> list[int]:
     """Sizes of packets by time stamp, from lines of `pts size`."""
     pairs = [tuple(map(int, line.split())) for line in packets.splitlines()]
     return [size for _, size in sorted(pairs, key=lambda pair: pair[0])]
-
-
-def _vmaf_threads(threads: Threads) -> int:
-    # With one cell a core, more libvmaf threads only fight each other.
-    return 1 if threads == "single" else max(1, os.cpu_count() or 1)
 
 
 def _run(

@@ -4,7 +4,6 @@ Frames are found by counting, never by seeking: time stamps that start late, edi
 entered in the middle then cannot put a segment off by a frame.
 """
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import MediaError, ToolError
-from vmaf_assay.media import process
+from vmaf_assay.media import commands, process
 from vmaf_assay.media.decode_errors import check_decoded
-from vmaf_assay.media.ffmpeg import Ffmpeg, chain, failure
-from vmaf_assay.media.score import OnFrames, ReferenceInput
-from vmaf_assay.media.sync import SIGNATURE_FILTER, SIGNATURE_SIZE
+from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import OnFrames
+from vmaf_assay.media.sync import SIGNATURE_SIZE
 
 F32 = NDArray[np.float32]
 
@@ -78,14 +78,7 @@ def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames:
       ToolError: ffmpeg failed.
     """
     small = scratch / "look.gray"
-    argv = [
-        *_decode(ffmpeg, reference),
-        "-vf",
-        chain([*_before(reference), SIGNATURE_FILTER, *_counted(reference)]),
-        "-f",
-        "rawvideo",
-        str(small),
-    ]
+    argv = commands.look_through(reference).argv(ffmpeg, progress=True, source=reference.path, output=small)
     _run(argv, f"looking through {reference.path.name}", on_frames)
     width, height = SIGNATURE_SIZE
     n_frames = small.stat().st_size // (width * height)
@@ -159,28 +152,11 @@ class Cuttings:
           MediaError: a frame does not decode.
           ToolError: ffmpeg failed, or the disk of temporary files is too small.
         """
-        n_frames = [piece.last - piece.first for piece in self._pieces]
         self._check_space()
-        wanted = "+".join(rf"between(n\,{piece.first}\,{piece.last - 1})" for piece in self._pieces)
-        bounds = ",".join(str(int(bound)) for bound in np.cumsum(n_frames)[:-1])
-        each = ["-segment_frames", bounds] if bounds else ["-segment_time", "1000000"]
-        argv = [
-            *_decode(ffmpeg, self._reference),
-            "-vf",
-            chain([*_before(self._reference), f"select={wanted}", *_counted(self._reference)]),
-            "-frames:v",
-            str(self.n_frames),
-            "-c:v",
-            "ffv1",
-            "-g",
-            "1",
-            "-f",
-            "segment",
-            *each,
-            "-segment_format",
-            "nut",
-            str(self._folder / "%05d.nut"),
-        ]
+        pieces = [(piece.first, piece.last) for piece in self._pieces]
+        argv = commands.cut_out(self._reference, pieces).argv(
+            ffmpeg, progress=True, source=self._reference.path, output=self._folder / "%05d.mkv"
+        )
         _run(argv, f"cutting segments out of {self._reference.path.name}", on_frames)
 
     def reference(self, span: Span) -> ReferenceInput:
@@ -191,7 +167,7 @@ class Cuttings:
         filters = "" if self._reference.unfiltered_size is None else self._reference.user_filters
         return replace(
             self._reference,
-            path=self._folder / f"{index:05d}.nut",
+            path=self._folder / f"{index:05d}.mkv",
             n_frames=span.last - span.first,
             input_args=(),
             user_filters=filters,
@@ -208,35 +184,6 @@ class Cuttings:
                 f"{free / 1e6:.0f} MB free",
                 next_step="free space, set TMPDIR to a larger disk, or lower --probe-seconds",
             )
-
-
-def _decode(ffmpeg: Ffmpeg, reference: ReferenceInput) -> list[str]:
-    return [
-        *ffmpeg.base_argv(),
-        "-progress",
-        "pipe:1",
-        "-stats_period",
-        "0.25",
-        *reference.input_args,
-        "-i",
-        os.fspath(reference.path.resolve()),
-        "-map",
-        "0:v:0",
-        "-fps_mode",
-        "passthrough",
-    ]
-
-
-def _before(reference: ReferenceInput) -> list[str]:
-    """What the frames counted have been through: the user's filters, unless VMAF compares with what goes in."""
-    return [reference.user_filters] if reference.user_filters and reference.unfiltered_size is None else []
-
-
-def _counted(reference: ReferenceInput) -> list[str]:
-    """Frame n at n / frame rate, whatever the container's time stamps; `fps` only declares the rate."""
-    rate = reference.frame_rate
-    tick = f"settb={rate.denominator}/{rate.numerator}"
-    return [tick, "setpts=N", f"fps={rate.numerator}/{rate.denominator}"]
 
 
 def _run(argv: list[str], what: str, on_frames: OnFrames | None) -> None:

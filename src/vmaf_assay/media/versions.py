@@ -6,11 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from vmaf_assay.errors import ToolError
-from vmaf_assay.media import process
+from vmaf_assay.media import commands, process
 from vmaf_assay.media.capability import check_encoder
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
-from vmaf_assay.media.score import ReferenceInput, encode_and_score, encoder_args
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 
 # Where each encoder names itself: in its bitstream (x264, x265) or in ffmpeg's verbose log (ffmpeg n9.0.2).
 _PATTERNS = {
@@ -26,21 +27,8 @@ _PATTERNS = {
 def lavfi_frames(ffmpeg: Ffmpeg, folder: Path, *, n_frames: int = 2) -> ReferenceInput:
     """A generated 320x180 test clip in `folder`, as a reference."""
     path = folder / "versions.y4m"
-    done = process.run(
-        [
-            *ffmpeg.base_argv(),
-            "-f",
-            "lavfi",
-            "-i",
-            "testsrc2=size=320x180:rate=25",
-            "-frames:v",
-            str(n_frames),
-            "-pix_fmt",
-            "yuv420p",
-            str(path),
-        ],
-        timeout_s=60,
-    )
+    argv = commands.test_clip(n_frames).argv(ffmpeg, output=path)
+    done = process.run(argv, timeout_s=60)
     if done.exit_code != 0:
         raise failure("generating two test frames", done)
     return ReferenceInput(path, Fraction(25), n_frames)
@@ -68,21 +56,8 @@ def tool_versions(ffmpeg: Ffmpeg, encoders: list[str], *, scratch: Path | None =
 
 def encoder_version(ffmpeg: Ffmpeg, encoder: EncoderInfo, clip: Path) -> str:
     """What the encoder calls itself when it encodes `clip`; raises ToolError if it cannot."""
-    middle = round((encoder.rate_min + encoder.rate_max) / 2)
-    # NUT takes any stream but VVC, for which it has no tag (ffmpeg n9.0.2).
-    muxer = "matroska" if encoder.name == "libvvenc" else "nut"
-    done = process.run(
-        [
-            *ffmpeg.base_argv(level="verbose"),
-            "-i",
-            str(clip),
-            *encoder_args(encoder, encoder.presets[-1], middle),
-            "-f",
-            muxer,
-            "-",
-        ],
-        timeout_s=120,
-    )
+    argv = commands.name_itself(encoder).argv(ffmpeg, level="verbose", source=clip)
+    done = process.run(argv, timeout_s=120)
     if done.exit_code != 0 or not done.stdout:
         answer = check_encoder(ffmpeg, encoder)
         reason = answer.detail or done.tail(1)

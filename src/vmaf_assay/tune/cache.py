@@ -1,10 +1,9 @@
 """Probe and trial results kept by content, so that a second question about a source costs no encode.
 
 A key is the SHA-256 of everything that determines the result: the source's bytes, what is made of them, the
-encoder's options, the graph, the versions of the tools and, where all threads are used, their number. An entry is
-one line of JSON, then the per-frame rows as little-endian float32 [F, 7] (VMAF, canonical-6). It carries a seal
-that only this user can make. What does not verify is not used, what cannot be written is not kept, and neither is
-an error.
+command that encodes and scores it (`media/commands.py`), and the versions of the tools. An entry is one line of
+JSON, then the per-frame rows as little-endian float32 [F, 7] (VMAF, canonical-6). It carries a seal that only this
+user can make. What does not verify is not used, what cannot be written is not kept, and neither is an error.
 """
 
 import contextlib
@@ -17,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from vmaf_assay.errors import AssayError
+from vmaf_assay.media import commands
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
-from vmaf_assay.media.score import ReferenceInput, Threads, encoder_args, libvmaf_filter
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import CANONICAL6, Scored
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 
@@ -61,7 +61,6 @@ class Cache:
         info: EncoderInfo,
         preset: str,
         rate_value: float,
-        threads: Threads,
         *,
         of: tuple[int, ...] = (),
     ) -> str:
@@ -79,19 +78,22 @@ class Cache:
                     "format": FORMAT,
                     "source": self.digest(reference.path),
                     "reference": _made_of(reference),
-                    "filters": [reference.encode_filters(), reference.filters(), libvmaf_filter(n_threads=1)],
-                    "encoder": encoder_args(info, preset, rate_value, threads=threads),
-                    "threads": 1 if threads == "single" else os.cpu_count(),
+                    "command": commands.encode_and_score(reference, info, preset, rate_value).hashed(),
                     "versions": self._versions[ffmpeg.path, info.name],
                 }
-                | ({"segment": list(of)} if of else {})
+                | (self._segment(reference, of) if of else {})
             )
         )
+
+    def _segment(self, reference: ReferenceInput, of: tuple[int, ...]) -> dict[str, Any]:
+        return {"segment": list(of), "cut": commands.cut_out(reference, [(of[0], of[1])]).hashed()}
 
     def plan_key(self, reference: ReferenceInput, asked: dict[str, Any]) -> str:
         """The name of the entry that says which segments of a source are probed."""
         facts = {"format": FORMAT, "source": self.digest(reference.path), "reference": _made_of(reference)}
-        return sha256_bytes(canonical_json(facts | {"filters": reference.filters(), "plan": asked}))
+        return sha256_bytes(
+            canonical_json(facts | {"command": commands.look_through(reference).hashed(), "plan": asked})
+        )
 
     def load_plan(self, key: str) -> dict[str, Any] | None:
         """What `store_plan` kept under a key, if it is there and whole."""

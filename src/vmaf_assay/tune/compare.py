@@ -267,7 +267,7 @@ def _measured(measurer: Measurer, contenders: Sequence[Contender]) -> list[Conte
     for number, one in enumerate(contenders, start=1):
         info = encoder_info(one.encoder)
         what = f"measure {number} of {len(contenders)}: {one.encoder} {one.preset} {one.rate_value:g}"
-        scored = measurer.measure(info, one.preset, one.rate_value, what, threads="auto")
+        scored = measurer.measure(info, one.preset, one.rate_value, what)
         done.append(replace(one, measured_vmaf=scored.pooled_vmaf, kbps=scored.kbps))
     return done
 

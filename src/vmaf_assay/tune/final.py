@@ -1,18 +1,18 @@
 """The final encode: the source at the chosen rate value with all that belongs to it, whole or not at all."""
 
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmaf_assay.errors import ToolError
-from vmaf_assay.media import process
+from vmaf_assay.media import commands, process
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
-from vmaf_assay.media.score import ReferenceInput, encoder_args
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.stamps import frame_times, restore_args
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.source import seconds
@@ -35,69 +35,54 @@ class Written:
     """Size of the whole file."""
 
 
-def final_argv(
-    ffmpeg: Ffmpeg,
-    reference: ReferenceInput,
-    info: EncoderInfo,
-    preset: str,
-    rate_value: float,
-    out: Path,
-    *,
-    carry: CarryPlan = PLAIN,
-) -> list[str]:
-    """The command of the final encode: the first video stream at the chosen rate value, the rest as `carry` says.
+@dataclass(frozen=True, slots=True)
+class FinalEncode:
+    """All that decides the final encode."""
 
-    The picture goes through the scaler that probes and trials saw it through (even size, limited range), but keeps
-    its own time stamps and sample aspect ratio.
-    """
-    scale = next(step for step in reference.encode_filters() if step.startswith("scale=") and "out_range" in step)
-    mine = f"{reference.user_filters}," if reference.user_filters else ""
-    return [
-        *ffmpeg.base_argv(),
-        "-progress",
-        "pipe:1",
-        "-stats_period",
-        "0.25",
-        "-i",
-        str(reference.path.resolve()),
-        *carry.args,
-        "-filter:v:0",
-        f"{mine}{scale},format=yuv420p",
-        "-fps_mode:v:0",
-        "passthrough",
-        *_first_video_only(encoder_args(info, preset, rate_value, threads="auto")),
-        str(out),
-    ]
+    reference: ReferenceInput
+    """The source."""
+    info: EncoderInfo
+    """The encoder."""
+    preset: str
+    """Its preset."""
+    rate_value: float
+    """On its own scale."""
+    carry: CarryPlan = PLAIN
+    """What else goes into the output."""
 
-
-def _first_video_only(args: list[str]) -> list[str]:
-    """Options of the encoder, its name given to the first video stream alone: a cover stays a copy."""
-    return ["-c:v:0" if arg == "-c:v" else "-pix_fmt:v:0" if arg == "-pix_fmt" else arg for arg in args]
+    def argv(self, ffmpeg: Ffmpeg, out: Path, restore: Sequence[str] = ()) -> list[str]:
+        """The command: a trial's encode, its packets put at the source's times by `restore`."""
+        command = commands.final_encode(
+            self.reference, self.info, self.preset, self.rate_value, streams=self.carry.args, restore=restore
+        )
+        return command.argv(ffmpeg, progress=True, source=self.reference.path, output=out)
 
 
 def write_final(
-    ffmpeg: Ffmpeg,
-    request: TuneRequest,
-    argv_to: Callable[[Path], list[str]],
-    reference: ReferenceInput,
-    on_step: OnStep | None,
-) -> Written:
+    ffmpeg: Ffmpeg, request: TuneRequest, encode: FinalEncode, on_step: OnStep | None
+) -> tuple[Written, list[str]]:
     """Run the final encode beside its destination, then put it in place in one step.
 
     Args:
       ffmpeg: the ffmpeg to run.
       request: names source and output.
-      argv_to: the command that writes to a path.
-      reference: the source.
-      on_step: told of progress.
+      encode: what to make.
+      on_step: notified of progress.
+
+    Returns:
+      What was written, and the command that did it, with the output's own name.
 
     Raises:
       ToolError: ffmpeg or the disk failed; nothing is left, and an older output is as it was.
     """
     assert request.output is not None  # the caller asked for a file
+    reference = encode.reference
     with _folder_beside(request.output) as folder:
         temporary = folder / request.output.name
-        done = process.run(argv_to(temporary), on_line=frame_lines("encode", reference.n_frames, on_step))
+        stamps = frame_times(ffmpeg, reference, folder)
+        restore = restore_args(stamps, reference.frame_rate, folder)
+        argv = encode.argv(ffmpeg, temporary, restore)
+        done = process.run(argv, on_line=frame_lines("encode", reference.n_frames, on_step))
         if done.exit_code != 0:
             raise failure(
                 f"encoding {request.source.name} to {request.output.name}",
@@ -113,7 +98,7 @@ def write_final(
         kbps = sum(packets) * 8 / seconds(reference) / 1000
         written = Written(kbps, temporary.stat().st_size)
         temporary.replace(request.output)
-    return written
+    return written, encode.argv(ffmpeg, request.output, restore)
 
 
 @contextmanager
@@ -169,20 +154,7 @@ def frame_lines(what: str, total: int, on_step: OnStep | None) -> Callable[[str]
 
 def _video_packets(ffmpeg: Ffmpeg, path: Path) -> list[int]:
     """Bytes of each packet of a file's first video stream."""
-    done = process.run(
-        [
-            *ffmpeg.base_argv(),
-            "-i",
-            os.fspath(path.resolve()),
-            "-map",
-            "0:v:0",
-            "-c",
-            "copy",
-            "-f",
-            "framecrc",
-            "-",
-        ]
-    )
+    done = process.run(commands.video_packets().argv(ffmpeg, source=path))
     if done.exit_code != 0:
         raise failure(f"reading {path.name}", done)
     lines = [line for line in done.stdout.decode().splitlines() if line and not line.startswith("#")]

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.score import ReferenceInput, Threads, encode_and_score
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
 from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.records import OnStep, Scored
@@ -88,8 +89,6 @@ class Measurer:
         preset: str,
         rate_value: float,
         what: str,
-        *,
-        threads: Threads = "single",
     ) -> Scored:
         """Per-frame scores of one encode of every frame, from the cache if it is there.
 
@@ -98,11 +97,10 @@ class Measurer:
           preset: its preset.
           rate_value: on its own scale.
           what: what is being done and why, for progress.
-          threads: `single` for probes, `auto` for what must run as the final encode does.
         """
         key = None
         if self._cache is not None:
-            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value, threads)
+            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value)
             if known := self._cache.load(key, self.reference.n_frames):
                 self.cached += 1
                 return known
@@ -114,7 +112,7 @@ class Measurer:
             info,
             preset,
             rate_value,
-            threads=threads,
+            threads="auto",
             on_frames=on_frames,
         )
         self.spent += 1
@@ -131,7 +129,6 @@ class Measurer:
         rate_value: float,
         what: str,
         *,
-        threads: Threads = "single",
         around: tuple[int, int] = (0, 0),
     ) -> list[Scored]:
         """Per-frame scores of an encode of each of some segments, from the cache if they are there.
@@ -143,7 +140,6 @@ class Measurer:
           preset: its preset.
           rate_value: on its own scale.
           what: what is being done and why, for progress.
-          threads: as in `measure`.
           around: frames before and after each segment that are encoded and not scored.
         """
         segments = [sample.segments[index] for index in chosen]
@@ -151,7 +147,7 @@ class Measurer:
         total, done, spent = sum(span.last - span.first for span in spans), 0, 0
         scored = []
         for segment, span in zip(segments, spans, strict=True):
-            known, keep = self._known(segment, span, info, preset, rate_value, threads)
+            known, keep = self._known(segment, span, info, preset, rate_value)
             if known is None:
                 cuttings = self._cut(sample)
                 on_frames = _from(frame_calls(what, total, self._on_step), done)
@@ -162,7 +158,7 @@ class Measurer:
                     info,
                     preset,
                     rate_value,
-                    threads=threads,
+                    threads="auto",
                     on_frames=on_frames,
                 )
                 known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
@@ -204,14 +200,14 @@ class Measurer:
         ]
 
     def _known(
-        self, segment: Segment, span: Span, info: EncoderInfo, preset: str, rate_value: float, threads: Threads
+        self, segment: Segment, span: Span, info: EncoderInfo, preset: str, rate_value: float
     ) -> tuple[Scored | None, Callable[[Scored], None]]:
         """What the cache has of a segment, and what keeps it there."""
         if self._cache is None:
             return None, lambda _: None
         cache = self._cache
         of = (span.first, span.last, segment.first, segment.n_frames)
-        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, threads, of=of)
+        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, of=of)
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
     def _cut(self, sample: SegmentPlan) -> Cuttings:

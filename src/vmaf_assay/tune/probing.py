@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.support import probes_needed
 from vmaf_assay.promise.choice import Forecaster
 from vmaf_assay.promise.sampling import SampledForecaster
@@ -94,12 +94,12 @@ class SourceProbes:
           what: for progress.
         """
         if self.sample is None or not isinstance(forecaster, SampledForecaster):
-            scored = self.measurer.measure(*encoder, rate_value, what, threads="auto")
+            scored = self.measurer.measure(*encoder, rate_value, what)
             return Tried(scored.pooled_vmaf, scored.kbps)
         tried = self.sample.tried
         words = f"{what}, {len(tried)} of {len(self.sample.segments)} segments"
         each = self.measurer.measure_segments(
-            self.sample, tried, *encoder, rate_value, words, threads="auto", around=around(encoder[0].name)
+            self.sample, tried, *encoder, rate_value, words, around=around(encoder[0].name)
         )
         measured = {index: scored.pooled_vmaf for index, scored in zip(tried, each, strict=True)}
         return Tried(forecaster.observe(rate_value, measured), _title_kbps(predicted, tried, each, rate_value))

@@ -15,7 +15,8 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.score import ReferenceInput, score_pair
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
@@ -25,8 +26,8 @@ from vmaf_assay.records import OnStep
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.final import (
     PLAIN,
+    FinalEncode,
     check_space,
-    final_argv,
     frame_calls,
     other_bytes,
     write_final,
@@ -104,17 +105,13 @@ class _Plan:
         if self.on_note:
             self.on_note(text)
 
+    def final(self, rate_value: float) -> FinalEncode:
+        """The final encode."""
+        return FinalEncode(self.reference, self.info, self.preset, rate_value, self.carry)
+
     def argv(self, rate_value: float, out: Path) -> list[str]:
-        """The final encode's command."""
-        return final_argv(
-            self.ffmpeg,
-            self.reference,
-            self.info,
-            self.preset,
-            rate_value,
-            out,
-            carry=self.carry,
-        )
+        """The final encode's command, before the source's times are read."""
+        return self.final(rate_value).argv(self.ffmpeg, out)
 
 
 def tune(
@@ -375,13 +372,13 @@ def _write(plan: _Plan, result: TuneResult) -> TuneResult:
     """Make the final encode."""
     assert plan.request.output is not None  # the caller asked for a file
     check_space(plan.request.output, result.forecast_bytes or 0)
-    written = write_final(
-        plan.ffmpeg, plan.request, lambda out: plan.argv(result.rate_value, out), plan.reference, plan.on_step
-    )
+    encode = plan.final(result.rate_value)
+    written, argv = write_final(plan.ffmpeg, plan.request, encode, plan.on_step)
     return judge_limits(
         replace(
             result,
             output=str(plan.request.output),
+            encode_argv=argv,
             kbps=written.kbps,
             output_bytes=written.n_bytes,
             encodes_spent=result.encodes_spent + 1,

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.segments import Look, Span
 from vmaf_assay.promise.choice import Forecaster, Measured
 from vmaf_assay.promise.sampling import MIN_SEGMENTS, n_tried, spread_evenly, stratified

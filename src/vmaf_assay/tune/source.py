@@ -11,7 +11,7 @@ from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.rates import snap_rate
-from vmaf_assay.media.score import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import VideoInfo
 from vmaf_assay.tune.request import ReferenceKind
 

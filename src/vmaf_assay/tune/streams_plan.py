@@ -7,9 +7,9 @@ from pathlib import Path
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media import process
+from vmaf_assay.media.commands import encoder_args
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
-from vmaf_assay.media.score import encoder_args
 from vmaf_assay.media.streams import CONTAINERS, MOV_FAMILY, FileStreams, Stream, container_takes, list_streams
 
 _TEXT_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}

@@ -1,0 +1,78 @@
+"""A source as the reference of a comparison: how it is opened, and what its frames go through on each side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceInput:
+    """A source as the reference of a comparison: how to open it and what to make of its frames."""
+
+    path: Path
+    """File to decode."""
+    frame_rate: Fraction
+    """Frames per second that its frames are given."""
+    n_frames: int
+    """Frames it must give; a different count is an error, not a score."""
+    size: tuple[int, int] | None = None
+    """(width, height) to scale to before encoding and scoring, px; None leaves it."""
+    input_args: tuple[str, ...] = ()
+    """Options before `-i`, such as `-ss`."""
+    user_filters: str = ""
+    """A chain that the user wants the encoder to see the source through, before everything else."""
+    unfiltered_size: tuple[int, int] | None = None
+    """(width, height), px: compare with the source as it is at this size, the distorted scaled up to it; None
+    compares with what the encoder saw."""
+    span: tuple[int, int] | None = None
+    """(first, last + 1) of the file's frames that are meant, counted from 0; None means all."""
+
+    def filters(self) -> list[str]:
+        """The chain libvmaf sees the source through; without `unfiltered_size` also the encoder's."""
+        if self.unfiltered_size is None:
+            return [*self.encode_filters(), "setsar=1"]
+        return [*self._trim(), *self.distorted_filters()]
+
+    def encode_filters(self) -> list[str]:
+        """The chain the encoder sees the source through, in trials and in the final encode alike."""
+        mine = [self.user_filters] if self.user_filters else []
+        return [*self._trim(), *mine, *normalise_filters(self.rate(), self.size)]
+
+    def distorted_filters(self) -> list[str]:
+        """The chain libvmaf sees a finished encode through."""
+        return [*normalise_filters(self.rate(), self.unfiltered_size or self.size), "setsar=1"]
+
+    def rate(self) -> str:
+        """The frame rate as ffmpeg reads it, `30000/1001`."""
+        return f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
+
+    def tick(self) -> str:
+        """Filters that put frame n at time stamp n, in units of a frame."""
+        return f"settb={self.frame_rate.denominator}/{self.frame_rate.numerator},setpts=N"
+
+    def _trim(self) -> list[str]:
+        return [] if self.span is None else [f"trim=start_frame={self.span[0]}:end_frame={self.span[1]}"]
+
+
+def normalise_filters(frame_rate: str, size: tuple[int, int] | None) -> list[str]:
+    """Filters that make any input 8-bit 4:2:0 limited range at one constant frame rate, frame for frame.
+
+    Args:
+      frame_rate: rational, as `30000/1001`; frame n is put at n / frame_rate.
+      size: (width, height) to scale to, px; None leaves it.
+
+    `settb` + `setpts=N` drop the container's timestamps (Matroska's are in milliseconds and made libvmaf
+    compare a frame with its neighbour: VMAF 91.3 became 82.9); `fps` then only declares the rate. The shape of a
+    pixel stays what it is: it is in the headers of a final encode, and so of every trial.
+    """
+    numerator, denominator = frame_rate.split("/")
+    scale = "scale=flags=bicubic:out_range=tv"
+    if size:
+        scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range=tv"
+    return [f"settb={denominator}/{numerator}", "setpts=N", f"fps={frame_rate}", scale, "format=yuv420p"]
+
+
+def chain(filters: Sequence[str]) -> str:
+    """A linear filter chain."""
+    return ",".join(filters)
