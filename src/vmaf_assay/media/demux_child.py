@@ -26,6 +26,12 @@ MAX_BYTES = 6 << 30
 HEAD_PACKETS = 400
 """Packets decoded at most to see which of the first pictures come out."""
 
+UNALIGNED = 1
+"""libavcodec's flag to crop to the sample, as ffmpeg does."""
+
+SPS_TYPES = {"h264": 7, "hevc": 33}
+"""NAL unit type of a sequence parameter set."""
+
 IN_BAND = {"h264", "hevc", "vvc", "av1", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs", "avs2", "avs3"}
 """Codecs whose parameter sets may lie in the packets; `extract_extradata` finds them."""
 
@@ -168,12 +174,26 @@ class Head:
         return {"frame": self.first, "settled": settled, "dropped": dropped, "errors": self.errors}
 
 
+def sequence_parameters(data: bytes, extradata: bytes, codec: str) -> bytes:
+    """The sequence parameter sets among the length-prefixed NAL units of an ISO or Matroska packet."""
+    at, size = (4, 1) if codec == "h264" else (21, 1)
+    prefix = (extradata[at] & 3) + size if len(extradata) > at else 4
+    found, at = [], 0
+    while at + prefix < len(data):
+        length = int.from_bytes(data[at : at + prefix], "big")
+        kind = data[at + prefix] & 0x1F if codec == "h264" else data[at + prefix] >> 1 & 0x3F
+        if kind == SPS_TYPES[codec]:
+            found.append(data[at + prefix : at + prefix + length])
+        at += prefix + length
+    return b"".join(found)
+
+
 class Changes:
     """Notices parameter sets that differ from the first ones, and decodes a picture of each."""
 
     def __init__(self, stream: Any) -> None:  # noqa: ANN401 - av.VideoStream
         self.codec = stream.codec_context.codec.canonical_name
-        self.extradata = stream.codec_context.extradata
+        self.extradata = stream.codec_context.extradata or b""
         self.decoder_name = stream.codec_context.name
         self.seen: set[str] = set()
         self.pictures: list[dict[str, Any]] = []
@@ -188,15 +208,15 @@ class Changes:
         if not packet.is_keyframe or not packet.size or len(self.seen) > 50:
             return
         found = self.parameters(packet)
+        first, self.baseline = self.baseline is None, self.baseline or packet
         if found is None or (digest := hashlib.sha256(found).hexdigest()) in self.seen:
             return
-        if not self.seen:
-            self.baseline = packet
-        elif not self.pictures:
-            self.decode(self.baseline)
-        if self.seen:
-            self.decode(packet)
         self.seen.add(digest)
+        if first:
+            return
+        if not self.pictures:
+            self.decode(self.baseline)
+        self.decode(packet)
 
     def parameters(self, packet: Any) -> bytes | None:  # noqa: ANN401 - av.Packet
         """The bytes that hold size and colours: parameter sets, or the head of a key frame."""
@@ -207,6 +227,8 @@ class Changes:
             return data[:9]
         if self.codec == "vp8":
             return data[3:10]
+        if self.extradata[:1] == b"\x01" and self.codec in SPS_TYPES:
+            return sequence_parameters(data, self.extradata, self.codec) or None
         if self.filter is None:
             return None
         copy = av.Packet(data)
@@ -241,6 +263,7 @@ class Track:
         self.dts: list[int | None] = []
         self.key_first: bool | None = None
         self.n_corrupt = self.n_empty = 0
+        self.places: list[int] = []
 
     def take(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
         """One packet, or the empty one that ends a stream."""
@@ -248,6 +271,7 @@ class Track:
         if not flush:
             self.n_corrupt += packet.is_corrupt
             self.n_empty += packet.size == 0
+            self.places = [*self.places[-1:], packet.pos or 0]
             if self.key_first is None:
                 self.key_first = packet.is_keyframe
             if not packet.is_discard:
@@ -269,23 +293,33 @@ class Track:
         }
 
 
+def cut_short(size: int, places: list[int]) -> str:
+    """Why a Y4M file is not whole: its demuxer says nothing of a last frame that is cut."""
+    if len(places) < 2 or places[1] + (places[1] - places[0]) == size:
+        return ""
+    return "its last frame is cut short"
+
+
 def read_packets(file: Any, speakers: set[str]) -> dict[str, Any]:  # noqa: ANN401 - av.InputContainer
     """Read every packet of every video stream; what the demuxer calls an error meanwhile."""
     tracks = {}
     for stream in file.streams:
         if stream.type == "video" and stream.codec_context is not None:
             stream.codec_context.thread_count = 1
+            stream.codec_context.flags |= UNALIGNED
             tracks[stream.index] = Track(stream)
         else:
             stream.discard = av.stream.Discard.all
     problem = ""
     with av.logging.Capture(local=False) as said:
-        packets = file.demux([track.stream for track in tracks.values()])
+        packets = file.demux([track.stream for track in tracks.values()]) if tracks else ()
         try:
             for packet in packets:
                 tracks[packet.stream.index].take(packet)
         except av.FFmpegError as error:
             problem = f"{error.strerror}"
+    if file.format.name == "yuv4mpegpipe":
+        problem = problem or cut_short(file.size, next(iter(tracks.values())).places)
     errors = [words.strip() for level, who, words in said if level <= av.logging.ERROR and who in speakers]
     return {
         "tracks": {str(index): track.facts() for index, track in tracks.items()},

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import struct
 import tempfile
 from dataclasses import replace
@@ -121,17 +122,19 @@ def probe_video(
     if read.facts.container == "webp_pipe":
         return _of_webp(ffmpeg, path, frame_rate, stream)
     chosen = _choose(path, read, stream)
-    if read.damage:
-        raise MediaError(f"{path} is not whole: {read.damage}", next_step="copy or export it again")
+    cut = read.tracks[chosen.index].n_corrupt if read.facts.container != "mpegts" else 0
+    if damage := read.damage or (f"{cut} packets are cut short" if cut else ""):
+        raise MediaError(f"{path} is not whole: {damage}", next_step="copy or export it again")
     info = _assemble(path, read, chosen, frame_rate)
     opened = _Opened(ffmpeg, path, info, input_args)
     track = read.tracks[chosen.index]
+    starts_inside = bool(track.dropped) or not track.key_first
+    size, remarks = opened.start(_HEAD_FRAMES if starts_inside else 1)
+    info = replace(info, width=size[0], height=size[1], remarks=remarks if starts_inside else ())
     if _must_count(info, track):
-        info = _with_count(info, opened.count())
-    elif track.dropped or not track.key_first:
-        info = replace(info, remarks=opened.remarks())
+        info = _with_count(info, opened.count(info.remarks))
     if info.alpha and info.n_frames > 1:
-        info = replace(info, alpha=not opened.opaque())
+        info = replace(info, alpha=not opened.opaque(info.n_frames, size))
     return info
 
 
@@ -145,6 +148,7 @@ class _Opened:
         done = process.run(
             [
                 *self._ffmpeg.base_argv(),
+                "-noautorotate",
                 *decoder,
                 *guards(self._info.container.partition(",")[0]),
                 *self._before,
@@ -161,22 +165,29 @@ class _Opened:
         check_ended(f"{what} {self._path}", done)
         return done
 
-    def remarks(self) -> tuple[str, ...]:
-        """What the decoder says of pictures before the first that can be decoded by itself."""
-        done = self._decode("decoding the start of", "-frames:v", str(_HEAD_FRAMES), "-f", "null", "-")
-        return start_remarks(done.stderr)
+    def start(self, n_frames: int) -> tuple[tuple[int, int], tuple[str, ...]]:
+        """(width, height) as cropped by the container, which PyAV does not do; what the decoder says meanwhile.
 
-    def count(self) -> int:
+        Remarks are of pictures before the first that can be decoded by itself.
+        """
+        done = self._decode("reading", "-frames:v", str(n_frames), "-f", "framecrc", "-")
+        size = re.search(r"^#dimensions 0: (\d+)x(\d+)", done.stdout.decode(errors="replace"), re.MULTILINE)
+        if size is None:
+            raise MediaError(
+                f"no frame of {self._path} decodes: {done.tail(1) or 'ffmpeg gives none'}",
+                next_step="export it again",
+            )
+        return (int(size[1]), int(size[2])), start_remarks(done.stderr)
+
+    def count(self, remarks: tuple[str, ...]) -> int:
         """Pictures that decode."""
-        remarks = self.remarks()
         done = self._decode("decoding", "-f", "framecrc", "-")
         if done.exit_code != 0 or (broken := damage_line(done.stderr, remarks=remarks)):
             words = broken if done.exit_code == 0 else done.tail(1)
             raise MediaError(f"{self._path} does not decode: {words}", next_step="export it again")
-        self._info = replace(self._info, remarks=remarks)
         return sum(line[:1].isdigit() for line in done.stdout.decode(errors="replace").splitlines())
 
-    def opaque(self) -> bool:
+    def opaque(self, n_frames: int, size: tuple[int, int]) -> bool:
         """Whether every alpha sample of every picture is the largest there is."""
         bits = self._info.bit_depth
         grey = {8: "gray", 9: "gray9le", 10: "gray10le", 12: "gray12le", 14: "gray14le", 16: "gray16le"}.get(bits)
@@ -195,11 +206,11 @@ class _Opened:
             "-",
             decoder=decoder,
         )
-        samples = self._info.width * self._info.height
+        samples = size[0] * size[1]
         sample = b"\xff" if bits == 8 else ((1 << bits) - 1).to_bytes(2, "little")
         white = hashlib.md5(sample * samples, usedforsecurity=False).hexdigest()
         sums = [line.split(",")[-1].strip() for line in done.stdout.decode().splitlines() if line[:1].isdigit()]
-        return done.exit_code == 0 and len(sums) == self._info.n_frames and set(sums) == {white}
+        return done.exit_code == 0 and len(sums) == n_frames and set(sums) == {white}
 
     def _hidden_alpha(self) -> bool:
         return self._info.codec in ("vp8", "vp9") and not pixel_facts(self._info.pix_fmt).alpha
