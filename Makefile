@@ -1,9 +1,9 @@
-# make demo | make test | make check
+# make demo | make test | make quick | make slow
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 
-.PHONY: demo test check slow clean
+.PHONY: demo test check quick slow clean
 
 # The stamp, not the folder: a killed install is done again. An upgrade of pip is not needed.
 .venv/installed: pyproject.toml

@@ -19,6 +19,7 @@ PROJECT = {
     "CONTRIBUTING.md": "contributing",
     "AGENTS.md": "agents",
     "CHANGELOG.md": "changelog",
+    "SECURITY.md": "security",
 }
 """Root pages shown in the site, by their name there."""
 COLUMNS = 78

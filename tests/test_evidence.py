@@ -162,7 +162,7 @@ def scaled(table):
 
 ATTEMPTS = {
     "five bare scores": Attempt(bare_scores, 2, "no run.json", "PROMOTE", sealed=False),
-    "a dry run": Attempt(set_in("run.json", "dry_run", True), 2, "dry run, never evidence", "PROMOTE"),
+    "a dry run": Attempt(set_in("run.json", "dry_run", True), 2, "dry run, which is not evidence", "PROMOTE"),
     "one fold": Attempt(one_fold, 2, f"has 1 folds for {N_GROUPS} groups", "PROMOTE"),
     "one fold, predictions too": Attempt(
         raw_predictions(lambda t: t.filter(pl.col("group") == "g00")),
@@ -202,15 +202,20 @@ ATTEMPTS = {
     "a missing prediction": Attempt(
         raw_predictions(of_seed0("prediction", None)), 2, "NaN or missing", "not looked at"
     ),
-    "a prediction of 1e9": Attempt(raw_predictions(of_seed0("prediction", 1e9)), 2, "no VMAF", "not looked at"),
+    "a prediction of 1e9": Attempt(
+        raw_predictions(of_seed0("prediction", 1e9)), 2, "is not a score of vmaf_v0.6.1", "not looked at"
+    ),
     "predictions a million times too large": Attempt(
         lambda run: reseal_predictions(run, scaled(held_out_predictions(n_groups=N_GROUPS))),
         2,
-        "no VMAF",
+        "is not a score of vmaf_v0.6.1",
         "not looked at",
     ),
     "a truth that no VMAF can be": Attempt(
-        raw_predictions(lambda t: t.with_columns(truth=pl.col("truth") + 50)), 2, "no VMAF", "not looked at"
+        raw_predictions(lambda t: t.with_columns(truth=pl.col("truth") + 50)),
+        2,
+        "is not a score of vmaf_v0.6.1",
+        "not looked at",
     ),
     "predictions as text": Attempt(
         raw_predictions(lambda t: t.with_columns(pl.col("prediction").cast(pl.String))),

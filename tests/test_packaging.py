@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from vmaf_assay.admission.lifecycle import rollback
 from vmaf_assay.admission.promotion import Who
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media import process
-from vmaf_assay.registry.store import load_verified
+from vmaf_assay.registry.store import load_verified, read_registry
 from vmaf_assay.registry.verify import verify_registry
 
 ROOT = Path(__file__).parents[1]
@@ -80,10 +81,25 @@ def test_wheel_is_typed_and_licensed(wheel):
     assert sorted(commands) == ["assay", "vmaf-tune"]
 
 
+def test_one_licence():
+    """Package, models' rows, model card and contributions name the same licence."""
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license"]
+    assert {row.license for row in read_registry(PACKAGE / "models").rows} == {package}
+    for page in ("README.md", "CONTRIBUTING.md", "src/vmaf_assay/models/MODEL_CARD.md"):
+        said = set(
+            re.findall(r"\b(MIT|Apache-2\.0|[LA]?GPL[\w.+-]*|BSD-\d[\w-]*)", (ROOT / page).read_text("utf-8"))
+        )
+        assert said == {package}, page
+
+
 def test_version_is_written_once():
-    """The package and the project file name the same version, so a bug report names the code."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert re.findall(r'^version = "(.+)"$', text, re.MULTILINE) == [vmaf_assay.__version__]
+    """No other tracked file of the project says which version it is, but the changelog, whose newest it is."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.findall(r"^version\b", project, re.MULTILINE) == []
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (?:\d{4}-\d\d-\d\d|not yet released)$", text, re.MULTILINE)
+    assert releases[0] == vmaf_assay.__version__
+    assert releases == sorted(releases, key=lambda name: [*map(int, name.split("."))], reverse=True)
 
 
 def modules_after(*argv: str) -> set[str]:

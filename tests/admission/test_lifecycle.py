@@ -4,19 +4,25 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.crafted import FORECAST, FR, edit_json
+from vmaf_assay import __version__
+from vmaf_assay.admission import judge as judging
+from vmaf_assay.admission import lifecycle, promotion
 from vmaf_assay.admission.lifecycle import rejudge, rollback, supersede
 from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.cli.main import main
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
 from vmaf_assay.media.files import sha256_bytes, write_bytes_atomic
 from vmaf_assay.registry.entries import Entry, history
+from vmaf_assay.registry.files import parse
 from vmaf_assay.registry.history import bound_files
 from vmaf_assay.registry.manifest import Registry
 from vmaf_assay.registry.store import load_verified, read_registry
+from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.registry.verify import verify_registry
 from vmaf_assay.training.evidence import load_run
 
@@ -332,3 +338,27 @@ def test_the_command_takes_a_folder(registry, tmp_path, capsys):
     assert main(command) == 2
     assert "--from" in capsys.readouterr().err
     assert main([*command, "--from", str(other)]) == 0
+
+
+def test_each_verdict_names_the_version_that_made_it(registry, runs, monkeypatch):
+    """Of `validate`, of each act and of a rollback, which admits again what an older version judged."""
+    assert load_verified(registry, FR).verdict.made_by == __version__
+    for module in (judging, promotion, lifecycle):
+        monkeypatch.setattr(module, "__version__", "9.9.9")
+    assert judging.judge(load_run(runs["first"])).made_by == "9.9.9"
+    for act in (
+        lambda: rollback(registry, FR, WHY),
+        lambda: promote(load_run(runs["second"]), registry),
+        lambda: rejudge(registry, FR, WHY),
+        lambda: supersede(registry, FR, WHY),
+    ):
+        assert act().made_by == "9.9.9"
+        assert statuses(registry) <= {"production", "superseded"}
+
+
+def test_verdicts_of_before_name_no_version():
+    """The field is not written where it was not: released verdicts keep their bytes."""
+    path = Path(__file__).parents[1] / "releases" / "0.1.0" / f"{FR}_seed_flip_PROMOTE.1.json"
+    verdict = parse(Verdict, path.read_bytes(), path)
+    assert verdict.made_by is None
+    assert b"made_by" not in verdict.to_bytes()

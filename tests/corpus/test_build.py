@@ -168,7 +168,7 @@ def test_jsonl_round_trip_gives_the_same_rows(corpus_dir, tmp_path):
     ("change", "reason"),
     [
         ({"vmaf": float("nan")}, "NaN is not a JSON number"),
-        ({"vmaf": "high"}, "no number that can be measured"),
+        ({"vmaf": "high"}, "is not a valid measurement"),
         ({"encoder": "libx999"}, "unknown encoder"),
         ({"frame_index": 5}, "gaps"),
     ],

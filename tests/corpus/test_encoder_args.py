@@ -52,7 +52,7 @@ def test_options_name_their_encoder_where_there_are_several():
     several = [parse_encoder(text, None) for text in ("libx264", "libvpx-vp9")]
     made = with_encoder_args(several, ["libvpx-vp9=-lag-in-frames 25", "libvpx-vp9=-g 60"])
     assert [shlex.join(request.encoder.extra_args) for request in made] == ["", "-lag-in-frames 25 -g 60"]
-    with pytest.raises(ConfigError, match="of which encoder"):
+    with pytest.raises(ConfigError, match="does not name its encoder"):
         with_encoder_args(several, ["-g 60"])
-    with pytest.raises(ConfigError, match="libx265, which is not asked for"):
+    with pytest.raises(ConfigError, match="libx265, which is not among the encoders"):
         with_encoder_args(several, ["libx265=-g 60"])

@@ -152,7 +152,7 @@ def test_full_disk(clips, undisturbed, tmp_path):
             code, _, err = _with_file_limit(build_argv(clips, disk / "corpus"), 300_000)
         assert code == 3
         assert len(err.splitlines()) == 1
-        assert ("the disk is full" if mounted else "may not grow further") in err
+        assert ("the disk is full" if mounted else "has reached its size limit") in err
         if mounted:
             subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         code, out, err = finish(build_argv(clips, disk / "corpus"))
@@ -175,7 +175,7 @@ def test_a_limit_on_file_sizes(clips, tmp_path):
     """A rendition that may not be written whole: exit 3 and one line that says so."""
     code, _, err = _with_file_limit(build_argv(clips, tmp_path / "corpus"), 300_000)
     assert (code, len(err.splitlines())) == (3, 1), err
-    assert "a file may not grow further" in err
+    assert "a file has reached its size limit" in err
 
 
 def test_read_only_folder(clips, tmp_path):

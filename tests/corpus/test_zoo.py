@@ -265,7 +265,7 @@ def test_a_truncated_tail_is_refused(ffmpeg, tmp_path, suffix):
     codec = {".ivf": ("-c:v", "libvpx-vp9", "-cpu-used", "8"), ".y4m": ("-pix_fmt", "yuv420p")}.get(suffix, _X264)
     whole = _make(ffmpeg, tmp_path, Clip(f"w{suffix}", ("-frames:v", "50", *codec)))
     cut = _edit(whole, lambda data: data[: len(data) * 9 // 10 + 7])
-    _refused(ffmpeg, cut, tmp_path, "cannot read|not whole|does not decode|packets promise")
+    _refused(ffmpeg, cut, tmp_path, "cannot read|not whole|does not decode|packets hold")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
@@ -294,7 +294,7 @@ def test_frames_that_fail_to_decode_are_refused(ffmpeg, tmp_path, name, codec):
     whole = _make(ffmpeg, tmp_path, Clip(name, ("-frames:v", "50", *codec), graph=graph))
     burst = np.random.default_rng(0).bytes(whole.stat().st_size // 6)
     damaged = _edit(whole, lambda data: data[: len(data) // 2] + burst + data[len(data) // 2 + len(burst) :])
-    _refused(ffmpeg, damaged, tmp_path, "cannot read|not whole|does not decode|packets promise|no frame rate")
+    _refused(ffmpeg, damaged, tmp_path, "cannot read|not whole|does not decode|packets hold|no frame rate")
 
 
 def test_a_video_that_changes_on_the_way_is_refused(ffmpeg, tmp_path):

@@ -126,8 +126,8 @@ def test_a_verdict_that_is_not_the_runs_is_refused(runs, tmp_path, capsys):
     ("argv", "words"),
     [
         ([], "no MLflow server is named"),
-        ([*URI, "--alias", "latest"], "takes no alias"),
-        ([*URI, "--alias", "v2"], "takes no alias"),
+        ([*URI, "--alias", "latest"], "does not accept the alias"),
+        ([*URI, "--alias", "v2"], "does not accept the alias"),
         (["absent", *URI], "holds no run"),
     ],
 )
@@ -161,7 +161,7 @@ def test_a_server_that_does_not_answer():
         with pytest.raises(ToolError, match=rf"no MLflow server answers at http://127\.0\.0\.1:{port}: "):
             reachable_server(f"http://user:secret@127.0.0.1:{port}")
     for uri in ("sqlite:///mlflow.db", "mlruns", "http://"):
-        with pytest.raises(ConfigError, match="no address of an MLflow server"):
+        with pytest.raises(ConfigError, match="is not the address of an MLflow server"):
             reachable_server(uri)
 
 

@@ -164,7 +164,7 @@ def test_a_corpus_without_sizes_makes_no_forecast(synthetic):
     """An imported table has no bytes: refused with the way out, never a logarithm of zero."""
     corpus = synthetic[0]
     bare = replace(corpus, cells=tuple(replace(cell, bytes=0) for cell in corpus.cells))
-    with pytest.raises(CorpusError, match=r"sizes are unknown.*not import"):
+    with pytest.raises(CorpusError, match=r"sizes are unknown.*instead of import"):
         forecast_rows(bare)
     assert len(regressor_rows(bare, frames_per_cell=1).target) == N_SOURCES * N_ASKED
 

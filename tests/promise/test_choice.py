@@ -245,7 +245,9 @@ def test_confidence_outside_zero_to_one_is_refused(confidence):
 def test_target_that_too_few_groups_reach_is_refused():
     """If no margin keeps the promise, the message says at which target and how many groups reach it."""
     hopeless = [curve(f"g{i}", truth=logistic(X264, 20.0, 5.0)) for i in range(30)]
-    with pytest.raises(ConfigError, match=r"at target 95 with confidence 0.9: 0 calibration groups reach it"):
+    with pytest.raises(
+        ConfigError, match=r"at target 95 with confidence 0.9: 0 calibration groups reach the target"
+    ):
         calibrate_margin(hopeless, "libx264", "medium", target=95.0, confidence=0.9, trials=0)
 
 

@@ -128,7 +128,7 @@ def test_tune_page_shows_the_numbers_of_its_document():
         "640 x 360",
         "36 groups",
         "VMAF >= 93 with confidence 0.95",
-        "in 95 of 100",
+        "for 95 of 100",
         "ffmpeg -i in.mkv out.mkv",
         "60 frames",
         "margin 1.14 points, from 36 calibration groups",
@@ -288,7 +288,12 @@ def test_run_page_shows_the_gate_and_every_fold(pages, run_folder):
     for fold in document["folds"]:
         assert f"{fold['held_out']}\nseed {fold['seed']}: PLCC {fold['plcc']:.4f}" in tips
     assert {result["confidence"] for result in document["coverage"]} == {0.8, 0.9, 0.95}
-    for title in ("The gate at a glance", "Predicted against measured", "Does sigma know?", "The worst groups"):
+    for title in (
+        "The gate at a glance",
+        "Predicted against measured",
+        "Does sigma predict the error?",
+        "The worst groups",
+    ):
         assert title in text
     predicted = json.loads((run_folder / "run.json").read_text())["corpus"]["n_rows"]
     assert sum("measured" in tip and "predicted" in tip for tip in tips) == predicted
@@ -318,7 +323,7 @@ def test_compare_page_shows_the_numbers_of_its_document(pages, tmp_path):
     tips = [attrs["data-tip"] for _, attrs in parsed.tags if "data-tip" in attrs]
     for one in document["contenders"]:
         for point in one["curve"]:
-            said = f"VMAF {point['mu']:.2f}, surely {point['lower_bound']:.2f}"
+            said = f"VMAF {point['mu']:.2f}, at least {point['lower_bound']:.2f}"
             assert any(said in tip and one["encoder"] in tip for tip in tips) == (point["mu"] >= 63)
     (tmp_path / "c.json").write_text(json.dumps(document))
     assert page_of(tmp_path / "c.json").kind == "compare"
@@ -351,7 +356,7 @@ def test_report_verb_writes_a_page(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{}", "no document that a page"),
+        ("{}", "no page can be made of x.json"),
         ('{"encode_argv": []}', "lacks source"),
     ],
 )

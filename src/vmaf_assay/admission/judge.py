@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vmaf_assay import __version__
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.files import write_json_atomic
 from vmaf_assay.model.sidecar import Sidecar
@@ -48,6 +49,7 @@ def judge(run: RunEvidence) -> Verdict:
         environment=dict(run.file.environment),
         measurand=run.models()[f"{run.file.model_id}_mean"][2].measurand,
         generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        made_by=__version__,
         recommendation=(
             "do not promote; see reasons" if reasons else "promote as a separate act: `assay promote RUN`"
         ),

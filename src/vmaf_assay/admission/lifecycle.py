@@ -6,6 +6,7 @@ is. So the invariant needs no exception: rows change only with a fresh verdict, 
 
 from pathlib import Path
 
+from vmaf_assay import __version__
 from vmaf_assay.admission.archive import bring_back
 from vmaf_assay.admission.judge import rows_of
 from vmaf_assay.admission.promotion import State, Who, add_signatures, commit, locked, now_utc, read_state
@@ -200,6 +201,7 @@ def _next(state: State, content: Verdict, act: Act) -> Verdict:
             "sequence": state.next_number(content.ensemble),
             "previous_verdict_sha256": state.last_digest(content.ensemble),
             "act": act,
+            "made_by": __version__,
         }
     )
 

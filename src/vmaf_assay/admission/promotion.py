@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmaf_assay import __version__
 from vmaf_assay.admission.archive import put_away
 from vmaf_assay.admission.judge import judge, planned_rows, verdict_path
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
@@ -131,6 +132,7 @@ def promote(run: "RunEvidence", folder: Path, who: Who | None = None) -> Verdict
                 "sequence": state.next_number(validated.ensemble),
                 "previous_verdict_sha256": state.last_digest(validated.ensemble),
                 "validated_sha256": digest,
+                "made_by": __version__,
                 "act": Act(kind="promote", at_utc=now_utc(), by=who.by, reason=who.reason),
             }
         )
@@ -251,7 +253,7 @@ def _validated(run: "RunEvidence") -> tuple[Verdict, str]:
 
 def check_judged(run: "RunEvidence", verdict: Verdict) -> None:
     """Judge a run again. Raises IntegrityError if that does not give the verdict written into it."""
-    where_and_when = {"generated_at_utc", "loso_dir"}
+    where_and_when = {"generated_at_utc", "loso_dir", "made_by"}
     again = judge(run).model_dump(mode="json", exclude=where_and_when)
     if not same(again, verdict.model_dump(mode="json", exclude=where_and_when)):
         raise IntegrityError(

@@ -1,8 +1,7 @@
 """Build a corpus: skip the cells that are there and verify, measure the others, pack and index them all.
 
-Resume lives in the cells: each is written whole under its content key, so a rerun skips those that verify and a
-kill at any moment costs at most the cells in flight. Who measures (threads here, or workers of a farm) is all the
-same to this file.
+Each cell is written completely under its content key. So a rerun skips those that verify, and a kill at any moment
+loses only the cells in flight. Threads here or workers of a farm may measure them.
 """
 
 import contextlib
@@ -24,11 +23,11 @@ from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.records import CellRecord
 
 MAX_FAILED = 20
-"""Cells that may fail, not by their source's fault, before a build gives up: so many point at the machine."""
+"""Failed cells, not by their source's fault, after which a build stops: the machine must be at fault."""
 _READERS = 4
 
 CellOutcome = CellRecord | Failed | str
-"""What a measurer yields: a cell done, a cell that failed, or a word for the user."""
+"""What a measurer yields: a finished cell, a failed cell, or a message for the user."""
 CellOutcomes = Generator[CellOutcome, None, None]
 CellMeasurer = Callable[[list[Cell], Store, Path], CellOutcomes]
 """Measures cells into a store, with a scratch folder; yields in the order they end."""
@@ -36,10 +35,10 @@ CellMeasurer = Callable[[list[Cell], Store, Path], CellOutcomes]
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """Where a build stands after a cell, or a word about it."""
+    """Progress of a build after a cell, or a message about it."""
 
     n_done: int
-    """Cells finished, those found finished included."""
+    """Cells finished, including those found finished."""
     n_total: int
     """Cells planned."""
     n_reused: int
@@ -51,11 +50,11 @@ class BuildProgress:
     per_minute: float = 0.0
     """New cells a minute so far."""
     note: str = ""
-    """What the user should know now; empty most of the time."""
+    """A message for the user; mostly empty."""
 
 
 class _Tally:
-    """Counts a build and says where it stands."""
+    """Counts the cells of a build and makes its progress records."""
 
     def __init__(self, n_total: int, n_reused: int) -> None:
         self._n_total, self._n_reused, self._n_new = n_total, n_reused, 0
@@ -92,7 +91,7 @@ def build_corpus(
       where: the corpus, a folder or URL; made if absent.
       versions: tool versions, recorded in the index.
       jobs: cells in flight; each uses one thread an encoder and one for libvmaf.
-      measurer: who measures; by default `jobs` threads of this process.
+      measurer: measures the cells; by default `jobs` threads of this process.
       scratch: a scratch folder, from a caller that holds the corpus with `building` already.
 
     Raises:
@@ -111,7 +110,7 @@ def build_corpus(
             yield tally.at(note=note)
         failed: list[Failed] = []
         todo = [cell for cell in cells if cell.key not in done]
-        # Nothing is started for nothing: a farm, say, need not be there to index a finished corpus.
+        # A finished corpus is indexed without starting the measurer, such as a farm.
         outcomes = (measurer or _threads(ffmpeg, jobs))(todo, store, place) if todo else _nothing()
         with contextlib.closing(outcomes):
             for outcome in outcomes:
@@ -132,21 +131,21 @@ def _source(cell: Cell) -> str:
 
 
 def _add_failed(failed: list[Failed], new: Failed) -> str:
-    """Note a cell that failed; raises what it failed of if going on would be in vain."""
+    """Note a failed cell; raises its error if the other cells would fail too."""
     known = {_source(one.cell) for one in failed if isinstance(one.error, MediaError)}
     failed.append(new)
     n_odd = sum(not isinstance(one.error, MediaError) for one in failed)
     if new.fatal or n_odd >= MAX_FAILED:
         raise new.error
-    if isinstance(new.error, MediaError):  # it fails in each of its cells: said once
+    if isinstance(new.error, MediaError):  # the source fails in each of its cells: reported once
         return "" if _source(new.cell) in known else f"refused: {_source(new.cell)}: {new.error}"
-    return f"one cell failed and is left out for now: {new.error}"
+    return f"one cell failed and is left out until the next run: {new.error}"
 
 
 def _refused(failed: list[Failed], cells: list[Cell]) -> dict[str, str]:
-    """Sources that cannot be used, by name, with the reason; raises if more than that failed, or none is left.
+    """Unusable sources by name, with the reason; raises if anything else failed, or no source is left.
 
-    A source is in a corpus with all its cells or with none: the order of failures decides nothing.
+    A source is in a corpus with all its cells or with none, whatever the order of failures.
     """
     if not failed:
         return {}
@@ -163,10 +162,10 @@ def _refused(failed: list[Failed], cells: list[Cell]) -> dict[str, str]:
 
 
 def find_finished(store: Store, cells: list[Cell]) -> tuple[set[str], list[str]]:
-    """Keys of the cells that are there and verify, and words about what else is there.
+    """Keys of the cells that are there and verify, and messages about everything else there.
 
-    A damaged cell is deleted, to be measured again. One that is there under another source name or group (the
-    manifest was edited) is written anew under the present one: its rows are the same.
+    A damaged cell is deleted, to be measured again. A cell under another source name or group (the manifest was
+    edited) is rewritten under the present one: its rows are the same.
     """
     there = {name.removesuffix(".parquet") for name in store.names("cells") if name.endswith(".parquet")}
     done: set[str] = set()
@@ -194,7 +193,7 @@ def _verified(store: Store, cell: Cell) -> bool:
 
 
 def _left_out(store: Store, cells: list[Cell], others: set[str]) -> list[str]:
-    """One line for each source whose file changed since cells of it were measured, and one for other cells."""
+    """One line for each source whose file has changed since its cells were measured, and one for other cells."""
     if not others:
         return []
     now = {cell.rendition.name: cell.rendition.source_sha256 for cell in cells}
@@ -205,14 +204,14 @@ def _left_out(store: Store, cells: list[Cell], others: set[str]) -> list[str]:
         try:
             record = parse_cell(data or b"", key)[0]
         except IntegrityError:
-            continue  # no cell of this plan; nothing reads it
+            continue  # not a cell of this plan; nothing reads it
         if record.source_sha256 and now.get(record.source, record.source_sha256) != record.source_sha256:
             changed[record.source] = (record.source_sha256, changed.get(record.source, ("", 0))[1] + 1)
         else:
             n_others += 1
     words = [
-        f"source {name} is not the file it was (SHA-256 {old[:12]}, now {now[name][:12]}): {n} finished cells of "
-        "the old file are left out and measured anew"
+        f"source {name} has changed (SHA-256 {old[:12]}, now {now[name][:12]}): {n} finished cells of "
+        "the old file are left out and measured again"
         for name, (old, n) in changed.items()
     ]
     if n_others:
@@ -224,7 +223,7 @@ def write_finished(store: Store, cells: list[Cell], versions: dict[str, str]) ->
     """Read every cell back, pack them, write the index, and return the digest.
 
     Raises:
-      CorpusError: a cell has gone or been damaged since it was written.
+      CorpusError: a cell was removed or damaged after it was written.
     """
 
     def read(cell: Cell) -> tuple[CellRecord, NDArray[np.float32]]:
@@ -238,7 +237,7 @@ def write_finished(store: Store, cells: list[Cell], versions: dict[str, str]) ->
     with ThreadPoolExecutor(_READERS) as pool:
         read_back = list(pool.map(read, sorted(cells, key=lambda cell: cell.key)))
     records, values = [record for record, _ in read_back], np.concatenate([rows for _, rows in read_back])
-    del read_back  # the rows are there twice otherwise
+    del read_back  # otherwise the rows would be stored twice
     return finish(store, records, values, versions)
 
 
@@ -253,7 +252,7 @@ def _threads(ffmpeg: Ffmpeg, jobs: int) -> CellMeasurer:
             queue = iter(cells)
             running: set[Future[CellRecord | Failed]] = set()
             try:
-                # A short queue instead of submitting everything: memory stays flat, renditions are used in turn.
+                # A short queue instead of submitting everything keeps memory flat and uses renditions in turn.
                 for cell in queue:
                     running.add(pool.submit(measure, site, cell))
                     if len(running) >= jobs * 2:

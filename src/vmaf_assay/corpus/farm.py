@@ -1,9 +1,8 @@
 """Measure cells on the workers of a Dask cluster: processes here, or machines elsewhere.
 
-What is done lies in the corpus, so nothing is asked of the scheduler but to carry a cell to a worker and the
-record back: no graph, two cells a worker in flight, whatever the size of the corpus. Each worker keeps to one
-rendition while there is one for it, so that it decodes once and encodes many times. A worker that dies loses the
-cell it had.
+Results are kept in the corpus. So the scheduler only carries a cell to a worker and its record back: no graph, and
+two cells a worker in flight, whatever the size of the corpus. A worker keeps one rendition as long as it has
+cells, to decode once and encode many times. A worker that dies loses only its current cells.
 """
 
 import contextlib
@@ -33,20 +32,20 @@ from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import CellRecord
 
 RESOURCE = "encode"
-"""What a worker must offer: one for each cell it may measure at a time."""
+"""Dask resource that a worker must offer: one for each cell it may measure at a time."""
 TRIES = 4
-"""Workers a cell may lose before it is taken to be the cause."""
+"""Workers that may die with a cell before the cell is assumed to be the cause."""
 WAIT_S = 600.0
 """How long a build waits for a worker after the last one has gone."""
 _FETCH_S = 30.0
-"""How long a finished result, a few kilobytes, may take to come from its worker before it counts as lost."""
+"""How long a finished result, a few kilobytes, may take to arrive before it counts as lost."""
 _IN_FLIGHT = 2
 _LOOK_S = 1.0
 _CONNECT_S = 10.0
 
 
 class EncodeSite(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
-    """What one worker needs for the cells of one corpus; ended, with every ffmpeg, when the build ends."""
+    """What one worker needs for the cells of one corpus. The end of the build ends it, with every ffmpeg."""
 
     def __init__(self, corpus: str, ffmpeg: str | None) -> None:
         self.name = f"assay-{sha256_bytes(corpus.encode())[:12]}"
@@ -55,16 +54,16 @@ class EncodeSite(WorkerPlugin):  # type: ignore[misc]  # distributed ships no ty
         self._scratch = Path()
 
     def setup(self, worker: Any) -> None:  # noqa: ANN401 - a distributed.Worker
-        """Choose a scratch folder; what can fail waits for the first task, where it can be told."""
+        """Choose a scratch folder; what can fail waits for the first task, which can report it."""
         self._scratch = Path(worker.local_directory) / self.name
 
     def teardown(self, worker: Any) -> None:  # noqa: ANN401
-        """End what runs and leave no file."""
+        """End all commands and remove all files."""
         if self._site is not None:
             self._site.close()
 
     def site(self) -> Site:
-        """The site, made when first asked for; raises AssayError if this worker cannot be one."""
+        """The site, made on first use; raises AssayError if this worker cannot be one."""
         if self._site is None:
             self._scratch.mkdir(parents=True, exist_ok=True)
             self._site = Site(find_ffmpeg(self._ffmpeg), open_store(self._corpus), self._scratch, keep=2)
@@ -77,7 +76,7 @@ def _plugin(name: str) -> EncodeSite:
 
 
 def worker_problem(plugin_name: str, sample: Cell, versions: dict[str, str]) -> str:
-    """Why this worker must not measure cells of the build, empty if it may.
+    """Why this worker must not measure cells of the build; empty if it may.
 
     Args:
       plugin_name: of the build's `EncodeSite`.
@@ -104,7 +103,7 @@ def worker_problem(plugin_name: str, sample: Cell, versions: dict[str, str]) -> 
 
 
 def _absolute(cell: Cell) -> Cell:
-    """The cell with its source's path as any folder of work would find it."""
+    """The cell with its source's path made absolute."""
     rendition = cell.rendition
     source = replace(rendition.source, path=rendition.source.path.resolve())
     return replace(cell, rendition=replace(rendition, source=source))
@@ -116,7 +115,7 @@ def measure_here(plugin_name: str, cell: Cell) -> CellRecord | Failed:
 
 
 class CellQueue:
-    """Cells left to do, handed out so that a worker stays with a rendition and shares one only at the end."""
+    """Cells left to measure; a worker stays with one rendition, and shares one only at the end."""
 
     def __init__(self, cells: list[Cell]) -> None:
         self._left: dict[str, deque[Cell]] = {}
@@ -129,7 +128,7 @@ class CellQueue:
         return bool(self._left)
 
     def put(self, cell: Cell) -> None:
-        """Add a cell, or give one back."""
+        """Add a cell, new or returned."""
         self._left.setdefault(cell.rendition.name, deque()).append(cell)
 
     def pop(self, worker: str) -> Cell:
@@ -149,11 +148,11 @@ class CellQueue:
 @dataclass(frozen=True, slots=True)
 class _Job:
     worker: str
-    cell: Cell | None  # None: the question whether the worker may measure at all
+    cell: Cell | None  # None: the check whether the worker may measure at all
 
 
 class _Dispatch:
-    """Keeps every worker that may measure supplied, and takes what comes back."""
+    """Keeps every accepted worker supplied with cells, and collects the results."""
 
     def __init__(self, client: Any, cells: list[Cell], plugin: EncodeSite) -> None:  # noqa: ANN401 - a Client
         self._client, self._plugin, self._sample = client, plugin, _absolute(cells[0])
@@ -161,8 +160,8 @@ class _Dispatch:
         self._versions = {name: text for cell in cells for name, text in cell.versions.items()}
         self._jobs: dict[Any, _Job] = {}
         self._ended: queue.Queue[Any] = queue.Queue()
-        self._known: dict[str, int] = {}  # worker -> cells at it; -1 until it has answered
-        self._doubted: set[str] = set()  # lost a cell, and not looked for since
+        self._known: dict[str, int] = {}  # cells in flight by worker; -1 until it has answered
+        self._doubted: set[str] = set()  # lost a cell, and not checked since
         self._refused: dict[str, str] = {}
         self._lost: Counter[str] = Counter()
         self._had_one = False
@@ -179,7 +178,7 @@ class _Dispatch:
                 yield from self._take(self._ended.get(timeout=_LOOK_S))
 
     def _look(self) -> Iterator[CellOutcome]:
-        """See which workers have come and gone."""
+        """Note new and lost workers."""
         if self._client.status != "running":
             raise ToolError("the scheduler is gone", next_step="start it and run the same build again")
         listed = self._client.scheduler_info(n_workers=-1)["workers"]
@@ -192,7 +191,7 @@ class _Dispatch:
         for address in now - set(self._known) - set(self._refused):
             self._known[address] = -1
             self._send(_Job(address, None))
-        for address in self._known:  # those that were doubted and are here after all
+        for address in self._known:  # suspects that are still here
             self._supply(address)
         yield from self._mind_being_alone(len(listed))
 
@@ -231,7 +230,7 @@ class _Dispatch:
 
     def _take(self, future: Any) -> Iterator[CellOutcome]:  # noqa: ANN401 - a Future
         job = self._jobs.pop(future, None)
-        if job is None:  # given back already
+        if job is None:  # returned already
             return
         if job.cell is not None and job.worker in self._known:
             self._known[job.worker] -= 1
@@ -240,8 +239,8 @@ class _Dispatch:
         else:
             try:
                 result = future.result(timeout=_FETCH_S)
-            except TimeoutError:  # its worker died with the result, and Dask would wait for ever
-                if job.cell is None:  # asked again, if it is there after all
+            except TimeoutError:  # its worker died with the result, and Dask would wait forever
+                if job.cell is None:  # checked again, if it is still there
                     self._known.pop(job.worker, None)
                 yield from self._give_back(future, job)
             else:
@@ -260,7 +259,7 @@ class _Dispatch:
             self._had_one = True
 
     def _give_back(self, future: Any, job: _Job) -> Iterator[CellOutcome]:  # noqa: ANN401 - a Future
-        """Queue a cell again whose worker died; the worker gets no other until it is seen to be there."""
+        """Queue a cell again whose worker died; the worker gets no other cell until it is seen again."""
         why = future.exception() if future.status == "error" else None
         future.cancel()
         if job.cell is None:
@@ -276,7 +275,7 @@ class _Dispatch:
                 self._supply(worker)
         else:
             name = f"{job.cell.rendition.name} {job.cell.encoder.name} {job.cell.rate_value:g}"
-            error = ToolError(f"{name}: {TRIES} workers were lost over it", next_step="look at the workers' logs")
+            error = ToolError(f"{name}: {TRIES} workers were lost on it", next_step="look at the workers' logs")
             yield Failed(job.cell, error, fatal=False)
 
 
@@ -319,19 +318,19 @@ def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> CellMeasurer:
                 local_directory=str(scratch / "workers"),
                 silence_logs=logging.CRITICAL,
             )
-        except (RuntimeError, TimeoutError) as error:  # it has closed what was up
+        except (RuntimeError, TimeoutError) as error:  # it has closed what had started
             raise ToolError(
-                f"a worker process of this machine ended before it was up ({error})",
-                next_step="look for what killed it (out of memory?), and run the same command again",
+                f"a worker process on this machine ended during startup ({error})",
+                next_step="find what killed it (out of memory?), and run the same command again",
             ) from error
         try:
             client = Client(cluster, set_as_default=False)
             client.wait_for_workers(n_workers, timeout=120)
             yield from _with_client(client, cells, store, ffmpeg.path)
         finally:
-            for nanny in cluster.workers.values():  # at once, instead of asking and waiting; Ctrl-C is waiting too
+            for nanny in cluster.workers.values():  # at once, without a request; Ctrl-C may be waiting
                 nanny.auto_restart = False
-                with contextlib.suppress(ProcessLookupError, TypeError):  # gone, or not up yet
+                with contextlib.suppress(ProcessLookupError, TypeError):  # gone, or not started yet
                     os.kill(nanny.pid, signal.SIGKILL)
             cluster.close(timeout=2)
 
@@ -341,7 +340,7 @@ def on_workers(n_workers: int, ffmpeg: Ffmpeg) -> CellMeasurer:
 def _loop_deaf_to_ctrl_c() -> Any:  # noqa: ANN401 - a tornado.ioloop.IOLoop
     """An event loop in a thread that blocks SIGINT, and so do the processes started from it.
 
-    Ctrl-C in a terminal reaches all of them; only the builder is to act on it.
+    Ctrl-C in a terminal reaches all of them; only the builder must act on it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -359,15 +358,15 @@ def _with_client(client: Any, cells: list[Cell], store: Store, ffmpeg: str | Non
         client.register_plugin(plugin, name=plugin.name)
         yield from _Dispatch(client, cells, plugin).run()
     finally:
-        # Its teardown ends every ffmpeg of the build, wherever it runs.
+        # Its teardown ends every ffmpeg of the build, on every worker.
         with contextlib.suppress(Exception):
             client.unregister_worker_plugin(plugin.name)
         client.close()
 
 
 def _quiet() -> None:
-    """Dask's own words about workers that come and go are said here, in ours."""
-    # asyncio speaks of futures that Dask left unasked when their worker died ("AllExit").
+    """Silence Dask's messages about workers that come and go; this module reports them itself."""
+    # asyncio logs futures that Dask never awaited when their worker died ("AllExit").
     for name in (
         "distributed",
         "distributed.client",

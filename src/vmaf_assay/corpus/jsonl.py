@@ -36,7 +36,7 @@ def write_jsonl(corpus: Corpus, path: Path, on_step: OnStep | None = None) -> in
 
 
 def read_jsonl(path: Path, folder: Path, *, preset: str | None = None, on_step: OnStep | None = None) -> str:
-    """Make a corpus of a JSONL file; sizes, rates and versions are unknown to it and recorded as 0 or `unknown`.
+    """Make a corpus from a JSONL file; sizes, rates and versions are unknown and recorded as 0 or `unknown`.
 
     Args:
       path: the file.
@@ -58,7 +58,7 @@ def read_jsonl(path: Path, folder: Path, *, preset: str | None = None, on_step: 
             if text.strip():
                 _add_line(cells, text, f"{path.name}, line {number}", preset)
     if not cells:
-        raise CorpusError(f"{path} holds no row", next_step="give the JSONL of a corpus")
+        raise CorpusError(f"{path} holds no rows", next_step="give the JSONL of a corpus")
     records = [_write(folder, identity, frames, path) for identity, frames in cells.items()]
     return write_index(folder, records, {"imported": path.name})
 
@@ -72,19 +72,19 @@ MAX_LINE_BYTES = 1 << 16
 
 def _text(value: Any) -> str:  # noqa: ANN401 - JSON
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_BYTES // 4:
-        raise ValueError(f"{value!r:.60} is no name")
+        raise ValueError(f"{value!r:.60} is not a name")
     return value
 
 
 def _number(value: Any) -> float:  # noqa: ANN401 - JSON
-    """A number that a float32 holds; text that looks like one is not one."""
+    """A number that a float32 holds; text that looks like a number is refused."""
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MAX_VALUE:
-        raise ValueError(f"{value!r:.60} is no number that can be measured")
+        raise ValueError(f"{value!r:.60} is not a valid measurement")
     return float(value)
 
 
 MAX_VALUE = 1e9
-"""Of VMAF, a feature or a rate value; all are far smaller."""
+"""Largest VMAF, feature or rate value; real ones are far smaller."""
 
 
 def _add_line(cells: dict[_CellId, dict[int, list[float]]], text: bytes, where: str, preset: str | None) -> None:
@@ -105,7 +105,7 @@ def _add_line(cells: dict[_CellId, dict[int, list[float]]], text: bytes, where: 
     except ValueError as error:
         raise CorpusError(f"{where}: {error}", next_step="correct the line") from error
     if isinstance(frame_index, bool) or not isinstance(frame_index, int) or frame_index < 0:
-        raise CorpusError(f"{where}: frame_index is no whole number", next_step="correct the line")
+        raise CorpusError(f"{where}: frame_index is not a whole number", next_step="correct the line")
     if encoder not in ENCODERS:
         raise CorpusError(f"{where}: unknown encoder {encoder!r}", next_step="see `assay doctor` for the names")
     frames = cells.setdefault((*identity, named or ENCODERS[encoder].default_preset), {})

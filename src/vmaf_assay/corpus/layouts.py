@@ -1,4 +1,4 @@
-"""Published collections: what their files are called, what the names say, and what must not be split."""
+"""Published collections: their file names, what these say, and what must not be split."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.files import path_text
 from vmaf_assay.media.raw import RAW_SUFFIXES, RawGeometry, geometry_in_name, rate_of_name
 
 VIDEO_SUFFIXES = frozenset(
@@ -36,7 +37,7 @@ VIDEO_SUFFIXES = frozenset(
         "3gp",
     )
 )
-"""What a folder is searched for."""
+"""File suffixes that a folder is searched for."""
 
 Layout = Literal["netflix", "bvi-dvc", "folder"]
 LAYOUTS: tuple[Layout, ...] = ("netflix", "bvi-dvc", "folder")
@@ -45,25 +46,25 @@ LAYOUTS: tuple[Layout, ...] = ("netflix", "bvi-dvc", "folder")
 # resource/dataset/NFLX_dataset_public.py).
 _NETFLIX_NAME = re.compile(r"([A-Za-z]+?)(\d*)_(\d+)fps")
 _NETFLIX_SIZE = (1920, 1080)
-# BVI-DVC (Ma, Zhang, Bull 2021): tier letter A to D for four sizes of one scene, the scene, its number if a shoot
-# gave several (S1, S2), who shot it.
+# BVI-DVC (Ma, Zhang, Bull 2021). A name holds a tier letter A to D (four sizes of one scene), the scene, its
+# number if a shoot gave several (S1, S2), and who shot it.
 _BVI_NAME = re.compile(r"([ABCD])(\w+?)_(\d+)x(\d+)_(\d+)fps_(\d+)bit_(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file of a collection, and what its name says."""
+    """A file of a collection, with the facts in its name."""
 
     path: Path
     """The file."""
     group: str
     """What must not be split between folds."""
     raw: RawGeometry | None
-    """Its geometry, if it is raw."""
+    """Geometry of a raw file; else None."""
 
 
 def check_layout(name: str | None) -> Layout | None:
-    """The layout of that name; raises ConfigError if there is none."""
+    """The layout of that name; raises ConfigError if the name is unknown."""
     known = next((layout for layout in LAYOUTS if layout == name), None)
     if name is not None and known is None:
         raise ConfigError(f"unknown layout {name!r}", next_step=f"choose one of {', '.join(LAYOUTS)}")
@@ -71,7 +72,7 @@ def check_layout(name: str | None) -> Layout | None:
 
 
 def layout_of(folder: Path) -> Layout:
-    """Which collection a folder is, if every file in it is named so; else `folder`."""
+    """The collection whose naming every file in a folder follows; else `folder`."""
     references = _files(_references(folder), RAW_SUFFIXES)
     if references and all(_NETFLIX_NAME.fullmatch(path.stem) for path in references):
         return "netflix"
@@ -82,7 +83,7 @@ def layout_of(folder: Path) -> Layout:
 
 
 def files_in(folder: Path, layout: Layout | None = None, raw: RawGeometry | None = None) -> list[Found]:
-    """Originals of a folder, by its layout; None looks for the layout that fits.
+    """Originals of a folder, by its layout; None recognises it.
 
     Raises:
       ConfigError: it holds no video, a name is not of that layout, or a raw file is of unknown geometry.
@@ -101,25 +102,25 @@ def found_file(path: Path, raw: RawGeometry | None = None) -> Found:
       ConfigError: it is raw, and neither says its geometry.
     """
     if path.suffix.lower() not in RAW_SUFFIXES:
-        return Found(path, path.stem, None)
+        return Found(path, path_text(Path(path.stem)), None)
     geometry = raw or geometry_in_name(path.stem)
     if geometry is None:
         raise ConfigError(
             f"{path} is raw video, and its name does not say its size and rate",
             next_step="add --raw 1920x1080:yuv420p:25, or a manifest with a `raw` field",
         )
-    return Found(path, path.stem, geometry)
+    return Found(path, path_text(Path(path.stem)), geometry)
 
 
 def describe(folder: Path, layout: Layout | None = None) -> str:
-    """How a folder is read and what of it is left out, in words; empty if it is a plain folder or a file."""
+    """A sentence on how a folder is read and what is left out; empty for a plain folder or a file."""
     layout = layout or (layout_of(folder) if folder.is_dir() else "folder")
     if layout == "bvi-dvc":
         return f"{folder} is read as BVI-DVC: sizes of a scene and scenes of a shoot share a group"
     if layout == "folder":
         return ""
     left = len(_files(folder / "dis", RAW_SUFFIXES))
-    unused = f"; dis/ is not used ({left} finished encodes): a corpus is made of its own encodes" if left else ""
+    unused = f"; dis/ is not used ({left} finished encodes): a corpus makes its own encodes" if left else ""
     return (
         f"{folder} is read as the Netflix Public dataset: 1920x1080 yuv420p, shots of a film share a group{unused}"
     )
@@ -150,7 +151,7 @@ def _netflix(path: Path, raw: RawGeometry | None) -> Found:
 
 
 def _bvi_dvc(path: Path, raw: RawGeometry | None) -> Found:
-    """The sizes of a scene, and the scenes of one shoot, share a group."""
+    """Sizes of a scene and scenes of one shoot share a group."""
     match = _BVI_NAME.fullmatch(path.stem)
     if match is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Measure one cell, wherever that is: decode its rendition once, encode and score, write the cell."""
+"""Measure one cell, here or on a worker: decode its rendition once, encode and score, write the cell."""
 
 import shlex
 import shutil
@@ -22,7 +22,7 @@ from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.records import CellRecord, Scored, scored_values
 
 _FULL = ("No space left on device", "File too large", "Disk quota exceeded")
-"""What a full disk says through ffmpeg; -25 is how a command ends at a file size limit."""
+"""Messages of a full disk through ffmpeg; a command at a file size limit ends with -25 (SIGXFSZ)."""
 _SMALLEST_FREE_BYTES = 1_000_000
 
 TRIES = 3
@@ -42,7 +42,7 @@ class Failed:
 
 
 class _Decoded:
-    """One rendition's Y4M file, made when first used."""
+    """One rendition's Y4M file, made on first use."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -69,14 +69,14 @@ class Site:
 
     @contextmanager
     def decoded(self, rendition: CorpusReference) -> Iterator[ReferenceInput]:
-        """The rendition as a Y4M file, decoded by the first who asks; one in use is never removed."""
+        """The rendition as a Y4M file, decoded on the first request; a file in use is never removed."""
         with self._lock:
             entry = self._decoded.pop(rendition.name, None) or _Decoded()
             self._decoded[rendition.name] = entry  # last used is last in the dict
             entry.users += 1
         try:
             with entry.lock:
-                if entry.refused is not None:  # its bytes are what they were: not decoded again for each cell
+                if entry.refused is not None:  # its bytes are unchanged, so it is not decoded again for each cell
                     raise entry.refused
                 if entry.reference is None:
                     entry.reference = self._decode_once(entry, rendition)
@@ -123,10 +123,10 @@ def decode(
       rendition: what to decode.
       path: the file to write.
       children: where to register the command.
-      source_path: the source's bytes, where they are not at the source's own path.
+      source_path: where the source's bytes are, if not at its own path.
 
     Raises:
-      MediaError: a frame does not decode, or there is none.
+      MediaError: a frame does not decode, or the source has no frame.
     """
     argv = rendition.decode(guarded=True).argv(ffmpeg, source=source_path or rendition.source.path, output=path)
     done = process.run(argv, children=children)
@@ -147,7 +147,7 @@ def decode(
     expected = rendition.expected_frames
     if expected not in (None, n_frames):
         raise MediaError(
-            f"{rendition.source.path} gives {n_frames} frames, where its packets promise {expected}",
+            f"{rendition.source.path} gives {n_frames} frames, its packets hold {expected}",
             next_step="export it again",
         )
     return rendition.reference(path, n_frames)
@@ -186,7 +186,7 @@ def _scored(site: Site, cell: Cell, tries: int = TRIES) -> Scored:
 
 
 def _failed(site: Site, cell: Cell, error: AssayError | OSError) -> Failed:
-    """The failure, in words; a full disk is told apart, because it is no fault of the source or the encoder."""
+    """The failure as an error; a full disk is distinguished, because source and encoder are not at fault."""
     where, said = site.scratch, str(error)
     if isinstance(error, OSError):
         problem: AssayError = ToolError(f"cannot use {where}: {error.strerror}", next_step="check the disk")
@@ -194,7 +194,7 @@ def _failed(site: Site, cell: Cell, error: AssayError | OSError) -> Failed:
     free = shutil.disk_usage(where).free if where.is_dir() else _SMALLEST_FREE_BYTES
     at_limit = isinstance(error, ToolError) and error.exit_code == -signal.SIGXFSZ
     if at_limit or free < _SMALLEST_FREE_BYTES or any(words in said for words in _FULL):
-        reason = "a file may not grow further" if at_limit or "too large" in said else "the disk is full"
+        reason = "a file has reached its size limit" if at_limit or "too large" in said else "the disk is full"
         problem = ToolError(f"{where.parent}: {reason}", next_step="free space and run the same command again")
         return Failed(cell, problem, fatal=True)
     return Failed(cell, error, fatal=False)

@@ -10,7 +10,8 @@ from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.media import commands
 from vmaf_assay.media.commands import Command
 from vmaf_assay.media.eligibility import admit
-from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.encoder_names import check_named, read_encoder
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.ffmpeg import DEMUXERS, Ffmpeg, even_fit, guards
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
@@ -26,7 +27,6 @@ class EncoderRequest:
     encoder: EncoderInfo
     """Entry of the table of encoders."""
     preset: str
-    """One of its presets."""
     rate_values: tuple[float, ...]
     """Rate values, on the encoder's own scale."""
 
@@ -38,7 +38,6 @@ class CorpusReference:
     name: str
     """The source's name, with `@WxH` if smaller than its first rendition."""
     source: Source
-    """Where it comes from."""
     source_sha256: str
     """Digest of the whole source file."""
     size: Size
@@ -46,11 +45,11 @@ class CorpusReference:
     frame_rate: Fraction
     """Frames per second."""
     max_frames: int | None
-    """Frames used at most; None means all."""
+    """Most frames used; None means all."""
     expected_frames: int | None = None
-    """Frames that decoding must give; None if only a part of the source, by time, is used."""
+    """Frames that decoding must give; None if only a time range of the source is used."""
     conversions: tuple[str, ...] = ()
-    """What is done to the source's pictures first, in words (`media/eligibility.py`)."""
+    """Conversions of the source's pictures, in words (`media/eligibility.py`)."""
 
     stream_map: str = "v:0"
     """How ffmpeg names the stream in the file."""
@@ -90,28 +89,24 @@ class Cell:
     key: str
     """SHA-256 over the source's content, every argument and every tool version."""
     rendition: CorpusReference
-    """What is encoded."""
     encoder: EncoderInfo
     """With what."""
     preset: str
-    """At which preset."""
     rate_value: float
-    """At which rate value."""
     versions: dict[str, str]
     """Versions of ffmpeg, libvmaf and this encoder."""
 
 
 def parse_encoder(text: str, rate_values: tuple[float, ...] | None) -> EncoderRequest:
-    """Read `NAME[:PRESET[:RATE,RATE...]]`; rate values in the text win over `rate_values`.
+    """Read `NAME[:PRESET[:RATE,RATE...]]`; rate values in the text override `rate_values`.
 
     Without either, eight values are spread over the middle of the declared range.
 
     >>> parse_encoder("libx264:fast:20,30", None).rate_values
     (20.0, 30.0)
     """
-    name, _, rest = text.partition(":")
-    preset, _, rates = rest.partition(":")
-    info = encoder_info(name)
+    name, preset, rates = read_encoder(text)
+    info = encoder_info(check_named(name, ENCODERS))
     values = parse_rates(rates) if rates else rate_values or default_rates(info)
     for value in values:
         info.check_rate(value)
@@ -130,10 +125,14 @@ def with_encoder_args(requests: list[EncoderRequest], texts: list[str]) -> list[
     for text in texts:
         named = re.match(r"([a-z]\w+(?:-\w+)*)=(.*)", text, re.DOTALL)
         if named is None and len(names) > 1:
-            raise ConfigError(f"--encoder-args {text!r} of which encoder?", next_step=f"write '{names[0]}={text}'")
-        name, given = (named[1], named[2]) if named else (names[0], text)
+            raise ConfigError(
+                f"--encoder-args {text!r} does not name its encoder", next_step=f"write '{names[0]}={text}'"
+            )
+        name, given = (read_encoder(named[1]).encoder, named[2]) if named else (names[0], text)
         if name not in names:
-            raise ConfigError(f"--encoder-args of {name}, which is not asked for", next_step=f"add -e {name}")
+            raise ConfigError(
+                f"--encoder-args names {name}, which is not among the encoders", next_step=f"add -e {name}"
+            )
         options[name] = f"{options.get(name, '')} {given}"
     return [
         replace(request, encoder=with_extra_args(request.encoder, options[request.encoder.name]))
@@ -155,7 +154,7 @@ def parse_rates(text: str) -> tuple[float, ...]:
 
 
 def default_rates(info: EncoderInfo) -> tuple[float, ...]:
-    """Eight whole rate values over the 27th to 82nd hundredth of the declared range, where VMAF is 40 to 98."""
+    """Eight whole rate values between 27 and 82 % of the declared range, where VMAF is 40 to 98."""
     span = info.rate_max - info.rate_min
     return tuple(float(round(info.rate_min + span * (0.27 + 0.55 * i / 7))) for i in range(8))
 
@@ -169,10 +168,10 @@ def references_of(
       ffmpeg: asked for the source's facts.
       source: a source; its digest is computed, and compared with a manifest's.
       sizes: boxes to fit into, largest first; None means native.
-      max_frames: frames used at most.
+      max_frames: most frames used.
 
     Raises:
-      MediaError: the source cannot be read, or a score of it would mean nothing.
+      MediaError: the source cannot be read, or its score would not be a valid VMAF.
       IntegrityError: its digest is not what the manifest says.
     """
     if source.raw:
@@ -231,7 +230,7 @@ def plan_cells(
                 used = {name: versions[name] for name in ("ffmpeg", "libvmaf", request.encoder.name)}
                 key = cell_key(rendition, request.encoder, request.preset, rate_value, used)
                 if key in cells and cells[key].rendition.name != rendition.name:
-                    # One cell cannot have two names, and in two groups it would be trained on and judged by.
+                    # One cell cannot have two names. In two groups it would be in training and test data.
                     raise ConfigError(
                         f"sources {cells[key].rendition.name!r} and {rendition.name!r} have the same content",
                         next_step="remove one",
@@ -249,7 +248,7 @@ def plan_cells(
 def cell_key(
     rendition: CorpusReference, encoder: EncoderInfo, preset: str, rate_value: float, versions: dict[str, str]
 ) -> str:
-    """SHA-256 of all that determines a cell's rows; a path, a name, a clock or a core count does not."""
+    """SHA-256 of everything that determines a cell's rows; paths, names, clock and core count do not."""
     encode = commands.encode_and_score(rendition.reference(Path("y4m"), 1), encoder, preset, rate_value)
     return sha256_bytes(
         canonical_json(

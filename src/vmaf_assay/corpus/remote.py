@@ -1,4 +1,4 @@
-"""Sources that lie behind a URL: found, fetched for as long as they are read, and checked against their digest."""
+"""Sources behind a URL: found, fetched while they are read, and checked against their digest."""
 
 import functools
 import posixpath
@@ -49,7 +49,7 @@ def remote_manifest(url: str, scratch: Path) -> list[Source]:
 def planned(
     source: Source, scratch: Path, references_of: Callable[[Source], list[CorpusReference]]
 ) -> list[CorpusReference]:
-    """Plan one source; a remote one is fetched for it and removed again, so that disk use does not grow."""
+    """Plan one source; a remote one is fetched and then removed, so that disk use does not grow."""
     if not source.url:
         return references_of(source)
     copy = scratch / f"plan{Path(posixpath.basename(source.url)).suffix}"
@@ -63,9 +63,9 @@ def planned(
 
 @contextmanager
 def local_source(rendition: CorpusReference, copy: Path) -> Iterator[Path]:
-    """The rendition's source as a local file whose bytes are those that were planned.
+    """The rendition's source as a local file with the planned bytes.
 
-    A remote source is fetched to `copy`, which is removed again.
+    A remote source is fetched to `copy`, which is removed afterwards.
 
     Raises:
       MediaError: it is gone.
@@ -87,7 +87,7 @@ def local_source(rendition: CorpusReference, copy: Path) -> Iterator[Path]:
 
 
 def source_digest(path: Path) -> str:
-    """SHA-256 of a file; one that has not changed since it was last asked about is not read again.
+    """SHA-256 of a file; a file unchanged since the last call is not read again.
 
     Raises:
       MediaError: it is not there.

@@ -7,7 +7,7 @@ from typing import Any
 
 from vmaf_assay.corpus.layouts import Found, Layout, files_in, found_file
 from vmaf_assay.errors import ConfigError, IntegrityError, MediaError
-from vmaf_assay.media.files import read_json_strict
+from vmaf_assay.media.files import not_a_file, path_text, read_json_strict
 from vmaf_assay.media.raw import RAW_SUFFIXES, RawGeometry, geometry_in_name, parse_raw
 
 
@@ -24,13 +24,13 @@ class Source:
     start_s: float = 0.0
     """Where the clip starts in the file, seconds."""
     duration_s: float | None = None
-    """How long it is, seconds; None means to the end."""
+    """Duration, seconds; None means to the end."""
     sha256: str | None = None
-    """What a manifest says the file's digest is; checked before it is encoded."""
+    """The digest in the manifest; checked before the file is encoded."""
     url: str = ""
-    """Where the file is if it is remote; `path` then only gives its name."""
+    """Location of a remote file; `path` then only gives its name."""
     raw: RawGeometry | None = None
-    """The geometry of a file of bare pictures; None for files that carry their own."""
+    """Geometry of a raw file; None for files with a header."""
 
     def input_args(self) -> tuple[str, ...]:
         """Options before `-i` that make the file readable."""
@@ -62,7 +62,7 @@ def _entry(manifest: Path, index: int, entry: Any) -> Source:  # noqa: ANN401 - 
             raise ConfigError(f"{where} has no {field!r}", next_step="add it")
     for field in ("group", "sha256"):
         if not isinstance(entry.get(field), str | None):
-            raise ConfigError(f"{where}: {field!r} is no text", next_step="correct the manifest")
+            raise ConfigError(f"{where}: {field!r} is not text", next_step="correct the manifest")
     start_s, duration_s = entry.get("start_s") or 0, entry.get("duration_s")
     for value in (start_s, duration_s):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
@@ -80,9 +80,9 @@ def _entry(manifest: Path, index: int, entry: Any) -> Source:  # noqa: ANN401 - 
 
 
 def _geometry(raw: Any, file: Path, where: str) -> RawGeometry | None:  # noqa: ANN401 - JSON
-    """What a manifest, or else the file's name, says of a raw file; None for one that is not raw."""
+    """Geometry of a raw file from the manifest or the file's name; None for a file that is not raw."""
     if raw is not None and not isinstance(raw, str):
-        raise ConfigError(f"{where}: raw is text", next_step='write "raw": "1920x1080:yuv420p:25"')
+        raise ConfigError(f"{where}: raw is not text", next_step='write "raw": "1920x1080:yuv420p:25"')
     geometry = parse_raw(raw) if raw else None
     if file.suffix.lower() in RAW_SUFFIXES:
         geometry = geometry or geometry_in_name(file.stem)
@@ -96,8 +96,10 @@ def _inside(folder: Path, name: str, where: str) -> Path:
     path = folder / name
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:  # a name too long, or links in a ring
-        raise ConfigError(f"{where}: {name[:100]} is no path", next_step="correct the manifest") from error
+    except (OSError, RuntimeError) as error:  # a name too long, or circular links
+        raise ConfigError(
+            f"{where}: {name[:100]} is not a valid path", next_step="correct the manifest"
+        ) from error
     if Path(name).is_absolute() or ".." in Path(name).parts or not inside:
         raise ConfigError(f"{where}: {name} leaves the manifest's folder", next_step="use a relative path")
     return path
@@ -110,8 +112,8 @@ def sources_from_paths(
 
     Args:
       paths: files, folders, or patterns such as `clips/*.mkv`.
-      layout: of the folders; None recognises it (`corpus/layouts.py`).
-      raw: geometry of raw files; None reads it off their names.
+      layout: of the folders; None recognises it from the names (`corpus/layouts.py`).
+      raw: geometry of raw files; None reads it from their names.
 
     Raises:
       ConfigError: a folder holds no video, a raw file's geometry is unknown, or two files share a name.
@@ -126,8 +128,12 @@ def sources_from_paths(
         elif matches := _matches(path):
             found += [found_file(match, raw) for match in matches]
         else:
+            if kind := not_a_file(path):
+                raise MediaError(
+                    f"{path} is {kind}; a source is read several times", next_step="save it as a file first"
+                )
             raise MediaError(f"no such file: {path}", next_step="check the path")
-    return _unique([Source(one.path.stem, one.group, one.path, raw=one.raw) for one in found])
+    return _unique([Source(path_text(Path(one.path.stem)), one.group, one.path, raw=one.raw) for one in found])
 
 
 def _matches(pattern: Path) -> list[Path]:

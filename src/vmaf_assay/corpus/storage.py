@@ -1,10 +1,10 @@
 """Where a corpus lies: a local folder, or any fsspec URL such as `s3://bucket/corpus`.
 
-A store keeps whole objects under relative names, and a reader sees an object whole or not at all. A local folder
-does it by temp + fsync + rename and has a lock. An object store does it by one put and has no lock: two builders
-of one corpus on two machines measure some cells twice and write the same rows under the same names, and the index,
-`corpus.json`, is that of whoever ends last. A store whose put is not whole (a network disk behind fsspec) can
-leave a half cell; its digest gives it away and the next run measures it again.
+A store keeps objects under relative names, and a reader sees an object completely or not at all. A local folder
+writes with temp + fsync + rename and has a lock. An object store writes with one put and has no lock. There, two
+builders of one corpus measure some cells twice and write the same rows under the same names; the last one writes
+the index. A store whose put is not atomic (a network disk behind fsspec) can leave a partial cell. Its digest
+shows that, and the next run measures it again.
 """
 
 import hashlib
@@ -27,32 +27,32 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 
 
 class Store(Protocol):
-    """Whole objects under relative names."""
+    """Objects under relative names, each complete or absent."""
 
     where: str
-    """The folder or URL, as it was given."""
+    """The folder or URL, as given."""
 
     def read(self, name: str) -> bytes | None:
-        """An object's bytes, None if there is no such object; raises ToolError if that cannot be told."""
+        """An object's bytes, or None if it does not exist; raises ToolError if the store fails."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Write an object whole; raises ToolError if that fails, and leaves nothing half-written."""
+        """Write an object atomically; raises ToolError if that fails, and leaves nothing half-written."""
 
     def delete(self, name: str) -> None:
-        """Remove an object if it is there."""
+        """Remove an object if it exists."""
 
     def names(self, folder: str = "") -> set[str]:
-        """Names of the objects directly in a folder, without the folder's own."""
+        """Names of the objects directly in a folder, without the folder's name."""
 
     def path(self, name: str) -> str:
         """The object's path or URL, for messages."""
 
     def scratch(self) -> Path:
-        """Where a build may put what no reader needs; the same folder for every build of this corpus here."""
+        """Local folder for temporary files; the same for every build of this corpus on this machine."""
 
 
 def is_url(where: str | Path) -> bool:
-    """True for `s3://bucket/x` and its like.
+    """True for `s3://bucket/x` and similar.
 
     >>> is_url("s3://bucket/corpus"), is_url("corpus"), is_url("C:/corpus")
     (True, False, False)
@@ -61,10 +61,10 @@ def is_url(where: str | Path) -> bool:
 
 
 def open_store(where: str | Path) -> Store:
-    """The store at a folder or URL; nothing is made or asked yet.
+    """The store at a folder or URL; nothing is created or read yet.
 
     Raises:
-      ConfigError: a URL, and what reads it is not installed.
+      ConfigError: a URL whose driver is not installed.
     """
     if is_url(where):
         return ObjectStore(str(where).rstrip("/"))
@@ -76,7 +76,7 @@ MAX_OBJECT_BYTES = 1 << 33
 
 
 class LocalStore:
-    """A folder of this machine, or one that all machines see."""
+    """A local or shared folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -117,11 +117,11 @@ class LocalStore:
 
     def scratch(self) -> Path:
         """As `Store.scratch`."""
-        # In the corpus, not in the system's temporary folder: what a killed build left is found and removed.
+        # In the corpus, not in the system's temporary folder, so that remains of a killed build are removed.
         return self._folder / ".scratch"
 
     def remove_half_written(self) -> None:
-        """Remove what a kill left between temp and rename."""
+        """Remove temporary files that a killed build left."""
         for folder in (self._folder, self._folder / "cells"):
             for left in folder.glob(".*.tmp"):
                 left.unlink(missing_ok=True)
@@ -163,7 +163,7 @@ class ObjectStore:
 
     def names(self, folder: str = "") -> set[str]:
         """As `Store.names`."""
-        self._fs.invalidate_cache()  # a listing kept from before another builder's put would be wrong
+        self._fs.invalidate_cache()  # a cached listing would miss another builder's objects
         place = f"{self._root}/{folder}".rstrip("/")
         try:
             entries = self._asked(lambda: self._fs.ls(place, detail=True))
@@ -196,7 +196,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise ConfigError(f"{kind}:// needs fsspec, which is not installed", next_step=_EXTRA) from error
     try:
-        # Listings are never kept: other machines write while this one reads.
+        # Listings are not cached: other machines write while this one reads.
         options = {"use_listings_cache": False} if kind in ("s3", "s3a", "gs", "gcs", "abfs", "az") else {}
         found, path = fsspec.url_to_fs(url, **options)
     except ImportError as error:
@@ -208,21 +208,21 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def asked(where: str, ask: Callable[[], T]) -> T:
-    """The answer of a remote store; anything but "not there" becomes one ToolError."""
+    """The answer of a remote store; any error but "not found" becomes a ToolError."""
     try:
         return ask()
     except FileNotFoundError:
         raise
-    except Exception as error:  # drivers raise what their libraries raise; none of it is ours to sort
+    except Exception as error:  # drivers raise their libraries' own exceptions
         reason = str(error) or type(error).__name__
         raise ToolError(f"{where}: {reason}", next_step="check the address, the rights and the network") from error
 
 
 @contextmanager
 def building(store: Store) -> Iterator[Path]:
-    """Hold a corpus for one build and yield an empty scratch folder, removed at the end.
+    """Lock a corpus for one build and yield an empty scratch folder, removed at the end.
 
-    A folder is held against every other builder that sees it, an object store against those on this machine.
+    A folder is locked against every builder that sees it, an object store only against those on this machine.
 
     Raises:
       ConfigError: another build holds it.
@@ -251,7 +251,7 @@ def building(store: Store) -> Iterator[Path]:
         elif isinstance(store, ObjectStore):
             store.check_rights()
         yield scratch
-        if isinstance(store, LocalStore):  # once more: workers may have been killed in mid-write meanwhile
+        if isinstance(store, LocalStore):  # again: workers may have been killed while writing
             store.remove_half_written()
 
 

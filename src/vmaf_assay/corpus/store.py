@@ -29,7 +29,7 @@ from vmaf_assay.media.parquet import Limits, parquet_metadata, parse_parquet
 from vmaf_assay.records import FRAME_VMAF, VALUES, CellRecord, Measurand, OnStep
 
 Where = Path | str | Store
-"""A folder, a URL, or a store that is open already."""
+"""A folder, a URL, or an open store."""
 
 SCHEMA_VERSION = 1
 MAX_INLINE_CELLS = 5_000
@@ -37,9 +37,9 @@ MAX_INLINE_CELLS = 5_000
 _CELL_SCHEMA = dict.fromkeys(VALUES, pl.Float32)
 _PACKED_SCHEMA = {"cell": pl.String, "frame_index": pl.Int32, **_CELL_SCHEMA}
 _LIMITS = Limits(unpacked_bytes=1 << 36)
-"""A packed corpus of some hundred million frames."""
+"""Enough for a packed corpus of a hundred million frames or more."""
 _UNDIGESTED = frozenset({"encode_s", "source_sha256"})
-# Wall seconds are no content; the source's digest is in the key already.
+# Wall seconds are not content; the source's digest is in the key already.
 _IDENTITY = ("cell", "source", "group", "encoder", "preset", "rate_mode", "rate_value")
 
 
@@ -62,7 +62,7 @@ def content_sha256(values: NDArray[np.float32]) -> str:
 
 
 def corpus_digest(cells: Iterable[CellRecord]) -> str:
-    """SHA-256 over what was measured and of what, in key order; wall seconds are left out."""
+    """SHA-256 over keys and measured values, in key order, without wall seconds."""
     names = [field.name for field in fields(CellRecord) if field.name not in _UNDIGESTED]
     values_of = attrgetter(*names)
     entries = [dict(zip(names, values_of(cell), strict=True)) for cell in cells]
@@ -81,12 +81,12 @@ def cell_name(key: str) -> str:
 
 
 def as_store(where: Where) -> Store:
-    """The store at `where`, opened if it is not yet."""
+    """The store at `where`, opened if necessary."""
     return open_store(where) if isinstance(where, Path | str) else where
 
 
 def write_cell(where: Where, record: CellRecord, values: NDArray[np.float32]) -> None:
-    """Write one cell whole: rows in the file, its record in the file's metadata."""
+    """Write one cell atomically: rows in the file, its record in the file's metadata."""
     frame = pl.DataFrame({name: values[:, column] for column, name in enumerate(VALUES)})
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", metadata={"cell": json.dumps(asdict(record))})
@@ -224,12 +224,12 @@ def load_records(where: Where) -> tuple[str, tuple[CellRecord, ...]]:
 
 
 def check_cells(where: Where, cells: Sequence[CellRecord], on_step: OnStep | None = None) -> int:
-    """Check the objects of single cells, which a packed corpus need not have; returns how many there are.
+    """Check the objects of single cells, which a packed corpus may lack; returns how many there are.
 
     Args:
       where: the corpus.
       cells: of its index.
-      on_step: told of each cell.
+      on_step: called after each cell.
 
     Raises:
       IntegrityError: one is damaged or is not the index's, or some are missing.
@@ -311,7 +311,7 @@ def _records(store: Store, index: dict[str, Any]) -> tuple[CellRecord, ...]:
 
 
 def cell_record(entry: Any, where: str) -> CellRecord:  # noqa: ANN401 - JSON
-    """A cell's record from JSON, every field of its type and in its range. Raises IntegrityError otherwise."""
+    """A cell's record from JSON; raises IntegrityError if a field has a wrong type or range."""
     if not isinstance(entry, dict) or not _FIELD_TYPES.keys() <= entry.keys() <= _ALL_TYPES.keys():
         raise IntegrityError(f"{where} has a malformed cell", next_step="build it again")
     wrong = _first_wrong(tuple(type(entry.get(name, "")) for name in _ALL_TYPES))
@@ -335,9 +335,9 @@ def cell_record(entry: Any, where: str) -> CellRecord:  # noqa: ANN401 - JSON
 
 @lru_cache(maxsize=256)
 def _first_wrong(kinds: tuple[type, ...]) -> str | None:
-    """The first field, in the order of `_ALL_TYPES`, that is not of its type.
+    """The first field, in the order of `_ALL_TYPES`, of a wrong type.
 
-    Cached, because the cells of a corpus have the same types: reading a million rows back takes a quarter less.
+    Cached, because the cells of a corpus have the same types. That saves a quarter of reading a million rows.
     """
     for (name, wanted), kind in zip(_ALL_TYPES.items(), kinds, strict=True):
         if kind is bool or not issubclass(kind, wanted):
@@ -359,14 +359,14 @@ _LATER: dict[str, Any] = {"source_sha256": str, "encoder_args": str, "measurand"
 _ALL_TYPES = _FIELD_TYPES | _LATER
 _NUMBERS = ("rate_value", "kbps", "encode_s", "width", "height", "n_frames", "bytes")
 _numbers_of = itemgetter(*_NUMBERS)
-# Fields that corpora measured before they existed lack.
+# Fields that older corpora lack.
 _RECORD_SCHEMA: dict[str, Any] = {
     **{name: {str: pl.String, int: pl.Int64}.get(kind, pl.Float64) for name, kind in _FIELD_TYPES.items()},
     "versions": pl.String,  # as JSON
     **dict.fromkeys(_LATER, pl.String),
 }
 _FIRST_MEASURAND = str(FRAME_VMAF)
-# Tables of cells that were all measured in the first measurand do not name it, as before measurands existed.
+# Tables whose cells all have the first measurand do not name it, like tables from before measurands existed.
 _FIRST_RECORD_SCHEMA = {name: kind for name, kind in _RECORD_SCHEMA.items() if name != "measurand"}
 _FRAME_RATE = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -397,13 +397,13 @@ def _table(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataF
 
 
 def _frame_index(lengths: NDArray[np.int64]) -> NDArray[np.int32]:
-    """0, 1, ... anew for each cell."""
+    """0, 1, ... for each cell."""
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     return (np.arange(int(lengths.sum())) - starts).astype(np.int32)
 
 
 def _packed_values(data: bytes, cells: Sequence[CellRecord], path: str) -> NDArray[np.float32]:
-    """Rows [N, 7] of packed cells in key order; every frame of every cell once, and nothing else."""
+    """Rows [N, 7] of packed cells in key order; refused unless they hold every frame of every cell once."""
     packed = parse_parquet(data, where=path, limits=_LIMITS)
     if missing := [name for name, kind in _PACKED_SCHEMA.items() if packed.schema.get(name) != kind]:
         raise CorpusError(f"{path} has no column {', '.join(missing)}", next_step="restore it")
@@ -425,12 +425,12 @@ def _packed_values(data: bytes, cells: Sequence[CellRecord], path: str) -> NDArr
 
 
 def _check_content(where: str, cells: Sequence[CellRecord], values: NDArray[np.float32]) -> None:
-    """Every cell's rows are finite and hash to what the index says; `values` [N, 7] in the cells' order."""
+    """Check that rows are finite and match the index's digests; `values` [N, 7] is in the cells' order."""
     end = 0
     for cell in cells:
         start, end = end, end + cell.n_frames
         if content_sha256(values[start:end]) != cell.content_sha256:
-            # Told apart only now: a look for NaN at every cell costs as much as the digests.
+            # Looking for NaN in every cell would cost as much as the digests, so it is done only here.
             if not np.isfinite(values[start:end]).all():
                 raise CorpusError(f"{where}: cell {cell.key[:12]} ({cell.source}) holds NaN", next_step="rebuild")
             raise IntegrityError(

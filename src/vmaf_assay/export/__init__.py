@@ -1,1 +1,1 @@
-"""What other tools are given of runs and registries."""
+"""Export of runs and registries to other tools."""

@@ -1,7 +1,7 @@
-"""What a tracking server is told of a run, or of an ensemble in production; only what verifies gets this far.
+"""What a tracking server gets of a run, or of an ensemble in production. Only what verifies is exported.
 
-Files are exported as they lie in the run or registry, name and byte: what is downloaded again is a run that
-`assay gate` judges, or a registry that `assay registry verify` accepts.
+Files are exported with their names and bytes unchanged. So a downloaded run can be judged by `assay gate`, and a
+downloaded registry verifies with `assay registry verify`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,13 +42,12 @@ class Export:
     """One run of the tracking server."""
 
     kind: Literal["run", "registry"]
-    """Made of a run's folder, or of an ensemble in production."""
+    """A run's folder, or an ensemble in production."""
     ensemble: str
-    """The ensemble."""
     title: str
-    """What people see it called."""
+    """Name shown to people."""
     key: str
-    """SHA-256 that tells whether the very same was exported before."""
+    """SHA-256 that shows whether the same content was exported before."""
     at_utc: str
     """When it was trained or judged, ISO 8601."""
     verdict: Literal["PROMOTE", "HOLD", "none"]
@@ -62,7 +61,7 @@ class Export:
     files: Mapping[str, bytes] = field(repr=False)
     """Every file, by path below `kind`."""
     history: tuple[str, ...] = ()
-    """Of a registry: SHA-256 of every verdict in force so far, newest first."""
+    """For a registry: SHA-256 of every verdict in force so far, newest first."""
 
     @property
     def at_ms(self) -> int:
@@ -71,7 +70,7 @@ class Export:
 
 
 def run_export(run: RunEvidence) -> Export:
-    """A run, with its verdict if it has one that judging it again gives.
+    """A run, with its verdict if judging again gives the same one.
 
     Raises:
       IntegrityError: the verdict in the folder is not this run's.
@@ -127,7 +126,7 @@ def registry_exports(folder: Path, ensemble: str | None = None, trust: Trust | N
     Args:
       folder: the registry.
       ensemble: only this one.
-      trust: whose signatures to believe.
+      trust: whose signatures to accept.
 
     Raises:
       IntegrityError: anything in the registry is refused, or the ensemble asked for is not in production.
@@ -185,7 +184,7 @@ def _ensemble_export(folder: Path, registry: Registry, ensemble: str) -> Export:
 def _registry_files(
     folder: Path, rows: list[Row], verdicts: list[Verdict], digests: list[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """A registry of one ensemble that verifies by itself: its rows, its history, and all that these rest on."""
+    """A registry of one ensemble that verifies by itself: its rows, its history, and all files they refer to."""
     yield "registry.json", Registry(rows=rows).to_bytes()
     ensemble = verdicts[0].ensemble
     for verdict, digest in zip(verdicts, digests, strict=True):
@@ -197,7 +196,7 @@ def _registry_files(
         for file, sha256 in bound_files(verdict).items():
             if verdict is verdicts[0] or is_here(folder, file):
                 yield file, read_bound(folder, file, sha256)
-    # The plain copy may be one behind after a promotion that was killed; the numbered one is what rows name.
+    # After a killed promotion the plain copy may be one verdict behind. Rows name the numbered one.
     yield verdict_name(ensemble), read_bound(folder, verdict_name(ensemble, verdicts[0].sequence), digests[0])
 
 

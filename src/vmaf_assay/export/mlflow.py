@@ -1,7 +1,7 @@
-"""To an MLflow tracking server: runs, and the verdict in force as a model version under an alias.
+"""Export to an MLflow tracking server: runs, and the verdict in force as a model version under an alias.
 
-The server is a copy to look at and to fetch from, never a source of trust: what comes back from it is checked like
-any other registry. Written against mlflow-skinny 3.17.
+The server holds a copy to look at and to fetch from. It is never trusted: what comes back is checked like any
+other registry. Written against mlflow-skinny 3.17.
 """
 
 import os
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PREFIX = "vmaf_assay."
-"""Before every tag of ours."""
+"""Prefix of every tag of ours."""
 
 _REACH_S = 10.0
-"""How long a server may take to answer at all. MLflow's own retries go on for minutes before they say no."""
+"""How long a server may take to answer at all. MLflow itself retries for minutes before it fails."""
 
 _PARAMS_A_CALL, _METRICS_A_CALL, _VALUE_CHARS = 100, 500, 6000
 """Limits of MLflow's log-batch (100 params, 1000 entities a call) and of a param's value (MLflow 3.17)."""
@@ -38,11 +38,11 @@ class Exported:
     """What is on the server now."""
 
     export: Export
-    """What it was made of."""
+    """What was exported."""
     run_id: str
-    """The server's run."""
+    """Id of the run on the server."""
     created: bool
-    """False if the very same was there before."""
+    """False if the same content was there before."""
     version: str | None
     """The model version; None for a run, which is never registered."""
     version_created: bool
@@ -52,10 +52,11 @@ class Exported:
 
 
 def check_alias(alias: str) -> None:
-    """Raises ConfigError if MLflow takes no such alias."""
+    """Raises ConfigError if MLflow does not accept the alias."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
         raise ConfigError(
-            f"MLflow takes no alias {alias!r}", next_step="letters, digits, - and _; not `latest`, not as `v3`"
+            f"MLflow does not accept the alias {alias!r}",
+            next_step="use letters, digits, - and _; not `latest`, and not a version such as `v3`",
         )
 
 
@@ -69,13 +70,13 @@ def reachable_server(uri: str) -> str:
     parts = urlsplit(uri)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError(
-            f"{uri!r} is no address of an MLflow server", next_step="give --tracking-uri http://HOST:PORT"
+            f"{uri!r} is not the address of an MLflow server", next_step="give --tracking-uri http://HOST:PORT"
         )
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     try:
         urllib.request.urlopen(plain, timeout=_REACH_S).close()
     except urllib.error.HTTPError:
-        pass  # it answers; what it thinks of us is for the client to find out
+        pass  # it answers; the client reports errors
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         if not isinstance(reason, SSLError):  # the client may have been given certificates of its own
@@ -87,7 +88,7 @@ def reachable_server(uri: str) -> str:
 
 def connect(uri: str) -> "MlflowClient":
     """A client. Raises ConfigError if MLflow's client is not installed."""
-    # Read by MLflow when it is imported. It would report its use to its makers, and print on stdout.
+    # MLflow reads these when imported. Otherwise it would send telemetry and print on stdout.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     try:
@@ -107,17 +108,17 @@ def export_all(
     alias: str,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Iterator[Exported]:
-    """Put each on the server, unless it is there; register and alias those in production.
+    """Send each export to the server, unless it is there; register and alias those in production.
 
     Args:
       client: from `connect`.
-      exports: what to put there.
-      experiment: its name; made if there is none.
-      alias: what the version of each ensemble in production is to be called.
-      on_progress: told how many files of how many have been sent.
+      exports: what to export.
+      experiment: its name; created if absent.
+      alias: set on the version of each ensemble in production.
+      on_progress: called with the number of files sent, and of all files.
 
     Raises:
-      IntegrityError: the alias names a version that this registry's history does not hold; nothing was sent then.
+      IntegrityError: the alias names a version outside this registry's history; nothing was sent.
       ToolError: the server failed, or refused.
     """
     with _server_errors():
@@ -149,7 +150,7 @@ def _server_errors() -> Iterator[None]:
         step = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         raise ToolError(
             f"the MLflow server refused or failed: {said[0][:300]}",
-            next_step=step if denied else "see its log, then export again: nothing is sent twice",
+            next_step=step if denied else "see its log, then export again; nothing is sent twice",
         ) from error
 
 
@@ -183,7 +184,7 @@ def _export(
 
 
 def _run_there(client: "MlflowClient", export: Export, experiment_id: str) -> str | None:
-    """The finished run that the same was exported as; an unfinished one is not whole and does not count."""
+    """The finished run of the same content; an unfinished one is incomplete and does not count."""
     wanted = f"tags.`{PREFIX}key` = '{export.key}' and attributes.status = 'FINISHED'"
     found = client.search_runs([experiment_id], filter_string=wanted, max_results=1)
     return str(found[0].info.run_id) if found else None
@@ -210,7 +211,7 @@ def _log(client: "MlflowClient", export: Export, experiment_id: str, on_sent: Ca
 
 
 def _send_files(client: "MlflowClient", export: Export, run_id: str, on_sent: Callable[[int], None]) -> None:
-    """Send the very bytes that were checked, not the files again."""
+    """Send the bytes that were checked, without reading the files again."""
     with tempfile.TemporaryDirectory(prefix="assay-export-") as workspace:
         for number, (name, data) in enumerate(sorted(export.files.items())):
             on_sent(number)
@@ -222,7 +223,7 @@ def _send_files(client: "MlflowClient", export: Export, run_id: str, on_sent: Ca
 
 
 def _refuse_going_back(client: "MlflowClient", export: Export, alias: str) -> None:
-    """An alias moves only along the history: never to an older verdict, never to another registry's."""
+    """An alias moves only along the history: not to an older verdict, not to another registry's."""
     if not _is_registered(client, export.ensemble):
         return
     named = client.get_registered_model(export.ensemble).aliases.get(alias)
@@ -269,7 +270,7 @@ def _register(client: "MlflowClient", export: Export, run_id: str) -> str:
         run_id=run_id,
         tags=_our_tags(export),
         description=_note(export),
-        await_creation_for=None,  # a server of MLflow's own is done when it answers; waiting logs on stderr
+        await_creation_for=None,  # MLflow's own server is done when it answers; waiting logs on stderr
     )
     return str(made.version)
 
@@ -285,7 +286,7 @@ def _note(export: Export) -> str:
 
 
 def _name(text: str) -> str:
-    """A name that MLflow takes: others than letters, digits and `_-./ ` become `_`; at most 250 characters.
+    """A valid MLflow name: characters other than letters, digits and `_-./ ` become `_`; at most 250.
 
     >>> _name("coverage/libx264 medium+slow/0.95")
     'coverage/libx264 medium_slow/0.95'

@@ -58,6 +58,8 @@ class EncoderInfo:
     """True if a GPU or ASIC is needed."""
     pix_fmts: tuple[str, ...] = ("yuv420p",)
     """Pixel formats this table feeds the encoder, preferred first."""
+    caption_args: tuple[str, ...] = ()
+    """What makes it write closed captions that lie in the frames, if it does not by itself."""
     extra_args: tuple[str, ...] = ()
     """The user's own options, in pairs of option and value; see `with_extra_args`."""
 
@@ -239,6 +241,7 @@ _ENCODERS = (
         _X26X_PRESETS,
         "medium",
         fixed_args=("-x265-params", "pools=3:frame-threads=1:log-level=error"),
+        caption_args=("-a53cc:v:0", "1"),
     ),
     EncoderInfo(
         "libsvtav1",
@@ -375,7 +378,8 @@ def with_extra_args(info: EncoderInfo, text: str) -> EncoderInfo:
         if option in own or _RESERVED.fullmatch(option) or inner:
             raise ConfigError(
                 f"--encoder-args: {inner[1] if inner else option} of {info.name} is set by the encoder table",
-                next_step="use -e NAME:PRESET:RATE for rate and preset, and leave threads alone",
+                next_step=f"leave {inner[1] if inner else option} out"
+                + (f", and write -e {info.name}:{value}" if option == info.preset_flag else ""),
             )
     return replace(info, extra_args=tuple(words))
 

@@ -15,6 +15,7 @@ from vmaf_assay.media.decode_errors import damage_line, start_remarks
 from vmaf_assay.media.demux import FirstFrame, ReadFile, Track, read_file
 from vmaf_assay.media.facts import Stream, VideoFacts
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended, guards
+from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.pixels import PixelFacts, pixel_facts
 from vmaf_assay.media.rates import is_constant, rate_of
 from vmaf_assay.records import VideoInfo
@@ -114,6 +115,8 @@ def probe_video(
       ConfigError: there is no such video stream.
       MediaError: missing, empty, unreadable, cut short, a playlist, or without a video frame.
     """
+    if kind := not_a_file(path):
+        raise MediaError(f"{path} is {kind}; a source is read several times", next_step="save it as a file first")
     if not path.is_file():
         raise MediaError(f"no such file: {path}", next_step="check the path")
     if path.stat().st_size == 0:

@@ -1,1 +1,1 @@
-"""The ensembles: what they read, how they are trained, written and asked."""
+"""The ensembles: inputs, sidecar, ONNX and inference."""

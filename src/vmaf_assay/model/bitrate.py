@@ -1,8 +1,8 @@
 """Forecast of an encode's bitrate from the bitrates of the probes.
 
-For each encoder and preset, ridge regression of ln(kbps) on [1, r, r^2, ln p, r ln p, ...] with r = `crf_norm` and
-p = each probe's kbps (ordinary ridge, Hoerl and Kennard 1970; the form is ours: ln(kbps) is close to linear in
-the rate value and in the probes' ln(kbps)). It ranks encodes by cost and is no promise.
+It is a ridge regression (Hoerl and Kennard 1970) for each encoder and preset, of ln(kbps) on [1, r, r^2, ln p, r
+ln p, ...]. Here r is `crf_norm` and p each probe's kbps. The form is ours: ln(kbps) is close to linear in the rate
+value and in the probes' ln(kbps). It ranks encodes by cost; it promises nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def fit_bitrate(
     kbps: NDArray[np.float64],
     groups: Sequence[str],
 ) -> BitrateModel:
-    """Fit all encoders; each is also judged with every group left out once.
+    """Fit all encoders; each is also evaluated with every group left out once.
 
     Args:
       encoders: encoder of each of N encodes.
@@ -107,7 +107,7 @@ def predict_kbps(
     seen = [key.split("|", maxsplit=1)[1] for key in fitted.coefficients if key.startswith(f"{encoder}|")]
     around = info.neighbours(preset, seen)
     if not around:
-        raise ConfigError(f"no bitrate forecast for {encoder} preset {preset}", next_step="train on it")
+        raise ConfigError(f"no bitrate forecast for {encoder} preset {preset}", next_step="train a model on it")
     of_preset = [_forecast(fitted.coefficients[f"{encoder}|{n}"], info, rate_values, probe_kbps) for n in around]
     norms = [info.preset_norm(name) for name in around]
     share = (info.preset_norm(preset) - norms[0]) / (norms[-1] - norms[0]) if len(around) > 1 else 0.0

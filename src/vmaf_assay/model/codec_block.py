@@ -1,7 +1,7 @@
-"""The codec block: the columns that tell a model which encoder, preset and rate value it is asked about.
+"""The codec block: the input columns for encoder, preset and rate value.
 
-Every vocabulary lives here. A model names the version it was trained with, and a mismatch is refused. The
-order of a vocabulary never changes: it is the order of the model's input columns.
+Every vocabulary is defined here. A model names the version it was trained with, and a mismatch is refused. The
+order of a vocabulary never changes, because it is the order of the model's input columns.
 """
 
 from collections.abc import Sequence

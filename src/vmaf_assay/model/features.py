@@ -1,4 +1,4 @@
-"""From a corpus to training rows: what each task's model reads, and what it is asked to say."""
+"""Features of a source: what a forecast reads of its probes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,16 +24,15 @@ DEFAULT_PROBES = (
     ProbeSpec(encoder="libx265", preset="medium", rate_value=26),
     ProbeSpec(encoder="libsvtav1", preset="8", rate_value=28),
 )
-"""The first is read whatever encoder is asked about, and the first of its family beside it. No forecast reads
-further ones; each is an encode of one encoder and preset, of which the choice then knows more (`--probes more`).
-Measured in docs/forecast.md."""
+"""Every forecast reads the first one, and the first of its encoder's family. No forecast reads the further ones.
+Each is an encode with one encoder and preset, through which the choice interpolates (`--probes more`). Measured in
+docs/forecast.md."""
 
 
 class ProbeRows(NamedTuple):
     """A probe encode, measured."""
 
     spec: ProbeSpec
-    """What it is."""
     values: F32
     """Per-frame VMAF and canonical-6, [F, 7]."""
     n_bytes: int
@@ -59,22 +58,22 @@ def forecast_feature_names() -> tuple[str, ...]:
 def source_features(
     probes: Sequence[ProbeRows], pixels: int, frame_rate: float, names: Sequence[str], encoder: str
 ) -> NDArray[np.float64]:
-    """What a forecast reads of a source, [K]; the one place that training and tuning share.
+    """What a forecast reads of a source, [K]; used by training and tuning.
 
-    A model names its columns, so that one that reads others still gets what it was trained on.
+    A model names its columns, so that older models still get what they were trained on.
 
     Args:
       probes: the probe encodes that a forecast of this encoder reads, in the model's order.
       pixels: width x height of the picture encoded, px.
       frame_rate: frames per second.
-      names: the columns wanted, of a probe by number (`probe0`) or of the encoder's family (`own`): means over
-        frames (`probe0.adm2`), standard deviations (ddof 0, `_std`), the tenth percentile of VMAF (`_p10`), and
-        log2 of bits per pixel, of pixels and of frame rate. Models of 0.1.0 also read what the encoder's own probe
-        has more of than the first one (`libvpx-vp9.vmaf_gap`; 0 for all other encoders).
+      names: the columns wanted, of a probe by number (`probe0`) or of the encoder's family (`own`). They are means
+        over frames (`probe0.adm2`), standard deviations (ddof 0, `_std`), the tenth percentile of VMAF (`_p10`),
+        and log2 of bits per pixel, of pixels and of frame rate. Models of 0.1.0 also read the difference of the
+        encoder's own probe and the first one (`libvpx-vp9.vmaf_gap`; 0 for all other encoders).
       encoder: encoder asked about.
 
     Raises:
-      ConfigError: a column that is none of these, or of a probe that is not there.
+      ConfigError: an unknown column, or one of a missing probe.
     """
     found = {"log2_pixels": float(np.log2(pixels)), "log2_frame_rate": float(np.log2(frame_rate))}
     measured = [_of_probe(probe, pixels) for probe in probes]

@@ -1,4 +1,4 @@
-"""Ask a verified ensemble: onnxruntime on the very bytes that were hashed, one thread, no JAX."""
+"""Query a verified ensemble: onnxruntime on the bytes that were hashed, one thread, no JAX."""
 
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class Prediction(NamedTuple):
 
 
 class Ensemble:
-    """A fused graph and its sidecar, ready to be asked."""
+    """A fused graph and its sidecar, ready for queries."""
 
     def __init__(self, session: Any, sidecar: Sidecar) -> None:  # noqa: ANN401 - onnxruntime has no types
         self._session = session
@@ -45,18 +45,18 @@ class Ensemble:
 
 
 class OpenGraph(NamedTuple):
-    """A graph of the allow-list, opened."""
+    """An opened graph of allowed ops."""
 
     model: onnx.ModelProto
     """As parsed and checked."""
     session: Any
-    """onnxruntime's session of the same bytes."""
+    """onnxruntime session of the same bytes."""
 
 
 def open_graph(onnx_bytes: bytes, name: str) -> OpenGraph:
     """Check a graph against the allow-list, and open it from the bytes given; `name` is for messages.
 
-    onnxruntime does most of it outside of Python's lock.
+    onnxruntime does most of the work without Python's lock.
 
     Raises:
       ModelLoadError: the graph is not one this package writes.
@@ -69,7 +69,7 @@ def open_graph(onnx_bytes: bytes, name: str) -> OpenGraph:
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions share no base with each other
+    except Exception as error:  # onnxruntime's exceptions share no base class
         raise ModelLoadError(f"{name}: onnxruntime refuses it: {error}", next_step="train it again") from error
     return OpenGraph(model, session)
 

@@ -1,7 +1,7 @@
-"""Write a member or a whole ensemble as one self-contained ONNX graph, and refuse any graph that is not one.
+"""Write a member or an ensemble as one self-contained ONNX graph, and refuse any other graph.
 
-The scalers are inside, so that raw features go in and VMAF points come out; there is nothing a caller could
-forget. Bytes are deterministic: the same weights give the same file.
+The scalers are inside: raw features go in, VMAF points come out. Bytes are deterministic: the same weights give
+the same file.
 """
 
 import math
@@ -18,7 +18,7 @@ from vmaf_assay.model.weights import MemberWeights
 
 OPSET = 17
 IR_VERSION = 9
-"""Pinned: today's defaults (IR 14) are refused by onnxruntime releases still in use."""
+"""Pinned: onnxruntime releases still in use refuse today's default (IR 14)."""
 
 ALLOWED_OPS = frozenset(
     [
@@ -37,13 +37,13 @@ ALLOWED_OPS = frozenset(
         "Unsqueeze",
     ]
 )
-"""Everything the two writers below use. None loops, branches, reads files, or takes a size from data."""
+"""All ops that the two writers below use. None of them loops, branches, reads files, or takes a size from data."""
 
 MAX_BYTES = 16 * 1024 * 1024
-"""Largest model file opened; a shipped fused graph has about 150 kB."""
+"""Largest model file opened; a shipped fused graph is about 150 kB."""
 
 MAX_ELEMENTS = 1 << 16
-"""Largest tensor a graph may make for one query: broadcasting two small tensors can make a huge one. A
+"""Largest tensor a graph may make for one query, because broadcasting two small tensors can make a huge one. A
 shipped fused graph makes 320."""
 
 MAX_NODES = 1000
@@ -166,12 +166,12 @@ def _serialise(
 
 
 def check_graph(data: bytes) -> onnx.ModelProto:
-    """Parse model bytes and refuse whatever the writers here would not have written.
+    """Parse model bytes and refuse anything that the writers here would not write.
 
     Raises:
-      ModelLoadError: not ONNX, too large, external data, an op outside `ALLOWED_OPS`, a subgraph, a function, a
-        foreign opset domain, another IR or opset, a tensor whose bytes do not fill its shape, or a graph that
-        makes a tensor of unknown shape or of more than `MAX_ELEMENTS` for one query.
+      ModelLoadError: not ONNX or too large. Also for external data, an op outside `ALLOWED_OPS`, a subgraph, a
+        function, a foreign opset domain, or another IR or opset. Also for a tensor whose bytes do not fill its
+        shape, is of unknown shape, or has more than `MAX_ELEMENTS` for one query.
     """
     if len(data) > MAX_BYTES:
         raise ModelLoadError(f"model has {len(data)} bytes, over {MAX_BYTES}", next_step=_NEXT)
@@ -201,8 +201,8 @@ _NEXT = "use a model written by `assay train`"
 def check_self_contained(data: bytes) -> None:
     """Refuse a model that may keep tensors in other files, without parsing it.
 
-    ONNX names such a file by an entry whose key, `location`, stands in the model's bytes letter by letter; no
-    model written here holds the word.
+    ONNX names such a file by an entry with the key `location`, which is plain text in the model's bytes. No model
+    written here contains that word.
 
     Raises:
       ModelLoadError: the word is there.
@@ -232,7 +232,7 @@ def _check_node(node: onnx.NodeProto) -> None:
 
 
 def _check_shapes(model: onnx.ModelProto) -> None:
-    """Work out every shape afresh; the file's own claims about them are not believed."""
+    """Infer every shape again; the shapes in the file are untrusted."""
     try:
         shapes = infer_shapes(model.graph)
     except ShapeError as error:

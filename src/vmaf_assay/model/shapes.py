@@ -1,7 +1,7 @@
-"""Shapes of a graph's tensors, worked out afresh for the ops that `model/onnx.py` allows.
+"""Shapes of a graph's tensors, inferred for the ops that `model/onnx.py` allows.
 
-The file's own claims about shapes are not believed. onnx's `infer_shapes` gives the same (tests compare), but
-first registers every op of every opset: that was most of what a verified load added to a cold start.
+The shapes in the file are untrusted. onnx's `infer_shapes` gives the same (tests compare). But it first registers
+every op of every opset, which was most of a verified load's part of a cold start.
 """
 
 import math
@@ -17,15 +17,15 @@ Shape = tuple[Dim, ...]
 
 
 class ShapeError(ValueError):
-    """The graph is not one whose shapes can be told."""
+    """The shapes of the graph cannot be inferred."""
 
 
 def infer_shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
     """The shape of every tensor that the nodes make, by name.
 
     Raises:
-      ShapeError: sizes that do not fit, an operand that nothing made before, a name used twice, an axis that is
-        not a constant, or attributes that the op does not have.
+      ShapeError: mismatched sizes, an operand that no earlier node made, a name used twice, a variable axis, or
+        attributes that the op does not have.
     """
     shapes, axes = _given(graph)
     made: dict[str, Shape] = {}

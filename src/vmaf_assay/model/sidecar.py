@@ -1,4 +1,4 @@
-"""The JSON beside a model: what its graph expects, what it has seen, and how good it was on groups left out."""
+"""The JSON beside a model: what its graph expects, what it was trained on, and its held-out scores."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
@@ -18,12 +18,12 @@ def _known_measurand(text: str) -> str:
 
 
 def measurand_field(first: Measurand) -> Any:  # noqa: ANN401 - what pydantic's Field returns
-    """A field that names a measurand, and is not written where it is the one of files from before measurands."""
+    """A field that names a measurand. It is not written if it is the measurand of older files, which name none."""
     return Field(default=str(first), exclude_if=lambda text: text == str(first))
 
 
 MeasurandName = Annotated[str, AfterValidator(_known_measurand)]
-"""A measurand as text; one that this release does not know is refused."""
+"""A measurand as text; unknown ones are refused."""
 
 
 class _Frozen(BaseModel):
@@ -34,9 +34,7 @@ class ProbeSpec(_Frozen):
     """A probe encode whose canonical-6 the model reads."""
 
     encoder: str
-    """ffmpeg encoder name."""
     preset: str
-    """The encoder's preset."""
     rate_value: float
     """On the encoder's own scale."""
 
@@ -56,7 +54,7 @@ def probes_read(probes: Sequence[ProbeSpec], encoder: str) -> list[int]:
 
 
 def probes_known(probes: Sequence[ProbeSpec], encoder: str, preset: str, *, more: bool) -> list[int]:
-    """Indices of the probes that are encodes of this very encoder and preset: the choice knows what they measured.
+    """Indices of the probes made with this encoder and preset; the choice interpolates through them.
 
     Args:
       probes: the model's.
@@ -78,13 +76,11 @@ class SeenEncoder(_Frozen):
     """An encoder and preset that the model was trained on."""
 
     encoder: str
-    """ffmpeg encoder name."""
     preset: str
-    """The encoder's preset."""
     rate_values: list[float]
     """Rate values in training, ascending."""
     min_pixels: int = 0
-    """Smallest picture it was trained on, width x height, px; 0 in sidecars of before 2026-11-28."""
+    """Smallest picture it was trained on, width x height, px; 0 in sidecars from before 2026-11-28."""
     max_pixels: int = 0
     """Largest picture it was trained on, width x height, px; 0 likewise."""
 
@@ -123,15 +119,14 @@ class _Strict(_Frozen):
     model_config = ConfigDict(strict=True)
 
 
-# Fields of a calibration stand in order of name, so that pydantic writes its canonical JSON as it is: every load
-# of a model hashes that.
+# Fields of a calibration are sorted by name, so that pydantic writes canonical JSON. Every load of a model hashes
+# it.
 
 
 class GroupResiduals(_Strict):
     """One group's residuals."""
 
     group: str
-    """The group."""
     residuals: list[float]
     """Truth minus the held-out ensemble mean, points, by row."""
 
@@ -144,7 +139,6 @@ class IntervalCalibration(_Strict):
     ensemble: str
     """The ensemble's id."""
     groups: list[GroupResiduals]
-    """By group."""
     kind: Literal["interval"] = "interval"
     """Tells the two calibrations apart."""
     measurand: MeasurandName = measurand_field(FRAME_VMAF)
@@ -155,19 +149,15 @@ class HeldOutCurve(_Strict):
     """Forecast and truth of one source, encoder and preset, from models that never saw its group."""
 
     encoder: str
-    """The encoder."""
     group: str
-    """The group."""
     mu: list[float]
     """Held-out ensemble mean, points, [R]."""
     preset: str
-    """The encoder's preset."""
     rate_values: list[float]
     """Rate values measured, ascending, [R]."""
     sigma: list[float]
     """Held-out spread over seeds, ddof 1, points, [R]."""
     source: str
-    """The source."""
     truth: list[float]
     """Measured pooled VMAF, points, [R]."""
 
@@ -175,9 +165,9 @@ class HeldOutCurve(_Strict):
     def _is_a_curve(self) -> Self:
         rates = self.rate_values
         if not 0 < len(rates) == len(self.mu) == len(self.sigma) == len(self.truth):
-            raise ValueError("a held-out curve has lists of other lengths")
+            raise ValueError("the lists of a held-out curve differ in length")
         if rates != sorted(set(rates)):
-            raise ValueError("a held-out curve's rate values come twice or out of order")
+            raise ValueError("the rate values of a held-out curve are doubled or out of order")
         return self
 
 
@@ -210,7 +200,7 @@ class Sidecar(_Frozen):
     id: str
     """The registry row's id."""
     task: Task
-    """`fr` scores an encode; `forecast` scores one that nobody has made."""
+    """`fr` scores an encode; `forecast` scores an encode that was not made."""
     role: Role
     """`member` is one seed; `mean` is the fused ensemble."""
     feature_names: list[str]
@@ -230,7 +220,7 @@ class Sidecar(_Frozen):
     corpus_digest: str
     """Digest of the corpus it was trained on."""
     held_out: HeldOut
-    """How good it was on groups left out."""
+    """Held-out scores."""
     onnx_sha256: str
     """SHA-256 of the model file."""
     calibration: Calibration | None = None
@@ -238,28 +228,28 @@ class Sidecar(_Frozen):
     bitrate: dict[str, Any] | None = None
     """For a forecast's `mean`: the bitrate model (`model/bitrate.py`)."""
     measurand: MeasurandName | None = Field(default=None, exclude_if=lambda text: text is None)
-    """What its answers are. None in files of before measurands: VMAF v0.6.1 of a frame (`fr`) or its mean over
-    frames (`forecast`), of 8-bit encodes."""
+    """Measurand of its answers. None in older files: VMAF v0.6.1 of a frame (`fr`) or its mean over frames
+    (`forecast`), of 8-bit encodes."""
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:
-        """Every list as long as the features are many; ranges that are ranges; rate values in order."""
+        """Check the lengths of lists, that ranges are valid, and that rate values are in order."""
         seen, names = self.seen, self.feature_names
         ranges = (seen.feature_min, seen.feature_max, seen.feature_mean, seen.feature_std)
         if not 0 < len(set(names)) == len(names) <= MAX_FEATURES or any(
             len(part) != len(names) for part in ranges
         ):
-            raise ValueError("its lists do not fit its features")
+            raise ValueError("its lists do not match its features")
         if any(abs(value) > MAX_FEATURE for part in ranges for value in part) or any(
             low > high for low, high in zip(seen.feature_min, seen.feature_max, strict=True)
         ):
-            raise ValueError("a range of a feature is none")
+            raise ValueError("the range of a feature is invalid")
         if self.calibration is not None and self.calibration.measurand != self.answers:
             raise ValueError(f"it answers in {self.answers}, its calibration is of {self.calibration.measurand}")
         pairs = [(encoder.encoder, encoder.preset) for encoder in seen.encoders]
         rates = [encoder.rate_values for encoder in seen.encoders]
         if not pairs or len(set(pairs)) != len(pairs) or any(not r or r != sorted(set(r)) for r in rates):
-            raise ValueError("encoders or rate values come twice, out of order or not at all")
+            raise ValueError("encoders or rate values are doubled, out of order or missing")
         return self
 
     @property
@@ -277,4 +267,4 @@ MAX_FEATURES = 512
 """Most input columns of a model."""
 
 MAX_FEATURE = 1e12
-"""Largest feature there can be; a float32 holds it."""
+"""Largest feature accepted; a float32 holds it."""

@@ -1,4 +1,4 @@
-"""What a model has seen: whether a query is inside it, and why not."""
+"""Support of a model: whether it was trained on the like of a query, and why not."""
 
 from collections.abc import Collection, Sequence
 
@@ -9,14 +9,14 @@ from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.model.sidecar import ProbeSpec, SeenEncoder, Sidecar, probes_known, probes_read
 
 RANGE_MARGIN = 0.5
-"""How far outside the trained range of a feature is still answered, as a share of that range. Set by hand, not
-measured: it refuses blank and broken inputs; what it lets through is covered by calibration only on average."""
+"""How far outside the trained range of a feature a query is still answered, as a fraction of that range. Set by
+hand, not measured: it refuses blank and broken inputs. Calibration covers the rest only on average."""
 
 
 SIZE_MARGIN = 0.25
-"""The same of the size of the picture, in octaves of pixels, from the sizes of the encoder and preset asked about:
-1.6 octaves for the shipped corpus. At 1.2 the error was 1.0 to 1.6 times, at 2.0 it was 1.4 to 1.9 times, and
-libvvenc's forecast 2.5 points too high (docs/forecast.md, Sizes)."""
+"""The same for the size of the picture, in octaves of pixels, from the sizes of the encoder and preset asked for.
+It is 1.6 octaves for the shipped corpus. At 1.2 the error was 1.0 to 1.6 times as large, at 2.0 1.4 to 1.9 times,
+and libvvenc's forecast 2.5 points too high (docs/forecast.md)."""
 
 
 def unsupported_reason(
@@ -29,7 +29,7 @@ def unsupported_reason(
       features: one query's raw features, [K].
       encoder: encoder asked about.
       preset: its preset.
-      rate_value: its rate value; None asks about the encoder as such.
+      rate_value: its rate value; None checks the encoder only.
     """
     if encoder not in ENCODERS:
         return f"unknown encoder {encoder}"
@@ -49,10 +49,10 @@ def unsupported_reason(
 
 
 def trained_presets(sidecar: Sidecar, encoder: str, preset: str) -> list[SeenEncoder]:
-    """What the model was trained on that answers for a preset: itself, or its two neighbours if it is a forecast.
+    """Trained presets that answer for a preset: itself, or for a forecast its two neighbours.
 
-    Empty if the preset is not answered for. A regressor reads what the encode became, a forecast what it will
-    become: only for the latter has the error between two presets been measured (docs/forecast.md).
+    Empty if the preset is not supported. The error between two presets was measured for forecasts only, which read
+    probes; a regressor reads the encode itself (docs/forecast.md).
     """
     seen = {one.preset: one for one in sidecar.seen.encoders if one.encoder == encoder}
     if sidecar.task == "fr" and preset not in seen:
@@ -61,9 +61,9 @@ def trained_presets(sidecar: Sidecar, encoder: str, preset: str) -> list[SeenEnc
 
 
 def size_reason(sidecar: Sidecar, encoder: str, preset: str, n_pixels: int) -> str | None:
-    """What to say of a picture smaller or larger than all that an encoder and preset were trained on; else None.
+    """A remark on a picture smaller or larger than all in training for an encoder and preset; else None.
 
-    One that is not far outside is answered all the same; `unsupported_reason` says of which it is not.
+    Such a picture is still answered unless `unsupported_reason` finds it too far outside.
 
     Args:
       sidecar: the model's.
@@ -84,7 +84,7 @@ def size_reason(sidecar: Sidecar, encoder: str, preset: str, n_pixels: int) -> s
 def trained_sizes(sidecar: Sidecar, encoder: str, preset: str) -> tuple[int, int] | None:
     """Smallest and largest picture that an encoder and preset were trained on, px; None if nothing is known."""
     sizes = [(one.min_pixels, one.max_pixels) for one in trained_presets(sidecar, encoder, preset)]
-    # Sidecars of before 2026-11-28 know the sizes of the corpus, not of each encoder's part of it.
+    # Sidecars from before 2026-11-28 hold the sizes of the corpus, not of each encoder.
     known = [one for one in [*sizes, (sidecar.seen.min_pixels, sidecar.seen.max_pixels)] if one[1]]
     return (max(least for least, _ in known), min(most for _, most in known)) if known else None
 
@@ -94,12 +94,12 @@ def probes_needed(
 ) -> list[ProbeSpec]:
     """The probes that forecasts of some encoders read, in the sidecar's order.
 
-    Models of 0.1.0, which read no family's own probe, read all of theirs whichever encoder is asked about.
+    Models of 0.1.0 have no probe by family. They read all their probes for every encoder.
 
     Args:
       sidecar: the model's.
       encoders: those asked about.
-      further: encoders and presets of which every probe that is an encode of that very kind is wanted too.
+      further: encoders and presets whose further probes are wanted too.
     """
     if not any(name.startswith("own.") for name in sidecar.feature_names):
         return list(sidecar.probes)
@@ -131,7 +131,7 @@ def _feature_reason(sidecar: Sidecar, features: NDArray[np.float64]) -> str | No
 
 
 def _far_size_reason(sidecar: Sidecar, features: NDArray[np.float64], encoder: str, preset: str) -> str | None:
-    """A picture far from all that this encoder and preset were trained on, though others may have been nearer."""
+    """Why a picture is too far from the sizes in training of this encoder and preset; else None."""
     sizes = trained_sizes(sidecar, encoder, preset)
     if "log2_pixels" not in sidecar.feature_names or sizes is None:
         return None

@@ -1,4 +1,4 @@
-"""One member's weights as NumPy arrays, and the reference arithmetic every exported graph must agree with."""
+"""One member's weights as NumPy arrays, and the reference arithmetic for every exported graph."""
 
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ class _Double(NamedTuple):
 
 def gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """X times the standard normal's distribution function (Hendrycks and Gimpel 2016, exact form)."""
-    from scipy.special import erf  # 250 ms that a load of a model need not pay
+    from scipy.special import erf  # imported here: it takes 250 ms, and no load of a model needs it
 
     result: NDArray[np.float64] = 0.5 * x * (1 + erf(x / np.sqrt(2)))
     return result

@@ -22,7 +22,7 @@ from vmaf_assay.promise.policy import COVERAGE_POLICY, CoveragePolicy, CoverageR
 from vmaf_assay.records import OnStep
 
 DECIMALS = 4
-"""Of residuals and curves; VMAF itself is written with six, and no choice turns on the fifth."""
+"""Decimals of residuals and curves. VMAF itself is written with six; no choice depends on the fifth."""
 
 
 def calibration_from_predictions(
@@ -42,7 +42,7 @@ def calibration_from_predictions(
       ensemble: the ensemble's id.
       corpus_digest: of the corpus predicted.
       probes: the probes a forecast was made from.
-      measurand: what truth and prediction are of; None for that of files which name none.
+      measurand: of truth and prediction; None for that of older files.
     """
     measurand = measurand or first_measurand(task)
     rows = (
@@ -100,7 +100,7 @@ def coverage_of(
     policy: CoveragePolicy = COVERAGE_POLICY,
     on_step: OnStep | None = None,
 ) -> list[CoverageResult]:
-    """A coverage policy on a calibration; it takes seconds, of which `on_step` is told."""
+    """A coverage policy on a calibration; takes seconds, so `on_step` reports progress."""
     if isinstance(calibration, ChoiceCalibration):
         return choice_coverage(curves_of(calibration), policy, on_step)
     return interval_coverage({group.group: group.residuals for group in calibration.groups}, policy)

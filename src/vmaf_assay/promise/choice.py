@@ -1,16 +1,16 @@
-"""The choice of a rate value, and the margin that makes it keep its promise. Pure: no encodes, no files.
+"""The choice of a rate value, and the calibrated margin behind its promise. Pure: no encodes, no files.
 
 The same code runs in `tune` and in the gate's coverage policy: what was calibrated is what is used.
 
-A forecast is known at the trained rate values; between them it is interpolated. The rate value chosen is the
-cheapest whose *lower* curve meets the target: the forecast minus a margin, which shrinks to nothing at rate values
-that were measured. The margin is found by replaying the whole procedure, trials included, on curves whose groups
-the forecast never saw (conformal risk control, Angelopoulos, Bates, Fisch, Lei and Schuster 2022, eq. 4, with the
-loss of a group = share of its sources whose encode misses the target).
+A forecast is known at the trained rate values and interpolated between them. The chosen rate value is the cheapest
+whose *lower* curve meets the target: the forecast minus a margin, which shrinks to zero at measured rate values.
+The margin is found by replaying the whole procedure, trials included, on curves whose groups the forecast never
+saw. This is conformal risk control (Angelopoulos, Bates, Fisch, Lei and Schuster 2022, eq. 4). The loss of a group
+is the fraction of its sources whose encode misses the target.
 
-That theorem asks for a loss that only falls as the margin grows, and for models that are the same for all groups.
-Here a group may also drop out (nothing qualifies for it), and each group was forecast by models that left it out.
-So the promise is close to the theorem, not proved by it; what is measured is in docs/results.md.
+The theorem needs a loss that only falls as the margin grows, and one model for all groups. Here a group may also
+drop out (nothing qualifies for it), and each group was forecast by models that left it out. So the promise is
+close to the theorem, but not proved by it. Measured hit rates: docs/results/promise.md.
 """
 
 from collections.abc import Sequence
@@ -30,24 +30,24 @@ from vmaf_assay.records import MEAN_VMAF, Measurand
 F64 = NDArray[np.float64]
 
 HEADROOM = 1.0
-"""Deficits are counted from this far above the metric's ceiling, points: a deficit of 0 could not be scaled."""
+"""Distance above the metric's ceiling from which deficits are counted, points: a deficit of 0 cannot be scaled."""
 
 REACH = 0.25
-"""Share of the trained range of rate values over which a measurement's certainty fades. Mean bitrate above best
-without trials over confidences 0.80, 0.90, 0.95 and targets 80 to 97: libx264 5.4 % with 0.15, 5.0 % with 0.25,
-4.9 % with 0.4; libx265 9.1, 8.8, 8.9 % (shipped corpus, two seeds, 2026-11-25)."""
+"""Fraction of the trained range of rate values over which a measurement's certainty fades. With 0.15, 0.25 and
+0.4, mean bitrate above best without trials is 5.4, 5.0 and 4.9 % for libx264, 9.1, 8.8 and 8.9 % for libx265.
+(Confidences 0.80, 0.90, 0.95, targets 80 to 97, shipped corpus, two seeds, 2026-11-25.)"""
 
 KNOWN_FLOOR = 0.1
-"""Share of the margin that stays at a rate value known from a probe: probes run on one thread, final encodes on
-all, and that moves VMAF a little. A trial runs as the final encode does, and keeps none."""
+"""Fraction of the margin kept at a rate value known from a probe. Probes run on one thread and final encodes on
+all, which changes VMAF a little. A trial runs like the final encode and keeps no margin."""
 
 ANCHOR_REACH = 0.3
-"""Share of the trained range over which what a probe knows of its own encoder corrects the forecast around it,
-falling off exponentially. Mean held-out error of libx264 over VMAF > 70: 0.74 points without, 0.54 with 0.2 to
-0.5, 0.61 without the fall-off (shipped corpus, 2026-11-24)."""
+"""Fraction of the trained range over which a probe of the same encoder corrects the forecast around it, falling
+off exponentially. Mean held-out error of libx264 over VMAF > 70: 0.74 points without, 0.54 with 0.2 to 0.5, 0.61
+without the fall-off (shipped corpus, 2026-11-24)."""
 
 SIGMA_FLOOR = 0.5
-"""Variance added to the members' spread, points squared: where they agree, they can still all be wrong."""
+"""Variance added to the members' spread, points squared: members that agree can still be wrong."""
 
 SLOPE_FLOOR = 0.1
 """Added to the curve's steepness, points a rate value: a flat forecast can still be wrong."""
@@ -63,11 +63,8 @@ class Curve:
     group: str
     """What must not be split."""
     source: str
-    """The source."""
     encoder: str
-    """ffmpeg encoder name."""
     preset: str
-    """Its preset."""
     rate_values: F64
     """Rate values, ascending, [R]."""
     mu: F64
@@ -84,14 +81,14 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """What to take off a forecast so that the choice keeps its promise."""
+    """What is subtracted from a forecast so that the choice keeps its promise."""
 
     scale: float
     """Multiplies `Forecaster.weight`, which is in points; dimensionless."""
     n_groups: int
     """Groups whose replayed choice was answered at this margin."""
     pooled: bool
-    """True if groups of all encoders were used because this one had too few."""
+    """True if groups of all encoders were used, because this one had too few."""
     risk: float
     """Mean loss at this margin over those groups, in [0, 1]."""
     target: float
@@ -100,7 +97,7 @@ class Margin:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The cheapest rate value whose lower bound meets the target, or the best there is."""
+    """The cheapest rate value whose lower bound meets the target, or the one with the highest bound."""
 
     rate_value: float
     """On the encoder's own scale."""
@@ -109,7 +106,7 @@ class Choice:
     lower_bound: float
     """Corrected forecast minus margin there, points."""
     reachable: bool
-    """False if no rate value's lower bound meets the target; then this is the highest bound there is."""
+    """False if no rate value's lower bound meets the target; this choice then has the highest bound."""
 
 
 Measured = dict[float, float]
@@ -138,7 +135,7 @@ def interpolate(rate_values: F64, values: F64, at: F64) -> F64:
 
 
 class Forecaster:
-    """One curve on the grid, corrected by what has been measured."""
+    """One curve on the grid, corrected by measurements."""
 
     def __init__(self, curve: Curve) -> None:
         self.encoder = encoder_info(curve.encoder)
@@ -155,7 +152,7 @@ class Forecaster:
         self._uncertainty = spread * steepness
         low, high = curve.rate_values[0], curve.rate_values[-1]
         self.known = {rate: vmaf for rate, vmaf in curve.known.items() if low <= rate <= high}
-        """What the probes have measured of this very encoder and preset."""
+        """What the probes measured with this encoder and preset."""
 
     @property
     def zero_deficit(self) -> float:
@@ -163,9 +160,9 @@ class Forecaster:
         return self.metric.ceiling + HEADROOM
 
     def _anchored(self, mu: F64, curve: Curve) -> F64:
-        """The forecast led through what probes know, by a factor on the deficit that fades with distance.
+        """The forecast interpolated through the probes, by a factor on the deficit that fades with distance.
 
-        One after another by ascending rate value, whatever order they were made in: the last is met exactly.
+        Probes are applied by ascending rate value, whatever order they were made in. The last is met exactly.
         """
         ceiling, zero = self.metric.ceiling, self.zero_deficit
         for rate_value, vmaf in sorted(curve.known.items()):
@@ -173,7 +170,7 @@ class Forecaster:
                 ratio = max((zero - vmaf) / (zero - float(mu[self.at(rate_value)])), 1e-3)
                 fade = np.exp(-np.abs(self.grid - rate_value) / (ANCHOR_REACH * self._span))
                 mu = np.minimum(zero - (zero - mu) * np.exp(np.log(ratio) * fade), ceiling)
-        # The factor changes along the curve, which could bend it upwards where the forecast is flat.
+        # The changing factor could bend a flat part of the curve upwards.
         return np.maximum.accumulate(mu)
 
     def at(self, rate_value: float) -> int:
@@ -183,8 +180,8 @@ class Forecaster:
     def corrected(self, trials: Measured) -> F64:
         """Forecast on the grid after trials, points, [G].
 
-        A measurement at r multiplies the deficit (`zero_deficit` - VMAF) by measured over forecast;
-        between two the logarithm of that ratio is interpolated, outside them the nearest holds. Deficits of one
+        A measurement at r multiplies the deficit (`zero_deficit` - VMAF) by measured over forecast. Between two
+        measurements the logarithm of that ratio is interpolated; outside them the nearest applies. Deficits of one
         source are wrong by about the same factor, not by the same points, because VMAF saturates.
         """
         measured = self._measured(trials)
@@ -202,11 +199,11 @@ class Forecaster:
     def weight(self, trials: Measured) -> F64:
         """What one unit of margin takes off on the grid, points, [G].
 
-        The members' spread times the steepness of the curve: forecasts err along the rate axis, and more where
-        members disagree. A constant instead costs 1.6 times the excess bitrate without trials and twice with one
-        (shipped corpus, 2026-11-24). At a trial nothing is taken off, growing to all over `REACH` of the trained
-        range; at a rate value known from a probe likewise, but never under `KNOWN_FLOOR`. Everywhere but at a
-        trial roughness comes on top, as the error of another cause does: in squares.
+        It is the members' spread times the steepness of the curve: forecasts err along the rate axis, and more
+        where members disagree. A constant instead costs 1.6 times the excess bitrate without trials and twice with
+        one (shipped corpus, 2026-11-24). At a trial nothing is subtracted; with distance it grows to the full
+        weight over `REACH` of the trained range. The same holds at a rate value known from a probe, but never
+        under `KNOWN_FLOOR`. Everywhere but at a trial roughness is added in squares, as an independent error.
         """
         weight = np.ones_like(self.grid)
         for rate_value in self._measured(trials):
@@ -218,7 +215,7 @@ class Forecaster:
         return weighted
 
     def tried(self, trials: Measured) -> NDArray[np.bool_]:
-        """Whether a trial stood there, so that an encode there repeats it, [G]."""
+        """Whether a trial was made there, so that an encode there repeats it, [G]."""
         tried = np.zeros(len(self.grid), dtype=np.bool_)
         tried[[self.at(rate_value) for rate_value in trials]] = True
         return tried
@@ -229,21 +226,21 @@ class Forecaster:
         return bound
 
     def choose(self, target: float, trials: Measured, margin: float) -> Choice:
-        """The cheapest rate value whose lower curve meets `target`; see `Choice` if there is none."""
+        """The cheapest rate value whose lower curve meets `target`; see `Choice` if no curve does."""
         mu, lower = self.corrected(trials), self.lower(trials, margin)
         meets = np.flatnonzero(lower >= target)
         index = int(meets[0]) if len(meets) else int(np.argmax(lower))
         return Choice(float(self.grid[index]), float(mu[index]), float(lower[index]), bool(len(meets)))
 
     def _measured(self, trials: Measured) -> Measured:
-        # The forecast is led through what probes know already, so that without trials only their certainty counts.
-        # libx264 without trials at 0.95, targets 85 to 95: 18.6 % above best if it did not, 14.6 % with one known,
-        # 5.9 % with two (shipped corpus, two seeds, 2026-11-25).
+        # The forecast already passes through the probes, so without trials only their certainty counts. It took
+        # bitrate above best from 18.6 % to 14.6 % with one probe known and 5.9 % with two. (libx264, no trials,
+        # 0.95, targets 85 to 95, shipped corpus, two seeds, 2026-11-25.)
         return self.known | trials
 
 
 def trial_rate(forecaster: Forecaster, target: float, measured: Measured) -> float | None:
-    """Where the next trial tells most: the cheapest rate value whose corrected forecast meets the target.
+    """Rate value of the next trial: the cheapest whose corrected forecast meets the target.
 
     None if that rate value is measured already, so that another trial would repeat it.
     """
@@ -256,16 +253,17 @@ class Replay:
     """The procedure on one curve whose truth is known, up to the choice."""
 
     curve: Curve
-    """The curve."""
     forecaster: Forecaster
-    """On it."""
     trials: Measured
     """What its trials measured."""
     truth: F64
     """Smooth truth on the forecaster's grid, points, [G]."""
 
     def misses(self, target: float) -> F64:
-        """The chance that an encode there misses `target`, [G]; 0 or 1 at a trial, elsewhere of a rough normal."""
+        """Probability that an encode there misses `target`, [G].
+
+        It is 0 or 1 at a trial, and elsewhere from a normal of the roughness.
+        """
         short = target - self.truth
         tried = self.forecaster.tried(self.trials)
         chance: F64 = np.where(
@@ -288,7 +286,7 @@ def replay(curve: Curve, target: float, trials: int) -> Replay:
 
 
 class Replays:
-    """Held-out curves at one target and number of trials: what each margin would have cost."""
+    """Held-out curves at one target and number of trials: the misses at each margin."""
 
     def __init__(self, curves: Sequence[Curve], target: float, trials: int) -> None:
         self.replays = [replay(curve, target, trials) for curve in curves]
@@ -312,18 +310,18 @@ class Replays:
             missed[row[curve.group], has] += misses[at[has]]
         self._answered = answered > 0
         self._loss = missed / np.maximum(answered, 1)
-        """Share of its answered sources that a group is expected to miss, [groups, S]."""
+        """Expected fraction of misses among a group's answered sources, [groups, S]."""
 
     def margin(self, confidence: float, *, without: str | None = None) -> tuple[float, int, float] | None:
         """The smallest margin that controls the risk; the groups answered there, and their mean loss.
 
-        From the margin of least risk (sum of losses + 1) / (n answered + 1) down, the last before the risk first
-        exceeds 1 - confidence. Both depend on the confidence through that comparison alone, so the margin never
-        falls as the confidence rises.
+        The risk is (sum of losses + 1) / (n answered + 1). The search starts at the margin of least risk and goes
+        down; it takes the last margin before the risk first exceeds 1 - confidence. Only that comparison depends
+        on the confidence, so the margin never falls as the confidence rises.
 
         Args:
           confidence: in (0, 1).
-          without: a group that must have no say.
+          without: a group to leave out.
 
         Returns:
           None if no margin keeps the risk low enough.
@@ -341,7 +339,7 @@ class Replays:
         return float(self._margins[columns[best]]), n_best, float(total[best]) / n_best
 
     def n_answerable(self) -> int:
-        """Groups with an answer if nothing were taken off."""
+        """Groups that have an answer at margin zero."""
         return int(self._answered[:, 0].sum())
 
 
@@ -349,14 +347,14 @@ def _steps(made: Replay, target: float) -> tuple[F64, F64]:
     """The choice as a step function of the margin.
 
     Returns:
-      Ascending largest margins at which each successive choice still stands, [S], and the chance that it misses
-      the target, [S]: 0 or 1 at a trial. Above the last one nothing qualifies.
+      The largest margin at which each successive choice still holds, ascending, [S], and its probability of
+      missing the target, [S] (0 or 1 at a trial). Above the last margin nothing qualifies.
     """
     slack = made.forecaster.corrected(made.trials) - target
     weight = made.forecaster.weight(made.trials)
     with np.errstate(divide="ignore", invalid="ignore"):
         largest = np.where(slack < 0, -1.0, np.where(weight > 0, slack / weight, np.inf))
-    # Cheapest first: a dearer rate value is chosen only above the reach of all before it.
+    # Cheapest first: a dearer rate value is chosen only at margins too large for all cheaper ones.
     before = np.concatenate([[-1.0], np.maximum.accumulate(largest)[:-1]])
     chosen = np.flatnonzero((largest > before) & (largest >= 0))
     return largest[chosen], made.misses(target)[chosen]
@@ -367,7 +365,7 @@ def calibrate_margin(
 ) -> Margin:
     """The smallest margin with which the choice misses `target` in at most 1 - `confidence` of new groups.
 
-    A group that gets no answer is neither a hit nor a miss: the promise is about encodes that are made.
+    A group without an answer is neither a hit nor a miss, because the promise is about encodes that are made.
 
     Args:
       curves: held-out curves with truth, any encoders.
@@ -387,14 +385,14 @@ def calibrate_margin(
         n_groups = fit.all_encoders().n_answerable()
         raise ConfigError(
             f"no margin keeps the promise at target {target:g} with confidence {confidence:g}: {n_groups} "
-            f"calibration groups reach it, which supports at most {max_confidence(n_groups):.3f}",
-            next_step="ask for less confidence, another target, or more --trials",
+            f"calibration groups reach the target, which supports at most {max_confidence(n_groups):.3f}",
+            next_step="ask for a lower confidence, another target, or more --trials",
         )
     return margin
 
 
 TARGET_STEP = 0.5
-"""How far apart `nearest_margin` looks, points."""
+"""Step of the search in `nearest_margin`, points."""
 
 
 def nearest_margin(
@@ -402,10 +400,10 @@ def nearest_margin(
 ) -> Margin:
     """`calibrate_margin` at `target`, or without trials at the highest target below it that can be calibrated.
 
-    The latter promises nothing at `target`; it serves to say how far an encode gets.
+    A margin of a lower target promises nothing at `target`; it only shows how far an encode gets.
 
     Raises:
-      ConfigError: as `calibrate_margin`, if there is none at half the target either.
+      ConfigError: as `calibrate_margin`, if half the target cannot be calibrated either.
     """
     check_confidence(confidence, len({curve.group for curve in curves}))
     for lower in np.arange(target, target / 2, -TARGET_STEP):
@@ -416,7 +414,7 @@ def nearest_margin(
 
 
 class _CrossFit:
-    """Calibration on one encoder's curves, falling back on all; replayed once for any number of questions."""
+    """Calibration on one encoder's curves, falling back on all; replayed once for any number of queries."""
 
     def __init__(self, curves: Sequence[Curve], encoder: str, preset: str, target: float, trials: int) -> None:
         presets = {curve.preset for curve in curves if curve.encoder == encoder}
@@ -443,16 +441,14 @@ class _CrossFit:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutChoice:
-    """A choice on a curve whose group had no part in its margin or its forecast."""
+    """A choice on a curve whose group was left out of its margin and its forecast."""
 
     curve: Curve
-    """The curve."""
     choice: Choice
-    """What was chosen."""
     truth: float
     """Pooled VMAF there on the smooth curve, points."""
     missed: float
-    """The chance that the encode misses the target, in [0, 1]; see `Replay.misses`."""
+    """Probability that the encode misses the target, in [0, 1]; see `Replay.misses`."""
     trials: Measured
     """Trials spent on it."""
 

@@ -1,7 +1,7 @@
 """Bounds that hold for a new source: conformal prediction with the group as the unit of exchangeability.
 
-Rows of one source are not independent, so a thousand rows of 36 groups are worth 36. Everything here therefore
-weighs groups, and no confidence above K/(K+1) is ever answered with K groups.
+Rows of one source are not independent, so a thousand rows of 36 groups count as 36. So everything here weighs
+groups, and K groups never support a confidence above K/(K+1).
 """
 
 import math
@@ -37,7 +37,7 @@ def max_confidence(n_groups: int) -> float:
 
 
 def check_confidence(confidence: float, n_groups: int) -> None:
-    """Raise ConfigError unless 0 < confidence <= K / (K + 1); the message names the highest there is."""
+    """Raise ConfigError unless 0 < confidence <= K / (K + 1); the message names the highest value."""
     if not 0 < confidence < 1:
         raise ConfigError(f"a confidence lies between 0 and 1, not {confidence:g}", next_step="ask for 0.95")
     highest = max_confidence(n_groups)
@@ -85,7 +85,7 @@ def _largest_with_mass_above(
     """max{t : sum of weights of values >= t is at least `confidence`}."""
     order = np.argsort(-values, kind="stable")
     mass = np.cumsum(weights[order])
-    # Weights are sums of thousands of fractions: allow for their rounding, at most 1e-12 each.
+    # Weights are sums of thousands of fractions, with rounding errors of at most 1e-12 each.
     reached = np.flatnonzero(mass >= confidence - 1e-9)
     return float(values[order][reached[0]])
 
@@ -94,13 +94,13 @@ def covered_enough(covered: Sequence[float], confidence: float, *, error: float 
     """Whether coverage counted by group is compatible with at least `confidence`.
 
     Args:
-      covered: share of each group that was covered, each in [0, 1].
+      covered: fraction of each group that was covered, in [0, 1].
       confidence: nominal coverage.
-      error: probability of failing a method that covers exactly as it says.
+      error: probability of failing a method whose coverage is exactly nominal.
 
     Returns:
-      True unless the sum is below the `error` quantile of Binomial(n groups, confidence), or the groups are fewer
-      than could support that confidence at all: two covered groups of two say nothing about 0.95.
+      True unless the sum is below the `error` quantile of Binomial(n groups, confidence). False also if the groups
+      are too few for that confidence: two covered groups of two say nothing about 0.95.
     """
     if not covered or max_confidence(len(covered)) < confidence - 1e-12:
         return False

@@ -8,11 +8,11 @@ from vmaf_assay.records import Measurand
 
 
 def curves_of(calibration: ChoiceCalibration, *, more_probes: bool = False) -> list[Curve]:
-    """Held-out curves as arrays, with what the probes know of each.
+    """Held-out curves as arrays, with the probes' measurements of each.
 
     Args:
       calibration: of a forecast.
-      more_probes: True counts every probe of a curve's very encoder and preset, not only those a forecast reads.
+      more_probes: True uses every probe of a curve's encoder and preset, not only those a forecast reads.
     """
     known: dict[tuple[str, str], list[float]] = {}
     for curve in calibration.curves:

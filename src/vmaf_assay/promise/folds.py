@@ -1,4 +1,4 @@
-"""Leave-one-group-out folds, or K grouped ones; a group is on exactly one side, and that is checked."""
+"""Leave-one-group-out folds, or K grouped ones. It is checked that each group is on exactly one side."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from vmaf_assay.errors import ConfigError, CorpusError
 LEAVE_ONE_OUT = "leave-one-group-out"
 """The protocol of the gate's policy."""
 MOST_LEFT_OUT_SINGLY = 100
-"""Groups up to which every one is left out alone; a member a group is a training each."""
+"""Most groups for leave-one-group-out, which trains a member for each group."""
 FOLDS_BEYOND = 20
 """Grouped folds above that."""
 
@@ -50,7 +50,7 @@ def leave_one_group_out(groups: Sequence[str]) -> list[Fold]:
 def grouped_folds(groups: Sequence[str], k: int) -> list[Fold]:
     """K folds of whole groups, about equal in rows; each group is left out once, together with others.
 
-    The largest group first, each to the fold with the fewest rows: the same folds for any order of rows.
+    Groups go, the largest first, to the fold with the fewest rows. The folds do not depend on the order of rows.
 
     >>> [(fold.held_out, fold.test.tolist()) for fold in grouped_folds(["a", "b", "a", "c"], 2)]
     [('fold 1 of 2', [0, 2]), ('fold 2 of 2', [1, 3])]
@@ -80,7 +80,7 @@ def grouped_folds(groups: Sequence[str], k: int) -> list[Fold]:
 
 
 def make_folds(groups: Sequence[str], k: int | None = None) -> list[Fold]:
-    """K grouped folds if asked for; else leave-one-group-out, and above so many groups grouped folds."""
+    """K grouped folds if asked for; else leave-one-group-out, or grouped folds for many groups."""
     if k is not None:
         return grouped_folds(groups, k)
     few = len(set(groups)) <= MOST_LEFT_OUT_SINGLY

@@ -1,7 +1,8 @@
-"""The gate: what held-out predictions say of the policies. It never trains.
+"""The gate: the policies applied to held-out predictions. It never trains.
 
-Everything is recomputed from the predictions themselves. What is not evidence (a seed or fold missing or twice, a
-NaN, identical members, ...) is refused with CorpusError; what is evidence and not good enough is a HOLD, a value.
+Everything is recomputed from the predictions themselves. Invalid evidence (a seed or fold missing or doubled, a
+NaN, identical members, ...) is refused with CorpusError. Valid evidence that is not good enough is a HOLD, a
+value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ PREDICTION_COLUMNS: dict[str, type[pl.DataType]] = {
 
 
 MAX_POINTS = 1000.0
-"""Largest prediction that is taken for one of VMAF. PLCC does not see a factor of a million; this does."""
+"""Largest prediction accepted as VMAF. PLCC would not notice a factor of a million."""
 
 
 def check_evidence(
@@ -53,13 +54,13 @@ def check_evidence(
     policy: GatePolicy = POLICY,
     metric: Metric = MEAN_VMAF.metric,
 ) -> None:
-    """Refuse predictions that are not evidence of every seed: each group left out once, alone or with its fold.
+    """Refuse predictions unless every seed left out each group once, alone or with its fold.
 
     Raises:
-      CorpusError: a column missing, a seed missing, twice or not asked for, a row missing or twice, a value that
-        is not finite or no VMAF, a row held out under another group's name, a group in two folds, truths that
-        differ between seeds, a cell or frame with two identities, a source in two groups, too few groups, or two
-        members that predict the same.
+      CorpusError: a column is missing; a seed or row is missing, doubled or unexpected; a value is not a finite
+        VMAF. Also if truths differ between seeds, two members predict the same, or groups are too few. Also for a
+        group in two folds, a source in two groups, a row held out under another group's name, or a cell or frame
+        with two identities.
     """
     if odd := [f"{n} {t}" for n, t in PREDICTION_COLUMNS.items() if predictions.schema.get(n) != t]:
         raise CorpusError(f"predictions lack column {', '.join(odd)}", next_step="train again")
@@ -90,7 +91,7 @@ def check_evidence(
 
 
 def _check_identities(rows: pl.DataFrame) -> None:
-    """Of one seed: a source is of one group, a cell is one encode, and a frame of it comes once."""
+    """Check one seed: a source has one group, a cell is one encode, and no frame of it is doubled."""
     if rows.group_by("source").agg(pl.col("group").n_unique())["group"].max() != 1:
         raise CorpusError(
             "a source is in two groups, so that it was in its own training rows", next_step="train again"
@@ -145,8 +146,9 @@ def held_out_protocol(predictions: pl.DataFrame) -> str:
 def fold_table(predictions: pl.DataFrame) -> list[dict[str, Any]]:
     """PLCC of every seed and group left out: `seed, held_out, plcc, n_val`.
 
-    By group for grouped folds too: the gate's statistic stays the mean over groups, each predicted by a member
-    that saw no row of it (nor of the groups left out with it, so that the score is, if anything, lower).
+    Grouped folds are scored by group too. The gate's statistic stays the mean over groups, each predicted by a
+    member that saw no row of it. The member saw no row of the groups left out with it either, so the score tends
+    to be lower.
 
     Raises:
       CorpusError: a fold has no defined correlation (one row, or a constant side).
@@ -205,12 +207,12 @@ def choice_coverage(
 ) -> list[CoverageResult]:
     """Hits of the chosen encode on each group, calibrated on the others, by confidence and encoder.
 
-    A group's share is over its sources and the policy's targets, of the choices that were answered.
+    A group's fraction is over its sources and the policy's targets, of the choices that were answered.
 
     Args:
       curves: held-out curves.
       policy: what is asked.
-      on_step: told of each confidence and encoder done.
+      on_step: called after each confidence and encoder.
     """
     results = []
     pairs = sorted({(curve.encoder, curve.preset) for curve in curves})

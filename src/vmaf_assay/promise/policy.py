@@ -1,7 +1,7 @@
-"""The pre-declared policies, and their judgement of scores. The one place for the gate's numbers.
+"""The pre-declared policies, and their judgement of scores. The gate's numbers are defined only here.
 
-Policies are known by digest, past ones too, so that an old verdict is judged by the policy it was given under.
-No tables and no training here, so that every load of a model can afford to judge its verdict again.
+Policies are identified by digest, past ones too, so that an old verdict is judged by its own policy. There are no
+tables and no training here, so that every load of a model can judge its verdict again.
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class CoveragePolicy:
     trials: int = 0
     """Trial encodes of the choices replayed: the hardest case."""
     error: float = 0.05
-    """Probability of failing an ensemble that covers exactly as often as it says."""
+    """Probability of failing an ensemble whose coverage is exactly nominal."""
 
     def digest(self) -> str:
         """SHA-256 of the policy's canonical JSON."""
@@ -61,13 +61,13 @@ POLICY = GatePolicy()
 COVERAGE_POLICY = CoveragePolicy()
 
 RETIRED: tuple[tuple[GatePolicy | CoveragePolicy, str], ...] = ()
-"""Policies that `validate` no longer uses, each with the day it was retired (ISO 8601): a verdict given under one
-before that day stands, as what it admitted then, and no later one does. Whoever changes a policy above lists the
-old one here, with every field written out."""
+"""Policies that `validate` no longer uses, each with the day it was retired (ISO 8601). A verdict given under one
+before that day stays valid; a later one is refused. If you change a policy above, list the old one here, with
+every field written out."""
 
 CHOICE_RULE = 4
 """Version of the rule in `promise/choice.py`. Raise it with every change that can choose another rate value or
-margin: verdicts name the version that their coverage was measured with, and promises rest on no other."""
+margin. A verdict names the version its coverage was measured with, and promises need the same version."""
 
 INTERVAL_RULE = 1
 """Version of the rule in `promise/conformal.py`, likewise."""
@@ -77,7 +77,7 @@ PolicyKind = TypeVar("PolicyKind", GatePolicy, CoveragePolicy)
 
 
 def known_policy(today: PolicyKind, sha256: str, given_utc: str) -> PolicyKind | None:
-    """The policy with a digest, if a verdict of that time may rest on it; else None.
+    """The policy with a digest, if it is valid for a verdict of that time; else None.
 
     Args:
       today: the policy of its kind that is in force.
@@ -127,7 +127,7 @@ class GateResult(_Result):
     """Seeds that do not."""
 
     def reasons(self) -> list[str]:
-        """Why it is a HOLD, in words; empty if it passed."""
+        """Why it is a HOLD, in words; empty if passed."""
         said = []
         if not self.mean_plcc_pass:
             said.append(f"mean PLCC {self.mean_plcc:.4f} is below {self.mean_plcc_threshold:g}")

@@ -1,6 +1,6 @@
-"""The one promise: what decides it, why there is none, and the sentence that answers the user.
+"""The promise: its conditions, the reasons against it, and the sentence that answers the user.
 
-`tune`, `compare`, the Python API, the pages and `--json` all take their answer from here.
+`tune`, `compare`, the Python API, the pages and `--json` all use it.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ NoPromiseCode = Literal[
     "options_not_calibrated",
     "reference_not_calibrated",
 ]
-"""Why nothing is promised, for programs; `NoPromise.words` says it to a person."""
+"""Code of a reason for no promise, for programs; `NoPromise.words` is for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,19 @@ class Promise:
     supported: bool
     """The model has seen sources like this one, with this encoder and preset."""
     unsupported_reason: str
-    """What the model has not seen the like of; empty if `supported`."""
+    """What is unlike the training data; empty if `supported`."""
     reachable: bool
     """Some rate value's lower bound meets the target."""
     calibrated_target: bool
-    """The margin was calibrated at this target, not at a lower one for want of groups."""
+    """The margin was calibrated at this target, not at a lower one because groups were too few."""
     uncalibrated_options: str = ""
-    """Encoder options that no calibration encode had; empty if there are none."""
+    """Encoder options that no calibration encode had; empty without such options."""
     uncalibrated_reference: str = ""
-    """A comparison that no calibration encode had, in words; empty if there is none."""
+    """A comparison that no calibration encode had, in words; else empty."""
 
     @property
     def calibrated_kind(self) -> bool:
-        """The encode and its comparison are of the kind the margin was calibrated on."""
+        """Encode and comparison are of the calibrated kind."""
         return not (self.uncalibrated_options or self.uncalibrated_reference)
 
     @property
@@ -63,7 +63,7 @@ class Promise:
 
     @property
     def encodable(self) -> bool:
-        """Whether the choice is worth an encode: it is promised, or only its kind was not calibrated."""
+        """Whether to make the encode: it is promised, or only its kind is not calibrated."""
         return self.supported and self.reachable and self.calibrated_target
 
     @property
@@ -72,7 +72,7 @@ class Promise:
         found: list[NoPromise] = []
         if not self.supported:
             found.append(NoPromise("unlike_training", f"not supported: {self.unsupported_reason}"))
-        # The margin of a lower target says nothing about this one, but a forecast below it does.
+        # The margin of a lower target says nothing about this target, but a forecast below it does.
         if not self.reachable and (self.calibrated_target or self.mu < self.target):
             found.append(
                 NoPromise(
@@ -156,10 +156,10 @@ def promise_of(
 
     Args:
       choice: made with `margin`.
-      margin: as `nearest_margin` gave it: perhaps of a lower target.
+      margin: from `nearest_margin`, perhaps of a lower target.
       target: pooled score asked for, points.
       confidence: asked for, in (0, 1).
-      unsupported_reason: what the model has not seen; empty if it has seen the like.
+      unsupported_reason: what is unlike the training data; empty if nothing is.
       uncalibrated_options: encoder options beyond the calibrated ones.
       uncalibrated_reference: why the comparison is not as calibrated.
     """

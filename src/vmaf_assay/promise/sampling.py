@@ -1,4 +1,4 @@
-"""What a sample of a title's segments says of the whole title, and how sure that is. Pure: no encodes, no files.
+"""Estimates for a long title from a sample of its segments, with their errors. Pure: no encodes, no files.
 
 A long title is divided into *units* of about a calibration clip's length. Probes encode `N` of its `M` units and
 a forecast is made for each; trials encode `n` of those `N` in the real encoder. The forecast is the control
@@ -6,9 +6,9 @@ variate of two-phase sampling (Cochran 1977, *Sampling Techniques*, 12.6): the t
 
     mean over N of the forecast  +  mean over n of (measured - forecast),
 
-which is unbiased whatever the forecast is worth, and as much better than the mean of what was measured as the
-forecast is good. What the sample takes off the bound is Student's t at the confidence times the standard error of
-that estimate; it stands beside the margin that `promise/choice.py` calibrates for the forecast itself.
+which is unbiased for any forecast. The better the forecast, the smaller its error against the mean of the
+measurements alone. The sample lowers the bound by Student's t at the confidence times the standard error of that
+estimate. This comes on top of the margin that `promise/choice.py` calibrates for the forecast itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ from vmaf_assay.promise.choice import Curve, Forecaster, Measured
 F64 = NDArray[np.float64]
 
 MIN_SEGMENTS = 8
-"""Fewest segments that a promise about a title is made from: with fewer, their spread is itself a guess."""
+"""Fewest segments for a promise about a title; the spread of fewer is a guess."""
 
 MIN_TRIED = 4
 """Fewest segments that a trial encodes."""
 
 TRIED_SHARE = 0.4
-"""Share of the segments that a trial encodes. The forecast leaves little for it to estimate: measuring all of them
-would take 2.5 times the encodes and narrow the bound by less than a tenth (docs/results.md)."""
+"""Fraction of the segments that a trial encodes. The forecast leaves little to estimate: measuring all of them
+would take 2.5 times the encodes and narrow the bound by less than a tenth (docs/log/long-sources.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Estimate:
     """Degrees of freedom of that variance (Satterthwaite 1946)."""
 
     def part(self, confidence: float) -> float:
-        """What to take off so that the title is below with probability 1 - `confidence` at most, points."""
+        """What to subtract so that the title is below with probability 1 - `confidence` at most, points."""
         return float(student(confidence, self.degrees)) * float(np.sqrt(self.variance))
 
 
@@ -54,7 +54,7 @@ EXACT = Estimate(0.0, 0.0, 1.0)
 
 
 def student(confidence: float, degrees: float | F64) -> F64:
-    """Student's t, never below zero: less confidence than a half adds nothing to an estimate."""
+    """Student's t, never below zero: a confidence below a half adds nothing to an estimate."""
     quantile: F64 = np.maximum(stats.t.ppf(confidence, np.maximum(degrees, 1.0)), 0.0)
     return quantile
 
@@ -69,7 +69,7 @@ def n_tried(n_segments: int) -> int:
 
 
 def spread_evenly(count: int, of: int) -> list[int]:
-    """Indices of `count` of `of` in order, the middles of equal parts: as mixed as the whole is.
+    """Indices of `count` of `of` in order, the middles of equal parts.
 
     >>> spread_evenly(3, 9)
     [1, 4, 7]
@@ -78,12 +78,12 @@ def spread_evenly(count: int, of: int) -> list[int]:
 
 
 def stratified(difficulty: Sequence[float], count: int, *, blocks: int, seed: int) -> list[int]:
-    """A sample of units that is spread over the title's time and over its content; the same for the same seed.
+    """A sample of units spread over the title's time and content; the same for the same seed.
 
-    The units, in the order of time, fall into `blocks` of equal size; in each they are put in the order of
-    difficulty, rising and falling by turns; every `M / count`-th of that list is taken, from a start that the seed
-    draws (systematic sampling of a serpentine list, Cochran 1977, 8.3). Every unit has the same chance, so means
-    over the sample are unbiased, and units that follow each other in it are alike.
+    The units, in the order of time, are divided into `blocks` of equal size. In each block they are sorted by
+    difficulty, alternately rising and falling. Every `M / count`-th of that list is taken, from a start that the
+    seed draws (systematic sampling of a serpentine list, Cochran 1977, 8.3). Every unit has the same probability,
+    so means over the sample are unbiased, and neighbours in it are alike.
 
     Args:
       difficulty: one number a unit, in the order of time; how hard it looks, on any scale.
@@ -117,8 +117,8 @@ def mean_variance(values: F64, weights: F64, *, neighbours: bool) -> F64:
     Args:
       values: [N] or [N, G], N >= 2.
       weights: [N], frames of each.
-      neighbours: True takes the variance from the differences of units that follow each other, which leaves out
-        what the strata account for (Wolter 2007, *Introduction to Variance Estimation*, 8.2.1, estimator 2).
+      neighbours: True takes the variance from the differences of neighbouring units, which excludes the variance
+        between strata (Wolter 2007, *Introduction to Variance Estimation*, 8.2.1, estimator 2).
     """
     ratio = weights / weights.mean()
     shape = (-1,) + (1,) * (values.ndim - 1)
@@ -157,7 +157,7 @@ def _satterthwaite(variances: F64, degrees: NDArray[np.int64]) -> float:
 
 
 class SampledForecaster(Forecaster):
-    """The forecast of a title from those of its segments, with what the sampling takes off the bound."""
+    """The forecast of a title from those of its segments, with the sampling part of the bound."""
 
     def __init__(
         self,
@@ -178,13 +178,13 @@ class SampledForecaster(Forecaster):
           n_units: M, units in the title.
           confidence: of the promise, in (0, 1).
           allowance: by how much a segment's encode scores above the same frames in an encode of the title, points;
-            taken off every estimate.
+            subtracted from every estimate.
         """
         super().__init__(title)
         self.forecasts = np.stack([Forecaster(curve).mu for curve in segments])
-        """Of each segment on the grid, points, [N, G]."""
+        """Forecast of each segment on the grid, points, [N, G]."""
         self.allowance = allowance
-        """Taken off, points."""
+        """Allowance subtracted, points."""
         self.mu = np.maximum(weighted_mean(self.forecasts, weights) - allowance, 0.0)
         self._weights, self._n_units, self._confidence = weights, n_units, confidence
         self._estimates: dict[float, Estimate] = {}
@@ -203,17 +203,17 @@ class SampledForecaster(Forecaster):
         return min(max(made.value - self.allowance, self.metric.floor), self.metric.ceiling)
 
     def sampling_part(self, trials: Measured) -> F64:
-        """What the sampling takes off on the grid, points, [G].
+        """The sampling part on the grid, points, [G].
 
-        Without trials the standard error is of the mean forecast. A trial adds its own part, which is as large as
-        it was found at the nearest trial times the deficit here over the deficit there: deficits are wrong by
-        about the same factor, not by the same points, as in `Forecaster.corrected`.
+        Without trials the standard error is that of the mean forecast. A trial adds its own part: that of the
+        nearest trial, times the deficit here over the deficit there. Deficits are wrong by about the same factor,
+        not by the same points, as in `Forecaster.corrected`.
         """
         if not trials:
             return self._part(np.float64(len(self.forecasts) - 1), self._first)
         nearest = [min(trials, key=lambda rate: abs(rate - at)) for at in self.grid.tolist()]
         there = np.array([self.at(rate) for rate in nearest])
-        # A trial of every frame is no estimate: nothing is left to sampling there.
+        # A trial of every frame has no sampling error.
         made = [self._estimates.get(rate, EXACT) for rate in nearest]
         found = np.array([one.variance for one in made])
         deficit = self.zero_deficit - self.corrected(trials)
@@ -226,10 +226,10 @@ class SampledForecaster(Forecaster):
         return part
 
     def lower(self, trials: Measured, margin: float) -> F64:
-        """Corrected forecast minus the margin and what the sampling takes, on the grid, points, [G].
+        """Corrected forecast minus the margin and the sampling part, on the grid, points, [G].
 
         The two are independent errors, so they combine as the root of their squares. On titles made of held-out
-        curves that keeps the promise in every row; their sum keeps it by more than it says (docs/results.md).
+        curves this keeps the promise in every row; their sum is wider than needed (docs/log/long-sources.md).
         """
         off = np.hypot(margin * self.weight(trials), self.sampling_part(trials))
         bound: F64 = self.corrected(trials) - off

@@ -70,7 +70,7 @@ class Act(Frozen):
     """Of a rollback: the verdict that admits again."""
 
 
-ADMITTED_BY_ACT = {"sequence", "previous_verdict_sha256", "act"}
+ADMITTED_BY_ACT = {"sequence", "previous_verdict_sha256", "act", "made_by"}
 """What a rollback's verdict has of its own; all else is that of the verdict it returns to."""
 
 
@@ -139,6 +139,11 @@ class Verdict(Frozen):
     """What put it into the sequence; None in a run, and in registries written before this field."""
     measurand: MeasurandName | None = Field(default=None, exclude_if=lambda text: text is None)
     """What was predicted and judged, as in the sidecars it admits; None likewise."""
+
+    made_by: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, exclude_if=lambda text: text is None
+    )
+    """Version of vmaf-assay that made this verdict; None in verdicts made before 0.2.0. `code` is what trained."""
 
     @property
     def metric(self) -> Metric:

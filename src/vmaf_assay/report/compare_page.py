@@ -1,4 +1,4 @@
-"""The page of a comparison: what several encoders would spend for a quality, with bands, and who is cheapest."""
+"""The page of a comparison: bitrate by quality for several encoders, with bands, and the cheapest one."""
 
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def _curves(document: Document) -> Section:
 
 
 def _point(one: Document, p: Document) -> Point:
-    quality = f"VMAF {p['mu']:.2f}, surely {p['lower_bound']:.2f}"
+    quality = f"VMAF {p['mu']:.2f}, at least {p['lower_bound']:.2f}"
     return Point(p["kbps"], p["mu"], f"{_name(one)} at {p['rate_value']:g}\n{quality}\n{p['kbps']:,.0f} kbps")
 
 

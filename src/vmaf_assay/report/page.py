@@ -1,7 +1,7 @@
-"""A page: facts, pictures with the table behind each, and words; one file, nothing fetched.
+"""A page: facts, pictures with the table behind each, and text; one file, nothing fetched.
 
-The page forbids itself everything but its own style and script (a Content-Security-Policy with their digests), so
-that a hostile name could do nothing even if it were not escaped, and opening the page makes no request.
+A Content-Security-Policy allows only the page's own style and script, by their digests. So a hostile name could do
+nothing even if it were not escaped, and opening the page makes no request.
 """
 
 import base64
@@ -23,7 +23,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 Mood = Literal["good", "bad", "plain"]
 
 MAX_PAGE_BYTES = 3_000_000
-"""A page can be mailed; what does not fit is left out and said."""
+"""So that a page can be mailed. The page says what was left out to stay below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,7 @@ class Table:
     """Rows of figures, numbers to the right."""
 
     caption: str
-    """What it shows."""
     headers: Sequence[str]
-    """One a column."""
     rows: Sequence[Sequence[object]]
     """Cells: numbers, text, True and False, or None."""
 
@@ -70,7 +68,7 @@ class Shot:
     """A source frame beside the same frame of the encode."""
 
     caption: str
-    """Which, and how good."""
+    """Caption: which second, and its VMAF."""
     source: str
     """Data URI of the source's frame."""
     encode: str
@@ -86,37 +84,32 @@ class Section:
     title: str
     """Heading."""
     paragraphs: Sequence[str] = ()
-    """Words, before the picture."""
     charts: Sequence[Chart] = ()
     """Pictures."""
     tables: Sequence[Table] = ()
     """The figures behind them; folded away if there is a picture."""
     shots: Sequence[Shot] = ()
-    """Frames side by side."""
     notes: Sequence[str] = ()
-    """A list, after all else."""
     code: str = ""
-    """A command line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Everything a page says."""
+    """The content of a page."""
 
     kind: str
-    """What was made a page of: `tune`, `run`, `registry` or `compare`."""
+    """`tune`, `run`, `registry` or `compare`."""
     title: str
-    """What it is of."""
     answer: str
     """The one line that answers the question."""
     mood: Mood
-    """Whether that is a yes."""
+    """Whether the answer is yes."""
     facts: Sequence[tuple[str, object]] = ()
     """The few numbers to see first."""
     sections: Sequence[Section] = ()
     """The rest."""
     document: dict[str, Any] = field(default_factory=dict)
-    """The JSON the page was made from, kept in it."""
+    """The JSON that the page was made from; embedded in it."""
 
 
 def cell(value: object) -> str:
@@ -167,7 +160,7 @@ def render(page: Page) -> str:
 
 
 def write_page(page: Page, out: Path) -> None:
-    """Render and write a page, whole or not at all."""
+    """Render and write a page, completely or not at all."""
     write_bytes_atomic(out, render(page).encode())
 
 
@@ -176,6 +169,6 @@ def _hash(text: str) -> str:
 
 
 def _json_for_script(document: dict[str, Any]) -> str:
-    """JSON that cannot end the script element it lies in."""
+    """JSON that cannot close the script element around it."""
     text = json.dumps(document, allow_nan=False, ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,8 +1,8 @@
-"""Pictures as inline SVG: sharp at any size, coloured by the page's own theme, each point with its words.
+"""Pictures as inline SVG: sharp at any size, coloured by the page's own theme, each point with a tooltip.
 
-Hand-made instead of matplotlib (ADR-0395): a chart is 5 to 100 kB, follows light and dark without a second copy,
-and its points can be hovered, stepped through with the arrow keys, and read out. Every text passes through
-`markupsafe`, so that a hostile name stays a name.
+Hand-made instead of matplotlib (ADR-0395): a chart is 5 to 100 kB and follows light and dark themes without a
+second copy. Its points can be hovered, stepped through with the arrow keys, and read out. Every text passes
+through `markupsafe`, so that a hostile name stays a name.
 """
 
 import math
@@ -15,30 +15,28 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 680, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 34, 50
 MARKS = 6
-"""Marker shapes and colours before they repeat: colour is never all that tells two series apart."""
+"""Marker shapes and colours before they repeat; two series never differ by colour alone."""
 Scale = Literal["linear", "log"]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value in a chart, with what to say of it."""
+    """One value in a chart, with its tooltip."""
 
     x: float
-    """On the x axis."""
     y: float
-    """On the y axis."""
     tip: str
     """Shown on hover and read out; holds the numbers."""
 
 
 @dataclass(slots=True)
 class Axis:
-    """One axis: what it says, and the range it must show."""
+    """One axis: its label, and the range it must show."""
 
     label: str
-    """With the unit."""
+    """Label, with the unit."""
     values: list[float] = field(default_factory=list)
-    """Values that must lie within."""
+    """Values that the axis must show."""
     scale: Scale = "linear"
     """`log` for rates of bits."""
     low: float | None = None
@@ -47,7 +45,7 @@ class Axis:
     """Fixed upper end."""
 
     def ends(self) -> tuple[float, float]:
-        """Lower and upper end, apart."""
+        """Lower and upper end; never equal."""
         finite = [v for v in self.values if math.isfinite(v) and (self.scale == "linear" or v > 0)] or [1.0]
         low, high = min(finite), max(finite)
         if self.scale == "log":
@@ -79,7 +77,7 @@ def ticks(low: float, high: float, *, scale: Scale = "linear", count: int = 6) -
 
 
 class Chart:
-    """A chart being drawn. Everything is added in the order it should lie, back to front."""
+    """A chart being drawn, from back to front."""
 
     def __init__(self, name: str, title: str, description: str, x: Axis, y: Axis, *, height: int = HEIGHT) -> None:
         self.name, self.title, self.description = name, title, description
@@ -121,7 +119,7 @@ class Chart:
         self._note(name, series, "dash" if dashed else "line")
 
     def points(self, points: Sequence[Point], *, series: int = 0, name: str = "", large: bool = False) -> None:
-        """Marks, each with its words."""
+        """Marks, each with its tooltip."""
         size = 6.0 if large else 3.6
         shape = [
             Markup('<path class="pt s{}" data-series="{}" data-tip="{}" d="{}"/>').format(
@@ -135,7 +133,7 @@ class Chart:
     def rule(
         self, *, x: float | None = None, y: float | None = None, label: str = "", below: bool = False
     ) -> None:
-        """A line across the chart at one value, with a word above it, or below."""
+        """A line across the chart at one value, with a label above or below it."""
         low_x, high_x = self._x.ends()
         low_y, high_y = self._y.ends()
         x1, x2 = (low_x, high_x) if x is None else (x, x)
@@ -156,7 +154,7 @@ class Chart:
         )
 
     def diagonal(self) -> None:
-        """Where x equals y."""
+        """The diagonal x = y."""
         low = max(self._x.ends()[0], self._y.ends()[0])
         high = min(self._x.ends()[1], self._y.ends()[1])
         self._body.append(
@@ -244,5 +242,5 @@ def _mark(series: int, x: float, y: float, size: float) -> str:
 
 
 def text(value: object) -> Markup:
-    """Any value, safe in a page."""
+    """Any value, escaped for a page."""
     return escape(str(value))

@@ -1,4 +1,4 @@
-"""The page of a registry: which rows verify, what admitted them, who did what and when, and who signed it."""
+"""The page of a registry: which rows verify, what admitted them, who changed what and when, and who signed."""
 
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ def registry_page(folder: Path, trust: Trust | None = None, on_step: OnStep | No
 
     Args:
       folder: the registry.
-      trust: whose signatures to believe; None: nobody is asked.
+      trust: whose signatures to accept; None checks none.
       on_step: told how far it is.
 
     Raises:
-      IntegrityError: `registry.json` itself cannot be believed.
+      IntegrityError: `registry.json` itself does not verify.
     """
     registry = read_registry(folder)
     reports = verify_registry(folder, trust=trust, on_step=on_step)
@@ -71,7 +71,7 @@ def registry_page(folder: Path, trust: Trust | None = None, on_step: OnStep | No
 
 
 def _histories(folder: Path, registry: Registry) -> dict[str, list[Entry] | str]:
-    """What was done to every ensemble, newest first; of a broken history, what is wrong with it."""
+    """The acts on every ensemble, newest first; for a broken history, what is wrong with it."""
     found: dict[str, list[Entry] | str] = {}
     for row in registry.rows:
         name = ensemble_of(row.id)
@@ -103,12 +103,12 @@ def _rows(registry: Registry, reports: list[RowReport], trust: Trust | None) -> 
     )
     words = (
         "Every byte of every row was checked against the verdict that admitted it, and every gate was judged from "
-        "its held-out predictions when this page was made. Later, run assay registry verify."
+        "its held-out predictions when this page was made. To check again, run assay registry verify."
     )
     believed = (
-        f"Signatures were asked for as the trust policy {trust.policy.name} says."
+        f"Signatures were checked against the trust policy {trust.policy.name}."
         if trust
-        else "No trust policy was set, so nobody's signature was asked for."
+        else "No trust policy was set, so no signature was required."
     )
     return Section("rows", "Rows", [words, believed], tables=[table])
 
@@ -135,8 +135,8 @@ def _ensemble(name: str, ensemble: str, history: list[Entry] | str) -> list[Sect
 
 _ABOUT_ACTS = [
     "Each act is a verdict with the next number, bound to the one before by its digest; none is ever removed.",
-    "A signature shown here was checked against the verdict it signs and the key it names. Whether to believe "
-    "that key is your trust policy's to say; a name or a reason is only what somebody typed.",
+    "A signature shown here was checked against the verdict it signs and the key it names. Your trust policy says "
+    "whether to accept that key. A name or a reason is only what someone typed.",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The page of a training run: whether it passes its gate, and where it is good and bad, on held-out groups."""
+"""The page of a training run: whether it passes its gate, and where it errs, on held-out groups."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from vmaf_assay.report.plots import Axis, Chart, Point
 from vmaf_assay.training.evidence import RunEvidence
 
 MAX_POINTS = 1500
-"""Points drawn in a scatter; more would make the page slow without showing more."""
+"""Points drawn in a scatter plot; more would only make the page slow."""
 WORST = 12
 """Groups listed as the worst."""
 
@@ -79,7 +79,7 @@ def ensemble_rows(predictions: pl.DataFrame) -> pl.DataFrame:
 
 
 def gate_section(gate: GateResult) -> Section:
-    """The gate's conditions, each with what was measured and what it must reach."""
+    """The gate's conditions, each with the measured and the required value."""
     rows: list[list[object]] = [
         ["mean over seeds", _six(gate.mean_plcc), f"at least {gate.mean_plcc_threshold:g}", gate.mean_plcc_pass],
         ["spread", _six(gate.plcc_spread), f"at most {gate.plcc_spread_max:g}", gate.plcc_spread_pass],
@@ -229,7 +229,7 @@ def _errors(rows: pl.DataFrame) -> Section:
 
 
 def coverage_section(coverage: list[CoverageResult]) -> Section:
-    """Whether the lower bound holds as often as it says."""
+    """Whether the lower bound holds as often as its confidence says."""
     scopes = sorted({result.scope for result in coverage})
     values = [v for result in coverage for v in (result.confidence, result.coverage)]
     chart = Chart(
@@ -303,7 +303,7 @@ def _sigma(rows: pl.DataFrame) -> Section:
         f"Sigma is how much the seeds disagree. Its rank correlation with the error is {rank:.3f}: where it is "
         "above zero, sigma tells something of where the prediction is bad. It is not an interval."
     )
-    return Section("sigma", "Does sigma know?", [words], [chart], [table])
+    return Section("sigma", "Does sigma predict the error?", [words], [chart], [table])
 
 
 def _worst(rows: pl.DataFrame) -> Section:

@@ -1,4 +1,4 @@
-"""Read a run as evidence: every file against its digest, and the judgement recomputed from its predictions."""
+"""Read a run as evidence: check every file against its digest, and judge its predictions again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,9 +43,9 @@ class RunEvidence:
     file: RunFile
     """Its `run.json`."""
     data: Mapping[str, bytes] = field(repr=False)
-    """Every file it lists, by relative path: the very bytes that were hashed."""
+    """Bytes of every file it lists, by relative path; these are the bytes that were hashed."""
     calibration: IntervalCalibration | ChoiceCalibration
-    """Its calibration, equal to what its predictions give."""
+    """Its calibration, checked against its predictions."""
     _coverage: list[CoverageResult] = field(default_factory=list, init=False, repr=False, compare=False)
     """What `coverage` found."""
 
@@ -65,7 +65,7 @@ class RunEvidence:
         return evaluate_gate(self.predictions, self.file.seeds, metric=self.measurand.metric)
 
     def coverage(self, on_step: OnStep | None = None) -> list[CoverageResult]:
-        """The coverage policy, recomputed from these bytes when first asked; `on_step` is told how far it is."""
+        """The coverage policy, recomputed from these bytes on the first call; `on_step` reports progress."""
         if not self._coverage:
             self._coverage.extend(coverage_of(self.calibration, on_step=on_step))
         return self._coverage
@@ -99,7 +99,7 @@ def load_run(folder: Path) -> RunEvidence:
     path = folder / "run.json"
     file = _parse(RunFile, read_plain(path, max_bytes=MAX_FILE_BYTES), path)
     if file.dry_run:
-        raise CorpusError(f"{folder} is a dry run, never evidence", next_step="train for real")
+        raise CorpusError(f"{folder} is a dry run, which is not evidence", next_step="train for real")
     data = _read_files(folder, file)
     calibration = _parse(CalibrationFile, data["calibration.json"], folder / "calibration.json").calibration
     run = RunEvidence(folder, file, data, calibration)
@@ -143,13 +143,13 @@ def _read_files(folder: Path, file: RunFile) -> dict[str, bytes]:
     wanted = required_files(file)
     if wanted != set(file.files):
         odd = sorted(wanted ^ set(file.files))
-        raise CorpusError(f"{folder}: run.json does not list {odd[0]} as it should", next_step="train again")
+        raise CorpusError(f"{folder}: run.json does not list {odd[0]} as expected", next_step="train again")
     present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
     present -= {"run.json", "PROMOTE.json", "HOLD.json"}
     if missing := sorted(wanted - present):
         raise CorpusError(f"{folder} lacks {missing[0]}", next_step="train again")
     if extra := sorted(present - wanted):
-        raise IntegrityError(f"{folder} holds {extra[0]}, which no run has", next_step="remove it")
+        raise IntegrityError(f"{folder} holds an unexpected file, {extra[0]}", next_step="remove it")
     data = {}
     for name, digest in file.files.items():
         data[name] = read_plain(folder / name, max_bytes=MAX_FILE_BYTES, guarded=True, next_step="train again")
@@ -159,7 +159,7 @@ def _read_files(folder: Path, file: RunFile) -> dict[str, bytes]:
 
 
 def _check_loso(loso: LosoFile, file: RunFile, seed: int, folds: dict[str, str], scores: dict[str, float]) -> None:
-    """What a seed says of its own folds must be whole, free of leaks, and what its predictions give."""
+    """Check a seed's folds: complete, without leaks, and equal to what its predictions give."""
     groups = set(folds)
     where = f"loso_seed{seed}.json"
     if loso.seed != seed:
@@ -194,8 +194,8 @@ def _check_score(where: str, said: float, measured: float) -> None:
 
 
 def _check_predictions(run: RunEvidence) -> tuple[GateResult, list[dict[str, Any]]]:
-    """The gate and its folds, of predictions that cover the corpus the run names."""
-    judged = run.gate()  # refuses what is not evidence before anything is derived from it
+    """The gate and its folds, for predictions that cover the run's corpus."""
+    judged = run.gate()  # refuses invalid evidence before anything is derived from it
     table = run.predictions
     n_groups, n_rows = table["group"].n_unique(), table["row"].n_unique()
     if n_groups != run.file.corpus.n_groups:
@@ -211,7 +211,7 @@ def _check_predictions(run: RunEvidence) -> tuple[GateResult, list[dict[str, Any
 
 
 def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -> None:
-    """Every model opens, is distinct, and the fused one is the members it claims to fuse."""
+    """Check that every model opens, is distinct, and that the fused one computes the members' mean."""
     models = run.models()
     if len({onnx for onnx, _, _ in models.values()}) != len(models):
         raise CorpusError("two members are the same file: sigma would say nothing", next_step="train again")
@@ -226,7 +226,7 @@ def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -
                 next_step="train again",
             )
         if abs(sidecar.held_out.mean_plcc - gate.mean_plcc) > 1e-6:
-            raise IntegrityError(f"the sidecar of {row_id} claims another score", next_step="train again")
+            raise IntegrityError(f"the sidecar of {row_id} states another score", next_step="train again")
         if sidecar.role == "mean" and sidecar.calibration != run.calibration:
             raise IntegrityError(f"{row_id}: its sidecar holds another calibration", next_step="train again")
         answers[row_id] = sample_answers(run.data[f"members/{row_id}.onnx"], sidecar)

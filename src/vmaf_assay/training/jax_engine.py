@@ -1,6 +1,6 @@
 """The JAX engine: members stacked on a leading axis M and trained as one program. The only file that imports JAX.
 
-It trains where there is no compiler, on a GPU, and beside the native kernel as its oracle.
+It trains without a compiler and on a GPU, and is the test oracle of the native kernel.
 """
 
 import os
@@ -28,7 +28,7 @@ from vmaf_assay.training.recipe import (
 )
 
 SLICE = 4096
-"""Steps a call, so that the table of rows a step stays small."""
+"""Steps in one call; keeps the table of row indices small."""
 
 
 class Params(NamedTuple):
@@ -51,10 +51,10 @@ class Params(NamedTuple):
 def keep_masks(seeds: Array, step: Array, batch: int, width: int, dropout: float) -> tuple[Array, Array]:
     """Dropout masks of two layers for one step, each [M, batch, width], scaled to mean 1.
 
-    One 32-bit word an element serves both layers, 16 bits each: threefry would cost more than the network. A key
-    is mixed from member and step, and counted on by the golden ratio's bits, as SplitMix does (Steele, Lea and
-    Flood 2014); the mixer is MurmurHash3's finaliser (Appleby, public domain), a bijection with unbiased output
-    bits. kernel.c and reference.py draw the same masks.
+    One 32-bit word an element serves both layers, 16 bits each; threefry would cost more than the network. A key
+    is mixed from member and step and incremented by the golden ratio's bits, as in SplitMix (Steele, Lea and Flood
+    2014). The mixer is MurmurHash3's finaliser (Appleby, public domain), a bijection with unbiased output bits.
+    kernel.c and reference.py draw the same masks.
 
     Args:
       seeds: one 32-bit word a member, [M] uint32.
@@ -106,13 +106,13 @@ def _optimizer(recipe: Recipe, steps: int) -> optax.GradientTransformation:
 
 
 def _loss(params: Params, inputs: Array, truth: Array, weight: Array, masks: tuple[Array, Array] | None) -> Array:
-    """Sum over members of each one's weighted mean squared error: no member's gradient depends on another."""
+    """Sum over members of the weighted mean squared error; no member's gradient depends on another."""
     square = (forward(params, inputs, masks) - truth) ** 2
     return jnp.sum(jnp.sum(weight * square, axis=1) / jnp.sum(weight, axis=1))
 
 
 class Progress(NamedTuple):
-    """Where a training is."""
+    """State of a training."""
 
     params: Params
     """Parameters now."""
@@ -137,7 +137,7 @@ def train_program(
     scale: dict[str, Array],
     seeds: Array,
 ) -> Progress:
-    """The next steps of M members; pure, so that it can be run with and without jit.
+    """The next steps of M members; pure, so that it runs with and without jit.
 
     Args:
       recipe: how.
@@ -180,7 +180,7 @@ def prepare(device: str) -> None:
     With more threads XLA's reductions are summed in another order from run to run (jax issue 39741).
     """
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    # JAX_PLATFORMS would come too late: it was read when this module imported jax.
+    # Setting JAX_PLATFORMS would be too late: jax read it when this module imported it.
     jax.config.update("jax_platforms", device)  # type: ignore[no-untyped-call]
 
 

@@ -1,11 +1,11 @@
-/* Train one perceptron, INPUTS -> HIDDEN -> HIDDEN -> 1, for a run of steps: everything of a step in the first two
- * caches, nothing allocated, no call into a maths library.
+/* Train one perceptron, INPUTS -> HIDDEN -> HIDDEN -> 1, for a run of steps. A step fits the first two caches,
+ * allocates nothing, and does not call a maths library.
  *
- * The same bits on every machine. A sum over rows or units is taken one after the other, by lanes that are
- * independent outputs, so their number (4, 8 or 16) does not show. A fused multiply-add is written where one is
- * meant, and -ffp-contract=off forbids others. exp, the normal distribution function and Adam's division are
- * polynomials here. What is left are IEEE 754's +, -, *, /, square root and fma, which every processor rounds alike. model/reference.py is
- * the same program in NumPy, and native.py runs one against the other before it uses a library.
+ * The same bits on every machine. Sums over rows or units are sequential; SIMD lanes are independent outputs, so
+ * their number (4, 8 or 16) does not change a result. Fused multiply-adds are explicit, and -ffp-contract=off forbids
+ * others. exp, the normal distribution function and Adam's division are polynomials here. Only IEEE 754's +, -, *, /,
+ * square root and fma remain, which every processor rounds alike. training/reference.py is the same program in NumPy,
+ * and native.py compares both before it uses a library.
  *
  * Built by native.py with -DINPUTS (a multiple of 4), -DHIDDEN (of 32) and -DBATCH (of 4).
  */
@@ -131,8 +131,8 @@ struct scratch {
 #endif
 
 /* out[r][c] = start[c] + sum over k of a(r, k) b[k][c], k ascending, every addition fused; out and b are HIDDEN wide.
- * A tile of 4 rows x 2 or 4 vectors is summed in registers: 8 chains hide the latency of two fma units, and 16 do so
- * whatever else happens, where there are 32 registers. */
+ * A tile of 4 rows x 2 or 4 vectors is summed in registers. 8 chains hide the latency of two fma units. Where there are
+ * 32 registers, 16 chains do so in any case. */
 INLINE void product(const float *restrict a, long row_stride, long k_stride, long rows, long n_k,
                     const float *restrict b, const float *restrict start, float *restrict out) {
   for (long r = 0; r < rows; r += TILE_ROWS)
@@ -165,7 +165,7 @@ INLINE void product(const float *restrict a, long row_stride, long k_stride, lon
 }
 
 /* GELU and its derivative at z. The normal density is 2^n 2^f / sqrt(2 pi) with a polynomial of degree 5 on
- * |f| <= 1/2 (minimax, our fit, 7.5e-8 relative); the distribution function is Abramowitz and Stegun's 26.2.17
+ * |f| <= 1/2 (minimax, our fit, 7.5e-8 relative). The distribution function is Abramowitz and Stegun's 26.2.17
  * (7.5e-8 absolute). */
 #define SIDE 4 /* vectors side by side: one's chain of operations is too long for a core to look past it */
 #define EACH for (int j = 0; j < SIDE; j++)
@@ -201,7 +201,7 @@ INLINE void gelu(const vf z[SIDE], vf value[SIDE], vf slope[SIDE]) {
 #define GOLDEN 0x9E3779B9u
 
 struct dropout {
-  uint32_t key;       /* of this member and step; see keep_masks in ensemble.py */
+  uint32_t key;       /* of this member and step; see keep_masks in jax_engine.py */
   uint32_t threshold; /* drop where 16 bits are below it */
   float scale;        /* of what is kept */
 };
@@ -314,9 +314,9 @@ struct rates {
   float rate, correction, decay;
 };
 
-/* 1 / x for a positive x that is neither tiny nor huge: a guess by its bits, 5 % off at most (Blinn 1997), then with
- * e = 1 - x r once r (1 + e + e^2), which leaves e^3, and once r (1 + e): 8e-8 relative. The divider is busy with square
- * roots. */
+/* 1 / x for a positive x that is neither tiny nor huge: a guess by its bits, 5 % off at most (Blinn 1997). Then, with
+ * e = 1 - x r, once r (1 + e + e^2), which leaves e^3, and once r (1 + e): 8e-8 relative. The divider is busy with
+ * square roots. */
 INLINE vf reciprocal(vf x) {
   vf r = (vf)(0x7EF311C7 - (vi)x);
   vf e = FMA(-x, r, ALL(1.0f));
@@ -362,8 +362,8 @@ INLINE uint32_t next_32(struct draws *d) {
   return (uint32_t)mixed;
 }
 
-/* NumPy's shuffle: Fisher and Yates from the end, each place drawn under a mask until it is not beyond. A draw that
- * is beyond swaps a row with itself: which it will be cannot be foreseen, and a wrong guess costs more. */
+/* NumPy's shuffle: Fisher and Yates from the end, each place drawn under a mask until it is in range. A draw out
+ * of range swaps a row with itself: the processor cannot predict which, and a wrong prediction costs more. */
 static void shuffle(struct draws *d, int32_t *rows) {
   uint32_t i = d->n_rows - 1;
   while (i > 0) {

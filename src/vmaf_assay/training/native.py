@@ -1,9 +1,8 @@
 """The native engine: kernel.c compiled once for this machine, checked bit by bit, called through ctypes.
 
-Nothing is compiled at install time, and nothing has to be: where there is no compiler or no fused multiply-add,
-`unavailable` says so and `train` uses the JAX program. A library is kept in the user's cache under a name that
-covers its source, flags, compiler and processor. It gets there only after it has trained a small member to the
-same bits as training/reference.py.
+Nothing is compiled at install time. Without a compiler or a fused multiply-add, `unavailable` says so and `train`
+uses the JAX program. A library is kept in the user's cache under a name that covers its source, flags, compiler
+and processor. It is stored only after it has trained a small member to the same bits as training/reference.py.
 """
 
 import ctypes
@@ -40,10 +39,10 @@ FLAGS = (
     "-nostartfiles",
     "-w",
 )
-"""-ffp-contract=off: a multiplication and addition may be fused where the source says so, and nowhere else.
+"""-ffp-contract=off: the compiler fuses a multiplication and addition only where the source says so.
 
--nostartfiles: with -ffast-math in `CC` a library would bring code that, on being loaded, makes the whole process
-flush subnormal numbers to zero, and refusing the library afterwards does not take that back.
+-nostartfiles: with -ffast-math in `CC`, loading a library would make the whole process flush subnormal numbers to
+zero. Refusing the library afterwards would not undo that.
 """
 
 _CHECK_STEPS = 2
@@ -54,7 +53,7 @@ class Shape(NamedTuple):
     """What a kernel is compiled for."""
 
     inputs: int
-    """K + D, filled up to a multiple of 4 with zeros."""
+    """K + D, padded with zeros to a multiple of 4."""
     hidden: int
     """Units of a hidden layer."""
     batch: int
@@ -86,7 +85,7 @@ def compiler() -> list[str] | None:
 
 @lru_cache(maxsize=1)
 def _processor() -> str:
-    """What of the processor decides about machine code: its flags where Linux lists them, else its name."""
+    """What identifies the processor for machine code: its flags on Linux, else its name."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -126,7 +125,7 @@ class Kernel:
         """Row indices of every step, as `recipe.batches` gives them, in a third of the time.
 
         Args:
-          generator: of NumPy's default kind; it does not move on itself.
+          generator: NumPy's default generator; its state is not changed.
           train_rows: the member's rows.
           steps: in all.
           size: of a slice, at most.
@@ -150,8 +149,8 @@ class Kernel:
     ) -> list[F32]:
         """Parameters of one member after all steps; w1, b1, w2, b2, w3, b3 as in `recipe.initial_weights`.
 
-        The kernel runs without the interpreter's lock, so that threads train members side by side. `slices` is
-        asked for more between calls: it may raise to stop.
+        The kernel runs without the interpreter's lock, so that threads train members in parallel. Between calls it
+        takes the next of `slices`, which may raise to stop.
 
         Args:
           initial: initial parameters.
@@ -174,7 +173,7 @@ class Kernel:
             batch = np.ascontiguousarray(order, dtype=np.int32)
             at = np.ascontiguousarray(rates[step : step + len(batch)])
             if batch.min() < 0 or batch.max() >= len(truth) or batch.shape[1] != self.shape.batch:
-                raise ValueError("a step reads rows that are not there")
+                raise ValueError("a step reads rows that do not exist")
             pointers = [part.ctypes.data for part in (member, scratch, table, truth, weight, batch, at)]
             numbers = (len(batch), step, dropout.seed, dropout.threshold)
             self._train(*pointers, *numbers, float(dropout.scale), coupled)
@@ -184,7 +183,7 @@ class Kernel:
 
 
 def _draws(generator: np.random.Generator, n_rows: int) -> NDArray[np.uint8]:
-    """A `struct draws` where a generator stands, before the first permutation."""
+    """A `struct draws` with a generator's state, before the first permutation."""
     state = generator.bit_generator.state
     words = [state["state"]["state"], state["state"]["inc"]]
     kept = _aligned_zeros(48)
@@ -212,7 +211,7 @@ def _parts(member: NDArray[np.uint8], shape: Shape) -> list[F32]:
 
 @lru_cache(maxsize=8)
 def load(shape: Shape) -> Kernel:
-    """The kernel for a shape, compiled if this machine has not got it yet.
+    """The kernel for a shape, compiled if it is not in the cache.
 
     Raises:
       ToolError: it does not compile, or does not compute what it should.
@@ -228,7 +227,7 @@ def load(shape: Shape) -> Kernel:
     kept = folder / f"{named[:32]}.so" if folder else None
     if kept and (kernel := _load_kept(kept, shape, made_by)):
         return kernel
-    # Beside its final place, so that the rename cannot cross file systems; nobody else can look in.
+    # Beside its final place, so that the rename cannot cross file systems; private to this user.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as temporary:
         built = build(cc, flags, source, Path(temporary))
         try:
@@ -286,7 +285,7 @@ def build(cc: list[str], flags: Iterable[str], source: bytes, folder: Path) -> P
 
 
 def check(kernel: Kernel) -> None:
-    """Refuse a kernel that does not train a small made-up member to the bits of the reference, in NumPy's order.
+    """Refuse a kernel unless it trains a small synthetic member to the bits of the reference, in NumPy's order.
 
     Raises:
       ToolError: it does not.
@@ -317,7 +316,7 @@ def check(kernel: Kernel) -> None:
 
 
 def _cache_folder() -> Path | None:
-    """Where libraries are kept, for this user alone; None if there is no such place."""
+    """Folder for libraries, private to this user; None if there is no such folder."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(home) / "vmaf-assay" / "kernels"
     try:
@@ -329,7 +328,7 @@ def _cache_folder() -> Path | None:
 
 
 def _is_ours(path: Path, kind: "type[bool] | object" = stat.S_ISREG) -> bool:
-    """Whether nobody else could have put it there: no link, ours, writable by nobody else."""
+    """Whether only this user could have put it there: no link, own file, not writable by others."""
     try:
         facts = path.lstat()
     except OSError:

@@ -1,6 +1,6 @@
-"""How a member is trained, and everything of it that is drawn: rows a step, initial weights, dropout's seed.
+"""How a member is trained, and all its random draws: rows of a step, initial weights, dropout's seed.
 
-NumPy alone, and the same numbers on every machine: whichever engine trains starts from these.
+It uses NumPy alone and gives the same numbers on every machine; all engines start from these.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Recipe:
     lr: float
     """Peak learning rate."""
     weight_decay: float
-    """As the optimizer means it."""
+    """Weight decay, as the optimizer defines it."""
     dropout: float
     """Probability of a zero after each hidden layer."""
     hidden: int
@@ -38,14 +38,14 @@ class Recipe:
     weighting: Literal["none", "useful"] = "none"
     """`useful` weighs rows by VMAF as in `row_weights`."""
     max_steps: int | None = None
-    """At most so many steps, whatever the epochs: the budget for a large corpus."""
+    """Most steps, whatever the epochs: the budget for a large corpus."""
 
     def as_dict(self) -> dict[str, Any]:
         """For a run or sidecar."""
         return asdict(self)
 
     def n_steps(self, n_rows: int) -> int:
-        """Steps of every member of a corpus of so many rows.
+        """Steps of every member for a corpus with this number of rows.
 
         >>> RECIPES["adr-0303"].n_steps(5_640)
         35200
@@ -67,9 +67,9 @@ RECIPES = {
 def row_weights(target: F32, recipe: Recipe) -> F32:
     """Weight of each row in the loss, [N].
 
-    `useful`: 1 above VMAF 75, 0.2 above 60, 0.02 below. Nobody asks for an encode at 40, and errors there are
-    the largest: weighing them down took the mean held-out error over VMAF > 70 from 1.25 to 1.10 points for
-    libx265 and from 1.60 to 1.03 for libsvtav1 (2026-11-24, shipped corpus, two seeds).
+    `useful`: 1 above VMAF 75, 0.2 above 60, 0.02 below. Nobody asks for an encode at 40, and errors are largest
+      there. These weights lowered the mean held-out error over VMAF > 70 from 1.25 to 1.10 points for libx265, and
+      from 1.60 to 1.03 for libsvtav1 (2026-11-24, shipped corpus, two seeds).
     """
     if recipe.weighting == "none":
         return np.ones(len(target), dtype=np.float32)
@@ -126,14 +126,14 @@ def scalers(table: Table, member: Member) -> Scalers:
 
 
 def order_generator(member: Member) -> np.random.Generator:
-    """What draws a member's permutations."""
+    """The generator of a member's permutations."""
     return np.random.default_rng([member.seed, 1])
 
 
 def batches(member: Member, steps: int, recipe: Recipe, size: int) -> Iterator[NDArray[np.int32]]:
     """Row indices of every step, in slices of at most `size` steps, each [S, B].
 
-    One permutation of the member's rows after another; no more than one slice is held. `native.Kernel.batches`
+    Permutations of the member's rows follow one another. No more than one slice is held. `native.Kernel.batches`
     draws the same ones.
     """
     rng = order_generator(member)
@@ -168,7 +168,7 @@ def initial_weights(member: Member, n_inputs: int, hidden: int) -> list[F32]:
 def adam_rates(recipe: Recipe, steps: int) -> F32:
     """What changes from step to step, [S, 3]: lr / (1 - 0.9^t), 1 / sqrt(1 - 0.999^t), lr x decoupled decay.
 
-    Powers by multiplication and the cosine by its series: a maths library's differ in the last bit by machine.
+    Powers by multiplication and the cosine by its series, because maths libraries differ in the last bit.
     """
     lr = np.full(steps, recipe.lr)
     if recipe.schedule == "cosine":

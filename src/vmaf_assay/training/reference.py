@@ -1,7 +1,7 @@
-"""kernel.c once more in NumPy, to the bit: what a compiled kernel is checked against before it is used.
+"""kernel.c in NumPy, bit for bit: the reference that a compiled kernel is checked against.
 
-Some hundred times slower than the kernel. Every operation is one of IEEE 754's on float32, rounded once, in
-the kernel's order; `_fma` rounds a x b + c once by way of float64.
+It is about a hundred times slower than the kernel. Every operation is one of IEEE 754's on float32, rounded once,
+in the kernel's order. `_fma` rounds a x b + c once, through float64.
 """
 
 from typing import NamedTuple
@@ -82,8 +82,8 @@ def _gradient(p: list[F32], batch: Rows, step: int, dropout: Dropout) -> list[F3
 def _fma(a: F32 | np.float32, b: F32 | np.float32, c: F32 | np.float32) -> F32:
     """A x b + c rounded once, elementwise.
 
-    The product of two float32 is exact in float64. The sum is rounded there to odd (Boldo and Melquiond 2008), so
-    that the rounding to float32 is that of the exact sum.
+    The product of two float32 is exact in float64. The sum is rounded to odd there (Boldo and Melquiond 2008), so
+    that rounding to float32 equals rounding the exact sum.
     """
     product = np.asarray(a, dtype=np.float64) * np.asarray(b, dtype=np.float64)
     addend = np.asarray(c, dtype=np.float64)
@@ -160,7 +160,7 @@ def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def _masks(step: int, shape: tuple[int, int], dropout: Dropout) -> tuple[F32, F32]:
-    """As `ensemble.keep_masks`, of one member."""
+    """As `jax_engine.keep_masks`, for one member."""
     key = _mix(_mix(np.array([step], dtype=np.uint32)) ^ np.uint32(dropout.seed))
     words = _mix(np.arange(shape[0] * shape[1], dtype=np.uint32) * _GOLDEN + key).reshape(shape)
     halves = (words & np.uint32(0xFFFF), words >> np.uint32(16))

@@ -1,4 +1,4 @@
-"""From a corpus to training rows: what each task's model reads, and what it is asked to say."""
+"""From a corpus to training rows: the features and targets of each task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +30,7 @@ class TrainingRows:
     feature_names: tuple[str, ...]
     """Names of the K feature columns."""
     prior_scale: F32
-    """How far one standard deviation of a feature moves the model's input, [K]; 1 unless less is to be expected of
-    it."""
+    """How far one standard deviation of a feature moves the model's input, [K]; 1, or less for weak features."""
     vocab_version: VocabVersion
     """Of the codec block."""
     cell: tuple[str, ...]
@@ -53,7 +52,7 @@ class TrainingRows:
 def regressor_rows(corpus: Corpus, *, frames_per_cell: int) -> TrainingRows:
     """Per-frame rows of every encode that spans a rate range, at most `frames_per_cell` of each.
 
-    Frames are the middles of `frames_per_cell` equal parts of the encode, so that the choice needs no seed.
+    Frames are the middles of `frames_per_cell` equal parts of the encode, so no seed is needed.
 
     Raises:
       CorpusError: there is no such encode.
@@ -78,7 +77,7 @@ def _spread(count: int, wanted: int) -> list[int]:
 def probes_of(corpus: Corpus) -> tuple[ProbeSpec, ...]:
     """The probes that serve forecasts of a corpus's encoders, in the order of `DEFAULT_PROBES`.
 
-    Those that are read, and further ones that every source with a curve of that encoder and preset has.
+    These are the probes that forecasts read, and further ones that every source with such a curve has.
 
     Raises:
       CorpusError: there is nothing to ask about.
@@ -101,7 +100,7 @@ def probes_of(corpus: Corpus) -> tuple[ProbeSpec, ...]:
 
 
 def forecast_targets(corpus: Corpus) -> pl.DataFrame:
-    """What a forecast is asked: pooled VMAF of every encode that is not only a probe, sorted by cell.
+    """Targets of a forecast: pooled VMAF of every encode that is not only a probe, sorted by cell.
 
     Raises:
       CorpusError: there is nothing to ask about.
@@ -119,11 +118,11 @@ def forecast_targets(corpus: Corpus) -> pl.DataFrame:
 def forecast_rows(corpus: Corpus, probes: Sequence[ProbeSpec] = DEFAULT_PROBES) -> TrainingRows:
     """Pooled rows: features of the probes of a source, and the pooled VMAF of each of its other encodes.
 
-    Sources of one frame are left out: `tune` refuses them, and a lone key frame is coded unlike any clip.
+    Sources of one frame are left out: `tune` refuses them, and a single key frame is coded unlike any clip.
 
     Raises:
-      CorpusError: a source has no encode with the settings of a probe that is read, sizes are unknown (an imported
-        corpus), or there is nothing to ask about.
+      CorpusError: a source lacks a probe that is read, sizes are unknown (an imported corpus), or there is no
+        curve.
     """
     measured, rows = _probe_encodes(corpus, probes), forecast_targets(corpus)
     asked = list(zip(rows["source"], rows["encoder"], strict=True))
@@ -153,10 +152,9 @@ MIN_FRAMES = 2
 
 
 SECONDARY_SCALE = 0.1
-"""Prior scale of everything but the means over frames. The rest tells of 36 groups what means do not (mean
-held-out error of libx265 1.11 -> 0.90 points), but at full scale a network learns groups by heart from it
-(libx264 0.66 -> 1.02).
-A tenth is better than a fifth on all groups but those left out, for each of 35 left out (docs/forecast.md).
+"""Prior scale of everything but the means over frames. The rest adds information (mean held-out error of libx265
+1.11 -> 0.90 points with 36 groups). But at full scale a network memorises groups from it (libx264 0.66 -> 1.02). A
+tenth is better than a fifth for each of 35 groups left out (docs/forecast.md).
 """
 
 
@@ -193,7 +191,8 @@ def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[st
     for (source, index), cell in cells.items():
         if cell.bytes <= 0 or cell.width <= 0:
             raise CorpusError(
-                f"{source}: sizes are unknown, a forecast needs them", next_step="build the corpus, not import it"
+                f"{source}: sizes are unknown, a forecast needs them",
+                next_step="build the corpus instead of importing it",
             )
         rows = ProbeRows(probes[index], parts[cell.key], cell.bytes)
         found[source, index] = _ProbeEncode(rows, cell.width * cell.height, float(Fraction(cell.frame_rate)))
@@ -201,7 +200,7 @@ def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[st
 
 
 def _asked_cells(corpus: Corpus) -> list[CellRecord]:
-    """Cells of encoders and presets measured at two rate values or more: one alone is only a probe."""
+    """Cells of encoders and presets measured at two rate values or more; with a single one it is only a probe."""
     rates: dict[tuple[str, str], set[float]] = {}
     for cell in corpus.cells:
         rates.setdefault((cell.encoder, cell.preset), set()).add(cell.rate_value)

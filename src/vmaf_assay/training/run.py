@@ -1,6 +1,6 @@
-"""From a corpus to a run: train every fold x seed, predict what was left out, fit the shipped members, write all.
+"""From a corpus to a run: train every fold x seed, predict the held-out rows, fit the final members, write all.
 
-The run folder appears whole or not at all: it is written beside itself and renamed at the end.
+The run folder appears complete or not at all: it is written under another name and renamed at the end.
 """
 
 import io
@@ -54,7 +54,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What an ensemble id stands for."""
+    """An ensemble that can be trained."""
 
     task: Task
     """`fr` or `forecast`."""
@@ -94,15 +94,15 @@ def train_run(
       out: the run's folder; must not exist.
       seeds: two or more distinct seeds, one member each, in any order.
       recipe: name of a recipe; by default the model's.
-      folds: grouped folds instead of leaving out one group at a time; None leaves that to the number of groups.
-      max_steps: budget of steps a member, where the recipe's epochs are more.
+      folds: number of grouped folds; None leaves out one group at a time unless there are many groups.
+      max_steps: most steps of a member, if the recipe's epochs are more.
       processes: processes to train in; the result does not depend on it.
       engine: what trains, one of `training.train.ENGINES`.
       on_progress: called with (members trained, members).
 
     Raises:
       ConfigError: unknown model or recipe, doubled seeds, or `out` exists.
-      CorpusError: the corpus cannot give what the model reads.
+      CorpusError: the corpus lacks inputs of the model.
     """
     spec, plan = _check_request(model_id, recipe, seeds, max_steps, out)
     seeds = sorted(seeds)
@@ -160,7 +160,7 @@ def _members(rows: TrainingRows, folds: Sequence[Fold], seeds: Sequence[int]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Trained:
-    """All that a run is written from."""
+    """Everything needed to write a run."""
 
     corpus: Corpus
     rows: TrainingRows
@@ -178,7 +178,7 @@ class _Trained:
 
 
 def _write_whole(out: Path, trained: _Trained) -> RunFile:
-    """Write a run beside `out` and rename it, so that a reader sees all of it or nothing."""
+    """Write a run beside `out` and rename it, so that a reader sees it complete or not at all."""
     temporary = out.with_name(f".{out.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -212,7 +212,7 @@ def _check_request(
 
 
 def _corpus(folder: Path, task: Task) -> Corpus:
-    """The corpus; a forecast names no options, so one of encodes made with some is refused for it."""
+    """The corpus; refused for a forecast if its encodes have --encoder-args, which a forecast cannot ask for."""
     corpus = load_corpus(folder)
     measurands = sorted({cell.measurand for cell in corpus.cells})
     if len(measurands) > 1:
@@ -242,7 +242,7 @@ def _rows_of(corpus: Corpus, task: Task) -> TrainingRows:
 
 
 def _check_groups(rows: TrainingRows) -> None:
-    """Refuse, before the training and not after it, a group on which no correlation exists."""
+    """Refuse a group without a defined correlation before the training, not after it."""
     of_row = np.array(rows.group)
     for name in np.unique(of_row):
         target = rows.target[of_row == name]
@@ -256,7 +256,7 @@ def _check_groups(rows: TrainingRows) -> None:
 def _predictions(
     rows: TrainingRows, folds: Sequence[Fold], seeds: Sequence[int], weights: Sequence[MemberWeights]
 ) -> pl.DataFrame:
-    """Every row once for every seed, from the member that left its group out."""
+    """Predictions of every row for every seed, from the member that left its group out."""
     tables = []
     for index, (seed, fold) in enumerate((seed, fold) for seed in seeds for fold in folds):
         at = fold.test
@@ -431,7 +431,7 @@ def _sidecar_base(
 
 
 def _recipe_record(recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:
-    """The recipe and what of it depends on the features; runs written before 2026-11-25 lack `prior_scale`."""
+    """The recipe with its feature scales; runs written before 2026-11-25 lack `prior_scale`."""
     return recipe.as_dict() | {"prior_scale": [float(scale) for scale in rows.prior_scale]}
 
 

@@ -21,7 +21,6 @@ class CorpusFacts(_Frozen):
     n_rows: int
     """Training rows made of it."""
     n_cells: int
-    """Its cells."""
     n_groups: int
     """Groups among the rows."""
 
@@ -49,11 +48,9 @@ class RunFile(_Frozen):
     seeds: list[Annotated[int, Field(ge=0, le=2**31 - 1)]]
     """Seeds, in order."""
     corpus: CorpusFacts
-    """The corpus."""
     recipe: dict[str, Any]
     """Training recipe."""
     code: CodeFacts
-    """The code."""
     environment: dict[str, str]
     """Python, platform and library versions."""
     files: dict[str, str]
@@ -61,7 +58,7 @@ class RunFile(_Frozen):
     generated_at_utc: str
     """ISO 8601, UTC."""
     dry_run: bool = False
-    """True if the run only tried the machinery; it is never evidence."""
+    """True if the run only tested the machinery; it is not evidence."""
     protocol: str = "leave-one-group-out"
     """How groups were left out: one at a time, or `K grouped folds`."""
     notes: dict[str, Any] = Field(default_factory=dict)
@@ -88,7 +85,7 @@ class FoldScores(_Frozen):
 
 
 class LosoFile(_Frozen):
-    """`loso_seed{N}.json`: what one seed scored; quoted for readers, never believed by the gate."""
+    """`loso_seed{N}.json`: scores of one seed, for readers; the gate recomputes them."""
 
     schema_version: Literal[1] = 1
     """Major version of this schema."""

@@ -1,8 +1,7 @@
 """Train every fold x seed: on threads with the native kernel, or in processes with the JAX program.
 
-What could differ from run to run is drawn with NumPy (`recipe.py`) or computed from integers (dropout). A member's
-arithmetic does not depend on how the members are shared out: the same bits come out for any number of threads or
-processes.
+Random numbers are drawn with NumPy (`recipe.py`) or computed from integers (dropout). A member's arithmetic does
+not depend on how members are distributed: any number of threads or processes gives the same bits.
 """
 
 import importlib.util
@@ -36,21 +35,21 @@ from vmaf_assay.training.reference import Dropout, Rows
 
 Engine = Literal["native", "jax", "jax-gpu"]
 ENGINES = ("auto", "native", "jax", "jax-gpu")
-"""`native` is kernel.c; `jax` the stacked program on the CPU, `jax-gpu` the same on a GPU; `auto` is `native`
-where it can be had, else `jax`."""
+"""`native` is kernel.c. `jax` is the stacked program on the CPU, `jax-gpu` the same on a GPU. `auto` is `native`
+where it works, else `jax`."""
 OnProgress = Callable[[int, int], None]
 
 CHUNK = {"jax": 12, "jax-gpu": 256}
 """Members a JAX program. Fixed, because it is part of the arithmetic."""
 SLICE = 1024
-"""Steps a call of the kernel, about 20 ms: how soon an interrupt is heard."""
+"""Steps in a call of the kernel, about 20 ms; an interrupt waits that long."""
 
 
 def choose_engine(engine: str, recipe: Recipe) -> Engine:
     """The engine that will train, `auto` resolved.
 
     Raises:
-      ConfigError: it cannot be had here.
+      ConfigError: it does not work here.
     """
     if engine not in ENGINES:
         raise ConfigError(f"unknown engine {engine!r}", next_step=f"choose one of {', '.join(ENGINES)}")
@@ -66,7 +65,7 @@ def choose_engine(engine: str, recipe: Recipe) -> Engine:
 
 
 def engine_facts(engine: Engine, n_inputs: int, recipe: Recipe) -> dict[str, str]:
-    """What a run says of the engine that trained it: its name, and the versions its bits may depend on."""
+    """The engine as recorded in a run: its name, and the versions its bits may depend on."""
     if engine == "native":
         kernel = native.load(native.Shape.of(n_inputs, recipe.hidden, recipe.batch_size))
         return {"engine": engine, "compiler": kernel.made_by}
@@ -87,8 +86,8 @@ def train_stacked(
 ) -> list[MemberWeights]:
     """Train M members and return their weights, in order.
 
-    All members take the same number of steps, that of a member with all N rows; one with fewer rows starts a
-    further permutation when its own are used up.
+    All members take the same number of steps, that of a member with all N rows. One with fewer rows starts another
+    permutation when its rows are used up.
 
     Args:
       features: raw features, [N, K].
@@ -96,15 +95,16 @@ def train_stacked(
       target: VMAF, points, [N].
       members: what to train; weights of codec inputs that no row sets are zero.
       recipe: how.
-      prior_scale: multiplies each standardised feature, [K]; None means ones. A small one makes the weight decay
-        expect little of a feature.
-      processes: threads or processes to share the members out to; the result does not depend on it.
+      prior_scale: multiplies each standardised feature, [K]; None means ones. With a small scale, weight decay
+        suppresses a feature.
+      processes: number of threads or processes; the result does not depend on it.
       on_progress: called with (members finished, members) in the caller's thread.
-      engine: what trains. Native bits are the same on every machine; JAX's are not those, nor a GPU's the CPU's.
+      engine: what trains. Native bits are the same on every machine. JAX's differ from them, and a GPU's from a
+        CPU's.
 
     Raises:
-      ConfigError: a member has fewer rows than a batch, a value is not finite, or the engine cannot be had.
-      ToolError: the kernel does not compile, or not to what it should.
+      ConfigError: a member has fewer rows than a batch, a value is not finite, or the engine does not work here.
+      ToolError: the kernel does not compile, or computes wrong bits.
     """
     scale = np.ones(features.shape[1], dtype=np.float32) if prior_scale is None else prior_scale
     used = _set_by_a_row(codec)
@@ -119,10 +119,10 @@ def train_stacked(
 
 
 def n_trained_inputs(features: F32, codec: F32) -> int:
-    """Inputs that training reads: all features, [N, K], and what of the codec block, [N, D], is set in any row.
+    """Inputs that training reads: all features, [N, K], and the codec columns, [N, D], that any row sets.
 
-    The rest would be multiplied by zero in every step and decay, for ADR-0303 into numbers so small that some
-    processors take a hundred times as long over them. Its weights are zero instead.
+    The other columns would be multiplied by zero in every step, and their weights decay. With ADR-0303 they become
+    subnormal numbers, on which some processors are a hundred times slower. So their weights are zero instead.
     """
     return int(features.shape[1] + np.count_nonzero(_set_by_a_row(codec)))
 
@@ -150,7 +150,7 @@ def _check_rows(table: Table, members: Sequence[Member], recipe: Recipe) -> None
             f"a fold has fewer than {recipe.batch_size} training rows", next_step="build a larger corpus"
         )
     if recipe.n_steps(len(table.target)) < 1:
-        raise ConfigError(f"recipe {recipe.name} takes no step", next_step="give it an epoch or a step")
+        raise ConfigError(f"recipe {recipe.name} has no steps", next_step="give it at least one epoch or step")
 
 
 class _StoppedError(Exception):
@@ -197,7 +197,7 @@ def _train_native(
 def _collect(
     futures: dict[Future[Any], tuple[int, int]], total: int, on_progress: OnProgress | None
 ) -> dict[int, Any]:
-    """Results by index, as they come; each future stands for so many members."""
+    """Results by index, as they finish; each future holds several members."""
     results, n_done = {}, 0
     for future in as_completed(futures):
         index, n_members = futures[future]
@@ -231,7 +231,7 @@ def _train_jax(
         try:
             done = _collect(futures, len(members), on_progress)
         except BaseException:
-            # A worker inside XLA hears no signal before its chunk is done, and leaving the pool waits for it.
+            # A worker inside XLA reacts to no signal before its chunk is done, and leaving the pool waits for it.
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
             raise

@@ -15,6 +15,7 @@ from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.rates import rate_of
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import VideoInfo
+from vmaf_assay.tune.filter_files import absolute_files
 from vmaf_assay.tune.request import ReferenceKind
 
 MAX_LONG_SIDE_PX, MAX_SHORT_SIDE_PX = 2560, 1440
@@ -46,6 +47,7 @@ def open_source(
       MediaError: it cannot be read, is a still picture, or is of a kind that calibration never saw.
       ToolError: the filters do not run.
     """
+    filters = absolute_files(filters, Path.cwd())
     video = probe_video(ffmpeg, path, stream=stream)
     if filters:
         seen = _filtered(ffmpeg, path, filters, video)

@@ -96,7 +96,8 @@ def show(
         ["trained on", seen],
         ["corpus", f"{verdict.corpus['digest']} ({verdict.corpus['n_groups']} groups)"],
         ["model", row.sha256],
-        ["code", f"{verdict.code.get('version')} {verdict.code.get('commit') or ''}"],
+        ["trained by", f"{verdict.code.get('version')} {verdict.code.get('commit') or ''}"],
+        ["verdict by", f"version {verdict.made_by}" if verdict.made_by else "a version before 0.2.0"],
     ]
     render.say_table(["", ""], facts)
     promises = "may" if row.confidence_eligible else "may not"
