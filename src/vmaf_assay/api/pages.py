@@ -24,8 +24,8 @@ def write_page(
     """Write one self-contained HTML page; what `assay report` does.
 
     Args:
-      what: an answer of `tune_source`, `compare_encoders` or `score_files`, or its document; a run's or a
-        registry's folder; or a file with the `--json` output of `assay tune`, `compare` or `predict`.
+      what: an answer of `tune_source`, `compare_encoders` or `score_files`, or its document. Also the folder of a
+        run or a registry, or a file with the `--json` output of `assay tune`, `compare` or `predict`.
       out: the HTML file.
       ffmpeg: reads the frames shown; by default the one that `find_ffmpeg` finds.
       trust_policy: whose signatures a registry's page accepts; by default what `$ASSAY_TRUST_POLICY` names.

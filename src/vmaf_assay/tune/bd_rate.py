@@ -1,8 +1,8 @@
 """Bjøntegaard delta rate: bitrate difference of two encoders at the same VMAF.
 
-G. Bjøntegaard, "Calculation of average PSNR differences between RD-curves", ITU-T VCEG-M33 (2001), with the
-piecewise cubic (PCHIP) interpolation of JCT-VC's spreadsheet instead of one cubic, and VMAF instead of PSNR. It is
-the mean difference of ln(bitrate), as functions of VMAF, over the VMAF that both curves reach. The package
+G. Bjøntegaard, "Calculation of average PSNR differences between RD-curves", ITU-T VCEG-M33 (2001). Here it uses
+VMAF instead of PSNR, and the piecewise cubic (PCHIP) interpolation of JCT-VC's spreadsheet instead of one cubic.
+It is the mean difference of ln(bitrate), as functions of VMAF, over the VMAF that both curves reach. The package
 `bjontegaard` does the same but needs matplotlib; the tests pin its figures.
 """
 
