@@ -55,9 +55,7 @@ def build(
         list[str] | None,
         typer.Option(metavar="[NAME=]OPTIONS", help="More options for an encoder: '-tune grain'; repeatable."),
     ] = None,
-    rates: Annotated[
-        str | None, typer.Option(help="Rate values for encoders without their own: 22,28,34.")
-    ] = None,
+    rates: Annotated[str | None, typer.Option(help="Rates of encoders without their own: 22,28,34.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells in flight (default: one a core).")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Measure in this many processes of a local Dask cluster.")
