@@ -204,7 +204,7 @@ def test_command_scores_a_pair(ffmpeg, clip, capsys, monkeypatch):
     monkeypatch.setattr("vmaf_assay.registry.store.load_verified", lambda *_: verified())
     argv = ["predict", "--reference", str(clip), "--distorted", str(clip), "--confidence", "0.9", "--json"]
     assert cli.main([*argv, "-e", "x264"]) == 2
-    assert "a prediction needs to know what made the encode" in capsys.readouterr().err
+    assert "a prediction needs the encoder and rate value of the encode" in capsys.readouterr().err
     assert cli.main([*argv, "-e", "x264:slow:20", "--rate-value", "20"]) == 2
     assert "names a rate value" in capsys.readouterr().err
     code = cli.main([*argv, "-e", "x264:medium", "--rate-value", "20"])
