@@ -56,6 +56,14 @@ def ratio(value: Any) -> str | None:  # noqa: ANN401 - PyAV gives Fraction or No
     return f"{value.numerator}/{value.denominator}" if value else None
 
 
+def codec_tag(context: Any) -> str:  # noqa: ANN401 - av.CodecContext or None
+    """The container's four-character code; empty if there is none, or if it is a number (Blu-ray's stream types)."""
+    try:
+        return "" if context is None else str(context.codec_tag)
+    except UnicodeDecodeError:
+        return ""
+
+
 def stream_facts(stream: Any) -> dict[str, Any]:  # noqa: ANN401 - one of PyAV's stream classes
     """What the header says of one stream."""
     context = stream.codec_context
@@ -64,7 +72,7 @@ def stream_facts(stream: Any) -> dict[str, Any]:  # noqa: ANN401 - one of PyAV's
         "kind": stream.type,
         "codec": context.codec.canonical_name if context is not None else (getattr(stream, "name", None) or ""),
         "profile": stream.profile or "",
-        "codec_tag": context.codec_tag if context is not None else "",
+        "codec_tag": codec_tag(context),
         "mimetype": getattr(stream, "mimetype", None) or "",
         "tags": dict(stream.metadata),
         "flags": [flag.name for flag in stream.disposition],

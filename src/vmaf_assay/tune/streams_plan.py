@@ -41,8 +41,8 @@ _TEXT_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "
 _STYLED = {"ass", "ssa", "webvtt", "mov_text"}
 """Subtitles that say more than words and times."""
 
-_SOUND_CODECS = ("flac", "aac", "libopus", "ac3")
-"""Encoders that an error names, if they help."""
+_LOSSLESS, _SOUND_CODECS = ("flac", "alac"), ("aac", "libopus", "ac3")
+"""Encoders that an error names, if they help: the first that is lossless, and others."""
 
 _STATISTICS = (
     "BPS",
@@ -256,7 +256,9 @@ class _Planner:
     def _advice(self, stream: Stream) -> str:
         """What the user can do about sound that the container does not take; each was tried."""
         own = Path(self.output_name).suffix.lower()
-        codecs = [name for name in _SOUND_CODECS if self._takes(stream, name)]
+        lossless = [name for name in _LOSSLESS if self._takes(stream, name)][:1]
+        codecs = [f"{name} (lossless)" for name in lossless]
+        codecs += [name for name in _SOUND_CODECS if self._takes(stream, name)]
         others = [
             suffix
             for suffix in CONTAINERS
@@ -266,9 +268,8 @@ class _Planner:
         ]
         said = []
         if codecs:
-            lossless = " (lossless)" if codecs[0] == "flac" else ""
             more = f", or {' or '.join(codecs[1:])}" if codecs[1:] else ""
-            said.append(f"add --audio-codec {codecs[0]}{lossless}{more}")
+            said.append(f"add --audio-codec {codecs[0]}{more}")
         if others:
             said.append(f"end the output in {' or '.join(others)}, which takes it as it is")
         return "; or ".join(said) or "convert the sound first"
