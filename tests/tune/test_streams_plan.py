@@ -63,7 +63,7 @@ def test_sound_in_a_group_with_a_timecode_track_is_kept(ffmpeg, tmp_path, suffix
 
 @pytest.mark.ffmpeg
 def test_sound_that_the_container_does_not_take(ffmpeg, tmp_path):
-    """Blu-ray PCM: refused with the stream, codecs and containers that work; converted if asked, and that is said."""
+    """Blu-ray PCM: refused with codecs and containers that work; converted if asked, and that is said."""
     made = ("-c:v", "libx264", "-crf", "5", "-c:a", "pcm_bluray", "-ac", "2")
     source = with_tone(ffmpeg, tmp_path / "bd.m2ts", *made)
     # MOV takes it without an error, and nothing can read what comes out.
@@ -97,7 +97,7 @@ def test_sound_from_transport_streams_is_copied(ffmpeg, tmp_path, codec, suffix)
 
 @pytest.mark.ffmpeg
 def test_captions_inside_the_picture(ffmpeg, tmp_path):
-    """CEA-608 captions in H.264: kept by libx264 and libx265, announced as lost with libsvtav1, before any encode."""
+    """CEA-608 captions in H.264: kept by libx264 and libx265, announced as lost with libsvtav1."""
     made = ("-c:v", "libx264", "-bf", "0", "-threads", "1", "-pix_fmt", "yuv420p")
     raw = lavfi(ffmpeg, tmp_path / "c.264", *made, graph=NOISE)
     add_captions(raw)
@@ -154,7 +154,7 @@ def test_a_finished_file_that_lacks_a_stream_gets_no_name(ffmpeg, tmp_path):
 
 
 def test_paths_that_are_no_files(tmp_path):
-    """A folder, a pipe, a device, a URL and standard input are named as what they are; files and nothing are not."""
+    """A folder, a pipe, a device, a URL and standard input are named as what they are; files are not."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
     said = [not_a_file(path) for path in (tmp_path, tmp_path / "pipe", Path("/dev/null"), Path("http://a/b.mp4"))]
@@ -196,7 +196,7 @@ def test_names_that_are_not_utf8_are_spelled(tmp_path):
 
 @pytest.mark.ffmpeg
 def test_a_batch_of_such_names_with_pages_and_a_fault_of_ours(ffmpeg, tmp_path, capsys, monkeypatch):
-    """Such a name is encoded, recorded, shown in a page and skipped next time; an unexpected error costs one item."""
+    """Such a name is encoded, shown in a page and skipped next time; an unexpected error costs one item."""
     monkeypatch.setattr("vmaf_assay.registry.store.load_verified", lambda *_: verified())
     sources, out = tmp_path / "in", tmp_path / "out"
     sources.mkdir()

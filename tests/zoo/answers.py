@@ -48,8 +48,8 @@ def taken(ffmpeg: str, path: Path, index: int, suffix: str, folder: Path) -> boo
     """Whether a copy of one stream, beside a picture, can be found in the container by another tool."""
     out = folder / f"copy.{suffix}"
     beside = ["-f", "lavfi", "-i", "color=size=64x64:duration=1", "-map", "1:v", "-c:v", "libx264"]
-    done = run(ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(path), *beside, "-map", f"0:{index}", "-c:1", "copy",
-               "-map_chapters", "-1", str(out))  # fmt: skip
+    copied = ["-map", f"0:{index}", "-c:1", "copy", "-map_chapters", "-1", str(out)]
+    done = run(ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(path), *beside, *copied)
     if done.returncode:
         return False
     if suffix == "mkv":

@@ -57,7 +57,7 @@ def ratio(value: Any) -> str | None:  # noqa: ANN401 - PyAV gives Fraction or No
 
 
 def codec_tag(context: Any) -> str:  # noqa: ANN401 - av.CodecContext or None
-    """The container's four-character code; empty if there is none, or if it is a number (Blu-ray's stream types)."""
+    """The container's four-character code; empty if there is none, or if it is a number (Blu-ray)."""
     try:
         return "" if context is None else str(context.codec_tag)
     except UnicodeDecodeError:
