@@ -200,7 +200,13 @@ def _plan(
     carry = PLAIN
     if request.output is not None:
         carry = plan_carry(
-            ffmpeg, request.source, request.output.name, info, preset, audio_codec=request.audio_codec
+            ffmpeg,
+            request.source,
+            request.output.name,
+            info,
+            preset,
+            picture=video.stream,
+            audio_codec=request.audio_codec,
         )
     said = tuple(conversions(video))
     plan = _Plan(
