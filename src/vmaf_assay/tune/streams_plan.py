@@ -113,8 +113,17 @@ def plan_carry(
 ) -> CarryPlan:
     """Decide what happens to every stream, chapter and tag of a source.
 
-    `picture` is the index of the stream that is encoded; None is the first video stream. Sound is never left out: what the container does not take is converted if `audio_codec` names an encoder, and
+    Sound is never left out: what the container does not take is converted if `audio_codec` names an encoder, and
     refused otherwise.
+
+    Args:
+      ffmpeg: the ffmpeg that runs.
+      source: the source.
+      output_name: file name of the output.
+      encoder: the picture's encoder.
+      preset: its preset.
+      picture: index of the stream that is encoded; None is the first video stream.
+      audio_codec: encoder for sound that the container does not take; empty refuses such sound.
 
     Raises:
       ConfigError: the container takes neither this encoder's video nor all of the sound.
