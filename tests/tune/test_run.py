@@ -264,7 +264,7 @@ def test_forecast_knows_its_own_probe():
 
 
 def test_all_further_probes_or_none_lead_the_forecast():
-    """With every further probe of its own it is led through them, and says so; with none it is not."""
+    """With every further probe of its own it is interpolated through them, and says so; without them it is not."""
     made_up = verified(own=True).ensemble
     probes = [Probe(spec, scored(vmaf)) for spec, vmaf in zip(OWN_PROBES, (80.0, 97.0, 91.0), strict=True)]
     asked = {"pixels": 192 * 108, "frame_rate": 25.0}
