@@ -81,6 +81,13 @@ def test_a_changed_contract_is_in_the_changelog():
     )
 
 
+def test_the_changelog_is_for_users():
+    """No hash is shown: the contract's digest stands in a comment, commits are not named."""
+    shown = re.sub(r"<!--.*?-->", "", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    hashes = re.findall(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,64}\b", shown)
+    assert hashes == [], "write what changed in words; end the section in <!-- JSON contract DIGEST -->"
+
+
 def test_closed_schemas_refuse_what_is_not_described():
     """The check below can fail: a new field, a missing one and a wrong type are each refused."""
     good = {"run": "r", "model_id": "m", "protocol": "p", "seeds": []}
