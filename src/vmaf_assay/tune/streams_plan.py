@@ -373,6 +373,8 @@ def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str) -> 
     kept = {tag.lower() for tag in after.tags} | _OWN_TAGS
     lost = [tag for tag in before.tags if tag.lower() not in kept]
     said = [f"{name} has no place for the tags {', '.join(lost)}: left out"] if lost else []
+    if picture.video and picture.video.colour.range == "pc":
+        said.append("full range becomes limited range")
     if before.n_chapters > after.n_chapters:
         said.append(f"{name} keeps {after.n_chapters} of {before.n_chapters} chapters")
     gone = frame_side_data(source, picture.index) - trial.in_frames
