@@ -147,8 +147,9 @@ def compare(
     clock = clock or JobClock(on_step)
     asked, refused = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
+    clock.step(f"open {request.source.name}", 0, 1)
     reference, _ = open_source(ffmpeg, request.source, request.filters)
-    clock.plan(_stages(sidecar, request, asked, reference), reference.n_frames)
+    clock.plan(_stages(sidecar, request, asked, reference), reference)
     with ExitStack() as stack:
         if cache is None and request.output is not None:  # the winner's encode asks again for what was measured
             cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-compare-"))))

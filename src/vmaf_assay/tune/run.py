@@ -153,8 +153,9 @@ def tune(
     clock = clock or JobClock(on_step)
     sidecar = verified.ensemble.sidecar
     request = resolved(request, {seen.encoder for seen in sidecar.seen.encoders})
+    clock.step(f"open {request.source.name}", 0, 1)
     plan = _plan(ffmpeg, verified, request, clock.step, on_note)
-    clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference.n_frames)
+    clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference)
     if named_files(request.filters, Path.cwd()):
         cache = None  # an encode kept from before may be of another content of the same file
     with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
@@ -325,7 +326,8 @@ class _Answer:
         larger = [] if (reason := larger_reason(result)) is None else [reason]
         for reason in larger if request.output is not None and result.promise.encodable else []:
             plan.note(reason)
-        known = f"{measurer.cached} encodes were known from an earlier run (--no-cache runs them again)"
+        many = "1 encode was" if measurer.cached == 1 else f"{measurer.cached} encodes were"
+        known = f"{many} known from an earlier run (--no-cache ignores what is known)"
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
 
