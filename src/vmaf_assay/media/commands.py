@@ -130,11 +130,12 @@ def encode_and_score(reference: ReferenceInput, encoder: EncoderInfo, preset: st
     scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
     graph = (
         f"[dec:0]{scale_up}format=yuv420p,{reference.tick()}[d];"
-        f"[0:v:0]{chain(reference.filters())},{reference.tick()}[r];{compare_graph()}"
+        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph()}"
     )
     counted = ["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []
     return Command((
-        *encoder.device_args, "-threads", _THREADS, *reference.input_args, "-i", SOURCE, "-map", "0:v:0",
+        *encoder.device_args, "-threads", _THREADS, *reference.input_args, "-i", SOURCE,
+        "-map", f"0:{reference.stream_map}",
         *_ONE_BY_ONE, "-frames:v", _FRAMES, "-vf", chain([*reference.encode_filters(), *encoder.upload()]),
         *encoder_args(encoder, preset, rate_value), *counted,
         "-stats_mux_pre", "packets.txt", "-stats_mux_pre_fmt", "{pts} {size}", "-f", "null", "-",
@@ -146,7 +147,7 @@ def score_pair(reference: ReferenceInput) -> Command:
     """Score a finished encode against its reference, frame n against frame n."""
     left, right = chain(reference.distorted_filters()), chain(reference.filters())
     tick = reference.tick()
-    graph = f"[0:v:0]{left},{tick}[d];[1:v:0]{right},{tick}[r];{compare_graph()}"
+    graph = f"[0:v:0]{left},{tick}[d];[1:{reference.stream_map}]{right},{tick}[r];{compare_graph()}"
     args = ["-i", DISTORTED, *reference.input_args, "-i", SOURCE, "-filter_complex", graph, *_compare_outputs()]
     return Command(tuple(args))
 
@@ -185,12 +186,18 @@ def _first_video_only(args: list[str]) -> list[str]:
 
 
 def decode_to_y4m(
-    *, before: Sequence[str], after: Sequence[str], frame_rate: str, size: tuple[int, int]
+    *,
+    before: Sequence[str],
+    after: Sequence[str],
+    frame_rate: str,
+    size: tuple[int, int],
+    stream_map: str = "v:0",
 ) -> Command:
     """Decode a source into a Y4M file of 8-bit 4:2:0 frames at one rate; options before and after its `-i`."""
     filters = chain(normalise_filters(frame_rate, size))
     return Command((
-        *before, "-i", SOURCE, "-map", "0:v:0", *_ONE_BY_ONE, *after, "-vf", filters, "-f", "yuv4mpegpipe", OUTPUT,
+        *before, "-i", SOURCE, "-map", f"0:{stream_map}", *_ONE_BY_ONE, *after, "-vf", filters,
+        "-f", "yuv4mpegpipe", OUTPUT,
     ))  # fmt: skip
 
 
@@ -217,7 +224,7 @@ def cut_out(reference: ReferenceInput, pieces: Sequence[tuple[int, int]]) -> Com
 
 
 def _decode(reference: ReferenceInput) -> list[str]:
-    return [*reference.input_args, "-i", SOURCE, "-map", "0:v:0", *_ONE_BY_ONE]
+    return [*reference.input_args, "-i", SOURCE, "-map", f"0:{reference.stream_map}", *_ONE_BY_ONE]
 
 
 def _seen(reference: ReferenceInput) -> list[str]:
@@ -228,6 +235,15 @@ def _seen(reference: ReferenceInput) -> list[str]:
 def _counted(reference: ReferenceInput) -> list[str]:
     """Frame n at n / frame rate, whatever the container's time stamps; `fps` only declares the rate."""
     return [reference.tick(), f"fps={reference.rate()}"]
+
+
+def through_filters(before: Sequence[str], stream_map: str, filters: str, n_sample: int) -> Command:
+    """Decode a stream through filters: times of all frames to stdout, and the first few into a lossless file."""
+    mapped = ["-map", f"0:{stream_map}", "-vf", filters, *_ONE_BY_ONE]
+    return Command((
+        *before, "-i", SOURCE, *mapped, "-enc_time_base", "filter", "-c:v", "rawvideo", "-f", "framecrc", "-",
+        *mapped, "-frames:v", str(n_sample), "-c:v", "ffv1", "-f", "matroska", OUTPUT,
+    ))  # fmt: skip
 
 
 def frame_times(reference: ReferenceInput) -> Command:

@@ -28,6 +28,11 @@ class ReferenceInput:
     span: tuple[int, int] | None = None
     """(first, last + 1) of the file's frames that are meant, counted from 0; None means all."""
 
+    stream_map: str = "v:0"
+    """How ffmpeg names the stream in the file: `v:0`, or its index."""
+    remarks: tuple[str, ...] = ()
+    """What a decoder says of pictures before the first that can be decoded (`VideoInfo.remarks`)."""
+
     def filters(self) -> list[str]:
         """The chain libvmaf sees the source through; without `unfiltered_size` also the encoder's."""
         if self.unfiltered_size is None:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -113,7 +114,7 @@ def _build(request: "CorpusRequest", ffmpeg: str | None, *, as_json: bool) -> No
         )
     _print_info(built.digest, built.cells, as_json=as_json, refused=built.refused)
     if not as_json:
-        _conclude(request.out, built.digest, built.cells, f"next: assay train {request.out}")
+        _conclude(request.out, built.digest, built.cells, f"next: assay train {quote(str(request.out))}")
     if built.refused:
         raise SourcesRefusedError(built.refused, built.n_sources)
 
