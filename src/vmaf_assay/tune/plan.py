@@ -1,4 +1,4 @@
-"""What is fixed before the first encode of a source: everything that can be refused is refused here."""
+"""What is fixed before the first encode of a source: an invalid request is refused here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 OnNote = Callable[[str], None]
-"""Called with one line that the user should read before more time is spent."""
+"""Called with a line that the user should read before more time is spent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One source with one encoder: all that is fixed before the first encode."""
+    """One source with one encoder: everything fixed before the first encode."""
 
     ffmpeg: Ffmpeg
     """The ffmpeg to run."""
@@ -48,19 +48,19 @@ class Plan:
     reference: ReferenceInput
     """The source."""
     conversions: tuple[str, ...]
-    """What the source's pictures go through before they are encoded, in words."""
+    """Conversions of the source's pictures before they are encoded, in words."""
     margin: Margin
     """Calibrated."""
     carry: CarryPlan
-    """What else goes into the output."""
+    """Plan of the other streams of the output."""
     source_s: float
     """How long the source plays, before any filter."""
     source_video_bytes: int
     """Size of the source's own video."""
     on_step: OnStep | None
-    """Told of progress."""
+    """Called with progress."""
     on_note: OnNote | None
-    """Told what cannot wait."""
+    """Called with notes that cannot wait."""
 
     @property
     def calibrated_target(self) -> bool:
@@ -81,7 +81,7 @@ class Plan:
         )
 
     def note(self, text: str) -> None:
-        """Say something now."""
+        """Report a note at once."""
         if self.on_note:
             self.on_note(text)
 
@@ -101,13 +101,13 @@ def make_plan(
     on_step: OnStep | None,
     on_note: OnNote | None,
 ) -> Plan:
-    """Everything that can be refused is refused here, while it costs nothing."""
+    """Validate everything here, before anything is encoded."""
     info = check_request(request)
     preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
     trained_rates(verified.ensemble.sidecar, request.encoder, preset)
     margin = calibrated_margin(verified, request, preset)
     if info.extra_args:
-        from vmaf_assay.media.capability import check_extra_args  # most requests have none
+        from vmaf_assay.media.capability import check_extra_args  # most requests have no options
 
         check_extra_args(ffmpeg, info)
     if on_step:
@@ -140,7 +140,7 @@ def make_plan(
             carry = replace(carry, losses=(ranged, *carry.losses))
         plan = replace(plan, carry=carry)
     for loss in carry.losses:
-        plan.note(f"not carried over: {loss}")
+        plan.note(f"lost in the output: {loss}")
     return plan
 
 
@@ -148,7 +148,7 @@ def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset
     """The calibrated margin of a request.
 
     Raises:
-      ConfigError: the ensemble may not promise, or not this.
+      ConfigError: the ensemble may not make promises, or not this one.
     """
     if not verified.confidence_eligible:
         raise ConfigError(

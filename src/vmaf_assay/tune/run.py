@@ -1,6 +1,6 @@
 """Tune one source: probe, forecast, choose, try, encode, verify.
 
-Each step reports to `on_step`; nothing here prints. The rate value comes from `evaluate.choice`, the code the
+Each step reports to `on_step`; nothing here prints. The rate value comes from `promise.choice`, the code that the
 margin was calibrated with. Probes and trials cover every frame of a short source, and segments of a long one.
 """
 
@@ -58,15 +58,15 @@ def tune(
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
 ) -> TuneResult:
-    """Choose the cheapest rate value that keeps the promise, and make the encode if one is asked for.
+    """Choose the cheapest rate value that keeps the promise, and make the encode if an output is named.
 
     Args:
       ffmpeg: the ffmpeg to run.
       verified: a forecast ensemble that may promise.
       request: what is asked.
-      cache: where results of earlier runs are; None asks and keeps nothing.
+      cache: results of earlier runs; None uses no cache.
       on_step: called with progress.
-      on_note: called before anything is encoded with what the output will not hold.
+      on_note: called before anything is encoded, with what the output will lack.
       clock: called with progress instead of `on_step`, where the time left for the whole job is wanted.
 
     Raises:
@@ -80,7 +80,7 @@ def tune(
     plan = make_plan(ffmpeg, verified, request, clock.step, on_note)
     clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference)
     if named_files(request.filters, Path.cwd()):
-        cache = None  # an encode kept from before may be of another content of the same file
+        cache = None  # a kept encode may be of the file's earlier content
     with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
         title = probe_title(
             measurer,
@@ -106,20 +106,17 @@ def tune(
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What is known once the choice is made."""
+    """Everything known once the choice is made."""
 
     plan: Plan
-    """What was fixed before."""
     title: SourceProbes
     """The source and its probes."""
     predicted: Forecast
-    """The forecast, with the bitrates that probes and trials had."""
+    """The forecast, with the measured bitrates of probes and trials."""
     forecaster: Forecaster
-    """On it."""
     measured: Measured
-    """What the trials measured."""
+    """Measurements of the trials."""
     choice: Choice
-    """What was chosen."""
 
     def result(self, verified: "VerifiedEnsemble") -> TuneResult:
         """The answer before the final encode."""
@@ -179,7 +176,7 @@ class _Answer:
         return replace(result, reasons=said)
 
     def moved(self, result: TuneResult, rate_value: float) -> TuneResult:
-        """The answer at another rate value than the choice; what is promised of the choice stays."""
+        """The answer at another rate value than the choice; the promise of the choice stays."""
         index = self.forecaster.at(rate_value)
         mu = float(self.forecaster.corrected(self.measured)[index])
         lower = float(self.forecaster.lower(self.measured, self.plan.margin.scale)[index])
@@ -203,7 +200,7 @@ class _Answer:
         )
 
     def sample(self) -> SampleFacts | None:
-        """What of the source was probed; None if all of it."""
+        """How the source was sampled; None if all of it was probed."""
         return sample_facts(
             self.title.sample,
             self.forecaster,
@@ -245,7 +242,7 @@ def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
     plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
     scope = "all encoders" if margin.pooled else request.encoder
     trials = request.trials if plan.calibrated_target else 0
-    probed = ", led through further probes" if answer.predicted.more_probes else ""
+    probed = ", interpolated through further probes" if answer.predicted.more_probes else ""
     said = [
         f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
         f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
@@ -262,7 +259,7 @@ def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
 
 
 def _kind_reasons(plan: Plan) -> list[str]:
-    """What makes this encode another than those calibrated on."""
+    """Differences of this encode from the calibrated ones."""
     said = []
     if plan.request.filters:
         against = (
@@ -275,7 +272,7 @@ def _kind_reasons(plan: Plan) -> list[str]:
 
 
 def _encode(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) -> TuneResult:
-    """The final encode, measured if that is asked for, and made again as often as `retry` allows if it missed."""
+    """The final encode, measured on request, and repeated up to `retry` times if it missed."""
     missed: Measured = {}
     for left in range(plan.request.retry, -1, -1):
         result = _write(plan, result)
@@ -332,13 +329,13 @@ def _write(plan: Plan, result: TuneResult) -> TuneResult:
 
 
 def _verify(plan: Plan, result: TuneResult) -> TuneResult:
-    """Measure every frame of the output, which is in place already: an interrupt loses the measurement alone."""
+    """Measure every frame of the output. It is in place already, so an interrupt loses only the measurement."""
     assert plan.request.output is not None  # the caller asked for a file
     on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, plan.on_step)
     try:
         scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, on_frames=on_frames)
     except BaseException:
-        plan.note(f"{plan.request.output} is whole, but was not measured to its end")
+        plan.note(f"{plan.request.output} is complete, but its measurement was interrupted")
         raise
     frames = [round(float(value), 3) for value in scored.vmaf]
     return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)
