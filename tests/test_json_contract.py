@@ -74,7 +74,7 @@ def test_every_field_has_a_type_and_a_meaning():
 
 
 def test_a_changed_contract_is_in_the_changelog():
-    """The changelog names the digest of today's schemas, so no field changes without a word on it."""
+    """The changelog names the digest of today's schemas, so no field changes unannounced."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"JSON contract {SCRIPT['digest']()}" in text, (
         "run scripts/write_output_schemas.py and say what changed"

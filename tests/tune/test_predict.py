@@ -154,7 +154,7 @@ def test_bad_tables_are_refused(tmp_path, frame, message):
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path):
-    """A missing file, an unknown suffix and a Parquet file that is none."""
+    """A missing file, an unknown suffix and a file that is not Parquet."""
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
     (tmp_path / "t.xlsx").write_bytes(b"")
     for name, message in (
