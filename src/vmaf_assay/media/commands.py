@@ -92,8 +92,8 @@ def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float) -> list[s
     """
     args = ["-c:v", encoder.name, *encoder.preset_args(encoder.check_preset(preset))]
     args += encoder.rate_args(encoder.check_rate(rate_value))
-    args += encoder.fixed_args
-    return join_args([*args, "-flags:v", "+global_header", "-pix_fmt", encoder.pix_fmts[0]], encoder.extra_args)
+    args += [*encoder.fixed_args, "-flags:v", "+global_header", "-pix_fmt", encoder.pix_fmts[0]]
+    return join_args(encoder, [*args, *encoder.extra_args])
 
 
 def libvmaf_filter() -> str:

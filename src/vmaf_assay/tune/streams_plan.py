@@ -100,7 +100,7 @@ def plan_carry(ffmpeg: Ffmpeg, source: Path, output_name: str, encoder: EncoderI
     losses += _tag_losses(found, muxer)
     if muxer in MOV_FAMILY:
         args += ["-movflags", "+faststart"]
-        args += ["-tag:v:0", "hvc1"] if "265" in encoder.name or "hevc" in encoder.name else []
+        args += ["-tag:v:0", encoder.mov_tag] if encoder.mov_tag else []
     return CarryPlan((*args, "-f", muxer), tuple(losses))
 
 
