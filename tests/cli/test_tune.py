@@ -25,6 +25,11 @@ def source(ffmpeg, tmp_path_factory) -> Path:
 
 
 FIELDS = {
+    "source_kbps",
+    "source_video_bytes",
+    "larger_than_source",
+    "missed",
+    "implied_rate_value",
     "source",
     "encoder",
     "preset",

@@ -356,7 +356,7 @@ def test_report_verb_writes_a_page(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{}", "not a document that a page"),
+        ("{}", "no page can be made of x.json"),
         ('{"encode_argv": []}', "lacks source"),
     ],
 )

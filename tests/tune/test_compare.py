@@ -10,9 +10,12 @@ from tests.conftest import lavfi
 from tests.tune.made_up import RATES, logistic, verified
 from vmaf_assay.cli import main as cli
 from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.probe import probe_video
 from vmaf_assay.model.sidecar import ChoiceCalibration, SeenEncoder
+from vmaf_assay.promise.choice import Curve
 from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.compare import CompareRequest, check_compare, compare
+from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
 
 
 def two_encoders():
@@ -65,23 +68,95 @@ def test_one_pair_of_probes_for_all(ffmpeg, source):
 
 @pytest.mark.ffmpeg
 def test_measured_contenders(source, capsys, monkeypatch):
-    """`--measure` encodes each choice; the answer rests on what was measured, and says so."""
+    """`--measure` encodes each on both sides of the target and compares at equal quality; both are said."""
     monkeypatch.setattr("vmaf_assay.registry.store.load_verified", lambda *_: two_encoders())
-    argv = ["compare", str(source), "-e", "libx264", "-e", "libx265", "--target-vmaf", "80"]
+    argv = ["compare", str(source), "-e", "x264", "-e", "x265:medium", "--target-vmaf", "80"]
     argv += ["--quality-confidence", "0.9", "--measure"]
     code = cli.main([*argv, "--json"])
     document = json.loads(capsys.readouterr().out)
-    assert document["encodes_spent"] == 4
-    meeting = [one for one in document["contenders"] if one["measured_vmaf"] >= 80]
-    assert [one["met"] for one in document["contenders"]] == [one in meeting for one in document["contenders"]]
-    assert code == (0 if meeting else 1)
+    assert document["encodes_spent"] == 2 + sum(len(one["encodes"]) for one in document["contenders"])
+    for one in document["contenders"]:
+        scores = [encode["vmaf"] for encode in one["encodes"]]
+        assert (one["measured_vmaf"], one["kbps"]) == (one["encodes"][0]["vmaf"], one["encodes"][0]["kbps"])
+        assert one["met"] == (max(scores) >= 80)
+        if one["equal_kbps"] is not None:
+            assert min(scores) < 80 <= max(scores)
+            near = sorted(one["encodes"], key=lambda encode: abs(encode["vmaf"] - 80))
+            low, high = sorted(encode["kbps"] for encode in near[:2])
+            assert low <= one["equal_kbps"] <= high
+    meeting = [one for one in document["contenders"] if one["met"] and one["equal_kbps"] is not None]
+    assert code == (0 if any(one["met"] for one in document["contenders"]) else 1)
     if meeting:
-        best = min(meeting, key=lambda one: one["kbps"])
+        best = min(meeting, key=lambda one: one["equal_kbps"])
         assert document["cheapest"] == {"encoder": best["encoder"], "preset": "medium"}
     assert cli.main(argv) == code
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].endswith("0 encodes spent")  # all four were known
+    assert lines[-1].endswith("0 encodes spent")  # all were known
+    assert any("kbps at 80" in line for line in lines)
     assert all(len(line) <= 80 for line in lines[:3])
+
+
+@pytest.mark.ffmpeg
+def test_one_that_cannot_be_answered_for_is_listed(ffmpeg, source):
+    """An encoder or preset never trained on is named with the reason, and the others are compared."""
+    asked = ("libx264", "svt-av1", "libx265", "libx264:slow")
+    result = compare(ffmpeg, two_encoders(), CompareRequest(source, asked, 80.0, 0.9))
+    assert [one.encoder for one in result.contenders] == ["libx264", "libx265"]
+    assert [(one.encoder, one.preset) for one in result.refused] == [("libsvtav1", "8"), ("libx264", "slow")]
+    assert "never trained on libsvtav1" in result.refused[0].reason
+    assert "never trained on libx264 preset slow" in result.refused[1].reason
+    assert result.cheapest is not None
+    with pytest.raises(ConfigError, match="never trained on libsvtav1"):
+        compare(ffmpeg, two_encoders(), CompareRequest(source, ("libsvtav1", "libaom-av1"), 80.0, 0.9))
+
+
+@pytest.mark.ffmpeg
+def test_the_winner_is_kept(ffmpeg, source, tmp_path, capsys, monkeypatch):
+    """`-o` writes the winner's encode, with the probes that were made; `--trials` corrects every forecast."""
+    monkeypatch.setattr("vmaf_assay.registry.store.load_verified", lambda *_: two_encoders())
+    out = tmp_path / "won"
+    argv = ["compare", str(source), "-e", "libx264", "-e", "libx265", "--target-vmaf", "80", "--trials", "1"]
+    argv += ["--quality-confidence", "0.9", "--out-dir", str(out), "--no-cache", "--json"]
+    code = cli.main(argv)
+    document = json.loads(capsys.readouterr().out)
+    assert all(len(one["trials"]) == 1 for one in document["contenders"])
+    if document["cheapest"] is None:
+        assert (code, document["kept"]) == (1, None)
+        return
+    kept = document["kept"]
+    assert code == (0 if kept["met"] else 1)
+    assert kept["output"] == str(out / "source.mkv")
+    assert (out / "source.mkv").stat().st_size == kept["output_bytes"]
+    assert document["encodes_spent"] == 2 + 2 + 1  # probes and trials are not made again for the winner
+    assert (
+        probe_video(ffmpeg, out / "source.mkv").codec
+        == {"libx264": "h264", "libx265": "hevc"}[document["cheapest"]["encoder"]]
+    )
+
+
+def test_bitrate_at_equal_quality_by_hand():
+    """Between two encodes the logarithm of the bitrate is linear; outside them there is no figure."""
+    low, high = MeasuredPoint(30.0, 90.0, 1000.0), MeasuredPoint(24.0, 94.0, 2000.0)
+    assert kbps_at_equal([low, high], 93.0) == pytest.approx(1000 * 2**0.75)
+    far = MeasuredPoint(40.0, 60.0, 10.0)
+    assert kbps_at_equal([far, high, low], 93.0) == pytest.approx(1000 * 2**0.75)
+    assert kbps_at_equal([low, far], 93.0) is None
+    assert kbps_at_equal([high], 93.0) is None
+    assert kbps_at_equal([high], 94.0) == 2000.0
+
+
+def test_the_next_encode_is_on_the_other_side():
+    """With all encodes above the target a cheaper one is asked for, with all below a dearer one, then none."""
+    rates = np.array(RATES)
+    curve = Curve("", "", "libx264", "medium", rates, logistic(rates, 46.0), np.full(8, 0.5), np.full(8, np.nan))
+    above, below = MeasuredPoint(26.0, 97.0, 1.0), MeasuredPoint(38.0, 80.0, 1.0)
+    cheaper, dearer = next_rate(curve, 93.0, [above]), next_rate(curve, 93.0, [below])
+    assert cheaper is not None
+    assert cheaper > 26.0
+    assert dearer is not None
+    assert dearer < 38.0
+    assert next_rate(curve, 93.0, [above, below]) is None
+    assert next_rate(curve, 1.0, [MeasuredPoint(42.0, 50.0, 1.0)]) is None  # nothing cheaper was trained on
 
 
 @pytest.mark.ffmpeg
@@ -100,15 +175,17 @@ def test_comparisons_that_cannot_be(ffmpeg, source):
     """One encoder, a name twice, an unknown one and one never trained on are refused before any encode."""
     for encoders, words in (
         (("libx264",), "two encoders or more"),
-        (("libx264", "h264"), "unknown encoder"),
+        (("libx264", "h264"), "'h264' is a codec, not an encoder; name an encoder: libx264"),
+        (("libx264", "lib264"), "unknown encoder 'lib264'; did you mean libx264"),
+        (
+            ("libx264", "libx265:slow:28"),
+            "the rate value is chosen for you, from the target; write -e libx265:slow",
+        ),
         (("libx264", "libx264:warp"), "no preset 'warp'"),
     ):
         with pytest.raises(ConfigError, match=words):
             check_compare(CompareRequest(source, encoders, 80.0, 0.9))
-    for encoders, words in (
-        (("libx264", "libx264:medium"), "named twice"),
-        (("libx264", "libsvtav1"), "never trained on libsvtav1"),
-    ):
+    for encoders, words in ((("libx264", "x264:medium"), "named twice"),):
         with pytest.raises(ConfigError, match=words):
             compare(ffmpeg, two_encoders(), CompareRequest(source, encoders, 80.0, 0.9))
 

@@ -1,18 +1,24 @@
 """Scoring encodes that exist: bounds, support, and the tables it may be given."""
 
+import re
+from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
+from tests.conftest import lavfi
 from vmaf_assay.cli import main as cli
 from vmaf_assay.errors import ConfigError, CorpusError
+from vmaf_assay.media import process
 from vmaf_assay.model.codec_block import VOCABULARIES
 from vmaf_assay.model.infer import Prediction
 from vmaf_assay.model.sidecar import GroupResiduals, HeldOut, IntervalCalibration, Seen, SeenEncoder, Sidecar
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.tune.aspect import Shape
 from vmaf_assay.tune.predict import read_table, score_features
 
 SIDECAR = Sidecar(
@@ -192,15 +198,110 @@ def test_command_wants_a_pair_or_a_table(options, capsys, monkeypatch):
 
 @pytest.mark.ffmpeg
 def test_command_scores_a_pair(ffmpeg, clip, capsys, monkeypatch):
-    """A file against itself: libvmaf measures close to 100 over all its frames, beside the prediction."""
+    """A file against itself: measured alone without an encoder, and with one beside the prediction."""
     import json
 
     monkeypatch.setattr("vmaf_assay.registry.store.load_verified", lambda *_: verified())
     argv = ["predict", "--reference", str(clip), "--distorted", str(clip), "--confidence", "0.9", "--json"]
-    assert cli.main(argv) == 2
-    assert "a pair needs what made it" in capsys.readouterr().err
-    code = cli.main([*argv, "-e", "libx264", "--rate-value", "20"])
+    assert cli.main([*argv, "-e", "x264"]) == 2
+    assert "a prediction needs to know what made the encode" in capsys.readouterr().err
+    assert cli.main([*argv, "-e", "x264:slow:20", "--rate-value", "20"]) == 2
+    assert "names a rate value" in capsys.readouterr().err
+    code = cli.main([*argv, "-e", "x264:medium", "--rate-value", "20"])
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert code == (0 if row["supported"] else 1)
     assert row["n_frames"] == 12
     assert row["measured_vmaf"] > 95
+
+
+@pytest.mark.ffmpeg
+def test_a_pair_needs_no_encoder_and_no_model(ffmpeg, clip, tmp_path, capsys):
+    """Two files are measured without any registry: each frame as libvmaf alone scores it, with a page."""
+    import json
+
+    worse = lavfi(
+        ffmpeg, tmp_path / "worse.mkv", "-frames:v", "12", "-c:v", "libx264", "-crf", "40", "-pix_fmt", "yuv420p"
+    )
+    plain = lavfi(ffmpeg, tmp_path / "plain.mkv", "-frames:v", "12", "-c:v", "ffv1", "-pix_fmt", "yuv420p")
+    page = tmp_path / "page.html"
+    argv = ["predict", "--reference", str(plain), "--distorted", str(worse), "--registry", str(tmp_path)]
+    assert cli.main([*argv, "--report", str(page), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["ensemble"], document["rows"]) == (None, [])
+    pair = document["pair"]
+    log = tmp_path / "vmaf.json"
+    graph = f"[0:v][1:v]libvmaf=model=version=vmaf_v0.6.1:log_fmt=json:log_path={log}"
+    argv_plain = [
+        *ffmpeg.base_argv(),
+        "-i",
+        str(worse),
+        "-i",
+        str(plain),
+        "-filter_complex",
+        graph,
+        "-f",
+        "null",
+        "-",
+    ]
+    assert process.run(argv_plain).exit_code == 0
+    expected = [frame["metrics"]["vmaf"] for frame in json.loads(log.read_text())["frames"]]
+    np.testing.assert_allclose(pair["frame_vmaf"], expected, atol=2e-3)
+    assert pair["measured_vmaf"] == pytest.approx(np.mean(expected), abs=1e-3)
+    assert pair["min_vmaf"] == pytest.approx(min(expected), abs=1e-3)
+    assert f"{pair['measured_vmaf']:.2f}" in page.read_text(encoding="utf-8")
+    assert cli.main(argv) == 0
+    assert f"mean VMAF {pair['measured_vmaf']:.2f} over 12 frames" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def letterboxed(ffmpeg, tmp_path_factory) -> tuple[Path, Path]:
+    """A 192x108 source with bars of 14 px above and below, and an encode of it without them, 192x80."""
+    folder = tmp_path_factory.mktemp("bars")
+    made = ("-frames:v", "12", "-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuv420p")
+    graph = "testsrc2=size=192x80:rate=25,eq=brightness=0.1"
+    cropped = lavfi(ffmpeg, folder / "cropped.mkv", *made, graph=graph)
+    return lavfi(ffmpeg, folder / "barred.mkv", *made, graph=f"{graph},pad=192:108:0:14"), cropped
+
+
+@pytest.mark.ffmpeg
+def test_pictures_of_unlike_shape_are_refused_with_the_crop_that_aligns_them(letterboxed, capsys):
+    """A cropped encode against its letterboxed source: refused in words; with the crop named it scores high."""
+    barred, cropped = letterboxed
+    argv = ["predict", "--reference", str(barred), "--distorted", str(cropped)]
+    assert cli.main(argv) == 2
+    said = capsys.readouterr().err
+    assert "aspect ratios differ: barred.mkv is 192x108 (1.78:1), cropped.mkv is 192x80 (2.40:1)" in said
+    assert said.rstrip().endswith("with --vf crop=192:80:0:14")
+    assert cli.main([*argv, "--vf", "crop=192:80:0:14"]) == 0
+    assert float(re.search(r"mean VMAF ([\d.]+)", capsys.readouterr().out)[1]) > 90
+    assert cli.main(["predict", "--reference", str(cropped), "--distorted", str(barred)]) == 2
+    assert "the encode has black bars (crop=192:80:0:14)" in capsys.readouterr().err
+
+
+@pytest.mark.ffmpeg
+def test_shapes_without_bars_are_refused_without_a_crop(ffmpeg, clip, tmp_path, capsys):
+    """A picture squashed from 16:9 to 4:3 is no crop: it is refused, and no crop is made up."""
+    squashed = lavfi(
+        ffmpeg,
+        tmp_path / "squashed.mkv",
+        "-frames:v",
+        "12",
+        "-c:v",
+        "libx264",
+        "-pix_fmt",
+        "yuv420p",
+        graph="testsrc2=size=192x108:rate=25,scale=144:108,setsar=1",
+    )
+    assert cli.main(["predict", "--reference", str(clip), "--distorted", str(squashed)]) == 2
+    assert "aspect ratios differ" in (said := capsys.readouterr().err)
+    assert "crop=WIDTH:HEIGHT:X:Y" in said
+
+
+def test_shapes_by_hand():
+    """Sizes rounded by an encoder, and anamorphic ones, are one shape; a crop of 3 % is another."""
+    full = Shape(1920, 1080)
+    assert full.like(Shape(848, 480))  # 853.3 rounded to a multiple of 16
+    assert full.like(Shape(1440, 1080, Fraction(4, 3)))  # displayed at 16:9
+    assert Shape(720, 576, Fraction(16, 11)).like(Shape(720, 576))  # the flag was lost, the pixels are the same
+    assert not full.like(Shape(1920, 1040))
+    assert not full.like(Shape(1440, 1080))

@@ -8,64 +8,135 @@ target out of reach) is a value.
 costs nothing. JAX is loaded by `train_ensemble` alone.
 """
 
-from vmaf_assay.api.models import (
-    build_corpus,
-    gate_run,
-    promote_run,
-    train_ensemble,
-    validate_run,
-    verify_registry,
-)
-from vmaf_assay.api.tuning import (
-    choose_rate,
-    compare_encoders,
-    forecast_encoder,
-    load_ensemble,
-    probe_source,
-    tune_source,
-    write_page,
-)
-from vmaf_assay.corpus.store import Corpus, load_corpus
-from vmaf_assay.errors import (
-    AssayError,
-    ConfigError,
-    CorpusError,
-    IntegrityError,
-    MediaError,
-    ModelLoadError,
-    ToolError,
-)
-from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vmaf_assay.promise.choice import Curve
-from vmaf_assay.promise.policy import GateResult
-from vmaf_assay.promise.promise import Promise, PromisedChoice
-from vmaf_assay.records import CellRecord, Scored, VideoInfo
-from vmaf_assay.registry.store import VerifiedEnsemble
-from vmaf_assay.registry.verdict import Verdict
-from vmaf_assay.registry.verify import RowReport
-from vmaf_assay.training.evidence import RunEvidence, load_run
-from vmaf_assay.tune.compare import CompareResult, Contender
-from vmaf_assay.tune.forecast import Forecast, Probe
-from vmaf_assay.tune.probing import Probed
-from vmaf_assay.tune.result import CurvePoint, SampleFacts, TuneResult
-from vmaf_assay.tune.segments import SegmentPlan
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request
+    from vmaf_assay.api.ensembles import load_ensemble, verify_registry
+    from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run, write_run
+    from vmaf_assay.api.pages import write_page
+    from vmaf_assay.api.scoring import MadeBy, predict_pair, predict_table, score_files
+    from vmaf_assay.api.settings import Settings
+    from vmaf_assay.api.tuning import (
+        choose_rate,
+        compare_encoders,
+        compare_request,
+        forecast_encoder,
+        probe_source,
+        tune_request,
+        tune_source,
+        tune_sources,
+    )
+    from vmaf_assay.corpus.build import BuildProgress
+    from vmaf_assay.corpus.store import Corpus, load_corpus
+    from vmaf_assay.errors import (
+        AssayError,
+        ConfigError,
+        CorpusError,
+        IntegrityError,
+        MediaError,
+        ModelLoadError,
+        SourcesRefusedError,
+        ToolError,
+    )
+    from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+    from vmaf_assay.promise.choice import Curve
+    from vmaf_assay.promise.policy import GateResult
+    from vmaf_assay.promise.promise import Promise, PromisedChoice
+    from vmaf_assay.records import CellRecord, Scored, VideoInfo
+    from vmaf_assay.registry.store import VerifiedEnsemble
+    from vmaf_assay.registry.verdict import Verdict
+    from vmaf_assay.registry.verify import RowReport
+    from vmaf_assay.training.evidence import RunEvidence, load_run
+    from vmaf_assay.tune.batch import Batch, ItemResult
+    from vmaf_assay.tune.compare import CompareRequest
+    from vmaf_assay.tune.contenders import CompareResult, Contender
+    from vmaf_assay.tune.forecast import Forecast, Probe
+    from vmaf_assay.tune.pairs import PairRequest, PairScore
+    from vmaf_assay.tune.predict import Scores
+    from vmaf_assay.tune.probing import Probed
+    from vmaf_assay.tune.request import TuneRequest
+    from vmaf_assay.tune.result import CurvePoint, SampleFacts, TuneResult
+    from vmaf_assay.tune.segments import SegmentPlan
+
+_MODULES = {
+    "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request"],
+    "vmaf_assay.api.ensembles": ["load_ensemble", "verify_registry"],
+    "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run", "write_run"],
+    "vmaf_assay.api.pages": ["write_page"],
+    "vmaf_assay.api.scoring": ["MadeBy", "predict_pair", "predict_table", "score_files"],
+    "vmaf_assay.api.settings": ["Settings"],
+    "vmaf_assay.api.tuning": [
+        "choose_rate",
+        "compare_encoders",
+        "compare_request",
+        "forecast_encoder",
+        "probe_source",
+        "tune_request",
+        "tune_source",
+        "tune_sources",
+    ],
+    "vmaf_assay.corpus.build": ["BuildProgress"],
+    "vmaf_assay.corpus.store": ["Corpus", "load_corpus"],
+    "vmaf_assay.errors": [
+        "AssayError",
+        "ConfigError",
+        "CorpusError",
+        "IntegrityError",
+        "MediaError",
+        "ModelLoadError",
+        "SourcesRefusedError",
+        "ToolError",
+    ],
+    "vmaf_assay.media.ffmpeg": ["Ffmpeg", "find_ffmpeg"],
+    "vmaf_assay.promise.choice": ["Curve"],
+    "vmaf_assay.promise.policy": ["GateResult"],
+    "vmaf_assay.promise.promise": ["Promise", "PromisedChoice"],
+    "vmaf_assay.records": ["CellRecord", "Scored", "VideoInfo"],
+    "vmaf_assay.registry.store": ["VerifiedEnsemble"],
+    "vmaf_assay.registry.verdict": ["Verdict"],
+    "vmaf_assay.registry.verify": ["RowReport"],
+    "vmaf_assay.training.evidence": ["RunEvidence", "load_run"],
+    "vmaf_assay.tune.batch": ["Batch", "ItemResult"],
+    "vmaf_assay.tune.compare": ["CompareRequest"],
+    "vmaf_assay.tune.contenders": ["CompareResult", "Contender"],
+    "vmaf_assay.tune.forecast": ["Forecast", "Probe"],
+    "vmaf_assay.tune.pairs": ["PairRequest", "PairScore"],
+    "vmaf_assay.tune.predict": ["Scores"],
+    "vmaf_assay.tune.probing": ["Probed"],
+    "vmaf_assay.tune.request": ["TuneRequest"],
+    "vmaf_assay.tune.result": ["CurvePoint", "SampleFacts", "TuneResult"],
+    "vmaf_assay.tune.segments": ["SegmentPlan"],
+}
+"""Names by module: a verb that tunes does not wait for what trains to be loaded."""
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "AssayError",
+    "Batch",
+    "BuildProgress",
+    "BuiltCorpus",
     "CellRecord",
+    "CompareRequest",
     "CompareResult",
     "ConfigError",
     "Contender",
     "Corpus",
     "CorpusError",
+    "CorpusRequest",
     "Curve",
     "CurvePoint",
     "Ffmpeg",
     "Forecast",
     "GateResult",
     "IntegrityError",
+    "ItemResult",
+    "MadeBy",
     "MediaError",
     "ModelLoadError",
+    "PairRequest",
+    "PairScore",
     "Probe",
     "Probed",
     "Promise",
@@ -74,26 +145,48 @@ __all__ = [
     "RunEvidence",
     "SampleFacts",
     "Scored",
+    "Scores",
     "SegmentPlan",
+    "Settings",
+    "SourcesRefusedError",
     "ToolError",
+    "TuneRequest",
     "TuneResult",
     "Verdict",
     "VerifiedEnsemble",
     "VideoInfo",
     "build_corpus",
+    "build_request",
     "choose_rate",
     "compare_encoders",
+    "compare_request",
     "find_ffmpeg",
     "forecast_encoder",
     "gate_run",
     "load_corpus",
     "load_ensemble",
     "load_run",
+    "predict_pair",
+    "predict_table",
     "probe_source",
     "promote_run",
+    "score_files",
     "train_ensemble",
+    "tune_request",
     "tune_source",
+    "tune_sources",
     "validate_run",
     "verify_registry",
     "write_page",
+    "write_run",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

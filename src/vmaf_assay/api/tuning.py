@@ -1,56 +1,42 @@
 """Load, probe, forecast, choose, tune, compare, and write the page."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
-from vmaf_assay.errors import (
-    ConfigError,
-)
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.api.pages import write_page
+from vmaf_assay.api.paths import PathLike
+from vmaf_assay.api.settings import Run, Settings
+from vmaf_assay.errors import AssayError, ConfigError
+from vmaf_assay.media import user_folders
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import PromisedChoice, promised
 from vmaf_assay.records import OnStep
-from vmaf_assay.registry.store import VerifiedEnsemble, load_verified, registry_dir
-from vmaf_assay.registry.trust import find_trust
-from vmaf_assay.report.build import page_of, page_of_document
-from vmaf_assay.report.page import write_page as _write_page
+from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.tune.batch import Batch, ItemResult, check_batch, plan_items, request_digest, size_of, tune_many
 from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.compare import CompareRequest, CompareResult, compare
-from vmaf_assay.tune.forecast import Forecast, default_preset
+from vmaf_assay.tune.compare import CompareRequest, compare
+from vmaf_assay.tune.contenders import CompareResult
+from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
-from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ProbesKind, ReferenceKind, TuneRequest
+from vmaf_assay.tune.progress import BatchClock
+from vmaf_assay.tune.request import (
+    DEFAULT_CONFIDENCE,
+    DEFAULT_PROBE_SECONDS,
+    DEFAULT_TARGET,
+    ProbesKind,
+    ReferenceKind,
+    TuneRequest,
+    resolved,
+)
 from vmaf_assay.tune.result import TuneResult
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.source import open_source, pixels
-
-FORECAST_ENSEMBLE = "vmaf_forecast_ensemble_v1"
-"""The ensemble that forecasts encodes nobody has made."""
-
-PathLike = str | os.PathLike[str]
-
-
-def load_ensemble(
-    ensemble_id: str = FORECAST_ENSEMBLE, *, registry: PathLike | None = None, trust_policy: PathLike | None = None
-) -> VerifiedEnsemble:
-    """An ensemble whose every byte has been checked against the verdict that admitted it.
-
-    Args:
-      ensemble_id: the ensemble, without `_seedN` or `_mean`.
-      registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
-      trust_policy: whose signatures to believe; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
-
-    Raises:
-      IntegrityError: it is not there, is scaffolded, does not verify, or the policy does not believe it.
-
-    >>> load_ensemble().verdict.verdict
-    'PROMOTE'
-    """
-    return load_verified(registry_of(registry), ensemble_id, None if trust_policy is None else Path(trust_policy))
 
 
 def probe_source(
@@ -109,8 +95,7 @@ def forecast_encoder(
     Raises:
       ConfigError: the ensemble was never trained on this encoder and preset.
     """
-    fallback = encoder_info(encoder).default_preset
-    preset = preset or default_preset(ensemble.ensemble.sidecar, encoder, fallback)
+    preset = chosen_preset(ensemble.ensemble.sidecar, encoder, preset)
     return forecast_of(
         ensemble.ensemble,
         probed.probes,
@@ -166,45 +151,40 @@ def choose_rate(
     return promised(choice, margin, target=target_vmaf, confidence=confidence, why_not=predicted.reason)
 
 
-def tune_source(  # noqa: D417 - the rest are fields of TuneRequest, described there
+def tune_source(
     source: PathLike,
     encoder: str,
     *,
-    target_vmaf: float = 93.0,
-    confidence: float = 0.95,
+    target_vmaf: float = DEFAULT_TARGET,
+    confidence: float = DEFAULT_CONFIDENCE,
     preset: str | None = None,
     trials: int = 1,
     output: PathLike | None = None,
     verify: bool = False,
+    retry: int = 0,
     force: bool = False,
     encoder_args: str = "",
+    unsafe_args: bool = False,
+    audio_codec: str = "",
     filters: str = "",
     reference: ReferenceKind = "filtered",
     max_kbps: float | None = None,
     max_bytes: float | None = None,
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind | None = None,
-    cache_dir: PathLike | None = None,
-    ensemble: VerifiedEnsemble | None = None,
-    ffmpeg: Ffmpeg | None = None,
-    on_step: OnStep | None = None,
+    **settings: Unpack[Settings],
 ) -> TuneResult:
     """Probe, forecast, choose, try, and encode if an output is named; what `assay tune` does.
 
-    Args:
-      source: the video.
-      encoder: ffmpeg's encoder name.
-      target_vmaf: pooled (mean) VMAF to reach, points.
-      confidence: probability of reaching it, in (0, 1).
-      preset, trials, output, verify, force, encoder_args, filters, reference, max_kbps, max_bytes, probe_seconds,
-        probes: the fields of `TuneRequest`, where each is described.
-      cache_dir: folder of results of earlier runs; None keeps and uses none.
-      ensemble: from `load_ensemble`; by default the shipped forecast.
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: told what is being done, frames done, frames in all.
+    Every argument but `settings` is a field of `TuneRequest`, which says what it means.
 
     Returns:
       `met` is true if the target is promised, and was not found missed, and every limit is kept.
+
+    Raises:
+      ConfigError: the request is invalid, or the ensemble may not promise it.
+      MediaError: the source cannot be used.
+      ToolError: ffmpeg or the disk failed.
     """
     request = TuneRequest(
         source=Path(source),
@@ -215,8 +195,11 @@ def tune_source(  # noqa: D417 - the rest are fields of TuneRequest, described t
         trials=trials,
         output=None if output is None else Path(output),
         verify=verify,
+        retry=retry,
         force=force,
         encoder_args=encoder_args,
+        unsafe_args=unsafe_args,
+        audio_codec=audio_codec,
         filters=filters,
         reference=reference,
         max_kbps=max_kbps,
@@ -224,74 +207,148 @@ def tune_source(  # noqa: D417 - the rest are fields of TuneRequest, described t
         probe_seconds=probe_seconds,
         probes=probes,
     )
-    cache = None if cache_dir is None else Cache(Path(cache_dir))
-    return tune(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
+    return tune_request(request, **settings)
+
+
+def tune_request(
+    request: TuneRequest, *, page: PathLike | None = None, **settings: Unpack[Settings]
+) -> TuneResult:
+    """`tune_source` of a request that is a record already.
+
+    Args:
+      request: what is asked.
+      page: HTML file to write about the answer.
+      settings: what it runs with.
+    """
+    run = Run(settings)
+    tool, clock = run.ffmpeg, run.clock(page=page is not None)
+    result = tune(tool, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=clock)
+    if page is not None:
+        write_page(result, page, ffmpeg=tool, on_step=clock.step)
+    return result
+
+
+def tune_sources(
+    sources: Sequence[PathLike],
+    request: TuneRequest,
+    *,
+    out_dir: PathLike | None = None,
+    container: str = "mkv",
+    page_dir: PathLike | None = None,
+    **settings: Unpack[Settings],
+) -> Batch:
+    """Tune many sources one after another; what `assay tune` of several sources or with `--out-dir` does.
+
+    Args:
+      sources: files, folders and globs.
+      request: what is asked of each; its source and output are replaced.
+      out_dir: folder of the encodes; None makes none. What is finished there is skipped.
+      container: of the encodes: `mkv`, `mp4`, `mov` or `webm`.
+      page_dir: folder of an HTML page for each source.
+      settings: what they run with.
+
+    Returns:
+      How many there are, and an iterator that tunes them: what became of each, as it ends.
+
+    Raises:
+      ConfigError: no video is named, or what is asked is invalid for every source.
+    """
+    run = Run(settings)
+    tool, verified = run.ffmpeg, run.ensemble
+    answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
+    folder = None if out_dir is None else Path(out_dir)
+    asked = check_batch(resolved(request, answered), folder)
+    items = plan_items([Path(source) for source in sources], folder, container)
+    pages = None if page_dir is None else Path(page_dir)
+    if pages is not None:
+        pages.mkdir(parents=True, exist_ok=True)
+    clock = BatchClock([size_of(item.source) for item in items], settings.get("on_left"))
+    number = {item.source: index for index, item in enumerate(items)}
+    shared: Settings = {**settings, "ensemble": verified, "ffmpeg": tool, "on_left": clock.on_left}
+
+    def tune_one(one: TuneRequest) -> TuneResult:
+        clock.begin(number[one.source])
+        mine: Settings = {**shared, "on_step": _named(one.source, settings.get("on_step"))}
+        return tune_request(one, **mine)
+
+    digest = request_digest(asked, verified, tool)
+    digests = Cache(user_folders.cache_dir())
+    outcomes = tune_many(items, asked, tune_one, digest=digest, cache=digests)
+    return Batch(len(items), _with_pages(outcomes, pages, tool, settings.get("on_step")))
+
+
+def _with_pages(
+    outcomes: Iterator[ItemResult], pages: Path | None, tool: Ffmpeg, on_step: OnStep | None
+) -> Iterator[ItemResult]:
+    """The outcomes, each with a page in the folder as it goes by; a page that fails stops no other source."""
+    for number, outcome in enumerate(outcomes, start=1):
+        source = outcome.item.source
+        if pages is not None and "curve" in outcome.document:
+            try:
+                out = pages / f"{number:03d}-{source.stem}.html"
+                write_page(outcome.document, out, ffmpeg=tool, on_step=_named(source, on_step))
+            except (AssayError, OSError) as problem:  # the encode is there
+                outcome = replace(outcome, problem=problem)
+        yield outcome
+
+
+def _named(source: Path, on_step: OnStep | None) -> OnStep | None:
+    """Steps that say which source they are of."""
+    if on_step is None:
+        return None
+    return lambda what, done, total: on_step(f"{source.name}: {what}", done, total)
 
 
 def compare_encoders(
     source: PathLike,
     encoders: Sequence[str],
     *,
-    target_vmaf: float = 93.0,
-    confidence: float = 0.95,
+    target_vmaf: float = DEFAULT_TARGET,
+    confidence: float = DEFAULT_CONFIDENCE,
     measure: bool = False,
+    trials: int = 0,
+    output: PathLike | None = None,
+    force: bool = False,
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind = "few",
-    cache_dir: PathLike | None = None,
-    ensemble: VerifiedEnsemble | None = None,
-    ffmpeg: Ffmpeg | None = None,
-    on_step: OnStep | None = None,
+    **settings: Unpack[Settings],
 ) -> CompareResult:
     """Forecast what several encoders would spend for a target; what `assay compare` does.
 
-    Args:
-      source: the video.
-      encoders: each `NAME` or `NAME:PRESET`, two or more; BD-rates are against the first.
-      target_vmaf: pooled (mean) VMAF to reach, points.
-      confidence: probability of reaching it, in (0, 1), for each by itself.
-      measure: encode each one's choice and measure it.
-      filters: ffmpeg filter chain that the picture goes through first.
-      probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
-      probes: `few` that the forecasts read, or `more`.
-      cache_dir: folder of results of earlier runs; None keeps and uses none.
-      ensemble: from `load_ensemble`; by default the shipped forecast.
-      ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: told what is being done, frames done, frames in all.
+    Every argument but `settings` is a field of `CompareRequest`, which says what it means.
 
     Returns:
-      `cheapest` is the contender of least bitrate that meets the target, or None.
-    """
-    asked = (target_vmaf, confidence, measure, filters, probe_seconds, probes)
-    request = CompareRequest(Path(source), tuple(encoders), *asked)
-    cache = None if cache_dir is None else Cache(Path(cache_dir))
-    return compare(ffmpeg or find_ffmpeg(), ensemble or load_ensemble(), request, cache=cache, on_step=on_step)
-
-
-def write_page(what: TuneResult | CompareResult | PathLike, out: PathLike, *, ffmpeg: Ffmpeg | None = None) -> str:
-    """Write one self-contained HTML page; what `assay report` does.
-
-    Args:
-      what: an answer of `tune_source` or `compare_encoders`, a run's or a registry's folder, or a file of what
-        `assay tune --json` or `assay compare --json` printed.
-      out: the HTML file.
-      ffmpeg: reads the frames shown; by default the one that `find_ffmpeg` finds.
-
-    Returns:
-      The page's answer, in a sentence.
+      `cheapest` is the contender of least bitrate that meets the target, or None; `refused` names the encoders
+      that could not be answered for.
 
     Raises:
-      ConfigError: no page can be made of it.
+      ConfigError: fewer than two encoders, or none that the model was trained on.
+      MediaError: the source cannot be used.
+      ToolError: ffmpeg failed for every encoder.
     """
-    if isinstance(what, TuneResult | CompareResult):
-        page = page_of_document(what.as_json(), ffmpeg or find_ffmpeg())
-    else:
-        path = Path(what)
-        page = page_of(path, (ffmpeg or find_ffmpeg()) if path.is_file() else None, trust=find_trust())
-    _write_page(page, Path(out))
-    return page.answer
+    request = CompareRequest(
+        source=Path(source),
+        encoders=tuple(encoders),
+        target_vmaf=target_vmaf,
+        confidence=confidence,
+        measure=measure,
+        trials=trials,
+        output=None if output is None else Path(output),
+        force=force,
+        filters=filters,
+        probe_seconds=probe_seconds,
+        probes=probes,
+    )
+    return compare_request(request, **settings)
 
 
-def registry_of(explicit: PathLike | None) -> Path:
-    """The registry's folder: the one named, else `$ASSAY_REGISTRY`, else the shipped one."""
-    return registry_dir(None if explicit is None else Path(explicit))
+def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> CompareResult:
+    """`compare_encoders` of a request that is a record already.
+
+    Args:
+      request: what is asked.
+      settings: what it runs with.
+    """
+    run = Run(settings)
+    return compare(run.ffmpeg, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=run.clock())

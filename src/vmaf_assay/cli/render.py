@@ -4,9 +4,11 @@ Nothing here decides anything. Text that did not come from this package passes t
 file name cannot steer a terminal. Colour follows rich: off when not a terminal, and off when NO_COLOR is set.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -143,13 +145,53 @@ def steps(description: str) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda what, done, total: update(done, what, total)
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Shows how far work is that knows how long all of it takes."""
+
+    on_step: Callable[[str, int, int], None]
+    """Called with what is being done, units done, units in all."""
+    on_left: Callable[[float], None]
+    """Called with the seconds that the whole job still takes."""
+
+
 @contextmanager
-def progress_bar(description: str, *, total: float | None = None) -> Iterator[Update]:
+def job(unit: str) -> Iterator[Job]:
+    """A bar for the present step, with the time left for the whole job; nothing when stderr is no terminal."""
+    left: list[float] = []
+    with progress_bar(unit, left=left) as update:
+
+        def on_left(seconds: float) -> None:
+            left[:] = [seconds]
+
+        yield Job(lambda what, done, total: update(done, what, total), on_left)
+
+
+def duration(seconds: float) -> str:
+    """A time left, in words that do not pretend to know it better than that.
+
+    >>> duration(8.4), duration(75), duration(3600 * 2 + 130)
+    ('9 s left', '1:15 left', '2:02 h left')
+    """
+    whole = max(0, math.ceil(seconds))
+    if whole < 60:
+        return f"{whole} s left"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} left"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h left"
+
+
+@contextmanager
+def progress_bar(
+    description: str, *, total: float | None = None, left: list[float] | None = None
+) -> Iterator[Update]:
     """A bar on stderr while the block runs; nothing at all when stderr is not a terminal.
 
     Args:
       description: what is being done.
       total: units until done; None for a bar without an end.
+      left: holds the seconds that the whole job still takes, once they are known; the bar shows these and not
+        the time left for the present step.
 
     Yields:
       `update(done, detail, total)`: units finished so far, and a word on the last of them; a new detail with a
@@ -172,11 +214,13 @@ def progress_bar(description: str, *, total: float | None = None) -> Iterator[Up
         bars.MofNCompleteColumn(table_column=whole()),
         bars.TextColumn("{task.fields[rate]}", markup=False, table_column=whole()),
         bars.TimeElapsedColumn(table_column=whole()),
-        bars.TimeRemainingColumn(table_column=whole()),
+        bars.TimeRemainingColumn(table_column=whole())
+        if left is None
+        else bars.TextColumn("{task.fields[left]}", markup=False, table_column=whole()),
         bars.TextColumn("{task.fields[detail]}", markup=False, table_column=words),
     )
     with bars.Progress(*columns, console=console(), transient=True, expand=True) as shown:
-        task = shown.add_task(visible(description), total=total, detail="", rate="")
+        task = shown.add_task(visible(description), total=total, detail="", rate="", left="")
 
         said = ""
 
@@ -187,6 +231,7 @@ def progress_bar(description: str, *, total: float | None = None) -> Iterator[Up
                 shown.reset(task, total=total)
             speed = shown.tasks[0].speed
             rate = f"{speed:.3g}/s" if speed else ""
-            shown.update(task, completed=done, detail=visible(str(detail)), rate=rate)
+            still = duration(left[0]) if left else ""
+            shown.update(task, completed=done, detail=visible(str(detail)), rate=rate, left=still)
 
         yield update

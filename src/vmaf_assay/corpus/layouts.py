@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.files import path_text
 from vmaf_assay.media.raw import RAW_SUFFIXES, RawGeometry, geometry_in_name, rate_of_name
 
 VIDEO_SUFFIXES = frozenset(
@@ -101,14 +102,14 @@ def found_file(path: Path, raw: RawGeometry | None = None) -> Found:
       ConfigError: it is raw, and neither says its geometry.
     """
     if path.suffix.lower() not in RAW_SUFFIXES:
-        return Found(path, path.stem, None)
+        return Found(path, path_text(Path(path.stem)), None)
     geometry = raw or geometry_in_name(path.stem)
     if geometry is None:
         raise ConfigError(
             f"{path} is raw video, and its name does not say its size and rate",
             next_step="add --raw 1920x1080:yuv420p:25, or a manifest with a `raw` field",
         )
-    return Found(path, path.stem, geometry)
+    return Found(path, path_text(Path(path.stem)), geometry)
 
 
 def describe(folder: Path, layout: Layout | None = None) -> str:

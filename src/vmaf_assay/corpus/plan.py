@@ -10,7 +10,8 @@ from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.media import commands
 from vmaf_assay.media.commands import Command
 from vmaf_assay.media.eligibility import admit
-from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.encoder_names import check_named, read_encoder
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
@@ -91,16 +92,17 @@ def parse_encoder(text: str, rate_values: tuple[float, ...] | None) -> EncoderRe
     >>> parse_encoder("libx264:fast:20,30", None).rate_values
     (20.0, 30.0)
     """
-    name, _, rest = text.partition(":")
-    preset, _, rates = rest.partition(":")
-    info = encoder_info(name)
+    name, preset, rates = read_encoder(text)
+    info = encoder_info(check_named(name, ENCODERS))
     values = parse_rates(rates) if rates else rate_values or default_rates(info)
     for value in values:
         info.check_rate(value)
     return EncoderRequest(info, info.check_preset(preset or info.default_preset), values)
 
 
-def with_encoder_args(requests: list[EncoderRequest], texts: list[str]) -> list[EncoderRequest]:
+def with_encoder_args(
+    requests: list[EncoderRequest], texts: list[str], *, unsafe: bool = False
+) -> list[EncoderRequest]:
     """The requests with the user's own encoder options, `[NAME=]OPTIONS` each.
 
     Raises:
@@ -115,14 +117,14 @@ def with_encoder_args(requests: list[EncoderRequest], texts: list[str]) -> list[
             raise ConfigError(
                 f"--encoder-args {text!r} does not name its encoder", next_step=f"write '{names[0]}={text}'"
             )
-        name, given = (named[1], named[2]) if named else (names[0], text)
+        name, given = (read_encoder(named[1]).encoder, named[2]) if named else (names[0], text)
         if name not in names:
             raise ConfigError(
                 f"--encoder-args names {name}, which is not among the encoders", next_step=f"add -e {name}"
             )
         options[name] = f"{options.get(name, '')} {given}"
     return [
-        replace(request, encoder=with_extra_args(request.encoder, options[request.encoder.name]))
+        replace(request, encoder=with_extra_args(request.encoder, options[request.encoder.name], unsafe=unsafe))
         if request.encoder.name in options
         else request
         for request in requests
@@ -197,6 +199,7 @@ def plan_cells(
       requests: encoders, presets and rate values.
       versions: of ffmpeg, libvmaf, and each encoder by name.
     """
+    _check_presets(requests)
     cells: dict[str, Cell] = {}
     meant: dict[tuple[str, str, str, float], str] = {}
     for rendition in renditions:
@@ -218,6 +221,20 @@ def plan_cells(
                     )
                 cells[key] = Cell(key, rendition, request.encoder, request.preset, rate_value, used)
     return list(cells.values())
+
+
+def _check_presets(requests: list[EncoderRequest]) -> None:
+    """Refuse two presets that give the same bytes: a model would be trained on every encode twice."""
+    asked: dict[str, list[str]] = {}
+    for request in requests:
+        name, preset = request.encoder.name, request.preset
+        others = [other for other in asked.get(name, []) if other != preset]
+        if same := request.encoder.equal_among(preset, others):
+            raise ConfigError(
+                f"{name} {preset} gives the bytes of {name} {same}: nothing is trained on twice",
+                next_step=f"ask for {name}:{same} alone; models answer for both",
+            )
+        asked.setdefault(name, []).append(preset)
 
 
 def cell_key(

@@ -44,7 +44,6 @@ class Export:
     kind: Literal["run", "registry"]
     """A run's folder, or an ensemble in production."""
     ensemble: str
-    """The ensemble."""
     title: str
     """Name shown to people."""
     key: str

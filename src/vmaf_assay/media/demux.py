@@ -125,7 +125,19 @@ def read_file(path: Path, *, input_args: tuple[str, ...] = ()) -> ReadFile:
     Raises:
       MediaError: it does not open, or names other files.
     """
-    document = _child(path, "packets", input_args)
+    return _read_file(_child(path, "packets", input_args))
+
+
+def read_head(path: Path) -> ReadFile:
+    """A file's facts, and the first packets of its video streams, until it is known which give a picture.
+
+    Raises:
+      MediaError: it does not open, or names other files.
+    """
+    return _read_file(_child(path, "head", ()))
+
+
+def _read_file(document: dict[str, Any]) -> ReadFile:
     damage = document["problem"] or (document["errors"] or [""])[0]
     tracks = {int(index): _track(one) for index, one in document["tracks"].items()}
     return ReadFile(file_facts(document), tracks, damage)
@@ -224,6 +236,8 @@ def _stream(one: dict[str, Any]) -> Stream:
         disposition=tuple(sorted(flag for flag in one["flags"] if flag)),
         time_base=_fraction(one["time_base"]),
         start=one["start"],
+        set_aside=one["set_aside"],
+        n_samples=one["n_samples"],
         extradata=bytes.fromhex(one["extradata"]),
         video=_video(one) if "width" in one else None,
     )

@@ -4,7 +4,7 @@ Runs as a process of its own (`media/demux.py` starts it), because libav parses 
 endless loop or a memory hog then ends this process and nothing else. It imports the standard library and PyAV
 alone, knows no demuxer that opens other files, and can write nowhere but into its pipe.
 
-argv: FILE, MODE (`header` or `packets`), then, of a raw file, its format and options (`key=value`).
+argv: FILE, MODE (`header`, `head` or `packets`), then, of a raw file, its format and options (`key=value`).
 """
 
 import contextlib
@@ -70,6 +70,8 @@ def stream_facts(stream: Any) -> dict[str, Any]:  # noqa: ANN401 - one of PyAV's
         "flags": [flag.name for flag in stream.disposition],
         "time_base": ratio(stream.time_base),
         "start": stream.start_time,
+        "set_aside": stream.discard.name == "all",
+        "n_samples": stream.frames,
         "extradata": (context.extradata or b"").hex() if context is not None else "",
     }
     if stream.type == "video" and context is not None:
@@ -274,8 +276,8 @@ class Track:
         }
 
 
-def read_packets(file: Any, speakers: set[str]) -> dict[str, Any]:  # noqa: ANN401 - av.InputContainer
-    """Read every packet of every video stream; what the demuxer calls an error meanwhile."""
+def read_packets(file: Any, speakers: set[str], *, head: bool) -> dict[str, Any]:  # noqa: ANN401 - av.InputContainer
+    """Read the packets of every video stream, or its first ones; what the demuxer calls an error meanwhile."""
     tracks = {}
     for stream in file.streams:
         if stream.type == "video" and stream.codec_context is not None:
@@ -285,10 +287,14 @@ def read_packets(file: Any, speakers: set[str]) -> dict[str, Any]:  # noqa: ANN4
             stream.discard = av.stream.Discard.all
     problem = ""
     with av.logging.Capture(local=False) as said:
-        packets = file.demux([track.stream for track in tracks.values()])
+        # Of no stream at all PyAV would give the packets of every one.
+        packets = file.demux([track.stream for track in tracks.values()]) if tracks else ()
         try:
             for packet in packets:
-                tracks[packet.stream.index].take(packet)
+                track = tracks[packet.stream.index]
+                track.take(packet)
+                if head and track.head.done:
+                    break
         except av.FFmpegError as error:
             problem = f"{error.strerror}"
     errors = [words.strip() for level, who, words in said if level <= av.logging.ERROR and who in speakers]
@@ -324,8 +330,8 @@ def read(path: str, mode: str, container: str | None, options: dict[str, str]) -
             ],
             "streams": [stream_facts(stream) for stream in file.streams],
         }
-        if mode == "packets":
-            document |= read_packets(file, {file.format.name})
+        if mode != "header":
+            document |= read_packets(file, {file.format.name}, head=mode == "head")
     return document
 
 

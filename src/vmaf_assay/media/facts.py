@@ -135,6 +135,10 @@ class Stream:
     """Seconds of one tick; None if there is none."""
     start: int | None
     """Stamp of its first packet, ticks; None if there is none."""
+    set_aside: bool
+    """True if the demuxer gives none of its packets unless asked, as for an ISO file's chapter track."""
+    n_samples: int
+    """Samples that the container's header counts; 0 if it counts none."""
     extradata: bytes
     """The codec's own header; empty if the container has none."""
     video: VideoFacts | None

@@ -296,3 +296,35 @@ def read_json_strict(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str
       IntegrityError: the file is absent, no plain file, too large, or not acceptable JSON.
     """
     return parse_json_strict(read_plain(path, max_bytes=max_bytes), where=str(path))
+
+
+def path_text(path: Path | str) -> str:
+    r"""A path as text that every document and terminal holds: bytes that are not UTF-8 as `\xNN`.
+
+    >>> path_text(Path(os.fsdecode(b"caf\xe9.mp4")))
+    'caf\\xe9.mp4'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def path_of_text(text: str) -> Path:
+    """The path that `path_text` wrote, if a file of that name is there; else the text as it stands."""
+    plain = Path(text)
+    if "\\x" not in text or plain.exists():
+        return plain
+    raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes([int(found[1], 16)]), os.fsencode(text))
+    spelled = Path(os.fsdecode(raw))
+    return spelled if spelled.exists() else plain
+
+
+def not_a_file(path: Path) -> str:
+    """What a path names instead of a plain file, in words; empty for a plain file, and for nothing at all."""
+    if path.exists():
+        kinds = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"))
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return ""
+        return next((f"a {word}" for is_kind, word in kinds if is_kind(mode)), "a device")
+    if str(path) == "-":
+        return "standard input or output"
+    return "a URL" if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) else ""

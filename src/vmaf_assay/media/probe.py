@@ -9,6 +9,7 @@ from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.decode_errors import damage_line
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
+from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.records import VideoInfo
 
@@ -45,6 +46,8 @@ def probe_video(
     Raises:
       MediaError: missing, empty, unreadable, cut short, or without a video frame.
     """
+    if kind := not_a_file(path):
+        raise MediaError(f"{path} is {kind}; a source is read several times", next_step="save it as a file first")
     if not path.is_file():
         raise MediaError(f"no such file: {path}", next_step="check the path")
     if path.stat().st_size == 0:

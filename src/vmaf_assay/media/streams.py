@@ -1,14 +1,20 @@
-"""What a file holds beside its picture, as `ffmpeg -i` lists it, and what a container takes."""
+"""What a file holds beside its picture, as the demuxer library reads it, and what a container takes.
+
+What a container takes is found by writing it: real packets with the final encode's own options, read back by the
+library. A muxer that ends well may still have dropped a stream, or written one that nothing can read.
+"""
 
 import re
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
+from vmaf_assay.media.demux import ReadFile, read_head
+from vmaf_assay.media.facts import FileFacts, Kind, Stream
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
-
-Kind = Literal["Video", "Audio", "Subtitle", "Attachment", "Data", "Unknown"]
 
 CONTAINERS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov", ".webm": "webm"}
 """Muxer by file name suffix."""
@@ -16,111 +22,111 @@ CONTAINERS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov", ".webm": "webm"}
 MOV_FAMILY = ("mp4", "mov")
 """Muxers of ISO base media files."""
 
-_STREAM = re.compile(
-    r"^  Stream #0:(?P<index>\d+)(?:\[0x[0-9a-f]+\])?(?:\((?P<language>[^)]*)\))?: "
-    r"(?P<kind>\w+)(?:: (?P<rest>.*))?$"
-)
+TRIAL_PACKETS = {"v": 4, "a": 64, "s": 1, "d": 1}
+"""Packets of each kind that a trial writes: what parsers and muxers need to know a stream."""
+
+
+def is_chapter_track(stream: Stream, file: FileFacts) -> bool:
+    """Whether a data stream is the text track that an ISO file keeps its chapters in.
+
+    The demuxer sets such a track aside and reads its samples as chapters (libavformat/mov.c, `mov_read_chapters`).
+    """
+    return stream.kind == "data" and stream.set_aside and 0 < file.n_chapters == stream.n_samples
+
+
+def start_s(stream: Stream) -> float:
+    """When a stream begins, seconds; 0 if its header does not say."""
+    return float(stream.start * stream.time_base) if stream.start and stream.time_base else 0.0
+
+
+def check_numbering(ffmpeg: Ffmpeg, path: Path, found: FileFacts) -> None:
+    """Make sure that ffmpeg numbers the streams as the library does, so that none is mapped for another.
+
+    Raises:
+      MediaError: ffmpeg counts other streams, or other kinds of them.
+    """
+    argv = [*ffmpeg.base_argv(), "-i", str(path.resolve()), "-map", "0", "-c", "copy", "-copy_unknown"]
+    done = process.run([*argv, "-t", "0", "-f", "framecrc", "-"], timeout_s=120)
+    check_ended(f"counting the streams of {path}", done)
+    text = done.stdout.decode(errors="replace")
+    listed = tuple(re.findall(r"^#media_type \d+: (\w+)", text, re.MULTILINE))
+    if done.exit_code == 0 and listed != tuple(stream.kind for stream in found.streams):
+        raise MediaError(
+            f"ffmpeg finds {len(listed)} streams in {path}, and the demuxer library {len(found.streams)}",
+            next_step="remux it first: ffmpeg -i IN -map 0 -c copy OUT.mkv",
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """One stream of a file."""
+class Trial:
+    """What came of writing a container."""
 
-    index: int
-    """Its place in the file, as in `-map 0:INDEX`."""
-    kind: Kind
-    """What it carries."""
-    codec: str
-    """ffmpeg's codec name; `unknown` if it has none."""
-    language: str
-    """As tagged; empty if it is not."""
-    attached_picture: bool
-    """True for a cover: a video stream of one picture."""
-
-    def __str__(self) -> str:
-        said = ", ".join(part for part in (self.codec, self.language) if part)
-        return f"{self.kind.lower()} stream 0:{self.index} ({said})"
+    written: FileFacts | None
+    """What the library reads back; None if nothing was written or it cannot be read."""
+    reason: str
+    """Why nothing was; empty if something was."""
+    in_frames: frozenset[str] = frozenset()
+    """Names of the side data on its first frames."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileStreams:
-    """Everything in a file."""
-
-    streams: tuple[Stream, ...]
-    """In the file's order."""
-    n_chapters: int
-    """Chapters."""
-    tags: tuple[str, ...]
-    """Names of the file's own tags, as written."""
-    full_range: bool
-    """True if the first video stream is full range (`pc`)."""
-
-
-def list_streams(ffmpeg: Ffmpeg, path: Path) -> FileStreams:
-    """The streams, chapters and tags of a file; reads its header only."""
-    done = process.run([ffmpeg.path, "-hide_banner", "-nostdin", "-i", str(path.resolve())], timeout_s=120)
-    check_ended(f"reading the header of {path}", done)
-    return parse_streams(done.stderr)
-
-
-def parse_streams(text: str) -> FileStreams:
-    """`list_streams` on what ffmpeg printed (n9.0.2, 2026-11-24)."""
-    streams = [_stream(match) for line in text.splitlines() if (match := _STREAM.match(line))]
-    first = next((line for line in text.splitlines() if re.match(r"^  Stream .*: Video:", line)), "")
-    head = text.partition("Input #0")[2].partition("Duration:")[0]
-    return FileStreams(
-        streams=tuple(streams),
-        n_chapters=len(re.findall(r"^    Chapter #0:\d+", text, re.MULTILINE)),
-        tags=tuple(re.findall(r"^    (\S[^:\n]*?) *: ", head, re.MULTILINE)),
-        full_range=bool(re.search(r"\((?:[^)]*, )?pc[,)]", first)) or "yuvj" in first,
-    )
-
-
-def _stream(match: re.Match[str]) -> Stream:
-    rest = match["rest"] or ""
-    kinds: dict[str, Kind] = {
-        "Video": "Video",
-        "Audio": "Audio",
-        "Subtitle": "Subtitle",
-        "Attachment": "Attachment",
-        "Data": "Data",
-    }
-    language = match["language"] or ""
-    return Stream(
-        index=int(match["index"]),
-        kind=kinds.get(match["kind"], "Unknown"),
-        codec=(re.match(r"\w+", rest) or ["unknown"])[0],
-        language="" if language == "und" else language,
-        attached_picture="(attached pic)" in rest,
-    )
-
-
-def container_takes(ffmpeg: Ffmpeg, path: Path, index: int, muxer: str, *codec_args: str) -> bool:
-    """Whether a container takes a stream of a file, found by writing its header to nowhere.
+def try_container(ffmpeg: Ffmpeg, name: str, args: Sequence[str]) -> Trial:
+    """Write a few packets of each stream with the given options into a file of that name, and read it back.
 
     Args:
       ffmpeg: the ffmpeg to ask; what its muxer takes is what counts.
-      path: the file.
-      index: the stream.
-      muxer: ffmpeg's name of the container.
-      codec_args: options for the stream; none copies it.
+      name: file name, whose suffix names the container.
+      args: the command's inputs and output options, with a limit of some kind.
     """
-    fragmented = ("-movflags", "frag_keyframe+empty_moov") if muxer in MOV_FAMILY else ()
-    codec = codec_args or ("-c", "copy")
-    argv = [
-        *ffmpeg.base_argv(),
-        "-i",
-        str(path.resolve()),
-        "-map",
-        f"0:{index}",
-        *codec,
-        "-t",
-        "0",
-        *fragmented,
-        "-f",
-        muxer,
-        "-",
-    ]
-    done = process.run(argv, timeout_s=120)
-    check_ended(f"trying stream {index} of {path} in {muxer}", done)
-    return done.exit_code == 0
+    with tempfile.TemporaryDirectory(prefix="assay-container-") as folder:
+        return _try_in(Path(folder) / f"trial{Path(name).suffix.lower()}", ffmpeg, args)
+
+
+def _try_in(out: Path, ffmpeg: Ffmpeg, args: Sequence[str]) -> Trial:
+    done = process.run([*ffmpeg.base_argv(), *args, str(out)], timeout_s=600)
+    check_ended(f"trying {CONTAINERS[out.suffix]}", done)
+    if done.exit_code != 0:
+        return Trial(None, why_not(done))
+    try:
+        read = read_head(out)
+    except MediaError:
+        return Trial(None, "what ffmpeg wrote cannot be read back")
+    return Trial(read.facts, "", frame_side_data(read))
+
+
+def why_not(done: process.Completed) -> str:
+    """The first complaint of ffmpeg, without the address of the part that makes it."""
+    first = next((line.strip() for line in done.stderr.splitlines() if line.strip()), "no message")
+    return re.sub(r"^\[[^\]]*\] ", "", first)
+
+
+def container_takes(
+    ffmpeg: Ffmpeg, path: Path, stream: Stream, name: str, codec: str = "copy"
+) -> tuple[Kind, str] | None:
+    """What a stream is once it is in a container, kind and codec; None if the container does not take it.
+
+    A muxer may end well and write what nothing reads (Blu-ray PCM in MOV), or nothing (attachments in WebM): a
+    stream counts as taken if the library finds one of its kind, of a codec it knows if it knew the source's.
+    """
+    args = ["-i", str(path.resolve())]
+    # A file of attachments alone is written, but no demuxer opens it: a picture goes beside them.
+    beside = stream.kind == "attachment"
+    args += ["-f", "lavfi", "-i", "color=size=64x64", "-map", "1:v", "-c:v", "mpeg4"] if beside else []
+    args += ["-map", f"0:{stream.index}", "-map_chapters", "-1", "-c:1" if beside else "-c", codec]
+    # Of one stream alone: -frames of several would end them all with the first (ffmpeg n9.0.2).
+    args += [part for kind, count in TRIAL_PACKETS.items() for part in (f"-frames:{kind}", str(count))]
+    trial = try_container(ffmpeg, name, [*args, "-f", CONTAINERS[Path(name).suffix.lower()]])
+    there = [] if trial.written is None else [one for one in trial.written.streams if one.kind == stream.kind]
+    if len(there) != 1 or (there[0].codec == "unknown" != stream.codec):
+        return None
+    return there[0].what
+
+
+def frame_side_data(read: ReadFile, index: int | None = None) -> frozenset[str]:
+    """Names of the side data on the first frame of a video, PyAV's: `A53_CC` is closed captions.
+
+    Args:
+      read: from `read_head` or `read_file`.
+      index: the stream; None is the first video stream.
+    """
+    track = next(iter(read.tracks.values()), None) if index is None else read.tracks.get(index)
+    return frozenset() if track is None or track.first is None else frozenset(track.first.side_data)

@@ -34,9 +34,7 @@ class ProbeSpec(_Frozen):
     """A probe encode whose canonical-6 the model reads."""
 
     encoder: str
-    """ffmpeg encoder name."""
     preset: str
-    """The encoder's preset."""
     rate_value: float
     """On the encoder's own scale."""
 
@@ -78,9 +76,7 @@ class SeenEncoder(_Frozen):
     """An encoder and preset that the model was trained on."""
 
     encoder: str
-    """ffmpeg encoder name."""
     preset: str
-    """The encoder's preset."""
     rate_values: list[float]
     """Rate values in training, ascending."""
     min_pixels: int = 0
@@ -131,7 +127,6 @@ class GroupResiduals(_Strict):
     """One group's residuals."""
 
     group: str
-    """The group."""
     residuals: list[float]
     """Truth minus the held-out ensemble mean, points, by row."""
 
@@ -144,7 +139,6 @@ class IntervalCalibration(_Strict):
     ensemble: str
     """The ensemble's id."""
     groups: list[GroupResiduals]
-    """By group."""
     kind: Literal["interval"] = "interval"
     """Tells the two calibrations apart."""
     measurand: MeasurandName = measurand_field(FRAME_VMAF)
@@ -155,19 +149,15 @@ class HeldOutCurve(_Strict):
     """Forecast and truth of one source, encoder and preset, from models that never saw its group."""
 
     encoder: str
-    """The encoder."""
     group: str
-    """The group."""
     mu: list[float]
     """Held-out ensemble mean, points, [R]."""
     preset: str
-    """The encoder's preset."""
     rate_values: list[float]
     """Rate values measured, ascending, [R]."""
     sigma: list[float]
     """Held-out spread over seeds, ddof 1, points, [R]."""
     source: str
-    """The source."""
     truth: list[float]
     """Measured pooled VMAF, points, [R]."""
 
@@ -215,7 +205,7 @@ class Sidecar(_Frozen):
     """`member` is one seed; `mean` is the fused ensemble."""
     feature_names: list[str]
     """Input columns, in order, [K]."""
-    encoder_vocab_version: Literal[2, 3]
+    encoder_vocab_version: Literal[2, 3, 4]
     """Version of the codec block's vocabulary."""
     encoder_vocab: list[str]
     """The vocabulary itself, by one-hot slot."""

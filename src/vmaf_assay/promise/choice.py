@@ -63,11 +63,8 @@ class Curve:
     group: str
     """What must not be split."""
     source: str
-    """The source."""
     encoder: str
-    """ffmpeg encoder name."""
     preset: str
-    """Its preset."""
     rate_values: F64
     """Rate values, ascending, [R]."""
     mu: F64
@@ -256,7 +253,6 @@ class Replay:
     """The procedure on one curve whose truth is known, up to the choice."""
 
     curve: Curve
-    """The curve."""
     forecaster: Forecaster
     trials: Measured
     """What its trials measured."""
@@ -448,7 +444,6 @@ class HeldOutChoice:
     """A choice on a curve whose group was left out of its margin and its forecast."""
 
     curve: Curve
-    """The curve."""
     choice: Choice
     truth: float
     """Pooled VMAF there on the smooth curve, points."""

@@ -10,6 +10,7 @@ from vmaf_assay.records import OnStep
 from vmaf_assay.registry.trust import Trust
 from vmaf_assay.report.compare_page import compare_page
 from vmaf_assay.report.page import Page
+from vmaf_assay.report.pair_page import pair_page
 from vmaf_assay.report.registry_page import registry_page
 from vmaf_assay.report.run_page import run_page
 from vmaf_assay.report.tune_page import tune_page
@@ -65,7 +66,9 @@ def page_of_document(
         return tune_page(document, ffmpeg, on_step)
     if "contenders" in document:
         return compare_page(document)
+    if document.get("pair") or "distorted" in document:
+        return pair_page(document.get("pair") or document, ffmpeg, on_step)
     raise ConfigError(
-        f"{name} is not a document that a page can be made from",
-        next_step="give the output of `assay tune --json` or `assay compare --json`",
+        f"no page can be made of {name}",
+        next_step="give what `assay tune`, `compare` or `predict` of a pair printed with --json",
     )

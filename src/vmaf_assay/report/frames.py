@@ -3,6 +3,8 @@
 import base64
 import re
 import tempfile
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -10,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vmaf_assay.errors import AssayError
 from vmaf_assay.media import process
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.segments import look
 from vmaf_assay.records import OnStep
 
 SECONDS = 10
@@ -36,24 +41,62 @@ class WorstSecond:
     """That frame's VMAF, points."""
 
 
-def worst_seconds(vmaf: list[float], frame_rate: Fraction, count: int = SECONDS) -> list[WorstSecond]:
-    """The seconds of lowest mean VMAF, in order of time.
+def worst_seconds(
+    vmaf: Sequence[float], frame_rate: Fraction, cuts: Sequence[int] | None = None, count: int = SECONDS
+) -> list[WorstSecond]:
+    """The seconds of lowest mean VMAF, one of each scene, in order of time.
 
-    A last part of under half a second joins the second before it.
+    Args:
+      vmaf: of each frame, points, [F].
+      frame_rate: frames per second.
+      cuts: first frame of each scene, ascending, from 0; None if scenes are not known: then every second counts as
+        a scene of its own.
+      count: how many at most.
 
-    >>> [second.start_s for second in worst_seconds([90.0] * 25 + [80.0] * 25, Fraction(25), count=1)]
-    [1.0]
+    A rest of under half a second joins the second before. A second belongs to the scene of its worst frame.
+
+    >>> [second.start_s for second in worst_seconds([90.0] * 25 + [80.0] * 50, Fraction(25), [0, 25])]
+    [0.0, 1.0]
     """
     per = max(1, round(frame_rate))
     edges = [*range(0, max(len(vmaf) - per // 2, 1), per), len(vmaf)]
     windows = [(a, b) for a, b in pairwise(edges) if b > a]
-    made = []
+    worst: dict[int, WorstSecond] = {}
     for start, end in windows:
         part = np.array(vmaf[start:end])
         frame = start + int(part.argmin())
-        made.append(WorstSecond(float(start / frame_rate), float(part.mean()), frame, float(vmaf[frame])))
-    worst = sorted(made, key=lambda second: second.mean_vmaf)[:count]
-    return sorted(worst, key=lambda second: second.start_s)
+        scene = start if cuts is None else bisect_right(cuts, frame)
+        made = WorstSecond(float(start / frame_rate), float(part.mean()), frame, float(vmaf[frame]))
+        if scene not in worst or made.mean_vmaf < worst[scene].mean_vmaf:
+            worst[scene] = made
+    found = sorted(worst.values(), key=lambda second: second.mean_vmaf)[:count]
+    return sorted(found, key=lambda second: second.start_s)
+
+
+def scene_cuts(
+    ffmpeg: Ffmpeg, path: Path, n_frames: int, frame_rate: Fraction, on_step: OnStep | None = None
+) -> list[int] | None:
+    """First frame of each scene of a file; None if it does not have the frames it should.
+
+    Args:
+      ffmpeg: decodes it once.
+      path: a local file.
+      n_frames: frames it must have.
+      frame_rate: frames per second.
+      on_step: called with frames done.
+    """
+
+    def on_frames(done: int) -> None:
+        if on_step:
+            on_step("scenes of the output", min(done, n_frames), n_frames)
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="assay-scenes-") as folder:
+            return look(
+                ffmpeg, ReferenceInput(path, frame_rate, n_frames), Path(folder), on_frames=on_frames
+            ).cuts()
+    except AssayError:
+        return None
 
 
 def safe_filters(filters: str) -> bool:
@@ -66,7 +109,13 @@ def safe_filters(filters: str) -> bool:
 
 
 def thumbnails(
-    ffmpeg: Ffmpeg, path: Path, frames: list[int], *, filters: str = "", on_step: OnStep | None = None
+    ffmpeg: Ffmpeg,
+    path: Path,
+    frames: list[int],
+    *,
+    filters: str = "",
+    what: str = "frames",
+    on_step: OnStep | None = None,
 ) -> list[str]:
     """Data URIs of the frames named, ascending, each at most `THUMB_WIDTH_PX` wide.
 
@@ -74,8 +123,9 @@ def thumbnails(
       ffmpeg: decodes them in one pass.
       path: a local file.
       frames: numbers counted from 0.
-      filters: applied to the picture first; checked by `safe_filters`.
-      on_step: told how many have been read.
+      filters: what the picture goes through first; checked by `safe_filters`.
+      what: whose frames they are, for progress.
+      on_step: called with frames decoded, of those up to the last one named.
 
     Raises:
       ToolError: ffmpeg failed.
@@ -83,33 +133,22 @@ def thumbnails(
     wanted = "+".join(f"eq(n\\,{frame})" for frame in frames)
     steps = [filters] if filters else []
     steps += [f"select={wanted}", f"scale=w=min(iw\\,{THUMB_WIDTH_PX}):h=-2:flags=area"]
+    total = max(frames, default=0) + 1
     with tempfile.TemporaryDirectory(prefix="assay-frames-") as folder:
+        # ffmpeg counts the frames of its first output only: an empty one, so that every frame decoded is counted.
         argv = [
             *ffmpeg.base_argv(),
-            "-progress",
-            "pipe:1",
-            "-i",
-            f"file:{path.resolve()}",
-            "-map",
-            "0:v:0",
-            "-vf",
-            ",".join(steps),
-            "-fps_mode",
-            "passthrough",
-            "-frames:v",
-            str(len(frames)),
-            "-pix_fmt",
-            "yuvj420p",
-            "-c:v",
-            "mjpeg",
-            "-q:v",
-            "4",
+            *("-progress", "pipe:1", "-stats_period", "0.25"),
+            *("-i", f"file:{path.resolve()}"),
+            *("-map", "0:v:0", "-fps_mode", "passthrough", "-frames:v", str(total), "-f", "null", "-"),
+            *("-map", "0:v:0", "-vf", ",".join(steps), "-fps_mode", "passthrough"),
+            *("-frames:v", str(len(frames)), "-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "4"),
             str(Path(folder) / "%04d.jpg"),
         ]
 
         def on_line(line: str) -> None:
             if on_step and line.startswith("frame="):
-                on_step(f"frames of {path.name}", int(line[6:]), len(frames))
+                on_step(what, min(int(line[6:]), total), total)
 
         done = process.run(argv, timeout_s=600, on_line=on_line)
         if done.exit_code != 0:

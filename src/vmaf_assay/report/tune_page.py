@@ -1,19 +1,16 @@
 """The page of a tune: what was promised for one source, how it was chosen, and what was measured."""
 
 import shlex
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from vmaf_assay.errors import AssayError, ConfigError
+from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.promise.promise import Promise
 from vmaf_assay.records import OnStep
-from vmaf_assay.report.frames import safe_filters, thumbnails, worst_seconds
-from vmaf_assay.report.page import Page, Section, Shot, Table
+from vmaf_assay.report.frame_section import frame_section
+from vmaf_assay.report.page import Page, Section, Table
 from vmaf_assay.report.plots import Axis, Chart, Point
 from vmaf_assay.tune.result import rate_words
 
@@ -40,7 +37,7 @@ def tune_page(document: Document, ffmpeg: Ffmpeg | None = None, on_step: OnStep 
         )
     sections = [_forecast(document), _encodes(document)]
     if document.get("frame_vmaf"):
-        sections.append(_frames(document, ffmpeg, on_step))
+        sections.append(frame_section(document, ffmpeg, on_step))
     sections.append(_promise(document))
     answer, good = _answer(document)
     return Page(
@@ -266,71 +263,6 @@ def sampled_words(sample: Document | None) -> str:
         f"frames or {sample['seconds']:.0f} s{tried}. VMAF of a probe or a trial is an estimate for the whole "
         f"source. That alone takes {sample['sampling_part']:.2f} points off the bound."
     )
-
-
-def _frames(d: Document, ffmpeg: Ffmpeg | None, on_step: OnStep | None) -> Section:
-    vmaf = [float(v) for v in d["frame_vmaf"]]
-    rate = Fraction(d.get("frame_rate") or 25)
-    worst = worst_seconds(vmaf, rate)
-    chart = _frame_chart(d, vmaf, rate, {second.frame for second in worst})
-    table = Table(
-        "The worst seconds of the result",
-        ["from, s", "mean VMAF", "worst frame", "its VMAF"],
-        [[round(w.start_s, 2), round(w.mean_vmaf, 2), w.frame, round(w.frame_vmaf, 2)] for w in worst],
-    )
-    shots, why = _shots(d, ffmpeg, [(w.frame, w.start_s, w.frame_vmaf) for w in worst], on_step)
-    words = [
-        f"VMAF of each of {len(vmaf):,} frames: mean {np.mean(vmaf):.2f}, lowest {min(vmaf):.2f}, 5th percentile "
-        f"{np.percentile(vmaf, 5):.2f}. The target is on the mean; single frames may be below it.",
-        why or "Below: the worst frame of each of the worst seconds, source on the left, encode on the right.",
-    ]
-    return Section("frames", "Frame by frame, and the worst seconds", words, [chart], [table], shots)
-
-
-def _frame_chart(d: Document, vmaf: list[float], rate: Fraction, worst: set[int]) -> Chart:
-    times = [float(i / rate) for i in range(len(vmaf))]
-    chart = Chart(
-        "frames-vmaf",
-        "VMAF of every frame of the result",
-        f"Over time; lowest {min(vmaf):.2f} at {times[int(np.argmin(vmaf))]:.2f} s",
-        Axis("time, s", times, low=0.0),
-        Axis("VMAF, points", [*vmaf, d["target_vmaf"]]),
-    )
-    step = max(1, len(vmaf) // 700)  # about one value a pixel; the lowest of each stretch is kept
-    at = [i + int(np.argmin(vmaf[i : i + step])) for i in range(0, len(vmaf), step)]
-    chart.line([times[i] for i in at], [vmaf[i] for i in at], name="frame")
-    chart.rule(y=d["target_vmaf"], label=f"target {d['target_vmaf']:g}")
-    chart.points(
-        [Point(times[i], vmaf[i], f"frame {i}, {times[i]:.2f} s\nVMAF {vmaf[i]:.2f}") for i in sorted(worst)],
-        series=1,
-        name="worst seconds",
-        large=True,
-    )
-    return chart
-
-
-def _shots(
-    d: Document, ffmpeg: Ffmpeg | None, frames: list[tuple[int, float, float]], on_step: OnStep | None
-) -> tuple[list[Shot], str]:
-    """Pairs of thumbnails, or the reason why they are missing."""
-    source, output = Path(d["source"]), Path(d.get("output") or "")
-    if ffmpeg is None or not source.is_file() or not output.is_file():
-        return [], "The frames themselves are not shown: source and output are not both where the document says."
-    filters = d.get("filters") or ""
-    if not safe_filters(filters):
-        return [], "The frames themselves are not shown: the filters of this encode do more than crop and scale."
-    numbers = [frame for frame, _, _ in frames]
-    try:
-        left = thumbnails(ffmpeg, source, numbers, filters=filters, on_step=on_step)
-        right = thumbnails(ffmpeg, output, numbers, on_step=on_step)
-    except AssayError as error:
-        return [], f"The frames themselves are not shown: {error}."
-    if not len(left) == len(right) == len(numbers):
-        return [], "The frames themselves are not shown: source or output has changed since."
-    return [
-        Shot(f"frame {frame}, {start:.1f} s and after, VMAF {vmaf:.1f}", a, b)
-        for (frame, start, vmaf), a, b in zip(frames, left, right, strict=True)
-    ], ""
 
 
 def _promise(d: Document) -> Section:

@@ -21,7 +21,6 @@ class CorpusFacts(_Frozen):
     n_rows: int
     """Training rows made of it."""
     n_cells: int
-    """Its cells."""
     n_groups: int
     """Groups among the rows."""
 
@@ -49,11 +48,9 @@ class RunFile(_Frozen):
     seeds: list[Annotated[int, Field(ge=0, le=2**31 - 1)]]
     """Seeds, in order."""
     corpus: CorpusFacts
-    """The corpus."""
     recipe: dict[str, Any]
     """Training recipe."""
     code: CodeFacts
-    """The code."""
     environment: dict[str, str]
     """Python, platform and library versions."""
     files: dict[str, str]

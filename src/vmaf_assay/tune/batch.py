@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vmaf_assay.errors import AssayError, ConfigError
+from vmaf_assay.errors import AssayError, ConfigError, ToolError
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.files import canonical_json, read_json_strict, sha256_bytes, write_json_atomic
+from vmaf_assay.media.files import (
+    canonical_json,
+    path_text,
+    read_json_strict,
+    sha256_bytes,
+    sha256_file,
+    write_json_atomic,
+)
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.request import TuneRequest
+from vmaf_assay.tune.filter_files import named_files
+from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.result import TuneResult
 
 if TYPE_CHECKING:
@@ -96,6 +104,41 @@ class ItemResult:
     """Why it failed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sources that are tuned one after another."""
+
+    total: int
+    """How many there are."""
+    outcomes: Iterator[ItemResult]
+    """Tunes the next one each time it is asked."""
+
+
+def check_batch(request: TuneRequest, out_dir: Path | None) -> TuneRequest:
+    """What is asked of each source; raises ConfigError for what is invalid for all of them.
+
+    Args:
+      request: as `tune.request.resolved` gives it.
+      out_dir: folder of the encodes; None makes none.
+    """
+    if request.output is not None:
+        raise ConfigError("-o names one output, and there are several sources", next_step="use --out-dir")
+    if request.verifies and out_dir is None:
+        raise ConfigError("--verify measures encodes, and none are made", next_step="add --out-dir")
+    if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
+        raise ConfigError(f"--out-dir {out_dir} is a file", next_step="name a folder")
+    check_request(replace(request, verify=False, retry=0))
+    return request
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if it is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def plan_items(sources: Sequence[Path], out_dir: Path | None, container: str) -> list[Item]:
     """Every source that files, folders and globs name, with its output.
 
@@ -153,7 +196,10 @@ def request_digest(request: TuneRequest, verified: "VerifiedEnsemble", ffmpeg: F
     """What was asked, of which models, with which ffmpeg; no path has a part in it."""
     asked = {name: value for name, value in asdict(request).items() if name not in ("source", "output", "force")}
     models = verified.ensemble.sidecar.model_dump(mode="json")
-    return sha256_bytes(canonical_json({"request": asked, "models": models, "ffmpeg": ffmpeg.version}))
+    document = {"request": asked, "models": models, "ffmpeg": ffmpeg.version}
+    if read := named_files(request.filters, Path.cwd()):
+        document["filter_files"] = [sha256_file(path) for path in read]
+    return sha256_bytes(canonical_json(document))
 
 
 def tune_many(
@@ -177,9 +223,16 @@ def tune_many(
         try:
             yield _one(item, base, tune_one, digest, cache)
         except (AssayError, OSError) as problem:
-            yield ItemResult(
-                item, "failed", False, {"source": str(item.source), "error": str(problem)}, problem=problem
-            )
+            yield _failed(item, problem)
+        except Exception as fault:  # a fault of ours in one item costs that item alone
+            what = f"{path_text(item.source)}: unexpected {type(fault).__name__}: {fault}"
+            yield _failed(item, ToolError(what, next_step="report this, with the file"))
+
+
+def _failed(item: Item, problem: AssayError | OSError) -> ItemResult:
+    """A source that was not tuned."""
+    document = {"source": path_text(item.source), "error": str(problem)}
+    return ItemResult(item, "failed", False, document, problem=problem)
 
 
 def _one(

@@ -1,32 +1,50 @@
 """Compare encoders and presets on one source: rate against quality, forecast from the same probes."""
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.errors import ConfigError, ToolError
+from vmaf_assay.media.encoder_names import read_encoder
+from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_text
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import size_reason
-from vmaf_assay.promise.choice import Margin
-from vmaf_assay.promise.promise import Promise, promise_of
+from vmaf_assay.promise.choice import Forecaster, Margin
+from vmaf_assay.promise.promise import promise_of
 from vmaf_assay.records import OnStep
+from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
+from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
+from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
+from vmaf_assay.tune.forecast import Forecast, chosen_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.probing import probe_title
-from vmaf_assay.tune.request import DEFAULT_PROBE_SECONDS, ProbesKind, TuneRequest, check_request
+from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
+from vmaf_assay.tune.progress import SCORE_COST, JobClock, Stage, encode_cost, final_stages, probe_stages
+from vmaf_assay.tune.request import (
+    DEFAULT_CONFIDENCE,
+    DEFAULT_PROBE_SECONDS,
+    DEFAULT_TARGET,
+    ProbesKind,
+    TuneRequest,
+    check_request,
+    resolved,
+)
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
-from vmaf_assay.tune.run import calibrated_margin
+from vmaf_assay.tune.run import OnNote, calibrated_margin, tune
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
+from vmaf_assay.tune.trials import make_trials
 
-if TYPE_CHECKING:
-    from vmaf_assay.registry.store import VerifiedEnsemble
+MAX_MEASURED = 4
+"""Encodes of one contender that are measured at most, until one lies on each side of the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +52,21 @@ class CompareRequest:
     """What is to be compared."""
 
     source: Path
-    """The title."""
+    """The source."""
     encoders: tuple[str, ...]
-    """`ENCODER` or `ENCODER:PRESET`; the first is what BD-rates are against."""
-    target_vmaf: float
+    """Each `NAME` or `NAME:PRESET`; the first is what BD-rates are against."""
+    target_vmaf: float = DEFAULT_TARGET
     """Pooled (mean) VMAF to reach, points."""
-    confidence: float
+    confidence: float = DEFAULT_CONFIDENCE
     """Probability of reaching it, in (0, 1)."""
     measure: bool = False
-    """Make each one's encode at its choice, and measure it."""
+    """Encode and measure each one on both sides of the target, and compare at equal quality."""
+    trials: int = 0
+    """Trial encodes of each that correct its forecast, 0 to 2."""
+    output: Path | None = None
+    """Where the winner's encode goes; None makes none."""
+    force: bool = False
+    """Overwrite `output`."""
     filters: str = ""
     """ffmpeg filter chain that the picture goes through first."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
@@ -51,179 +75,189 @@ class CompareRequest:
     """`few` makes the probes that the forecasts read; `more` further ones, of the encoders and presets that the
     model has them for."""
 
+    def of(self, encoder: str, preset: str | None) -> TuneRequest:
+        """What is asked of one encoder."""
+        return TuneRequest(
+            source=self.source,
+            encoder=encoder,
+            preset=preset,
+            target_vmaf=self.target_vmaf,
+            confidence=self.confidence,
+            trials=self.trials,
+            filters=self.filters,
+            probe_seconds=self.probe_seconds,
+            probes=self.probes,
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """One encoder and preset."""
+class _Asked:
+    """An encoder and preset that can be answered for."""
 
-    encoder: str
-    """ffmpeg encoder name."""
+    request: TuneRequest
+    """What is asked of it; its preset is set."""
     preset: str
-    """Its preset."""
-    rate_value: float
-    """Cheapest whose lower bound meets the target, else the best there is; on the encoder's own scale."""
-    mu: float
-    """Forecast there, points."""
-    lower_bound: float
-    """Less the margin, points."""
-    forecast_kbps: float | None
-    """Forecast bitrate there."""
-    promise: Promise
-    """Whether the choice is promised to meet the target, and why not."""
-    bd_rate: float | None
-    """Bitrate more (or less) than the first one's at equal forecast VMAF, as a share; None without overlap."""
-    measured_vmaf: float | None
-    """Pooled VMAF of the encode at `rate_value`, if measured."""
-    kbps: float | None
-    """Its bitrate, if measured."""
-    reasons: list[str]
-    """What stands against it, in words."""
-    curve: list[CurvePoint] = field(default_factory=list)
-    """Forecast, lower bound and bitrate at whole rate values."""
+    margin: Margin
+    """Calibrated."""
 
     @property
-    def promised(self) -> bool:
-        """Whether the promise of this package stands behind the choice."""
-        return self.promise.made
-
-    def as_json(self) -> dict[str, Any]:
-        """One of `contenders` in docs/json-output.md."""
-        return asdict(self) | {
-            "promise": self.promise.as_json(),
-            "promised": self.promised,
-            "supported": self.promise.supported,
-            "reachable": self.promise.reachable,
-        }
+    def pair(self) -> tuple[str, str]:
+        """Encoder and preset."""
+        return self.request.encoder, self.preset
 
 
-@dataclass(frozen=True, slots=True)
-class CompareResult:
-    """The answer; `as_json` is the documented form."""
+def check_compare(request: CompareRequest, answered: Sequence[str] = tuple(ENCODERS)) -> list[TuneRequest]:
+    """What is asked of each encoder; raises ConfigError for what is invalid.
 
-    source: str
-    """Path as given."""
-    target_vmaf: float
-    """What was asked, points."""
-    confidence: float
-    """What was asked, of each contender by itself."""
-    encodes_spent: int
-    """Probes and measured encodes that were run."""
-    encodes_cached: int
-    """Those known from an earlier run."""
-    contenders: list[Contender]
-    """In the order asked for."""
-    sample: SampleFacts | None = None
-    """What of the source was probed; None if all of it. Its `sampling_part` is the first contender's."""
-
-    @property
-    def cheapest(self) -> Contender | None:
-        """Of those that meet the target, the one of least bitrate: measured if all of them were, else forecast."""
-        meeting = [one for one in self.contenders if self._meets(one) and _cost(one) is not None]
-        return min(meeting, key=lambda one: _cost(one) or 0.0, default=None)
-
-    def _meets(self, one: Contender) -> bool:
-        if one.measured_vmaf is not None:
-            return one.measured_vmaf >= self.target_vmaf
-        return one.promised
-
-    def as_json(self) -> dict[str, Any]:
-        """The document of docs/json-output.md."""
-        best = self.cheapest
-        named = None if best is None else {"encoder": best.encoder, "preset": best.preset}
-        contenders = [one.as_json() | {"met": self._meets(one)} for one in self.contenders]
-        return asdict(self) | {"contenders": contenders, "cheapest": named}
-
-
-def _cost(one: Contender) -> float | None:
-    return one.kbps if one.kbps is not None else one.forecast_kbps
-
-
-def check_compare(request: CompareRequest) -> list[tuple[str, str | None]]:
-    """Encoders and presets asked for; raises ConfigError for what cannot be meant."""
+    Args:
+      request: what is to be compared.
+      answered: encoders that can be answered for; an unknown name is refused with these.
+    """
     if len(request.encoders) < 2:
         raise ConfigError(
             "a comparison takes two encoders or more", next_step="give -e twice, as -e A -e B:PRESET"
         )
-    pairs = []
-    for text in request.encoders:
-        encoder, _, preset = text.partition(":")
-        check_request(_as_tune(request, encoder, preset or None))
-        pairs.append((encoder, preset or None))
-    return pairs
+    asked = [resolved(request.of(text, read_encoder(text).preset), answered) for text in request.encoders]
+    for one in asked:
+        check_request(one)
+    if request.output is not None:
+        check_request(replace(asked[0], output=request.output, force=request.force))
+    return asked
 
 
 def compare(
     ffmpeg: Ffmpeg,
-    verified: "VerifiedEnsemble",
+    verified: VerifiedEnsemble,
     request: CompareRequest,
     *,
     cache: Cache | None = None,
     on_step: OnStep | None = None,
+    on_note: OnNote | None = None,
+    clock: JobClock | None = None,
 ) -> CompareResult:
     """Forecast every contender from the same probes, and measure them if that is asked for.
 
+    An encoder that cannot be answered for is named in `refused`; the others are compared.
+
     Raises:
-      ConfigError: fewer than two, one that the model was not trained on, or a promise that may not be made.
+      ConfigError: fewer than two, none that the model was trained on, or a promise that may not be made.
       MediaError: the source cannot be used.
-      ToolError: ffmpeg failed.
+      ToolError: ffmpeg failed for every encoder.
     """
+    clock = clock or JobClock(on_step)
+    asked, refused = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
-    asked = []
-    for encoder, preset in check_compare(request):
-        chosen = preset or default_preset(sidecar, encoder, encoder_info(encoder).default_preset)
-        trained_rates(sidecar, encoder, chosen)
-        asked.append((encoder, chosen))
-    if len(set(asked)) < len(asked):
-        raise ConfigError("an encoder and preset is named twice", next_step="name each once")
-    margins = [
-        calibrated_margin(verified, _as_tune(request, encoder, preset), preset) for encoder, preset in asked
-    ]
     reference, _ = open_source(ffmpeg, request.source, request.filters)
-    with Measurer(ffmpeg, reference, cache, on_step) as measurer:
+    clock.plan(_stages(sidecar, request, asked, reference), reference.n_frames)
+    with ExitStack() as stack:
+        if cache is None and request.output is not None:  # the winner's encode asks again for what was measured
+            cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-compare-"))))
+        measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step))
+        pairs = [one.pair for one in asked]
         title = probe_title(
-            measurer, verified.ensemble, asked, request.probe_seconds, more_probes=request.probes == "more"
+            measurer, verified.ensemble, pairs, request.probe_seconds, more_probes=request.probes == "more"
         )
-        forecasts = [title.forecast(verified.ensemble, *one) for one in asked]
-        contenders = [
-            _contender(request, predicted, margin) for predicted, margin in zip(forecasts, margins, strict=True)
-        ]
-        for one in contenders:
-            size = size_reason(sidecar, one.encoder, one.preset, pixels(reference))
-            if size and one.promise.supported:
-                one.reasons.append(size)
+        forecasts = [title.forecast(verified.ensemble, *pair) for pair in pairs]
+        contenders, broken = _contenders(measurer, title, request, asked, forecasts)
+        contenders = _sized(sidecar, contenders, reference)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
-        if request.measure:
-            contenders = _measured(measurer, contenders)
-    first = forecasts[0].forecaster(request.confidence)
-    facts = sample_facts(title.sample, first, contenders[0].rate_value, {}, reference, asked[0][0])
-    return CompareResult(
-        str(request.source),
-        request.target_vmaf,
-        request.confidence,
-        measurer.spent,
-        measurer.cached,
-        contenders,
-        facts,
-    )
+        result = CompareResult(
+            source=path_text(request.source),
+            target_vmaf=request.target_vmaf,
+            confidence=request.confidence,
+            encodes_spent=measurer.spent,
+            encodes_cached=measurer.cached,
+            contenders=contenders,
+            sample=_sample(title, contenders[0], forecasts, reference),
+            refused=[*refused, *broken],
+        )
+        if request.output is not None and result.cheapest is not None:
+            return _keep(ffmpeg, verified, request, result, cache, clock, on_note)
+    return result
 
 
-def _as_tune(request: CompareRequest, encoder: str, preset: str | None) -> TuneRequest:
-    return TuneRequest(
-        request.source,
-        encoder,
-        request.target_vmaf,
-        request.confidence,
-        preset,
-        trials=0,
-        probe_seconds=request.probe_seconds,
-        probes=request.probes,
-    )
+def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_Asked], list[Refused]]:
+    """The encoders that can be answered for, and the others with the reason; raises if there is none."""
+    sidecar = verified.ensemble.sidecar
+    asked: list[_Asked] = []
+    refused: list[Refused] = []
+    problem: ConfigError | None = None
+    for one in check_compare(request, sorted({seen.encoder for seen in sidecar.seen.encoders})):
+        preset = chosen_preset(sidecar, one.encoder, one.preset)
+        if (one.encoder, preset) in {known.pair for known in asked}:
+            raise ConfigError("an encoder and preset is named twice", next_step="name each once")
+        try:
+            trained_rates(sidecar, one.encoder, preset)
+            asked.append(_Asked(one, preset, calibrated_margin(verified, one, preset)))
+        except ConfigError as error:
+            problem = problem or error
+            refused.append(Refused(one.encoder, preset, str(error)))
+    if problem is not None and not asked:
+        raise problem
+    return asked, refused
 
 
-def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> Contender:
-    """The choice of one encoder and preset without trials, and its curve at whole rate values."""
+def _contenders(
+    measurer: Measurer,
+    title: SourceProbes,
+    request: CompareRequest,
+    asked: Sequence[_Asked],
+    forecasts: Sequence[Forecast],
+) -> tuple[list[Contender], list[Refused]]:
+    """Those that work here, and the others with the reason; raises ToolError if none does."""
+    contenders: list[Contender] = []
+    broken: list[Refused] = []
+    problem: ToolError | None = None
+    for one, predicted in zip(asked, forecasts, strict=True):
+        try:
+            made = _contender(title, one, predicted)
+            contenders.append(_measured(measurer, request, made, predicted) if request.measure else made)
+        except ToolError as error:
+            problem = problem or error
+            broken.append(Refused(*one.pair, f"does not work here: {error}"))
+    if problem is not None and not contenders:
+        raise problem
+    return contenders, broken
+
+
+def _sample(
+    title: SourceProbes, first: Contender, forecasts: Sequence[Forecast], reference: ReferenceInput
+) -> SampleFacts | None:
+    """What of the source was probed, and what that means for the first contender."""
+    pair = (first.encoder, first.preset)
+    predicted = next(one for one in forecasts if (one.curve.encoder, one.curve.preset) == pair)
+    forecaster = predicted.forecaster(first.promise.confidence)
+    return sample_facts(title.sample, forecaster, first.rate_value, {}, reference, first.encoder)
+
+
+def _stages(
+    sidecar: Sidecar, request: CompareRequest, asked: Sequence[_Asked], reference: ReferenceInput
+) -> list[Stage]:
+    stages = probe_stages(sidecar, asked[0].request, [one.pair for one in asked], reference)
+    n_frames = reference.n_frames
+    if request.measure:
+        for one in asked:
+            cost = encode_cost(one.request.encoder) + SCORE_COST
+            words = f"measure {one.request.encoder} {one.preset}"
+            stages += [Stage(words, n_frames, cost, f"score {one.request.encoder}")] * 2
+    if request.output is not None:
+        stages += final_stages(asked[0].request.encoder, n_frames)[: 2 if request.measure else 1]
+    return stages
+
+
+def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Contender:
+    """The choice of one encoder and preset, and its curve at whole rate values."""
+    request, margin = asked.request, asked.margin
     forecaster = predicted.forecaster(request.confidence)
-    choice = forecaster.choose(request.target_vmaf, {}, margin.scale)
+    tried: dict[float, Tried] = {}
+    if margin.target == request.target_vmaf:
+        encoder = (encoder_info(request.encoder), asked.preset)
+        of = f"{request.encoder} {asked.preset} "
+        tried = make_trials(title, forecaster, predicted, encoder, request, of=of)
+    measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
+    known = predicted.known_kbps | {rate_value: trial.kbps for rate_value, trial in tried.items()}
+    predicted = replace(predicted, known_kbps=known)
+    choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
     promise = promise_of(
         choice,
         margin,
@@ -231,12 +265,6 @@ def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> 
         confidence=request.confidence,
         unsupported_reason=predicted.reason,
     )
-    lower, kbps = forecaster.lower({}, margin.scale), predicted.kbps_at(forecaster.grid)
-    points = [
-        CurvePoint(rate, float(mu), float(bound), _number(cost), None)
-        for rate, mu, bound, cost in zip(forecaster.grid.tolist(), forecaster.mu, lower, kbps, strict=True)
-        if rate == round(rate)
-    ]
     return Contender(
         encoder=predicted.curve.encoder,
         preset=predicted.curve.preset,
@@ -249,8 +277,30 @@ def _contender(request: CompareRequest, predicted: Forecast, margin: Margin) -> 
         measured_vmaf=None,
         kbps=None,
         reasons=[reason.words for reason in promise.reasons],
-        curve=points,
+        curve=_points(forecaster, measured, margin, predicted),
+        trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in measured.items()],
     )
+
+
+def _points(
+    forecaster: Forecaster, measured: dict[float, float], margin: Margin, predicted: Forecast
+) -> list[CurvePoint]:
+    mu, lower = forecaster.corrected(measured), forecaster.lower(measured, margin.scale)
+    kbps = predicted.kbps_at(forecaster.grid)
+    return [
+        CurvePoint(rate, float(mean), float(bound), _number(cost), measured.get(rate))
+        for rate, mean, bound, cost in zip(forecaster.grid.tolist(), mu, lower, kbps, strict=True)
+        if rate == round(rate) or rate in measured
+    ]
+
+
+def _sized(sidecar: Sidecar, contenders: Sequence[Contender], reference: ReferenceInput) -> list[Contender]:
+    """Each contender, with a word on the picture's size where the encoder was trained on other sizes only."""
+    sized = []
+    for one in contenders:
+        size = size_reason(sidecar, one.encoder, one.preset, pixels(reference))
+        sized.append(replace(one, reasons=[*one.reasons, size]) if size and one.promise.supported else one)
+    return sized
 
 
 def _bd(first: Contender, one: Contender) -> float | None:
@@ -261,15 +311,60 @@ def _bd(first: Contender, one: Contender) -> float | None:
     return bd_rate(*columns(first), *columns(one))
 
 
-def _measured(measurer: Measurer, contenders: Sequence[Contender]) -> list[Contender]:
-    """Each contender with what its encode at its choice measured."""
-    done = []
-    for number, one in enumerate(contenders, start=1):
-        info = encoder_info(one.encoder)
-        what = f"measure {number} of {len(contenders)}: {one.encoder} {one.preset} {one.rate_value:g}"
-        scored = measurer.measure(info, one.preset, one.rate_value, what)
-        done.append(replace(one, measured_vmaf=scored.pooled_vmaf, kbps=scored.kbps))
-    return done
+def _measured(measurer: Measurer, request: CompareRequest, one: Contender, predicted: Forecast) -> Contender:
+    """The contender with its choice measured, and with one encode measured on each side of the target."""
+    info = encoder_info(one.encoder)
+    points: list[MeasuredPoint] = []
+    rate_value: float | None = one.rate_value
+    while rate_value is not None and len(points) < MAX_MEASURED:
+        what = f"measure {one.encoder} {one.preset}, {info.rate_mode} {rate_value:g}"
+        scored = measurer.measure(info, one.preset, rate_value, what)
+        points.append(MeasuredPoint(rate_value, scored.pooled_vmaf, scored.kbps))
+        rate_value = next_rate(predicted.curve, request.target_vmaf, points)
+    equal = kbps_at_equal(points, request.target_vmaf)
+    reasons = [*one.reasons]
+    if equal is None:
+        side = "below" if points[0].vmaf >= request.target_vmaf else "at or above"
+        reasons.append(f"no {info.rate_mode} of the trained range was measured {side} {request.target_vmaf:g}")
+    return replace(
+        one,
+        measured_vmaf=points[0].vmaf,
+        kbps=points[0].kbps,
+        encodes=points,
+        equal_kbps=equal,
+        reasons=reasons,
+    )
+
+
+def _keep(
+    ffmpeg: Ffmpeg,
+    verified: VerifiedEnsemble,
+    request: CompareRequest,
+    result: CompareResult,
+    cache: Cache | None,
+    clock: JobClock,
+    on_note: OnNote | None,
+) -> CompareResult:
+    """The result with the winner's encode written, as `tune` writes it; its probes and trials are in the cache."""
+    best = result.cheapest
+    assert best is not None  # the caller asks only then
+    asked = replace(
+        request.of(best.encoder, best.preset),
+        output=request.output,
+        force=request.force,
+        verify=request.measure,
+        retry=2 if request.measure else 0,
+    )
+    made = tune(ffmpeg, verified, asked, cache=cache, on_note=on_note, clock=clock)
+    kept = Kept(
+        output=made.output,
+        rate_value=made.rate_value,
+        kbps=made.kbps,
+        output_bytes=made.output_bytes,
+        measured_vmaf=made.measured_vmaf,
+        met=made.met,
+    )
+    return replace(result, kept=kept, encodes_spent=result.encodes_spent + made.encodes_spent)
 
 
 def _number(value: float) -> float | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vmaf_assay.errors import ToolError
 from vmaf_assay.media import commands, process
+from vmaf_assay.media.demux import read_facts
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.reference import ReferenceInput
@@ -16,7 +17,7 @@ from vmaf_assay.media.stamps import frame_times, restore_args
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.source import seconds
-from vmaf_assay.tune.streams_plan import CarryPlan
+from vmaf_assay.tune.streams_plan import CarryPlan, missing_streams
 
 PLAIN = CarryPlan(("-map", "0:v:0", "-map", "0:a?", "-c:a", "copy"), ())
 """What is shown of an encode that has no output to plan for."""
@@ -73,7 +74,7 @@ def write_final(
       What was written, and the command that did it, with the output's own name.
 
     Raises:
-      ToolError: ffmpeg or the disk failed; nothing is left, and an older output is as it was.
+      ToolError: ffmpeg or the disk failed, or a stream is missing. Nothing is left; an older output is as it was.
     """
     assert request.output is not None  # the caller asked for a file
     reference = encode.reference
@@ -94,6 +95,11 @@ def write_final(
             raise ToolError(
                 f"the encoder gave back {len(packets)} of {reference.n_frames} frames of {request.source.name}",
                 next_step="run the same command again, or choose another encoder",
+            )
+        if gone := missing_streams(encode.carry, read_facts(temporary)):
+            raise ToolError(
+                f"the finished encode of {request.source.name} lacks {', '.join(map(str, gone))}",
+                next_step="report this, and end the output in another of .mkv, .mp4 and .mov",
             )
         kbps = sum(packets) * 8 / seconds(reference) / 1000
         written = Written(kbps, temporary.stat().st_size)
@@ -116,9 +122,9 @@ def _folder_beside(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def other_bytes(ffmpeg: Ffmpeg, path: Path) -> int:
-    """Bytes of a file that are not its first video stream: sound, subtitles, attachments, container."""
-    return max(0, path.stat().st_size - sum(_video_packets(ffmpeg, path)))
+def video_bytes(ffmpeg: Ffmpeg, path: Path) -> int:
+    """Bytes of a file's first video stream, by its packets."""
+    return sum(_video_packets(ffmpeg, path))
 
 
 def check_space(output: Path, wanted_bytes: float) -> None:

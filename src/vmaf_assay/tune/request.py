@@ -1,17 +1,25 @@
-"""What is asked of `tune`, and whether it can be meant."""
+"""What is asked of `tune`, and whether it is valid."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoders import EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.encoder_names import check_named, read_encoder
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.files import not_a_file
+from vmaf_assay.media.filters import check_filters
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
 
 ReferenceKind = Literal["filtered", "source"]
 ProbesKind = Literal["few", "more"]
 
+DEFAULT_TARGET = 93.0
+"""Pooled VMAF asked for unless another is named, points."""
+DEFAULT_CONFIDENCE = 0.95
+"""Probability of reaching it, unless another is named."""
 DEFAULT_PROBE_SECONDS = 60.0
 """Of a title's material, probed by default."""
 
@@ -23,10 +31,10 @@ class TuneRequest:
     source: Path
     """The title."""
     encoder: str
-    """ffmpeg encoder name."""
-    target_vmaf: float
+    """`NAME` or `NAME:PRESET`: ffmpeg's name, or a common one such as `x264`. `resolved` takes it apart."""
+    target_vmaf: float = DEFAULT_TARGET
     """Pooled (mean) VMAF to reach, points."""
-    confidence: float
+    confidence: float = DEFAULT_CONFIDENCE
     """Probability of reaching it, in (0, 1)."""
     preset: str | None = None
     """The encoder's preset; None means the one the model was trained on."""
@@ -36,10 +44,14 @@ class TuneRequest:
     """Where the final encode goes; None makes none."""
     verify: bool = False
     """Measure the final encode as a whole."""
+    retry: int = 0
+    """Encodes more that may be made if the final one is measured below the target; above 0 it is measured."""
     force: bool = False
     """Overwrite `output`."""
     encoder_args: str = ""
     """More options for the encoder, in trials and the final encode, as `-tune grain -g 48`."""
+    unsafe_args: bool = False
+    """Pass on encoder options and filters that are not known to leave files alone."""
     filters: str = ""
     """ffmpeg filter chain that the picture goes through first."""
     reference: ReferenceKind = "filtered"
@@ -53,8 +65,15 @@ class TuneRequest:
     probes: ProbesKind | None = None
     """`few` makes the probes that the forecast reads; `more` further ones, where the model has them for this
     encoder and preset. None is `more` without trials, and `few` with them: for one target a trial tells more."""
+    audio_codec: str = ""
+    """Encoder for sound that the output's container does not take; empty refuses such a container."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the final encode is measured."""
+        return self.verify or self.retry > 0
 
     @property
     def more_probes(self) -> bool:
@@ -62,25 +81,72 @@ class TuneRequest:
         return self.probes == "more" or (self.probes is None and self.trials == 0)
 
 
-def check_request(request: TuneRequest) -> EncoderInfo:
-    """The encoder asked for with the user's own options, if everything asked for can be meant.
+def resolved(request: TuneRequest, answered: Collection[str] = tuple(ENCODERS)) -> TuneRequest:
+    """The request with ffmpeg's name of the encoder, and the preset of `NAME:PRESET` in its own field.
+
+    Args:
+      request: what is asked.
+      answered: encoders that can be answered for; an unknown name is refused with these.
 
     Raises:
-      ConfigError: a target, confidence, trial count, encoder, filter, limit or output that cannot be.
+      ConfigError: an unknown name, two presets, or a rate value, which is what is looked for.
     """
-    metric = request.measurand.metric
-    if not metric.floor < request.target_vmaf < metric.ceiling:
+    name, preset, rates = read_encoder(request.encoder)
+    check_named(name, answered)
+    if rates:
         raise ConfigError(
-            f"a target VMAF lies between {metric.floor:g} and {metric.ceiling:g}, not {request.target_vmaf:g}",
-            next_step="ask for 93",
+            f"-e {request.encoder}: the rate value is chosen for you, from the target",
+            next_step=f"write -e {name}:{preset}",
         )
-    if not 0 < request.confidence < 1:
+    if preset and request.preset not in (None, preset):
         raise ConfigError(
-            f"a confidence lies between 0 and 1, not {request.confidence:g}", next_step="ask for 0.95"
+            f"-e {request.encoder} and --preset {request.preset} name two presets", next_step="leave one out"
         )
-    if not 0 <= request.trials <= 2:
+    return replace(request, encoder=name, preset=preset or request.preset)
+
+
+def check_goal(target_vmaf: float, confidence: float) -> None:
+    """Raise ConfigError unless both are on their scales; a value on the other one's scale is named as such."""
+    if 0 < target_vmaf <= 1:
+        points = min(100 * target_vmaf, 99.0)
+        raise ConfigError(
+            f"a target VMAF is in points from 0 to 100, and {target_vmaf:g} is nearly the lowest",
+            next_step=f"you probably want --target-vmaf {points:g}",
+        )
+    if not 0 < target_vmaf < 100:
+        raise ConfigError(
+            f"a target VMAF lies between 0 and 100, not {target_vmaf:g}",
+            next_step=f"ask for {DEFAULT_TARGET:g}",
+        )
+    check_probability(confidence)
+
+
+def check_probability(confidence: float, option: str = "--quality-confidence") -> None:
+    """Raise ConfigError unless it is a probability; a percentage is named as such."""
+    if 0 < confidence < 1:
+        return
+    share = confidence / 100
+    next_step = f"you probably want {option} {share:g}" if 1 < confidence < 100 else "ask for 0.95"
+    raise ConfigError(f"a confidence lies between 0 and 1, not {confidence:g}", next_step=next_step)
+
+
+def check_request(request: TuneRequest) -> EncoderInfo:
+    """The encoder asked for with the user's own options, if everything asked for is valid.
+
+    Args:
+      request: as `resolved` gives it.
+
+    Raises:
+      ConfigError: a target, confidence, count, encoder, filter, limit or output that is not valid.
+    """
+    check_goal(request.target_vmaf, request.confidence)
+    if not 0 <= request.trials <= MAX_TRIALS:
         raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
-    info = with_extra_args(encoder_info(request.encoder), request.encoder_args)
+    if not 0 <= request.retry <= MAX_RETRIES:
+        raise ConfigError(f"--retry is 0 to {MAX_RETRIES}, not {request.retry}", next_step="use --retry 1")
+    info = with_extra_args(encoder_info(request.encoder), request.encoder_args, unsafe=request.unsafe_args)
+    if not request.unsafe_args:
+        check_filters(request.filters)
     if request.probes not in (None, "few", "more"):
         raise ConfigError(f"--probes is few or more, not {request.probes!r}", next_step="leave it out")
     if request.preset is not None:
@@ -89,6 +155,12 @@ def check_request(request: TuneRequest) -> EncoderInfo:
     _check_reference(request)
     _check_output(request)
     return info
+
+
+MAX_TRIALS = 2
+"""Trials that the margins are calibrated for."""
+MAX_RETRIES = 9
+"""Encodes after a missed one; each comes nearer, so that one or two do."""
 
 
 def _check_limits(request: TuneRequest) -> None:
@@ -121,9 +193,14 @@ def only_scales(filters: str) -> bool:
 
 def _check_output(request: TuneRequest) -> None:
     if request.output is None:
-        if request.verify:
-            raise ConfigError("--verify measures an encode, and none is made", next_step="add -o OUT")
+        if request.verifies:
+            option = "--verify" if request.verify else "--retry"
+            raise ConfigError(f"{option} measures an encode, and none is made", next_step="add -o OUT")
         return
+    if kind := not_a_file(request.output):
+        raise ConfigError(
+            f"-o {request.output} is {kind}, not a file to be written", next_step="name a file, as -o OUT.mkv"
+        )
     if request.output.exists() and not request.force:
         raise ConfigError(f"{request.output} exists", next_step="choose another -o or add --force")
     if request.output.exists() and request.source.exists() and request.output.samefile(request.source):

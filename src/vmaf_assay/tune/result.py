@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.files import path_text
 from vmaf_assay.promise.promise import Promise
 
 
@@ -46,6 +47,18 @@ class ProbePoint:
     """Pooled VMAF, points."""
     kbps: float
     """Bitrate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A final encode that was measured below the target and made again at another rate value."""
+
+    rate_value: float
+    """On the encoder's own scale."""
+    measured_vmaf: float
+    """Pooled VMAF of every frame, points."""
+    kbps: float
+    """Bitrate of its video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +168,17 @@ class TuneResult:
     """Per-frame VMAF of the whole output, if verified."""
     sample: SampleFacts | None = None
     """What of the source was probed; None if all of it."""
+    source_kbps: float | None = None
+    """Bitrate of the source's own video, kbps."""
+    source_video_bytes: int | None = None
+    """Size of the source's own video, bytes."""
+    larger_than_source: bool | None = None
+    """Whether the encode's video, measured if encoded, else forecast, is larger than the source's."""
+    missed: list[Retry] = field(default_factory=list)
+    """Final encodes that were measured below the target and made again (`--retry`), in order."""
+    implied_rate_value: float | None = None
+    """Where the output was measured below the target: the rate value that the measurement implies; None if the
+    target is met, nothing was measured, or no rate value of the trained range should do."""
 
     def as_json(self) -> dict[str, Any]:
         """The document of docs/json-output.md."""
@@ -167,7 +191,8 @@ class TuneResult:
             "quality_met": self.quality_met,
             "answer": self.answer(),
         }
-        return asdict(self) | said
+        argv = [path_text(word) for word in self.encode_argv]
+        return asdict(self) | said | {"encode_argv": argv}
 
     @property
     def promised(self) -> bool:
@@ -210,13 +235,33 @@ class TuneResult:
 
 
 def judge_limits(result: TuneResult) -> TuneResult:
-    """The result with `bitrate_met` and `size_met` as far as they can be said; None if not asked or not known."""
+    """The result with `bitrate_met`, `size_met` and `larger_than_source`; None if not asked or not known."""
     kbps = result.kbps if result.kbps is not None else result.forecast_kbps
     n_bytes = result.output_bytes if result.output_bytes is not None else result.forecast_bytes
     return replace(
         result,
         bitrate_met=None if result.max_kbps is None or kbps is None else kbps <= result.max_kbps,
         size_met=None if result.max_bytes is None or n_bytes is None else n_bytes <= result.max_bytes,
+        larger_than_source=_larger(result, kbps),
+    )
+
+
+def _larger(result: TuneResult, kbps: float | None) -> bool | None:
+    """Whether the encode's video takes more bytes than the source's; filters may change how long it plays."""
+    if kbps is None or result.source_video_bytes is None:
+        return None
+    return kbps * 125 * result.n_frames / _rate(result) > result.source_video_bytes
+
+
+def larger_reason(result: TuneResult) -> str | None:
+    """In words, if the encode is larger than its source; None if not, or not known."""
+    kbps = result.kbps if result.kbps is not None else result.forecast_kbps
+    if not result.larger_than_source or kbps is None or result.source_kbps is None:
+        return None
+    how = "" if result.kbps is not None else " by the forecast"
+    return (
+        f"larger than its source{how}: {kbps:.0f} kbps against {result.source_kbps:.0f} kbps of the source's own "
+        "video; a lower --target-vmaf or keeping the source saves space"
     )
 
 

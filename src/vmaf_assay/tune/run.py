@@ -15,39 +15,45 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_text
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.model.support import size_reason
-from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured, nearest_margin, trial_rate
+from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured, nearest_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import Promise, promise_of
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
     PLAIN,
     FinalEncode,
     check_space,
     frame_calls,
-    other_bytes,
+    video_bytes,
     write_final,
 )
-from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
+from vmaf_assay.tune.forecast import Forecast, chosen_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
-from vmaf_assay.tune.request import TuneRequest, check_request
+from vmaf_assay.tune.probing import SourceProbes, probe_title
+from vmaf_assay.tune.progress import JobClock, final_stages, job_stages
+from vmaf_assay.tune.request import TuneRequest, check_request, resolved
 from vmaf_assay.tune.result import (
     CurvePoint,
     ProbePoint,
+    Retry,
     SampleFacts,
     TuneResult,
     judge_limits,
+    larger_reason,
     limit_reasons,
     within_limits,
 )
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import open_source, pixels, seconds
-from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry
+from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
+from vmaf_assay.tune.trials import implied_rate, make_trials
 
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
@@ -77,6 +83,10 @@ class _Plan:
     """Calibrated."""
     carry: CarryPlan
     """What else goes into the output."""
+    source_s: float
+    """How long the source plays, before any filter."""
+    source_video_bytes: int
+    """Size of the source's own video."""
     on_step: OnStep | None
     """Told of progress."""
     on_note: OnNote | None
@@ -122,6 +132,7 @@ def tune(
     cache: Cache | None = None,
     on_step: OnStep | None = None,
     on_note: OnNote | None = None,
+    clock: JobClock | None = None,
 ) -> TuneResult:
     """Choose the cheapest rate value that keeps the promise, and make the encode if one is asked for.
 
@@ -130,16 +141,23 @@ def tune(
       verified: a forecast ensemble that may promise.
       request: what is asked.
       cache: where results of earlier runs are; None asks and keeps nothing.
-      on_step: told of progress.
-      on_note: told, before anything is encoded, what the output will not hold.
+      on_step: called with progress.
+      on_note: called before anything is encoded with what the output will not hold.
+      clock: called with progress instead of `on_step`, where the time left for the whole job is wanted.
 
     Raises:
-      ConfigError: the request cannot be meant, or the ensemble may not promise it.
+      ConfigError: the request is invalid, or the ensemble may not promise it.
       MediaError: the source cannot be used.
       ToolError: ffmpeg or the disk failed.
     """
-    plan = _plan(ffmpeg, verified, request, on_step, on_note)
-    with Measurer(ffmpeg, plan.reference, cache, on_step) as measurer:
+    clock = clock or JobClock(on_step)
+    sidecar = verified.ensemble.sidecar
+    request = resolved(request, {seen.encoder for seen in sidecar.seen.encoders})
+    plan = _plan(ffmpeg, verified, request, clock.step, on_note)
+    clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference.n_frames)
+    if named_files(request.filters, Path.cwd()):
+        cache = None  # an encode kept from before may be of another content of the same file
+    with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
         title = probe_title(
             measurer,
             verified.ensemble,
@@ -149,7 +167,8 @@ def tune(
         )
         predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
         forecaster = predicted.forecaster(request.confidence)
-        tried = _trials(plan, title, forecaster, predicted) if plan.calibrated_target else {}
+        encoder = (plan.info, plan.preset)
+        tried = make_trials(title, forecaster, predicted, encoder, request) if plan.calibrated_target else {}
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
     known = predicted.known_kbps | {rate_value: trial.kbps for rate_value, trial in tried.items()}
     predicted = replace(predicted, known_kbps=known)
@@ -157,8 +176,7 @@ def tune(
     answer = _Answer(plan, title, predicted, forecaster, measured, choice)
     result = answer.result(verified)
     if request.output is not None and result.promise.encodable and within_limits(result):
-        result = _write(plan, result)
-        result = _verify(plan, result) if request.verify else result
+        result = _encode(plan, answer, result, clock)
     return result
 
 
@@ -171,7 +189,7 @@ def _plan(
 ) -> _Plan:
     """Everything that can be refused is refused here, while it costs nothing."""
     info = check_request(request)
-    preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
+    preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
     trained_rates(verified.ensemble.sidecar, request.encoder, preset)
     margin = calibrated_margin(verified, request, preset)
     if info.extra_args:
@@ -181,9 +199,30 @@ def _plan(
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
     carry = PLAIN
     if request.output is not None:
-        carry = plan_carry(ffmpeg, request.source, request.output.name, info, preset)
+        carry = plan_carry(
+            ffmpeg, request.source, request.output.name, info, preset, audio_codec=request.audio_codec
+        )
     said = tuple(conversions(video))
-    plan = _Plan(ffmpeg, request, info, preset, reference, said, margin, carry, on_step, on_note)
+    plan = _Plan(
+        ffmpeg=ffmpeg,
+        request=request,
+        info=info,
+        preset=preset,
+        reference=reference,
+        conversions=said,
+        margin=margin,
+        carry=carry,
+        source_s=video.duration_s,
+        source_video_bytes=video_bytes(ffmpeg, request.source),
+        on_step=on_step,
+        on_note=on_note,
+    )
+    if request.output is not None:
+        carry = rehearse(ffmpeg, plan.argv(info.middle(), request.output), request.source, carry)
+        if video.color_range == "pc":
+            ranged = f"{request.source.name} is full range; the encode is limited range"
+            carry = replace(carry, losses=(ranged, *carry.losses))
+        plan = replace(plan, carry=carry)
     for loss in carry.losses:
         plan.note(f"not carried over: {loss}")
     return plan
@@ -217,19 +256,6 @@ def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset
     )
 
 
-def _trials(plan: _Plan, title: SourceProbes, forecaster: Forecaster, predicted: Forecast) -> dict[float, Tried]:
-    tried: dict[float, Tried] = {}
-    for number in range(1, plan.request.trials + 1):
-        measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
-        rate_value = trial_rate(forecaster, plan.request.target_vmaf, measured)
-        if rate_value is None:
-            break
-        where = f"{plan.info.rate_mode} {rate_value:g}"
-        what = f"trial {number} of {plan.request.trials}, to correct the forecast: {where}"
-        tried[rate_value] = title.try_out(forecaster, predicted, (plan.info, plan.preset), rate_value, what)
-    return tried
-
-
 @dataclass(frozen=True, slots=True)
 class _Answer:
     """What is known once the choice is made."""
@@ -254,10 +280,11 @@ class _Answer:
         kbps = _number(self.predicted.kbps_at(np.array([choice.rate_value]))[0])
         n_bytes = None
         if kbps is not None and (request.output is not None or request.max_bytes is not None):
-            n_bytes = other_bytes(plan.ffmpeg, reference.path) + kbps * 125 * seconds(reference)
+            other = max(0, reference.path.stat().st_size - plan.source_video_bytes)
+            n_bytes = other + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
-            source=str(request.source),
+            source=path_text(request.source),
             encoder=request.encoder,
             preset=plan.preset,
             target_vmaf=request.target_vmaf,
@@ -291,11 +318,40 @@ class _Answer:
             probes=self._probe_points(),
             curve=self._curve(),
             sample=self.sample(),
+            source_kbps=plan.source_video_bytes / 125 / plan.source_s,
+            source_video_bytes=plan.source_video_bytes,
         )
         result = judge_limits(result)
+        larger = [] if (reason := larger_reason(result)) is None else [reason]
+        for reason in larger if request.output is not None and result.promise.encodable else []:
+            plan.note(reason)
         known = f"{measurer.cached} encodes were known from an earlier run (--no-cache runs them again)"
-        said = [*_reasons(verified, self), *limit_reasons(result), *([known] if measurer.cached else [])]
+        said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
+
+    def moved(self, result: TuneResult, rate_value: float) -> TuneResult:
+        """The answer at another rate value than the choice; what is promised of the choice stays."""
+        index = self.forecaster.at(rate_value)
+        mu = float(self.forecaster.corrected(self.measured)[index])
+        lower = float(self.forecaster.lower(self.measured, self.plan.margin.scale)[index])
+        out = self.plan.request.output or Path("OUT.mkv")
+        return judge_limits(
+            replace(
+                result,
+                rate_value=rate_value,
+                mu=mu,
+                lower_bound=lower,
+                margin=mu - lower,
+                forecast_kbps=_number(self.predicted.kbps_at(np.array([rate_value]))[0]),
+                encode_argv=self.plan.argv(rate_value, out),
+                curve=sorted(
+                    {point.rate_value: point for point in [*result.curve, *self._points([rate_value])]}.values(),
+                    key=lambda point: point.rate_value,
+                ),
+                kbps=None,
+                output_bytes=None,
+            )
+        )
 
     def sample(self) -> SampleFacts | None:
         """What of the source was probed; None if all of it."""
@@ -316,13 +372,14 @@ class _Answer:
 
     def _curve(self) -> list[CurvePoint]:
         """Whole rate values over the trained range, the choice, and every trial, dearest first."""
+        whole = {rate for rate in self.forecaster.grid.tolist() if rate == round(rate)}
+        return self._points(sorted(whole | {self.choice.rate_value, *self.measured}))
+
+    def _points(self, rate_values: list[float]) -> list[CurvePoint]:
+        """Forecast, bound and bitrate at some rate values."""
         mu = self.forecaster.corrected(self.measured)
         lower = self.forecaster.lower(self.measured, self.plan.margin.scale)
-        grid = self.forecaster.grid
-        wanted = sorted(
-            {rate for rate in grid.tolist() if rate == round(rate)} | {self.choice.rate_value, *self.measured}
-        )
-        kbps = self.predicted.kbps_at(np.array(wanted))
+        kbps = self.predicted.kbps_at(np.array(rate_values))
         return [
             CurvePoint(
                 rate,
@@ -331,7 +388,7 @@ class _Answer:
                 _number(cost),
                 self.measured.get(rate),
             )
-            for rate, cost in zip(wanted, kbps, strict=True)
+            for rate, cost in zip(rate_values, kbps, strict=True)
         ]
 
 
@@ -368,22 +425,61 @@ def _kind_reasons(plan: _Plan) -> list[str]:
     return said
 
 
+def _encode(plan: _Plan, answer: _Answer, result: TuneResult, clock: JobClock) -> TuneResult:
+    """The final encode, measured if that is asked for, and made again as often as `retry` allows if it missed."""
+    missed: Measured = {}
+    for left in range(plan.request.retry, -1, -1):
+        result = _write(plan, result)
+        if not plan.request.verifies:
+            return result
+        result = _verify(plan, result)
+        if result.quality_met:
+            return replace(result, implied_rate_value=None)
+        assert result.measured_vmaf is not None  # `_verify` sets it
+        assert result.kbps is not None  # `_write` sets it
+        tried = Retry(result.rate_value, result.measured_vmaf, result.kbps)
+        missed[tried.rate_value] = tried.measured_vmaf
+        implied = implied_rate(answer.predicted.curve, plan.request.target_vmaf, missed)
+        result = replace(result, implied_rate_value=implied)
+        again = left > 0 and implied is not None and within_limits(result)
+        result = replace(result, reasons=[*result.reasons, _missed_words(plan, result, again=again)])
+        if not again or implied is None:
+            return result
+        clock.add(final_stages(plan.request.encoder, plan.reference.n_frames))
+        result = answer.moved(replace(result, missed=[*result.missed, tried]), implied)
+    return result
+
+
+def _missed_words(plan: _Plan, result: TuneResult, *, again: bool) -> str:
+    mode = plan.info.rate_mode
+    said = f"{mode} {result.rate_value:g} was measured at {result.measured_vmaf:.2f}, below {result.target_vmaf:g}"
+    if result.implied_rate_value is None:
+        return f"{said}; no {mode} of the trained range should reach it"
+    if again:
+        return f"{said}; encoded again at {mode} {result.implied_rate_value:g}, which that measurement implies"
+    return f"{said}; the measurement implies {mode} {result.implied_rate_value:g} (--retry 1 encodes that)"
+
+
 def _write(plan: _Plan, result: TuneResult) -> TuneResult:
     """Make the final encode."""
     assert plan.request.output is not None  # the caller asked for a file
     check_space(plan.request.output, result.forecast_bytes or 0)
     encode = plan.final(result.rate_value)
     written, argv = write_final(plan.ffmpeg, plan.request, encode, plan.on_step)
-    return judge_limits(
+    said = judge_limits(
         replace(
             result,
-            output=str(plan.request.output),
+            output=path_text(plan.request.output),
             encode_argv=argv,
             kbps=written.kbps,
             output_bytes=written.n_bytes,
             encodes_spent=result.encodes_spent + 1,
         )
     )
+    if said.larger_than_source and not result.larger_than_source and (reason := larger_reason(said)):
+        plan.note(reason)
+        said = replace(said, reasons=[*said.reasons, reason])
+    return said
 
 
 def _verify(plan: _Plan, result: TuneResult) -> TuneResult:

@@ -12,6 +12,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure
 from vmaf_assay.media.probe import probe_video, snap_rate
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import VideoInfo
+from vmaf_assay.tune.filter_files import absolute_files
 from vmaf_assay.tune.request import ReferenceKind
 
 MAX_LONG_SIDE_PX, MAX_SHORT_SIDE_PX = 2560, 1440
@@ -41,6 +42,7 @@ def open_source(
       MediaError: it cannot be read, is a still picture, or is of a kind that calibration never saw.
       ToolError: the filters do not run.
     """
+    filters = absolute_files(filters, Path.cwd())
     video = probe_video(ffmpeg, path)
     _check_kind(path, video, filters)
     width, height = video.shown_size

@@ -5,16 +5,44 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmaf_assay.cli.commands.tune import seconds_of
-from vmaf_assay.cli.options import FfmpegPath, Filters, Json, NoCache, ProbeSeconds, Registry, TrustPolicy
+from vmaf_assay.cli.options import (
+    Confidence,
+    Container,
+    FfmpegPath,
+    Filters,
+    Force,
+    Json,
+    NoCache,
+    Page,
+    ProbeSeconds,
+    Registry,
+    RunOptions,
+    TargetVmaf,
+    TrustPolicy,
+    container_of,
+    end,
+    seconds_of,
+)
 
 if TYPE_CHECKING:
-    from vmaf_assay.tune.compare import CompareResult, Contender
+    from vmaf_assay.api import CompareRequest, CompareResult, Contender
 
-FORECAST = "vmaf_forecast_ensemble_v1"
+Encoders = Annotated[
+    list[str], typer.Option("--encoder", "-e", help="NAME or NAME:PRESET, as x265:slow; twice or more.")
+]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Encode and measure each around the target; compare at equal VMAF.")
+]
+Trials = Annotated[int, typer.Option(metavar="N", help="Trial encodes of each encoder: 0, 1 or 2.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Encode the winner to this .mkv, .mp4, .mov or .webm.")
+]
+OutDir = Annotated[
+    Path | None, typer.Option("--out-dir", help="Encode the winner into this folder, under the source's name.")
+]
 Probes = Annotated[
     str,
-    typer.Option(metavar="few|more", help="`more` adds probes of the very presets asked about: narrower bounds."),
+    typer.Option(metavar="few|more", help="`more` adds probes of the presets asked about: narrower bounds."),
 ]
 
 
@@ -25,17 +53,19 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     source: Annotated[Path, typer.Argument(help="The video to encode.")],
-    encoder: Annotated[
-        list[str], typer.Option("--encoder", "-e", help="ENCODER or ENCODER:PRESET; twice or more.")
-    ],
-    target_vmaf: Annotated[float, typer.Option("--target-vmaf", help="Mean VMAF to reach, points.")] = 93.0,
-    quality_confidence: Annotated[
-        float, typer.Option("--quality-confidence", help="Probability of reaching it, for each encoder.")
-    ] = 0.95,
-    measure: Annotated[bool, typer.Option("--measure", help="Encode each choice and measure it.")] = False,
+    encoder: Encoders,
+    target_vmaf: TargetVmaf = 93.0,
+    quality_confidence: Confidence = 0.95,
+    measure: Measure = False,
+    trials: Trials = 0,
+    output: Output = None,
+    out_dir: OutDir = None,
+    container: Container = "mkv",
+    force: Force = False,
     vf: Filters = "",
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
+    report: Page = None,
     no_cache: NoCache = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
@@ -44,83 +74,119 @@ def compare(
 ) -> None:
     """Forecast what several encoders would spend for a VMAF target, and name the cheapest that meets it.
 
+    With --measure each is encoded on both sides of the target, and bitrates are compared at equal VMAF. An
+    encoder that cannot be answered for is listed with the reason; the others are compared.
+
     Exit 0 one of them meets the target (measured with --measure, else promised); 1 none does.
 
-    Example: assay compare in.mkv -e libx264 -e libx265 -e libsvtav1:8 --target-vmaf 93
+    Example: assay compare in.mkv -e libx264 -e x265:slow -e svt-av1 --measure -o best.mkv
     """
-    from vmaf_assay.cli import render
-    from vmaf_assay.media.ffmpeg import find_ffmpeg
-    from vmaf_assay.media.user_folders import cache_dir
-    from vmaf_assay.registry.store import load_verified, registry_dir
-    from vmaf_assay.tune.cache import Cache
-    from vmaf_assay.tune.compare import CompareRequest, check_compare
-    from vmaf_assay.tune.compare import compare as run_compare
+    from vmaf_assay.api import CompareRequest
 
     request = CompareRequest(
-        source,
-        tuple(encoder),
-        target_vmaf,
-        quality_confidence,
-        measure,
-        vf,
-        seconds_of(probe_seconds),
-        probes,  # type: ignore[arg-type]  # checked by check_compare
+        source=source,
+        encoders=tuple(encoder),
+        target_vmaf=target_vmaf,
+        confidence=quality_confidence,
+        measure=measure,
+        trials=trials,
+        output=_output(source, output, out_dir, container),
+        force=force,
+        filters=vf,
+        probe_seconds=seconds_of(probe_seconds),
+        probes=probes,  # type: ignore[arg-type]  # checked by check_compare
     )
-    check_compare(request)
-    verified = load_verified(registry_dir(registry), FORECAST, trust_policy)
-    with render.progress_bar("frames") as update:
-        result = run_compare(
-            find_ffmpeg(ffmpeg),
-            verified,
-            request,
-            cache=None if no_cache else Cache(cache_dir()),
-            on_step=lambda what, done, total: update(done, what, total),
-        )
-    if as_json:
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    end(_compare(request, run))
+
+
+def _compare(request: "CompareRequest", run: RunOptions) -> int:
+    from vmaf_assay.api import compare_request, write_page
+    from vmaf_assay.cli import render
+
+    with render.job("frames") as job:
+        result = compare_request(request, **run.settings(job))
+    if run.report is not None:
+        write_page(result, run.report)
+        render.note(f"page: {run.report}")
+    if run.as_json:
         render.emit_json(result.as_json())
     else:
         _render(result)
-    if result.cheapest is None:
-        raise typer.Exit(1)
+    return 0 if result.met else 1
+
+
+def _output(source: Path, output: Path | None, out_dir: Path | None, container: str) -> Path | None:
+    """Where the winner goes; the folder is made."""
+    from vmaf_assay.errors import ConfigError
+
+    if out_dir is None:
+        return output
+    if output is not None:
+        raise ConfigError("-o and --out-dir both say where the winner goes", next_step="leave one out")
+    suffix = container_of(container)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    return out_dir / f"{source.stem}{suffix}"
 
 
 def _render(result: "CompareResult") -> None:
     from vmaf_assay.cli import render
     from vmaf_assay.tune.segments import sample_reasons
 
-    measured = any(one.measured_vmaf is not None for one in result.contenders)
     headers = ["", "encoder", "rate value", "forecast", "bound", "kbps", "BD-rate"]
-    render.say_table(
-        headers + (["measured", "kbps then"] if measured else []),
-        [_row(one, one is result.cheapest, measured) for one in result.contenders],
-    )
+    best = result.cheapest
+    render.say_table(headers, [_row(one, one is best) for one in result.contenders])
+    if result.measured:
+        equal = f"kbps at {result.target_vmaf:g}"
+        render.say()
+        render.say_table(
+            ["measured", "rate value", "VMAF", "kbps", equal],
+            [row for one in result.contenders for row in _measured_rows(one)],
+        )
     for one in result.contenders:
         for reason in one.reasons:
             render.say(f"{one.encoder} {one.preset}: {reason}")
+    for refused in result.refused:
+        render.say(f"not compared: {refused.encoder} {refused.preset}: {refused.reason}")
     first = result.contenders[0]
     render.say(
-        f"BD-rate is against {first.encoder} {first.preset}, over the forecast curves; bitrates are "
-        "forecasts and no promise"
+        f"BD-rate is against {first.encoder} {first.preset}, over the forecast curves; forecast bitrates are "
+        "not promised"
     )
     for reason in sample_reasons(result.sample):
         render.say(reason)
     render.say(_answer(result))
 
 
-def _row(one: "Contender", cheapest: bool, measured: bool) -> list[object]:
-    def rounded(value: float | None, digits: int = 2) -> float | None:
-        return None if value is None else round(value, digits)
+def _rounded(value: float | None, digits: int = 2) -> float | None:
+    return None if value is None else round(value, digits)
 
-    row: list[object] = [
+
+def _row(one: "Contender", cheapest: bool) -> list[object]:
+    return [
         ">" if cheapest else "",
         f"{one.encoder} {one.preset}",
         one.rate_value,
-        rounded(one.mu),
-        rounded(one.lower_bound),
-        rounded(one.forecast_kbps, 0),
+        _rounded(one.mu),
+        _rounded(one.lower_bound),
+        _rounded(one.forecast_kbps, 0),
         "-" if one.bd_rate is None else f"{100 * one.bd_rate:+.0f} %",
     ]
-    return row + ([rounded(one.measured_vmaf), rounded(one.kbps, 0)] if measured else [])
+
+
+def _measured_rows(one: "Contender") -> list[list[object]]:
+    """What was measured of a contender, best quality first, with the bitrate interpolated from it."""
+    points = sorted(one.encodes, key=lambda point: -point.vmaf)
+    return [
+        [
+            f"{one.encoder} {one.preset}",
+            point.rate_value,
+            _rounded(point.vmaf),
+            _rounded(point.kbps, 0),
+            _rounded(one.equal_kbps, 0) if point is points[0] else None,
+        ]
+        for point in points
+    ]
 
 
 def _answer(result: "CompareResult") -> str:
@@ -128,10 +194,21 @@ def _answer(result: "CompareResult") -> str:
     spent = f"{result.encodes_spent} encodes spent"
     if best is None:
         return f"none of these meets VMAF {result.target_vmaf:g} with confidence {result.confidence:g}; {spent}"
-    name = f"{best.encoder} {best.preset} at {best.rate_value:g}"
-    if best.measured_vmaf is not None:
-        return f"cheapest: {name}, measured VMAF {best.measured_vmaf:.2f} at {best.kbps:.0f} kbps; {spent}"
-    return (
-        f"cheapest: {name}, VMAF >= {result.target_vmaf:g} with confidence {result.confidence:g}, about "
-        f"{best.forecast_kbps:.0f} kbps; {spent}"
-    )
+    name = f"{best.encoder} {best.preset}"
+    if result.measured:
+        cost = result.cost(best)
+        said = (
+            f"cheapest at VMAF {result.target_vmaf:g}: {name}, {cost:.0f} kbps interpolated from measured encodes"
+        )
+    else:
+        said = (
+            f"cheapest: {name} at {best.rate_value:g}, VMAF >= {result.target_vmaf:g} with confidence "
+            f"{result.confidence:g}, about {best.forecast_kbps:.0f} kbps"
+        )
+    if (kept := result.kept) is not None:
+        measured = "" if kept.measured_vmaf is None else f", measured VMAF {kept.measured_vmaf:.2f}"
+        if kept.output is None or kept.kbps is None:
+            said += "; not encoded: see `assay tune` of it for the reason"
+        else:
+            said += f"; {kept.output}, rate value {kept.rate_value:g}, {kept.kbps:.0f} kbps{measured}"
+    return f"{said}; {spent}"

@@ -1,8 +1,7 @@
 """`assay corpus build | info | verify | pack | import | export`."""
 
 import json
-import os
-from collections import Counter
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +12,8 @@ from vmaf_assay.cli.options import FfmpegPath
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmaf_assay.corpus.build import CellMeasurer
-    from vmaf_assay.corpus.plan import Cell, CorpusReference, EncoderRequest, Size
-    from vmaf_assay.corpus.sources import Source
-    from vmaf_assay.corpus.storage import Store
-    from vmaf_assay.corpus.store import Corpus
-    from vmaf_assay.media.ffmpeg import Ffmpeg
-    from vmaf_assay.records import CellRecord
+    from vmaf_assay.api import CellRecord, Corpus, CorpusRequest
+    from vmaf_assay.corpus.plan import Size
 
 Folder = Annotated[
     str, typer.Argument(help="A corpus: a folder, or a URL such as s3://bucket/corpus.", metavar="CORPUS")
@@ -60,6 +54,9 @@ def build(
         list[str] | None,
         typer.Option(metavar="[NAME=]OPTIONS", help="More options for an encoder: '-tune grain'; repeatable."),
     ] = None,
+    unsafe_args: Annotated[
+        bool, typer.Option("--unsafe-args", help="Pass on encoder options that may open files.")
+    ] = False,
     rates: Annotated[str | None, typer.Option(help="Rate values for encoders that name none: 22,28,34.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells in flight (default: one a core).")] = None,
     workers: Annotated[
@@ -80,161 +77,49 @@ def build(
 
     Example: assay corpus build clips/ -e libx264:medium -e libsvtav1:8:20,32,44,56 --max-frames 72 -o corpus
     """
-    from vmaf_assay.corpus.plan import plan_cells
-    from vmaf_assay.corpus.storage import building, open_store
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.media.ffmpeg import find_ffmpeg
+    from vmaf_assay.api import CorpusRequest
+    from vmaf_assay.corpus.plan import parse_rates
 
-    if sum(choice is not None for choice in (jobs, workers, scheduler)) > 1:
-        raise ConfigError("--jobs, --workers and --scheduler exclude each other", next_step="name one")
-    requests = _requests(encoder or ["libx264"], rates, encoder_args or [])
-    sizes = [_size(max_size) if max_size else None, *(_size(text) for text in rendition or [])]
-    store = open_store(out)
-    with building(store) as scratch:
-        found = _sources(sources or [], manifest, scratch, layout, raw)
-        tool = find_ffmpeg(ffmpeg)
-        versions = _versions(tool, requests, scratch)
-        renditions, refused = _renditions(tool, found, sizes, max_frames, scratch)
-        cells = plan_cells(renditions, requests, versions)
-        refused |= _measure(tool, cells, store, versions, scratch, jobs=jobs, workers=workers, scheduler=scheduler)
-    _answer(out, store, refused, len(found), as_json=as_json)
-
-
-def _answer(out: str, store: "Store", refused: dict[str, str], n_found: int, *, as_json: bool) -> None:
-    """Say what was built; raises if sources are not in it."""
-    from vmaf_assay.corpus.store import load_records
-    from vmaf_assay.errors import SourcesRefusedError
-
-    digest, records = load_records(store)  # its rows were read back a moment ago
-    _print_info(digest, records, as_json=as_json, refused=refused)
-    if not as_json:
-        _conclude(out, digest, records, f"next: assay train {out}")
-    if refused:
-        raise SourcesRefusedError(refused, n_found)
+    request = CorpusRequest(
+        sources=tuple(sources or ()),
+        out=out,
+        encoders=tuple(encoder or ["libx264"]),
+        rates=parse_rates(rates) if rates else None,
+        manifest=manifest,
+        layout=layout,
+        raw=raw,
+        encoder_args=tuple(encoder_args or ()),
+        unsafe_args=unsafe_args,
+        sizes=(_size(max_size) if max_size else None, *(_size(text) for text in rendition or [])),
+        max_frames=max_frames,
+        jobs=jobs,
+        workers=workers,
+        scheduler=scheduler,
+    )
+    _build(request, ffmpeg, as_json=as_json)
 
 
-def _requests(encoders: list[str], rates: str | None, encoder_args: list[str]) -> "list[EncoderRequest]":
-    from vmaf_assay.corpus.plan import parse_encoder, parse_rates, with_encoder_args
+def _build(request: "CorpusRequest", ffmpeg: str | None, *, as_json: bool) -> None:
+    """Build, show how far it is, and say what was built; raises if sources are not in it."""
+    from vmaf_assay.api import BuildProgress, SourcesRefusedError, build_request, find_ffmpeg
+    from vmaf_assay.cli.render import job, note
 
-    values = parse_rates(rates) if rates else None
-    return with_encoder_args([parse_encoder(text, values) for text in encoders], encoder_args)
+    with job("cells") as bar:
 
+        def on_cell(step: BuildProgress) -> None:
+            words = f"{step.per_minute:.0f} a minute, {step.last}" if step.last else ""
+            if math.isfinite(step.remaining_s):
+                bar.on_left(step.remaining_s)
+            bar.on_step(words, step.n_done, step.n_total)
 
-def _versions(tool: "Ffmpeg", requests: "list[EncoderRequest]", scratch: Path) -> dict[str, str]:
-    """Tool versions; an encoder or an option that does not work here is named now, not after an hour."""
-    from vmaf_assay.media.capability import check_extra_args
-    from vmaf_assay.media.versions import tool_versions
-
-    versions = tool_versions(tool, sorted({request.encoder.name for request in requests}), scratch=scratch)
-    for request in requests:
-        check_extra_args(tool, request.encoder)
-    return versions
-
-
-def _sources(
-    named: list[str], manifest: str | None, scratch: Path, layout: str | None, raw: str | None
-) -> "list[Source]":
-    from vmaf_assay.cli.render import note
-    from vmaf_assay.corpus.layouts import check_layout, describe
-    from vmaf_assay.corpus.remote import remote_manifest, remote_sources
-    from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
-    from vmaf_assay.corpus.storage import is_url
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.media.raw import parse_raw
-
-    geometry = parse_raw(raw) if raw else None
-    found: list[Source] = []
-    if manifest:
-        found += remote_manifest(manifest, scratch) if is_url(manifest) else sources_from_manifest(Path(manifest))
-    if urls := [text for text in named if is_url(text)]:
-        found += remote_sources(urls, geometry)
-    if paths := [Path(text) for text in named if not is_url(text)]:
-        kind = check_layout(layout)
-        found += sources_from_paths(paths, layout=kind, raw=geometry)
-        for words in filter(None, (describe(path, kind) for path in paths if path.is_dir())):
-            note(words)
-    (name, count), *_ = Counter(source.name for source in found).most_common(1) or [("", 0)]
-    if count > 1:
-        raise ConfigError(f"two sources are named {name!r}", next_step="use a manifest to name them apart")
-    if not found:
-        raise ConfigError("no source given", next_step="name files, a folder, or --manifest FILE")
-    return found
-
-
-def _renditions(
-    tool: "Ffmpeg", found: "list[Source]", sizes: "list[Size | None]", max_frames: int | None, scratch: Path
-) -> "tuple[list[CorpusReference], dict[str, str]]":
-    """What is to be encoded, and why which sources cannot be used, by name; raises if none can."""
-    from vmaf_assay.cli.render import note, progress_bar
-    from vmaf_assay.corpus.plan import references_of
-    from vmaf_assay.corpus.remote import planned
-    from vmaf_assay.errors import MediaError
-
-    made: list[CorpusReference] = []
-    refused: dict[str, str] = {}
-    with progress_bar("sources", total=len(found)) as update:
-        for number, source in enumerate(found, 1):
-            try:
-                new = planned(
-                    source, scratch, lambda s: references_of(tool, s, sizes=sizes, max_frames=max_frames)
-                )
-            except MediaError as error:
-                if len(refused) == len(found) - 1:
-                    raise
-                refused[source.name] = str(error)
-                note(f"refused: {source.name}: {error}")
-                continue
-            for words in new[0].conversions:
-                note(f"{source.name}: {words}")
-            made += new
-            update(number, source.name)
-    return made, refused
-
-
-def _measure(
-    tool: "Ffmpeg",
-    cells: "list[Cell]",
-    store: "Store",
-    versions: dict[str, str],
-    scratch: Path,
-    *,
-    jobs: int | None,
-    workers: int | None,
-    scheduler: str | None,
-) -> dict[str, str]:
-    """Measure what is not there yet; returns the sources that turned out not to be usable, with the reason."""
-    from vmaf_assay.cli.render import note, progress_bar
-    from vmaf_assay.corpus.build import build_corpus
-    from vmaf_assay.errors import SourcesRefusedError
-
-    measurer = _farm(tool, scheduler, workers) if scheduler or workers else None
-    with progress_bar("cells", total=len(cells)) as update:
-        steps = build_corpus(
-            tool, cells, store, versions, jobs=jobs or os.cpu_count() or 1, measurer=measurer, scratch=scratch
+        built = build_request(
+            request, ffmpeg=find_ffmpeg(ffmpeg), on_source=bar.on_step, on_cell=on_cell, on_note=note
         )
-        try:
-            for step in steps:
-                if step.note:
-                    note(step.note)
-                update(step.n_done, f"{step.per_minute:.0f} a minute, {step.last}" if step.last else "")
-        except SourcesRefusedError as error:
-            return error.refused
-    return {}
-
-
-def _farm(tool: "Ffmpeg", scheduler: str | None, workers: int | None) -> "CellMeasurer":
-    from vmaf_assay.errors import ConfigError
-
-    try:
-        from vmaf_assay.corpus.farm import on_cluster, on_workers
-    except ImportError as error:
-        raise ConfigError(
-            f"--workers and --scheduler need Dask, which is not installed ({error})",
-            next_step="pip install 'vmaf-assay[cluster]'",
-        ) from error
-    if scheduler:
-        return on_cluster(scheduler, ffmpeg=tool.path if tool.how_found == "--ffmpeg" else None)
-    return on_workers(workers or 1, tool)
+    _print_info(built.digest, built.cells, as_json=as_json, refused=built.refused)
+    if not as_json:
+        _conclude(request.out, built.digest, built.cells, f"next: assay train {request.out}")
+    if built.refused:
+        raise SourcesRefusedError(built.refused, built.n_sources)
 
 
 def _size(text: str) -> "Size":
@@ -247,7 +132,7 @@ def _size(text: str) -> "Size":
 
 
 def _load(folder: str) -> "Corpus":
-    from vmaf_assay.corpus.store import load_corpus
+    from vmaf_assay.api import load_corpus
 
     return load_corpus(folder)
 

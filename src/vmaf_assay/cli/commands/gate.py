@@ -21,10 +21,10 @@ def gate(
 
     Example: assay gate run --json
     """
+    from vmaf_assay.api import gate_run, load_run
     from vmaf_assay.cli import render
-    from vmaf_assay.training.evidence import load_run
 
-    result, _ = load_run(run).gate()
+    result = gate_run(load_run(run))
     if as_json:
         render.emit_json(result.model_dump(mode="json"))
     else:

@@ -43,17 +43,15 @@ def promote(
 
     Example: assay promote run --registry models --sign ~/assay-key --reason "corpus of spring"
     """
-    from vmaf_assay.admission.promotion import promote as flip
+    from vmaf_assay.api import load_run, promote_run
     from vmaf_assay.cli import render
     from vmaf_assay.registry.store import registry_dir
-    from vmaf_assay.training.evidence import load_run
 
     folder = registry_dir(registry)
     who = who_of(sign, expires_days, by, reason, wait)
     evidence = load_run(run)
     with render.steps("judging again") as on_step:
-        evidence.coverage(on_step)
-        verdict = flip(evidence, folder, who)
+        verdict = promote_run(evidence, folder, who=who, on_step=on_step)
     if as_json:
         render.emit_json(
             {

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from vmaf_assay.cli.options import Json
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -13,7 +15,11 @@ def register(app: typer.Typer) -> None:
 
 def report(
     what: Annotated[
-        Path, typer.Argument(metavar="RUN|REGISTRY|TUNE.json|COMPARE.json", help="What the page is made of.")
+        Path,
+        typer.Argument(
+            metavar="RUN|REGISTRY|ANSWER.json",
+            help="A folder, or what tune, compare or predict printed with --json.",
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="PAGE", help="HTML file to write.")] = Path(
         "report.html"
@@ -23,19 +29,19 @@ def report(
         typer.Option(metavar="FILE", help="Whose signatures a registry's page believes ($ASSAY_TRUST_POLICY)."),
     ] = None,
     ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg that reads the frames shown.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Make one self-contained HTML page: no network, light and dark, on a phone and in print.
 
     Example: assay report tune.json -o page.html
     """
+    from vmaf_assay.api import find_ffmpeg, write_page
     from vmaf_assay.cli import render
-    from vmaf_assay.media.ffmpeg import find_ffmpeg
-    from vmaf_assay.registry.trust import find_trust
-    from vmaf_assay.report.build import page_of
-    from vmaf_assay.report.page import write_page
 
     found = find_ffmpeg(ffmpeg) if what.is_file() else None
     with render.steps("reading") as on_step:
-        page = page_of(what, found, trust=find_trust(trust_policy), on_step=on_step)
-    write_page(page, out)
-    render.say(f"{out}: {page.answer}")
+        answer = write_page(what, out, ffmpeg=found, trust_policy=trust_policy, on_step=on_step)
+    if as_json:
+        render.emit_json({"page": str(out), "answer": answer})
+    else:
+        render.say(f"{out}: {answer}")

@@ -1,6 +1,5 @@
 """`assay train`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -46,20 +45,20 @@ def train(
         numbers = [int(part) for part in seeds.split(",")]
     except ValueError as error:
         raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error
-    from vmaf_assay.training.run import train_run
+    from vmaf_assay.api import write_run
 
-    with render.progress_bar("members") as update:
-        run = train_run(
+    with render.steps("members") as on_step:
+        run = write_run(
             corpus,
-            model,
             out,
+            ensemble_id=model,
             seeds=numbers,
             recipe=recipe,
             folds=folds,
             max_steps=max_steps,
             engine=engine,
-            processes=jobs or os.cpu_count() or 1,
-            on_progress=lambda done, total: update(done, f"of {total}"),
+            jobs=jobs,
+            on_step=on_step,
         )
     losos = [json.loads((out / f"loso_seed{seed}.json").read_text()) for seed in run.seeds]
     if as_json:

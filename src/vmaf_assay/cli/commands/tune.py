@@ -1,37 +1,65 @@
 """`assay tune`, also installed as `vmaf-tune`."""
 
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmaf_assay.cli.options import FfmpegPath, Filters, NoCache, ProbeSeconds, Registry, TrustPolicy
+from vmaf_assay.cli.options import (
+    Confidence,
+    Container,
+    FfmpegPath,
+    Filters,
+    Force,
+    NoCache,
+    ProbeSeconds,
+    Registry,
+    RunOptions,
+    TargetVmaf,
+    TrustPolicy,
+    Verify,
+    end,
+    seconds_of,
+)
 
 if TYPE_CHECKING:
-    from vmaf_assay.media.ffmpeg import Ffmpeg
-    from vmaf_assay.tune.batch import Item, ItemResult
-    from vmaf_assay.tune.request import TuneRequest
-    from vmaf_assay.tune.result import CurvePoint, TuneResult
+    from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult
 
-FORECAST = "vmaf_forecast_ensemble_v1"
-Trials = Annotated[int, typer.Option(help="Trial encodes allowed: 0, 1 or 2.")]
+Encoder = Annotated[
+    str, typer.Option("--encoder", "-e", help="NAME or NAME:PRESET, as libx264, svt-av1 or x265:slow.")
+]
+Trials = Annotated[int, typer.Option(metavar="N", help="Trial encodes allowed: 0, 1 or 2.")]
+Retry = Annotated[
+    int,
+    typer.Option(
+        metavar="N", help="If the output misses: encode up to N times more, from what was measured (verifies)."
+    ),
+]
 EncoderArgs = Annotated[
     str, typer.Option(help='More options for the encoder, as "-tune grain"; ends the promise (see reasons).')
 ]
+UnsafeArgs = Annotated[
+    bool, typer.Option("--unsafe-args", help="Pass on encoder options and filters that may open files.")
+]
 Reference = Annotated[
-    str, typer.Option(help="VMAF against the `filtered` picture, or the `source` (one scale only).")
+    str,
+    typer.Option(
+        metavar="filtered|source",
+        help="VMAF against the `filtered` picture, or the `source` (one scale only).",
+    ),
 ]
 Probes = Annotated[
     str | None,
     typer.Option(
         metavar="few|more",
-        help="`few` probes are what the forecast reads; `more` adds encodes of the very encoder and preset, which "
+        help="`few` probes are what the forecast reads; `more` adds encodes of that encoder and preset, which "
         "serve every target (default: more without trials, few with).",
     ),
 ]
-Confidence = Annotated[float, typer.Option("--quality-confidence", help="Probability of reaching it.")]
+AudioCodec = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Convert sound that the container does not take, as `flac` or `aac`."),
+]
 Sources = Annotated[
     list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
 ]
@@ -44,6 +72,8 @@ Output = Annotated[
 OutDir = Annotated[
     Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
+MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Most video bitrate wanted, kbps.")]
+MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file wanted, MB (10^6 bytes).")]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; of several sources a folder of them.")
 ]
@@ -56,21 +86,24 @@ def register(app: typer.Typer) -> None:
 
 def tune(
     sources: Sources,
-    encoder: Annotated[str, typer.Option("--encoder", "-e", help="ffmpeg's encoder name.")] = "libx264",
-    target_vmaf: Annotated[float, typer.Option("--target-vmaf", help="Mean VMAF to reach, points.")] = 93.0,
+    encoder: Encoder = "libx264",
+    target_vmaf: TargetVmaf = 93.0,
     quality_confidence: Confidence = 0.95,
     preset: Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")] = None,
     trials: Trials = 1,
     output: Output = None,
     out_dir: OutDir = None,
-    container: Annotated[str, typer.Option(help="Container in --out-dir: mkv, mp4, mov or webm.")] = "mkv",
-    verify: Annotated[bool, typer.Option("--verify", help="Measure the whole output.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
+    container: Container = "mkv",
+    verify: Verify = False,
+    retry: Retry = 0,
+    force: Force = False,
     encoder_args: EncoderArgs = "",
+    unsafe_args: UnsafeArgs = False,
+    audio_codec: AudioCodec = "",
     vf: Filters = "",
     reference: Reference = "filtered",
-    max_bitrate: Annotated[float | None, typer.Option(help="Most video bitrate wanted, kbps.")] = None,
-    max_size: Annotated[float | None, typer.Option(help="Largest file wanted, MB (10^6 bytes).")] = None,
+    max_bitrate: MaxBitrate = None,
+    max_size: MaxSize = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     report: Report = None,
@@ -87,9 +120,9 @@ def tune(
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
-    from vmaf_assay.tune.request import TuneRequest
+    from vmaf_assay.api import TuneRequest
 
-    base = TuneRequest(
+    request = TuneRequest(
         source=sources[0],
         encoder=encoder,
         target_vmaf=target_vmaf,
@@ -98,8 +131,11 @@ def tune(
         trials=trials,
         output=output,
         verify=verify,
+        retry=retry,
         force=force,
         encoder_args=encoder_args,
+        unsafe_args=unsafe_args,
+        audio_codec=audio_codec,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
         max_kbps=max_bitrate,
@@ -107,125 +143,55 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    items = _items(sources, base, out_dir, container)
-    code = _run(base, items, (registry, trust_policy), ffmpeg, no_cache, as_json, report)
-    if code:
-        raise typer.Exit(code)
+    several = None if out_dir is None and len(sources) == 1 and not _is_many(sources[0]) else sources
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    end(_tune_one(request, run) if several is None else _tune_many(several, request, out_dir, container, run))
 
 
-def seconds_of(text: str) -> float:
-    """`--probe-seconds` as a number; 0 for `all`.
-
-    >>> seconds_of("all"), seconds_of("90")
-    (0.0, 90.0)
-    """
-    from vmaf_assay.errors import ConfigError
-
-    try:
-        return 0.0 if text == "all" else float(text)
-    except ValueError as error:
-        raise ConfigError(
-            f"--probe-seconds is a number of seconds or `all`, not {text!r}", next_step="leave it out for 60"
-        ) from error
+def _is_many(path: Path) -> bool:
+    return path.is_dir() or (any(char in str(path) for char in "*?[") and not path.exists())
 
 
-def _items(sources: list[Path], base: "TuneRequest", out_dir: Path | None, container: str) -> "list[Item] | None":
-    """The sources of a batch, everything checked that can be; None for one source by itself."""
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.tune.batch import plan_items
-    from vmaf_assay.tune.request import check_request
-
-    several = len(sources) > 1 or sources[0].is_dir() or (_is_glob(sources[0]) and not sources[0].exists())
-    if not several and out_dir is None:
-        check_request(base)
-        return None
-    if base.output is not None:
-        raise ConfigError("-o names one output, and there are several sources", next_step="use --out-dir")
-    if base.verify and out_dir is None:
-        raise ConfigError("--verify measures encodes, and none are made", next_step="add --out-dir")
-    check_request(replace(base, verify=False))
-    return plan_items(sources, out_dir, container)
-
-
-def _is_glob(path: Path) -> bool:
-    return any(char in str(path) for char in "*?[")
-
-
-def _run(
-    base: "TuneRequest",
-    items: "list[Item] | None",
-    trusted: tuple[Path | None, Path | None],
-    ffmpeg: str | None,
-    no_cache: bool,
-    as_json: bool,
-    report: Path | None,
-) -> int:
-    """Tune one source or all of a batch, print the answers, and return the exit code.
-
-    `trusted` is the registry and the trust policy.
-    """
+def _tune_one(request: "TuneRequest", run: RunOptions) -> int:
+    """Tune one source, print the answer, and return the exit code."""
+    from vmaf_assay.api import tune_request
     from vmaf_assay.cli import render
-    from vmaf_assay.media.ffmpeg import find_ffmpeg
-    from vmaf_assay.media.user_folders import cache_dir
-    from vmaf_assay.registry.store import load_verified, registry_dir
-    from vmaf_assay.tune.batch import request_digest, tune_many
-    from vmaf_assay.tune.cache import Cache
-    from vmaf_assay.tune.run import tune as run_tune
 
-    verified = load_verified(registry_dir(trusted[0]), FORECAST, trusted[1])
-    found = find_ffmpeg(ffmpeg)
-    digests = Cache(cache_dir())
-    cache = None if no_cache else digests
-    with render.progress_bar("frames") as update:
-
-        def tune_one(request: "TuneRequest") -> "TuneResult":
-            def on_step(what: str, done: int, total: int) -> None:
-                update(done, what if items is None else f"{request.source.name}: {what}", total)
-
-            return run_tune(found, verified, request, cache=cache, on_step=on_step, on_note=render.note)
-
-        if items is not None:
-            digest = request_digest(base, verified, found)
-            outcomes = tune_many(items, base, tune_one, digest=digest, cache=digests)
-            return _many(_reported(outcomes, report, found), len(items), as_json)
-        result = tune_one(base)
-    if report is not None:
-        _page(result.as_json(), report, found)
-    if as_json:
+    with render.job("frames") as job:
+        result = tune_request(request, page=run.report, **run.settings(job))
+    if run.report is not None:
+        render.note(f"page: {run.report}")
+    if run.as_json:
         render.emit_json(result.as_json())
     else:
         _render(result)
     return 0 if result.met else 1
 
 
-def _page(document: "dict[str, Any]", out: Path, ffmpeg: "Ffmpeg") -> None:
-    """Write a page and say where it is, on stderr: stdout ends with the answer."""
+def _tune_many(
+    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
+) -> int:
+    """Tune each source, print what became of each as it ends, then a summary; the highest exit code of any."""
+    from vmaf_assay.api import tune_sources
     from vmaf_assay.cli import render
-    from vmaf_assay.report.page import write_page
-    from vmaf_assay.report.tune_page import tune_page
 
-    write_page(tune_page(document, ffmpeg), out)
-    render.note(f"page: {out}")
-
-
-def _reported(outcomes: "Iterator[ItemResult]", folder: Path | None, ffmpeg: "Ffmpeg") -> "Iterator[ItemResult]":
-    """The outcomes, each with a page in the folder as it goes by."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    for number, outcome in enumerate(outcomes, start=1):
-        if folder is not None and "curve" in outcome.document:
-            _page(outcome.document, folder / f"{number:03d}-{outcome.item.source.stem}.html", ffmpeg)
-        yield outcome
+    with render.job("frames") as job:
+        batch = tune_sources(
+            sources, request, out_dir=out_dir, container=container, page_dir=run.report, **run.settings(job)
+        )
+        code = _many(batch, run.as_json)
+    if run.report is not None:
+        render.note(f"pages: {run.report}")
+    return code
 
 
-def _many(outcomes: "Iterator[ItemResult]", total: int, as_json: bool) -> int:
-    """Print each outcome as it comes, then a summary; the highest exit code of any."""
+def _many(batch: "Batch", as_json: bool) -> int:
     from vmaf_assay.cli import main, render
     from vmaf_assay.errors import AssayError
 
     counts = {"done": 0, "skipped": 0, "failed": 0, "met": 0, "encodes_spent": 0}
     code = 0
-    for number, outcome in enumerate(outcomes, start=1):
+    for number, outcome in enumerate(batch.outcomes, start=1):
         own = 0 if outcome.met else 1
         if outcome.problem is not None:
             own = main.exit_code(outcome.problem) if isinstance(outcome.problem, AssayError) else 3
@@ -236,12 +202,13 @@ def _many(outcomes: "Iterator[ItemResult]", total: int, as_json: bool) -> int:
         if as_json:
             render.emit_line(outcome.document | {"status": outcome.status, "exit_code": own})
         else:
-            render.say(f"[{number}/{total}] {outcome.item.source.name}: {_line(outcome)}")
+            render.say(f"[{number}/{batch.total}] {outcome.item.source.name}: {_line(outcome)}")
     if as_json:
-        render.emit_line({"summary": counts | {"sources": total, "exit_code": code}})
+        render.emit_line({"summary": counts | {"sources": batch.total, "exit_code": code}})
     else:
+        missed = batch.total - counts["met"] - counts["failed"]
         render.say(
-            f"{total} sources: {counts['met']} met, {total - counts['met'] - counts['failed']} not met, "
+            f"{batch.total} sources: {counts['met']} met, {missed} not met, "
             f"{counts['failed']} failed; {counts['skipped']} were finished before; "
             f"{counts['encodes_spent']} encodes spent"
         )

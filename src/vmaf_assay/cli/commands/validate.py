@@ -24,20 +24,13 @@ def validate(
 
     Example: assay validate run --corpus corpus
     """
-    from vmaf_assay.admission.judge import judge, write_verdict
+    from vmaf_assay.api import load_run, validate_run
     from vmaf_assay.cli import render
-    from vmaf_assay.training.evidence import load_run
 
     evidence = load_run(run)
-    if corpus is not None:
-        from vmaf_assay.admission.corpus_match import check_belongs
-        from vmaf_assay.corpus.store import load_corpus
-
-        check_belongs(evidence, load_corpus(corpus))
     with render.steps("judging") as on_step:
-        evidence.coverage(on_step)
-        verdict = judge(evidence)
-    path = write_verdict(run, verdict)
+        verdict = validate_run(evidence, corpus=corpus, on_step=on_step)
+    path = run / f"{verdict.verdict}.json"
     if as_json:
         render.emit_json(verdict.model_dump(mode="json"))
     else:

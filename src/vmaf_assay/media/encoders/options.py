@@ -89,7 +89,7 @@ def _check_key(info: EncoderInfo, option: str, key: str, *, unsafe: bool) -> Non
         )
     if key not in info.params and not unsafe:
         raise ConfigError(
-            f"--encoder-args: {key} of {option} is not among the settings of {info.name} known to leave files alone",
+            f"--encoder-args: {key} of {option} is no setting of {info.name} known to leave files alone",
             next_step="correct its spelling, or add --unsafe-args if you trust it",
         )
 

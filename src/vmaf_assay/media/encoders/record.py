@@ -85,6 +85,10 @@ class EncoderInfo:
     """True if a GPU or ASIC is needed."""
     pix_fmts: tuple[str, ...] = ("yuv420p",)
     """Pixel formats this table feeds the encoder, preferred first."""
+    caption_args: tuple[str, ...] = ()
+    """What makes it write closed captions that lie in the frames, if it does not by itself."""
+    cost: float = 1.0
+    """Encoding one frame at the usual preset, in units of libx264 medium; set by hand, for first estimates only."""
     extra_args: tuple[str, ...] = ()
     """The user's own options, in pairs of option and value; see `with_extra_args`."""
 

@@ -54,6 +54,7 @@ def _hardware(name: str, codec: Codec, driven: EncoderInfo) -> EncoderInfo:
         driven,
         name=name,
         hardware=True,
+        cost=0.3,
         probed_by=_PROBED_BY[codec],
         mov_tag=_TAGS[codec],
         file_bsf=_COUNTED[codec],
@@ -218,6 +219,8 @@ _ENCODERS = (
         options=allowed.X265,
         params_option="-x265-params",
         params=allowed.X265_PARAMS,
+        caption_args=("-a53cc:v:0", "1"),
+        cost=2.0,
     ),
     EncoderInfo(
         "libsvtav1",
@@ -238,6 +241,7 @@ _ENCODERS = (
         version_pattern=rb"SVT-AV1 Encoder Lib (v[\w.\-]+)",
         params_option="-svtav1-params",
         params=allowed.SVTAV1_PARAMS,
+        cost=1.5,
     ),
     EncoderInfo(
         "libaom-av1",
@@ -259,6 +263,7 @@ _ENCODERS = (
         options=allowed.AOM,
         params_option="-aom-params",
         params=allowed.AOM_PARAMS,
+        cost=5.0,
     ),
     EncoderInfo(
         "libvpx-vp9",
@@ -278,6 +283,7 @@ _ENCODERS = (
         version_pattern=rb"\[libvpx-vp9[^\]]*\] (v\d[\w.\-]*)",
         segment_around=24,
         options=allowed.VPX,
+        cost=4.0,
     ),
     EncoderInfo(
         # qpa off: with perceptual adaptation the QP given is not the QP used. A picture that takes more bytes than
@@ -303,6 +309,7 @@ _ENCODERS = (
         options=allowed.VVENC,
         params_option="-vvenc-params",
         params=allowed.VVENC_PARAMS,
+        cost=6.0,
     ),
     _nvenc("h264", 51),
     _nvenc("hevc", 51),
@@ -337,6 +344,7 @@ _ENCODERS = (
         options=allowed.RAV1E,
         params_option="-rav1e-params",
         params=allowed.RAV1E_PARAMS,
+        cost=5.0,
     ),
     EncoderInfo(
         # The QP is fixed by both of its bounds; with -rc_mode off every -q:v gives the same bytes (ffmpeg n9.0.2).

@@ -1,0 +1,278 @@
+"""Build a corpus of real encodes."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmaf_assay.api.paths import PathLike
+from vmaf_assay.corpus.build import BuildProgress, CellMeasurer
+from vmaf_assay.corpus.build import build_corpus as _build
+from vmaf_assay.corpus.layouts import Layout, check_layout, describe
+from vmaf_assay.corpus.plan import (
+    Cell,
+    CorpusReference,
+    EncoderRequest,
+    Size,
+    parse_encoder,
+    parse_rates,
+    plan_cells,
+    references_of,
+    with_encoder_args,
+)
+from vmaf_assay.corpus.remote import planned, remote_manifest, remote_sources
+from vmaf_assay.corpus.sources import Source, sources_from_manifest, sources_from_paths
+from vmaf_assay.corpus.storage import Store, building, is_url, open_store
+from vmaf_assay.corpus.store import Corpus, load_corpus, load_records
+from vmaf_assay.errors import ConfigError, MediaError, SourcesRefusedError
+from vmaf_assay.media.capability import check_extra_args
+from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.raw import parse_raw
+from vmaf_assay.media.versions import tool_versions
+from vmaf_assay.records import CellRecord, OnStep
+
+OnNote = Callable[[str], None]
+"""Called with one line that the user should read before more time is spent."""
+OnCell = Callable[[BuildProgress], None]
+"""Called after each cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusRequest:
+    """What a corpus is to be built of."""
+
+    sources: tuple[str, ...]
+    """Files, folders of them, or URLs such as `s3://bucket/clips`."""
+    out: str
+    """The corpus: a folder or a URL; an unfinished one is resumed."""
+    encoders: tuple[str, ...]
+    """Each `NAME[:PRESET[:RATE,RATE...]]`."""
+    rates: tuple[float, ...] | None = None
+    """Rate values of encoders that name none; None spreads eight over the encoder's range."""
+    manifest: str | None = None
+    """JSON manifest that names sources and groups, instead of or beside `sources`: a file or a URL."""
+    layout: str | None = None
+    """Of folders: `netflix`, `bvi-dvc` or `folder`; None recognises it."""
+    raw: str | None = None
+    """Geometry of `.yuv` files, as `1920x1080:yuv420p:25`; None reads it off their names."""
+    encoder_args: tuple[str, ...] = ()
+    """More options for an encoder, each `[NAME=]OPTIONS`."""
+    unsafe_args: bool = False
+    """Pass on encoder options that are not known to leave files alone."""
+    sizes: tuple[Size | None, ...] = (None,)
+    """Boxes (width, height) to fit into, largest first, px; None is a source's own size."""
+    max_frames: int | None = None
+    """Frames used of each source; None uses all."""
+    jobs: int | None = None
+    """Cells in flight; None is one a core."""
+    workers: int | None = None
+    """Processes of a Dask cluster made here; None measures in this process."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltCorpus:
+    """A finished corpus, by its index."""
+
+    digest: str
+    """SHA-256 of the content."""
+    cells: tuple[CellRecord, ...]
+    """Sorted by key."""
+    refused: dict[str, str]
+    """Sources that cannot be used and are not in the corpus, by name, with the reason."""
+    n_sources: int
+    """Sources that were named, those refused included."""
+
+
+def build_corpus(
+    sources: Sequence[PathLike],
+    out: PathLike,
+    *,
+    encoders: Sequence[str],
+    rates: Sequence[float] | str | None = None,
+    manifest: PathLike | None = None,
+    layout: Layout | None = None,
+    raw: str | None = None,
+    encoder_args: Sequence[str] = (),
+    unsafe_args: bool = False,
+    sizes: Sequence[Size] = (),
+    max_frames: int | None = None,
+    jobs: int | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    ffmpeg: Ffmpeg | None = None,
+    on_step: OnStep | None = None,
+) -> Corpus:
+    """Encode and score every source x encoder x rate value; an interrupted build is resumed by calling again.
+
+    Every argument but `ffmpeg` and `on_step` is a field of `CorpusRequest`, which says what it means. `rates` may
+    be text as `22,28,34`.
+
+    Raises:
+      ConfigError: no source, or an invalid request.
+      MediaError: no source can be used.
+      SourcesRefusedError: some sources cannot be used. The corpus is finished without them, and `load_corpus`
+        reads it.
+      ToolError: an encode failed; finished cells stay.
+    """
+    request = CorpusRequest(
+        sources=tuple(os.fspath(source) for source in sources),
+        out=os.fspath(out),
+        encoders=tuple(encoders),
+        rates=parse_rates(rates) if isinstance(rates, str) else tuple(map(float, rates)) if rates else None,
+        manifest=None if manifest is None else os.fspath(manifest),
+        layout=layout,
+        raw=raw,
+        encoder_args=tuple(encoder_args),
+        unsafe_args=unsafe_args,
+        sizes=tuple(sizes) or (None,),
+        max_frames=max_frames,
+        jobs=jobs,
+        workers=workers,
+        scheduler=scheduler,
+    )
+
+    def on_cell(step: BuildProgress) -> None:
+        if on_step:
+            on_step(step.last, step.n_done, step.n_total)
+
+    built = build_request(request, ffmpeg=ffmpeg, on_cell=on_cell)
+    if built.refused:
+        raise SourcesRefusedError(built.refused, built.n_sources)
+    return load_corpus(request.out)
+
+
+def build_request(
+    request: CorpusRequest,
+    *,
+    ffmpeg: Ffmpeg | None = None,
+    on_source: OnStep | None = None,
+    on_cell: OnCell | None = None,
+    on_note: OnNote | None = None,
+) -> BuiltCorpus:
+    """`build_corpus` of a request that is a record already; sources that cannot be used are in the answer.
+
+    Args:
+      request: what is asked.
+      ffmpeg: by default the one that `find_ffmpeg` finds.
+      on_source: called with each source that was opened, sources done, sources in all.
+      on_cell: called after each cell.
+      on_note: called with a line that should be read before more time is spent.
+    """
+    if sum(choice is not None for choice in (request.jobs, request.workers, request.scheduler)) > 1:
+        raise ConfigError("--jobs, --workers and --scheduler exclude each other", next_step="name one")
+    encoders = [parse_encoder(text, request.rates) for text in request.encoders]
+    requests = with_encoder_args(encoders, list(request.encoder_args), unsafe=request.unsafe_args)
+    store = open_store(request.out)
+    with building(store) as scratch:
+        found = _sources(request, scratch, on_note)
+        tool = ffmpeg or find_ffmpeg()
+        versions = _versions(tool, requests, scratch)
+        renditions, refused = _renditions(tool, request, found, scratch, on_source, on_note)
+        cells = plan_cells(renditions, requests, versions)
+        refused |= _measure(tool, request, cells, store, versions, scratch, on_cell, on_note)
+    digest, records = load_records(store)  # its rows were read back a moment ago
+    return BuiltCorpus(digest, records, refused, len(found))
+
+
+def _versions(tool: Ffmpeg, requests: Sequence[EncoderRequest], scratch: Path) -> dict[str, str]:
+    """Tool versions; an encoder or an option that does not work here is named now, not after an hour."""
+    versions = tool_versions(tool, sorted({request.encoder.name for request in requests}), scratch=scratch)
+    for request in requests:
+        check_extra_args(tool, request.encoder)
+    return versions
+
+
+def _sources(request: CorpusRequest, scratch: Path, on_note: OnNote | None) -> list[Source]:
+    geometry = parse_raw(request.raw) if request.raw else None
+    manifest, found = request.manifest, list[Source]()
+    if manifest:
+        found += remote_manifest(manifest, scratch) if is_url(manifest) else sources_from_manifest(Path(manifest))
+    if urls := [text for text in request.sources if is_url(text)]:
+        found += remote_sources(urls, geometry)
+    if paths := [Path(text) for text in request.sources if not is_url(text)]:
+        kind = check_layout(request.layout)
+        found += sources_from_paths(paths, layout=kind, raw=geometry)
+        for words in filter(None, (describe(path, kind) for path in paths if path.is_dir())):
+            if on_note:
+                on_note(words)
+    (name, count), *_ = Counter(source.name for source in found).most_common(1) or [("", 0)]
+    if count > 1:
+        raise ConfigError(f"two sources are named {name!r}", next_step="use a manifest to name them apart")
+    if not found:
+        raise ConfigError("no source given", next_step="name files, a folder, or --manifest FILE")
+    return found
+
+
+def _renditions(
+    tool: Ffmpeg,
+    request: CorpusRequest,
+    found: Sequence[Source],
+    scratch: Path,
+    on_source: OnStep | None,
+    on_note: OnNote | None,
+) -> tuple[list[CorpusReference], dict[str, str]]:
+    """What is to be encoded, and why which sources cannot be used, by name; raises if none can."""
+    made: list[CorpusReference] = []
+    refused: dict[str, str] = {}
+    for number, source in enumerate(found, 1):
+        try:
+            new = planned(
+                source,
+                scratch,
+                lambda s: references_of(tool, s, sizes=list(request.sizes), max_frames=request.max_frames),
+            )
+        except MediaError as error:
+            if len(refused) == len(found) - 1:
+                raise
+            refused[source.name] = str(error)
+            if on_note:
+                on_note(f"refused: {source.name}: {error}")
+            continue
+        for words in new[0].conversions:
+            if on_note:
+                on_note(f"{source.name}: {words}")
+        made += new
+        if on_source:
+            on_source(source.name, number, len(found))
+    return made, refused
+
+
+def _measure(
+    tool: Ffmpeg,
+    request: CorpusRequest,
+    cells: list[Cell],
+    store: Store,
+    versions: dict[str, str],
+    scratch: Path,
+    on_cell: OnCell | None,
+    on_note: OnNote | None,
+) -> dict[str, str]:
+    """Measure what is not there yet; returns the sources that turned out not to be usable, with the reason."""
+    measurer = _farm(tool, request) if request.scheduler or request.workers else None
+    jobs = request.jobs or os.cpu_count() or 1
+    steps = _build(tool, cells, store, versions, jobs=jobs, measurer=measurer, scratch=scratch)
+    try:
+        for step in steps:
+            if step.note and on_note:
+                on_note(step.note)
+            if on_cell:
+                on_cell(step)
+    except SourcesRefusedError as error:
+        return error.refused
+    return {}
+
+
+def _farm(tool: Ffmpeg, request: CorpusRequest) -> CellMeasurer:
+    try:
+        from vmaf_assay.corpus.farm import on_cluster, on_workers
+    except ImportError as error:
+        raise ConfigError(
+            f"--workers and --scheduler need Dask, which is not installed ({error})",
+            next_step="pip install 'vmaf-assay[cluster]'",
+        ) from error
+    if request.scheduler:
+        return on_cluster(request.scheduler, ffmpeg=tool.path if tool.how_found == "--ffmpeg" else None)
+    return on_workers(request.workers or 1, tool)

@@ -1,0 +1,58 @@
+"""Load an ensemble, and check a registry."""
+
+from pathlib import Path
+
+from vmaf_assay.api.paths import PathLike, registry_of
+from vmaf_assay.records import OnStep
+from vmaf_assay.registry import store
+from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.registry.trust import find_trust
+from vmaf_assay.registry.verify import RowReport
+from vmaf_assay.registry.verify import verify_registry as _verify_registry
+
+FORECAST_ENSEMBLE = "vmaf_forecast_ensemble_v1"
+"""The ensemble that forecasts encodes nobody has made."""
+REGRESSOR_ENSEMBLE = "fr_regressor_v2_ensemble_v1"
+"""The ensemble that scores encodes from their features."""
+
+
+def load_ensemble(
+    ensemble_id: str = FORECAST_ENSEMBLE, *, registry: PathLike | None = None, trust_policy: PathLike | None = None
+) -> VerifiedEnsemble:
+    """An ensemble whose every byte has been checked against the verdict that admitted it.
+
+    Args:
+      ensemble_id: the ensemble, without `_seedN` or `_mean`.
+      registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
+      trust_policy: whose signatures to believe; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
+
+    Raises:
+      IntegrityError: it is not there, is scaffolded, does not verify, or the policy does not believe it.
+
+    >>> load_ensemble().verdict.verdict
+    'PROMOTE'
+    """
+    policy = None if trust_policy is None else Path(trust_policy)
+    return store.load_verified(registry_of(registry), ensemble_id, policy)
+
+
+def verify_registry(
+    registry: PathLike | None = None,
+    *,
+    deep: bool = False,
+    trust_policy: PathLike | None = None,
+    on_step: OnStep | None = None,
+) -> list[RowReport]:
+    """Check every byte of a registry and judge every verdict's held-out predictions again.
+
+    Args:
+      registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
+      deep: recompute calibration and coverage as well (up to a minute).
+      trust_policy: whose signatures to believe; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
+      on_step: called with what is being checked, rows done, rows in all.
+
+    >>> {report.status for report in verify_registry()}
+    {'production'}
+    """
+    trust = find_trust(None if trust_policy is None else Path(trust_policy))
+    return _verify_registry(registry_of(registry), deep=deep, trust=trust, on_step=on_step)

@@ -1,0 +1,68 @@
+"""What every request runs with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from vmaf_assay.api.paths import PathLike
+from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.records import OnStep
+from vmaf_assay.registry.store import VerifiedEnsemble
+from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.progress import JobClock, OnLeft
+
+OnNote = Callable[[str], None]
+"""Called with one line that the user should read before more time is spent."""
+
+
+class Settings(TypedDict, total=False):
+    """Keywords of every function that encodes or scores; each may be left out."""
+
+    cache_dir: PathLike | None
+    """Folder of results of earlier runs; None, the default, keeps and uses none."""
+    ensemble: VerifiedEnsemble | None
+    """From `load_ensemble`; by default the shipped forecast."""
+    ffmpeg: Ffmpeg | None
+    """By default the one that `find_ffmpeg` finds."""
+    on_step: OnStep | None
+    """Called with what is being done, units done, units in all."""
+    on_left: OnLeft | None
+    """Called with the seconds that the whole job still takes."""
+    on_note: OnNote | None
+    """Called with a line that should be read before more time is spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The settings of one call, with what was left out found."""
+
+    settings: Settings
+    """As given."""
+
+    @property
+    def ffmpeg(self) -> Ffmpeg:
+        """The one given, else the one found."""
+        return self.settings.get("ffmpeg") or find_ffmpeg()
+
+    @property
+    def ensemble(self) -> VerifiedEnsemble:
+        """The one given, else the shipped forecast."""
+        from vmaf_assay.api.ensembles import load_ensemble  # which needs none of this
+
+        return self.settings.get("ensemble") or load_ensemble()
+
+    @property
+    def cache(self) -> Cache | None:
+        """Results of earlier runs, if a folder of them was given."""
+        folder = self.settings.get("cache_dir")
+        return None if folder is None else Cache(Path(folder))
+
+    @property
+    def on_note(self) -> OnNote | None:
+        """As given."""
+        return self.settings.get("on_note")
+
+    def clock(self, *, page: bool = False) -> JobClock:
+        """Passes progress on, with the time left for the whole job."""
+        return JobClock(self.settings.get("on_step"), self.settings.get("on_left"), page=page)

@@ -1,0 +1,206 @@
+"""How long a whole job still takes: what is known of its stages before the first one, corrected by the clock.
+
+A stage is a number of frames and what one of them costs, relative to the others. The first figures are rough
+(`EncoderInfo.cost`); each stage that has run tells what its kind costs on this machine with this source.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.model.sidecar import Sidecar
+from vmaf_assay.model.support import probes_needed
+from vmaf_assay.promise.sampling import n_tried
+from vmaf_assay.records import OnStep
+from vmaf_assay.tune.request import TuneRequest
+from vmaf_assay.tune.segments import SEGMENT_FRAMES, n_segments
+
+OnLeft = Callable[[float], None]
+"""Called with the seconds that the whole job still takes, as far as is known."""
+
+SCORE_COST, LOOK_COST, COPY_COST = 0.7, 0.15, 0.25
+"""Scoring a frame, looking at one for scenes or for a page, and cutting one out, in the same unit."""
+FIRST_UNIT_S = 0.02
+"""Seconds of one unit before anything has run."""
+STEADY_S = 0.5
+"""A stage says nothing of its pace before it has run so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a job."""
+
+    words: str
+    """How its steps begin, as `probe 1 of 2`."""
+    frames: int
+    """Frames it takes."""
+    cost: float
+    """Of a frame, in units of an encode with libx264 medium."""
+    kind: str
+    """Stages of one kind cost the same, however wrong `cost` is."""
+
+    @property
+    def units(self) -> float:
+        """Its whole cost as assumed."""
+        return self.frames * self.cost
+
+
+def encode_cost(encoder: str) -> float:
+    """What encoding a frame costs at first sight; hardware encodes in no time."""
+    return encoder_info(encoder).cost
+
+
+class JobClock:
+    """Passes steps on, and says with each how long the whole job still takes."""
+
+    def __init__(
+        self,
+        on_step: OnStep | None = None,
+        on_left: OnLeft | None = None,
+        *,
+        page: bool = False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_step, self._on_left, self._page, self._now = on_step, on_left, page, now
+        self._stages: list[Stage] = []
+        self._at = -1
+        self._began = now()
+        self._paid: dict[str, tuple[float, float]] = {}
+        """Kind -> seconds and assumed units of what has run of it."""
+        self._done, self._total = 0, 0
+
+    def plan(self, stages: Sequence[Stage], n_frames: int) -> None:
+        """Say what is to come: stages in order; frames of a page's pictures are added if one is made."""
+        words = ("scenes of the output", "frames of the source", "frames of the output")
+        pages = [Stage(one, n_frames, LOOK_COST, "page") for one in words]
+        self._stages = [*stages, *(pages if self._page else [])]
+        self._at = -1
+
+    def add(self, stages: Sequence[Stage]) -> None:
+        """Insert stages after the present one."""
+        self._stages[self._at + 1 : self._at + 1] = stages
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """An `OnStep` that also tells how long everything still takes."""
+        self._enter(what)
+        self._done, self._total = done, total
+        if self._on_step:
+            self._on_step(what, done, total)
+        if self._on_left and (left := self.left_s()) is not None:
+            self._on_left(left)
+
+    def left_s(self) -> float | None:
+        """Seconds until the last stage ends; None before the stages are known."""
+        if not self._stages:
+            return None
+        return sum(self._stage_left(index) for index in range(max(self._at, 0), len(self._stages)))
+
+    def _enter(self, what: str) -> None:
+        """Notice that another stage has begun: those before it are over, or were not needed."""
+        ahead = range(self._at + 1, len(self._stages))
+        begun = next((index for index in ahead if what.startswith(self._stages[index].words)), None)
+        if begun is None:
+            return
+        self._pay()
+        self._at, self._began, self._done, self._total = begun, self._now(), 0, 0
+
+    def _pay(self) -> None:
+        """Note what the present stage has cost."""
+        if self._at < 0 or not self._total:
+            return
+        stage = self._stages[self._at]
+        seconds, units = self._paid.get(stage.kind, (0.0, 0.0))
+        share = min(1.0, self._done / self._total)
+        self._paid[stage.kind] = (seconds + self._now() - self._began, units + stage.units * share)
+
+    def _stage_left(self, index: int) -> float:
+        stage = self._stages[index]
+        if index != self._at or not self._total:
+            return stage.units * self._unit_s(stage.kind)
+        share = min(1.0, self._done / self._total)
+        ran = self._now() - self._began
+        if share > 0 and ran > STEADY_S:
+            return ran * (1 - share) / share
+        return stage.units * (1 - share) * self._unit_s(stage.kind)
+
+    def _unit_s(self, kind: str) -> float:
+        """Seconds of a unit: of its own kind, else of all that has run, else as assumed."""
+        paid = dict(self._paid)
+        if self._at >= 0 and self._total and self._done and self._now() - self._began > STEADY_S:
+            stage = self._stages[self._at]
+            seconds, units = paid.get(stage.kind, (0.0, 0.0))
+            share = min(1.0, self._done / self._total)
+            paid[stage.kind] = (seconds + self._now() - self._began, units + stage.units * share)
+        own = paid.get(kind)
+        if own is not None and own[1] > 0:
+            return own[0] / own[1]
+        seconds = sum(one for one, _ in paid.values())
+        units = sum(one for _, one in paid.values())
+        return seconds / units if units > 0 else FIRST_UNIT_S
+
+
+def final_stages(encoder: str, n_frames: int) -> list[Stage]:
+    """The final encode and its measurement."""
+    return [
+        Stage("encode", n_frames, encode_cost(encoder), f"encode {encoder}"),
+        Stage("verify", n_frames, SCORE_COST, "verify"),
+    ]
+
+
+def probe_stages(
+    sidecar: Sidecar, request: TuneRequest, asked: Sequence[tuple[str, str]], reference: ReferenceInput
+) -> list[Stage]:
+    """What probing and the trials of some encoders and presets will take, in order.
+
+    What the cache holds is over as soon as the next stage begins.
+    """
+    count, n_frames = n_segments(reference, request.probe_seconds), reference.n_frames
+    probed = n_frames if count is None else count * SEGMENT_FRAMES
+    specs = probes_needed(sidecar, [encoder for encoder, _ in asked], asked if request.more_probes else ())
+    stages = [Stage("look", n_frames, LOOK_COST, "look"), Stage("cut", n_frames, COPY_COST, "cut")]
+    stages = [] if count is None else stages
+    for number, spec in enumerate(specs, start=1):
+        cost = encode_cost(spec.encoder) + SCORE_COST
+        stages.append(Stage(f"probe {number} of", probed, cost, f"score {spec.encoder}"))
+    tried = probed if count is None else probed * n_tried(count) // count
+    for encoder, _ in asked:
+        cost = encode_cost(encoder) + SCORE_COST
+        stages += [
+            Stage(f"trial {number} of", tried, cost, f"score {encoder}") for number in range(1, request.trials + 1)
+        ]
+    return stages
+
+
+def job_stages(sidecar: Sidecar, request: TuneRequest, preset: str, reference: ReferenceInput) -> list[Stage]:
+    """What tuning one source will take, in order."""
+    stages = probe_stages(sidecar, request, [(request.encoder, preset)], reference)
+    if request.output is not None:
+        encode, verify = final_stages(request.encoder, reference.n_frames)
+        stages += [encode, verify] if request.verifies else [encode]
+    return stages
+
+
+class BatchClock:
+    """The time left for many sources, from what those before took for their bytes."""
+
+    def __init__(
+        self, sizes: Sequence[int], on_left: OnLeft | None, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sizes, self._on_left, self._now = [max(size, 1) for size in sizes], on_left, now
+        self._at = 0
+        self._began = now()
+
+    def begin(self, index: int) -> None:
+        """Source number `index`, from 0, begins."""
+        self._at = index
+
+    def on_left(self, left_s: float) -> None:
+        """The present source still takes so long; passes on what all of them do."""
+        if self._on_left is None:
+            return
+        now = self._now()
+        seen = sum(self._sizes[: self._at + 1])
+        per_byte = (now - self._began + left_s) / seen
+        self._on_left(left_s + per_byte * sum(self._sizes[self._at + 1 :]))
