@@ -15,7 +15,7 @@ from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
 
 Size = tuple[int, int]
 
@@ -48,6 +48,8 @@ class CorpusReference:
     """Most frames used; None means all."""
     expected_frames: int | None = None
     """Frames that decoding must give; None if only a time range of the source is used."""
+    rgb_matrix: str = ""
+    """Matrix that an RGB source becomes YUV by; empty for one that is YUV."""
     conversions: tuple[str, ...] = ()
     """Conversions of the source's pictures, in words (`media/eligibility.py`)."""
 
@@ -58,7 +60,11 @@ class CorpusReference:
         if self.max_frames is not None:
             after += ["-frames:v", str(self.max_frames)]
         return commands.decode_to_y4m(
-            before=[*before, *self.source.input_args()], after=after, frame_rate=self._rate(), size=self.size
+            before=[*before, *self.source.input_args()],
+            after=after,
+            frame_rate=self._rate(),
+            size=self.size,
+            rgb_matrix=self.rgb_matrix,
         )
 
     def reference(self, path: Path, n_frames: int) -> ReferenceInput:
@@ -183,8 +189,9 @@ def references_of(
         if made and size == made[-1].size:
             continue
         name = source.name if not made else f"{source.name}@{box[0]}x{box[1]}" if box else source.name
+        matrix = rgb_matrix(*size) if info.chroma == "rgb" else ""
         made.append(
-            CorpusReference(name, source, digest, size, info.frame_rate, max_frames, expected, conversions)
+            CorpusReference(name, source, digest, size, info.frame_rate, max_frames, expected, matrix, conversions)
         )
     return made
 

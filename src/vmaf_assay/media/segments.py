@@ -171,6 +171,7 @@ class Cuttings:
             n_frames=span.last - span.first,
             input_args=(),
             user_filters=filters,
+            rgb_matrix=self._reference.rgb_matrix if filters or not self._reference.user_filters else "",
             span=(start, start + span.last - span.first),
         )
 

@@ -10,7 +10,7 @@ from vmaf_assay.media import process
 from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure
 from vmaf_assay.media.probe import probe_video, snap_rate
-from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
 from vmaf_assay.records import VideoInfo
 from vmaf_assay.tune.filter_files import absolute_files
 from vmaf_assay.tune.request import ReferenceKind
@@ -52,7 +52,10 @@ def open_source(
         picture = _filtered(ffmpeg, path, filters, picture)
     _check_length(path, picture)
     size = even_fit(picture.width, picture.height, None)
-    opened = ReferenceInput(path, picture.frame_rate, picture.n_frames, size, user_filters=filters)
+    matrix = rgb_matrix(*size) if video.chroma == "rgb" else ""
+    opened = ReferenceInput(
+        path, picture.frame_rate, picture.n_frames, size, user_filters=filters, rgb_matrix=matrix
+    )
     compared = size
     if reference == "source":
         opened, compared = replace(opened, unfiltered_size=plain), plain

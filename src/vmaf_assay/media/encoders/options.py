@@ -71,7 +71,7 @@ def _check_option(info: EncoderInfo, option: str, *, unsafe: bool) -> None:
             f"--encoder-args: {option} of {info.name} is set by the encoder table",
             next_step="leave it out; rates are chosen, and threads are fixed so that every encode is the same",
         )
-    if name not in GENERIC | info.options and not unsafe:
+    if name not in info.options | (GENERIC if info.takes_generic else set()) and not unsafe:
         raise ConfigError(
             f"--encoder-args: {option} is not among the options of {info.name} known to leave files alone",
             next_step="correct its spelling, or add --unsafe-args if you trust it",

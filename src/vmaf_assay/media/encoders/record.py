@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from vmaf_assay.errors import ConfigError
+from vmaf_assay.errors import ConfigError, MediaError
 
 RateMode = Literal["crf", "cq", "qp"]
 
@@ -73,6 +73,8 @@ class EncoderInfo:
     """Points that an encode of a segment may score above the same frames in the title."""
     options: frozenset[str] = frozenset()
     """Options that a user may give; none of them names a file, or decides rate, threads or frames."""
+    takes_generic: bool = True
+    """False if ffmpeg's own options, as `-g`, do not reach it."""
     params_option: str = ""
     """The option that takes the encoder's own `key=value` settings."""
     params: frozenset[str] = frozenset()
@@ -87,8 +89,12 @@ class EncoderInfo:
     """Pixel formats this table feeds the encoder, preferred first."""
     caption_args: tuple[str, ...] = ()
     """What makes it write closed captions that lie in the frames, if it does not by itself."""
+    size_multiple: int = 2
+    """What both sides of a picture are a multiple of."""
+    writes_stereo: bool = False
+    """True if it writes the layout of 3D video into its stream."""
     cost: float = 1.0
-    """Encoding one frame at the usual preset, in units of libx264 medium; set by hand, for first estimates only."""
+    """Encoding one frame at the usual preset, in units of libx264 medium; set by hand, for a first guess."""
     extra_args: tuple[str, ...] = ()
     """The user's own options, in pairs of option and value; see `with_extra_args`."""
 
@@ -155,6 +161,15 @@ class EncoderInfo:
                 f"{self.name} has no preset {preset!r}", next_step=f"choose one of {', '.join(self.presets)}"
             )
         return preset
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise MediaError if the encoder does not take pictures of a size, px."""
+        if width % self.size_multiple or height % self.size_multiple:
+            fit = [side // self.size_multiple * self.size_multiple for side in (width, height)]
+            raise MediaError(
+                f"{self.name} takes sides that are multiples of {self.size_multiple}, not {width}x{height}",
+                next_step=f"use another encoder, or --vf crop={fit[0]}:{fit[1]}",
+            )
 
     def check_rate(self, rate_value: float) -> float:
         """Return `rate_value` if it is in the declared range, else raise ConfigError."""

@@ -197,6 +197,7 @@ _ENCODERS = (
         options=allowed.X264,
         params_option="-x264-params",
         params=allowed.X264_PARAMS,
+        writes_stereo=True,
     ),
     EncoderInfo(
         "libx265",
@@ -380,6 +381,8 @@ _ENCODERS = (
         params_option="-kvazaar-params",
         params=allowed.KVAZAAR_PARAMS,
         params_separator=",",
+        size_multiple=8,
+        takes_generic=False,
     ),
 )
 
