@@ -9,7 +9,7 @@ import pytest
 
 from tests.crafted import FR, edit_json, held_out_predictions, make_run
 from vmaf_assay.admission.judge import judge, write_verdict
-from vmaf_assay.admission.lifecycle import rejudge, rollback, supersede
+from vmaf_assay.admission.lifecycle import retire, revalidate, rollback
 from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.media.files import write_bytes_atomic
 from vmaf_assay.registry.manifest import Registry
@@ -194,7 +194,7 @@ def test_reverts_are_legal(repository):
 def test_acts_are_legal(repository):
     """Rollback, rejudging, supersedure and the way back each bring a verdict of their own."""
     folder = repository / "models"
-    for act, options in ((rollback, {}), (rejudge, {}), (supersede, {}), (rollback, {"to": 2})):
+    for act, options in ((rollback, {}), (revalidate, {}), (retire, {}), (rollback, {"to": 2})):
         act(folder, FR, Who(reason="a reason"), **options)
         assert check(repository)[0] == 0, act
         commit(repository, act.__name__)
@@ -208,7 +208,7 @@ def test_out_of_service_without_a_verdict_fails(repository):
     rows(repository, lambda old: [r.model_copy(update=out | {"verdict": None}) for r in old])
     assert "were taken out" in check(repository)[1]
     git(repository, "checkout", "-q", "--", ".")
-    supersede(folder, FR, Who(reason="a reason"))
+    retire(folder, FR, Who(reason="a reason"))
     superseded = read_registry(folder).rows
     commit(repository, "out")
     promote(load_run_of(repository), folder)

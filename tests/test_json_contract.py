@@ -126,8 +126,8 @@ def test_histories_and_keys(tmp_path, capsys):
     assert answer("registry_sign", "registry", "sign", FR, "--sign", key, *at)["signed_by"] == [made["key_id"]]
     rows = answer("registry_list", "registry", "list", *at)
     assert answer("registry_show", "registry", "show", f"{FR}_mean", *at)["row"] in rows
-    assert answer("registry_rejudge", "registry", "rejudge", FR, *why)["act"]["kind"] == "rejudge"
-    assert answer("registry_supersede", "registry", "supersede", FR, "--by", "Ada", *why)["sequence"] == 3
+    assert answer("registry_revalidate", "registry", "revalidate", FR, *why)["act"]["kind"] == "rejudge"
+    assert answer("registry_retire", "registry", "retire", FR, "--by", "Ada", *why)["sequence"] == 3
     back = answer("registry_rollback", "registry", "rollback", FR, "--to", "1", *why)
     assert back["act"]["returns_to"]["sequence"] == 1
     history = answer("registry_history", "registry", "history", FR, *at)

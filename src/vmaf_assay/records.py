@@ -88,7 +88,7 @@ OnStep = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a stream says of itself, and what counting its packets says."""
+    """What the one video stream that is encoded says of itself, and what counting its packets says."""
 
     width: int
     """Width of a decoded picture, px: after cropping, before rotation."""
@@ -97,7 +97,7 @@ class VideoInfo:
     frame_rate: Fraction
     """Average frames per second over the whole stream."""
     n_frames: int
-    """Frames the decoder gives: packets, without those an edit list takes out."""
+    """Frames the decoder gives, without those an edit list takes out."""
     pix_fmt: str
     """ffmpeg's pixel format name."""
     rotation: int
@@ -111,7 +111,7 @@ class VideoInfo:
     bit_depth: int
     """Bits a sample."""
     alpha: bool
-    """True if the pictures carry transparency."""
+    """True if any sample of any picture is not opaque."""
     color_range: str
     """`tv`, `pc` or `unknown`."""
     color_space: str
@@ -131,6 +131,24 @@ class VideoInfo:
     time stamps."""
     side_data: tuple[str, ...]
     """Side data of the stream or its first frame, in ffmpeg's words (`Mastering display metadata`)."""
+    stream: int = 0
+    """Its index in the file, as in `-map 0:INDEX`."""
+    stream_map: str = "v:0"
+    """How ffmpeg's `-map 0:` names it: `v:0` if it is the file's first video stream, else its index."""
+    container: str = ""
+    """libavformat's demuxer, as `matroska,webm`."""
+    profile: str = ""
+    """The codec's profile; empty if it has none."""
+    declared_rate: Fraction | None = None
+    """Frames per second that the header states; None if it does not."""
+    mirrored: bool = False
+    """True if it is shown mirrored, before any rotation."""
+    content_light: tuple[int, int] | None = None
+    """(MaxCLL, MaxFALL), cd/m2; None if not stated."""
+    mastering_luminance: tuple[Fraction, Fraction] | None = None
+    """(least, most) luminance of the mastering display, cd/m2; None if not stated."""
+    remarks: tuple[str, ...] = ()
+    """What a decoder says of pictures before the first that can be decoded: no error of this video."""
 
     @property
     def hdr(self) -> str | None:

@@ -12,7 +12,7 @@ from tests.crafted import FORECAST, FR, edit_json
 from vmaf_assay import __version__
 from vmaf_assay.admission import judge as judging
 from vmaf_assay.admission import lifecycle, promotion
-from vmaf_assay.admission.lifecycle import rejudge, rollback, supersede
+from vmaf_assay.admission.lifecycle import retire, revalidate, rollback
 from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.cli.main import main
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
@@ -127,7 +127,7 @@ def test_a_rollback_admits_only_what_was_admitted(registry, what):
 
 def test_supersede_takes_out_of_service(registry, runs):
     """No consumer gets it, the reason is said, the neighbour stays, and the history is whole."""
-    verdict = supersede(registry, FR, WHY)
+    verdict = retire(registry, FR, WHY)
     assert (verdict.sequence, verdict.verdict, verdict.act.kind) == (3, "SUPERSEDED", "supersede")
     assert statuses(registry, FR) == {"superseded"}
     assert statuses(registry, FORECAST) == {"production"}
@@ -135,7 +135,7 @@ def test_supersede_takes_out_of_service(registry, runs):
     with pytest.raises(IntegrityError, match=r"taken out of service .*misses on film grain"):
         load_verified(registry, FR)
     with pytest.raises(ConfigError, match="out of service already"):
-        supersede(registry, FR, WHY)
+        retire(registry, FR, WHY)
     with pytest.raises(ConfigError, match=r"name what to return to: --to 2, 1"):
         rollback(registry, FR, WHY)
     assert promote(load_run(runs["second"]), registry).sequence == 4
@@ -144,7 +144,7 @@ def test_supersede_takes_out_of_service(registry, runs):
 
 def test_out_of_service_is_bound_too(registry):
     """Rows that went out of service change no more than those in it, and do not come back by hand."""
-    supersede(registry, FR, WHY)
+    retire(registry, FR, WHY)
     rows = read_registry(registry).rows
     for change in ({"notes": "fine"}, {"smoke": False}, {"confidence_eligible": True}, {"verdict": None}):
         mine = [row.model_copy(update=change) if row.id == f"{FR}_seed0" else row for row in rows]
@@ -157,7 +157,7 @@ def test_out_of_service_is_bound_too(registry):
 
 def test_back_into_service_by_name(registry):
     """--to brings a verdict back that was superseded, under a fresh number."""
-    supersede(registry, FR, WHY)
+    retire(registry, FR, WHY)
     assert rollback(registry, FR, WHY, to=2).sequence == 4
     assert statuses(registry) == {"production"}
 
@@ -168,7 +168,7 @@ def test_rejudge_is_a_fresh_verdict_on_the_same_models(registry, monkeypatch):
     for module in ("admission.lifecycle", "registry.store", "registry.recompute"):
         monkeypatch.setattr(f"vmaf_assay.{module}.rule_in_force", lambda _task: 2)
     assert not load_verified(registry, FR).confidence_eligible
-    verdict = rejudge(registry, FR, WHY)
+    verdict = revalidate(registry, FR, WHY)
     assert (verdict.sequence, verdict.act.kind, verdict.coverage_rule) == (3, "rejudge", 2)
     assert models_of(registry) == before
     assert load_verified(registry, FR).confidence_eligible
@@ -181,8 +181,8 @@ def test_an_act_finishes_what_a_killed_one_left(registry, runs):
     behind = (registry / f"{FR}_seed_flip_PROMOTE.json").read_bytes()
     for act in (
         lambda: rollback(registry, FR, WHY),
-        lambda: rejudge(registry, FR, WHY),
-        lambda: supersede(registry, FR, WHY),
+        lambda: revalidate(registry, FR, WHY),
+        lambda: retire(registry, FR, WHY),
         lambda: promote(load_run(runs["second"]), registry),
     ):
         act()
@@ -320,8 +320,8 @@ def test_each_act_puts_away_what_it_replaces(registry, runs):
         lambda: rollback(registry, FR, WHY),
         lambda: rollback(registry, FR, WHY, to=2),
         lambda: promote(load_run(runs["first"]), registry),
-        lambda: rejudge(registry, FR, WHY),
-        lambda: supersede(registry, FR, WHY),
+        lambda: revalidate(registry, FR, WHY),
+        lambda: retire(registry, FR, WHY),
         lambda: promote(load_run(runs["second"]), registry),
     ):
         verdict = act()
@@ -349,8 +349,8 @@ def test_each_verdict_names_the_version_that_made_it(registry, runs, monkeypatch
     for act in (
         lambda: rollback(registry, FR, WHY),
         lambda: promote(load_run(runs["second"]), registry),
-        lambda: rejudge(registry, FR, WHY),
-        lambda: supersede(registry, FR, WHY),
+        lambda: revalidate(registry, FR, WHY),
+        lambda: retire(registry, FR, WHY),
     ):
         assert act().made_by == "9.9.9"
         assert statuses(registry) <= {"production", "superseded"}

@@ -10,7 +10,7 @@ import pytest
 from tests.crafted import FORECAST, FR, edit_json, held_out_predictions, make_run, reseal_predictions
 from tests.registry.conftest import validated
 from vmaf_assay.admission import promotion
-from vmaf_assay.admission.lifecycle import rejudge, rollback, supersede
+from vmaf_assay.admission.lifecycle import retire, revalidate, rollback
 from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
 from vmaf_assay.media import files
@@ -306,8 +306,8 @@ def test_an_unexpected_file_stops_every_act(registry, runs, what):
     for act in (
         lambda: promote(load_run(runs["first"]), registry),
         lambda: rollback(registry, FR, Who()),
-        lambda: supersede(registry, FR, Who()),
-        lambda: rejudge(registry, FR, Who()),
+        lambda: retire(registry, FR, Who()),
+        lambda: revalidate(registry, FR, Who()),
     ):
         with pytest.raises(IntegrityError, match=name.replace(".", r"\.")):
             act()

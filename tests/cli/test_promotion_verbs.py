@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import typer
 
 from tests.crafted import FR, edit_json, held_out_predictions, make_run
 from vmaf_assay.cli.main import main
@@ -119,3 +120,17 @@ def test_verify_of_nothing_is_exit_4(tmp_path, capsys):
     document = answer(capsys)
     assert document["verified"] is False
     assert "registry.json is missing" in document["rows"][0]["reason"]
+
+
+@pytest.mark.parametrize(("old", "new"), [("rejudge", "revalidate"), ("supersede", "retire")])
+def test_verbs_of_before_are_the_new_ones(old, new):
+    """The names of before 0.2.0 still run the same function, and help shows only the new ones."""
+    from vmaf_assay.cli.commands import registry as commands
+
+    app = typer.Typer()
+    commands.register(app)
+    group = app.registered_groups[0].typer_instance
+    named = {command.name: command for command in group.registered_commands}
+    assert named[old].callback is named[new].callback
+    assert named[old].hidden
+    assert not named[new].hidden

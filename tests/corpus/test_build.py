@@ -1,6 +1,7 @@
 """A corpus is complete, resumable, and its digest says what is in it."""
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from vmaf_assay.cli.main import main
 from vmaf_assay.corpus.build import build_corpus
 from vmaf_assay.corpus.jsonl import read_jsonl, write_jsonl
 from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
@@ -250,3 +252,26 @@ def test_missing_source_is_one_clear_error(tmp_path):
 def test_rows_are_float32(corpus_dir):
     """Measured columns are float32, as they are hashed."""
     assert load_corpus(corpus_dir).frames["vmaf"].to_numpy().dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["corpus: new", "concat:a|b", "pipe:1", "%03d 'x'"])
+def test_a_folder_may_have_any_name(clip, tmp_path, monkeypatch, capsys, name):
+    """A folder named like a protocol, a pattern or with quotes is a folder; the next command can be pasted."""
+    monkeypatch.chdir(tmp_path)
+    argv = [
+        "corpus",
+        "build",
+        str(clip),
+        "-e",
+        "libx264:ultrafast",
+        "--rates",
+        "40",
+        "--max-frames",
+        "2",
+        "-o",
+        name,
+    ]
+    assert main(argv) == 0
+    assert len(load_corpus(tmp_path / name).cells) == 1
+    following = capsys.readouterr().out.splitlines()[-1].partition("next: ")[2]
+    assert shlex.split(following) == ["assay", "train", name]

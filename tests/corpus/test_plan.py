@@ -107,11 +107,12 @@ def test_nothing_is_trained_on_twice(name, one, same):
 )
 def test_rate_values_that_the_encoder_would_round_are_refused(text, wanted):
     """Ffmpeg rounds them, half to even, and says nothing: a cell would be trained on as what it is not."""
-    with pytest.raises(ConfigError, match=r"in steps of [\d.]+, not .*; write " + wanted):
+    with pytest.raises(ConfigError, match="in steps of") as refused:
         parse_encoder(text, None)
+    assert str(refused.value).endswith(f"write {wanted}")
 
 
 def test_rates_for_every_encoder_are_checked_too():
     """`--rates` that one of the encoders would round is refused."""
-    with pytest.raises(ConfigError, match="libvvenc takes qp in steps of 1, not 30.5"):
+    with pytest.raises(ConfigError, match=r"libvvenc takes qp in steps of 1, not 30\.5"):
         parse_encoder("libvvenc:faster", (30.0, 30.5))

@@ -143,7 +143,8 @@ def test_field_order_alpha_and_a_late_start_are_seen(ffmpeg, tmp_path):
         "-c:v",
         "libx264",
     )
-    alpha = lavfi(ffmpeg, tmp_path / "a.mov", "-frames:v", "2", "-c:v", "qtrle", "-pix_fmt", "argb")
+    see_through = ("-vf", "format=argb,colorchannelmixer=aa=0.5", "-c:v", "qtrle")
+    alpha = lavfi(ffmpeg, tmp_path / "a.mov", "-frames:v", "2", *see_through)
     late = lavfi(ffmpeg, tmp_path / "l.ts", "-frames:v", "5", "-c:v", "libx264", "-bf", "0")
     assert probe_video(ffmpeg, fields).interlaced
     assert probe_video(ffmpeg, alpha).alpha

@@ -41,7 +41,7 @@ def test_a_release_verifies_deep(name):
     """Calibration and coverage come out as the verdict says.
 
     If coverage differs here, the choice rule changed: raise `CHOICE_RULE` (or `INTERVAL_RULE`) in
-    promise/policy.py, and promote, or rejudge, the shipped models.
+    promise/policy.py, and promote, or revalidate, the shipped models.
     """
     reports = verify_registry(RELEASES / name, deep=True)
     assert [report.reason for report in reports if report.status == "refused"] == []

@@ -8,7 +8,7 @@ import pytest
 
 from tests.crafted import FORECAST, FR
 from tests.registry.test_signing import ENVELOPE
-from vmaf_assay.admission.lifecycle import rollback, sign_verdict, supersede
+from vmaf_assay.admission.lifecycle import retire, rollback, sign_verdict
 from vmaf_assay.admission.promotion import Who, promote
 from vmaf_assay.cli.main import main
 from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
@@ -142,7 +142,7 @@ def test_a_supersedure_is_remembered(registry, policy, keys, tmp_path):
     """Who has seen that an ensemble went out of service does not accept the state before it again."""
     signed_by(registry, keys[0][1])
     before = shutil.copytree(registry, tmp_path / "before")
-    supersede(registry, FR, Who(reason="x"))
+    retire(registry, FR, Who(reason="x"))
     assert "is unsigned" in str(loaded(registry, policy()))
     assert "is unsigned" in verify_registry(registry, ensemble=FR, trust=read_trust(policy()))[0].reason
     assert loaded(before, policy()) is None

@@ -521,6 +521,12 @@ def test_4k_is_refused_in_words(ffmpeg, tmp_path):
     assert reference.size == (1080, 1920)
 
 
+_TONE_MAP = (
+    "setparams=colorspace=bt2020nc,zscale=t=linear:npl=100,tonemap=hable,zscale=t=bt709:m=bt709:p=bt709:r=tv,"
+    "format=yuv420p"
+)
+
+
 @pytest.mark.ffmpeg
 def test_what_calibration_never_saw_is_refused_in_words(ffmpeg, tmp_path):
     """Ten bits, HDR and interlace are refused, each with a filter that makes the picture one that was seen."""
@@ -552,7 +558,7 @@ def test_what_calibration_never_saw_is_refused_in_words(ffmpeg, tmp_path):
     )
     for path, words, filters in (
         (ten, "yuv420p10le; the shipped calibration is of 8-bit", "format=yuv420p"),
-        (hdr, r"HDR10 \(PQ\); vmaf_v0.6.1 was trained on SDR", "format=yuv420p"),
+        (hdr, r"HDR10 \(PQ\); vmaf_v0.6.1 was trained on SDR", _TONE_MAP),
         (fields, "interlaced.*--vf bwdif=send_frame", "bwdif=send_frame"),
     ):
         with pytest.raises(MediaError, match=words):

@@ -68,7 +68,7 @@ def _target(state: State, ensemble: str, to: int | None) -> Verdict:
         if not came_in:
             raise ConfigError(
                 f"nothing came in before verdict {origin(current)} on {ensemble}",
-                next_step=f"name one with --to ({numbers}), or `assay registry supersede {ensemble}`",
+                next_step=f"name one with --to ({numbers}), or `assay registry retire {ensemble}`",
             )
         return came_in[0]
     found = next((one for one in came_in if one.sequence == to), None)
@@ -79,7 +79,7 @@ def _target(state: State, ensemble: str, to: int | None) -> Verdict:
     return found
 
 
-def supersede(folder: Path, ensemble: str, who: Who) -> Verdict:
+def retire(folder: Path, ensemble: str, who: Who) -> Verdict:
     """Take a production ensemble out of service, under a new number; its files and its history stay.
 
     Raises:
@@ -109,7 +109,7 @@ def supersede(folder: Path, ensemble: str, who: Who) -> Verdict:
     return verdict
 
 
-def rejudge(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = None) -> Verdict:
+def revalidate(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = None) -> Verdict:
     """Judge the models in force again, under today's policies and choice rule, from their held-out predictions.
 
     Args:
@@ -135,7 +135,7 @@ def rejudge(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = None
         if not gate.passed:
             raise ConfigError(
                 f"{ensemble} is a HOLD today: {'; '.join(gate.reasons())}",
-                next_step=f"take it out of service: `assay registry supersede {ensemble}`",
+                next_step=f"take it out of service: `assay registry retire {ensemble}`",
             )
         sidecar = _models(folder, current)[f"{ensemble}_mean"][2]
         calibration = calibration_from_predictions(

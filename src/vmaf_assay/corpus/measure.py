@@ -128,11 +128,16 @@ def decode(
     Raises:
       MediaError: a frame does not decode, or the source has no frame.
     """
-    argv = rendition.decode().argv(ffmpeg, source=source_path or rendition.source.path, output=path)
+    argv = rendition.decode(guarded=True).argv(ffmpeg, source=source_path or rendition.source.path, output=path)
     done = process.run(argv, children=children)
     if done.exit_code != 0:
         raise failure(f"decoding {rendition.source.path.name}", done, next_step="check the source")
-    check_decoded(f"decoding {rendition.source.path}", done.stderr, seeked=rendition.source.start_s > 0)
+    check_decoded(
+        f"decoding {rendition.source.path}",
+        done.stderr,
+        seeked=rendition.source.start_s > 0,
+        remarks=rendition.remarks,
+    )
     with path.open("rb") as handle:
         header = handle.readline()
     frame_bytes = rendition.size[0] * rendition.size[1] * 3 // 2 + len(b"FRAME\n")

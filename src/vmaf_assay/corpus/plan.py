@@ -12,7 +12,7 @@ from vmaf_assay.media.commands import Command
 from vmaf_assay.media.eligibility import admit
 from vmaf_assay.media.encoder_names import check_named, read_encoder
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
-from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit
+from vmaf_assay.media.ffmpeg import DEMUXERS, Ffmpeg, even_fit, guards
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
@@ -48,23 +48,32 @@ class CorpusReference:
     """Most frames used; None means all."""
     expected_frames: int | None = None
     """Frames that decoding must give; None if only a time range of the source is used."""
-    rgb_matrix: str = ""
-    """Matrix that an RGB source becomes YUV by; empty for one that is YUV."""
     conversions: tuple[str, ...] = ()
     """Conversions of the source's pictures, in words (`media/eligibility.py`)."""
+    stream_map: str = "v:0"
+    """How ffmpeg names the stream in the file."""
+    container: str = ""
+    """The demuxer that reads it; empty for any."""
+    remarks: tuple[str, ...] = ()
+    """What a decoder says of pictures before the first that can be decoded."""
+    rgb_matrix: str = ""
+    """Matrix that an RGB source becomes YUV by; empty for one that is YUV."""
 
-    def decode(self) -> Command:
-        """The command that makes its Y4M file."""
+    def decode(self, *, guarded: bool = False) -> Command:
+        """The command that makes its Y4M file; `guarded`, it can open no other file, and is no part of a key."""
         before = ["-ss", f"{self.source.start_s:g}"] if self.source.start_s else []
         after = [] if self.source.duration_s is None else ["-t", f"{self.source.duration_s:g}"]
         if self.max_frames is not None:
             after += ["-frames:v", str(self.max_frames)]
+        if guarded:
+            before += guards(self.container.partition(",")[0] or DEMUXERS)
         return commands.decode_to_y4m(
             before=[*before, *self.source.input_args()],
             after=after,
             frame_rate=self._rate(),
             size=self.size,
             rgb_matrix=self.rgb_matrix,
+            stream_map=self.stream_map,
         )
 
     def reference(self, path: Path, n_frames: int) -> ReferenceInput:
@@ -189,9 +198,21 @@ def references_of(
         if made and size == made[-1].size:
             continue
         name = source.name if not made else f"{source.name}@{box[0]}x{box[1]}" if box else source.name
-        matrix = rgb_matrix(*size) if info.chroma == "rgb" else ""
         made.append(
-            CorpusReference(name, source, digest, size, info.frame_rate, max_frames, expected, matrix, conversions)
+            CorpusReference(
+                name,
+                source,
+                digest,
+                size,
+                info.frame_rate,
+                max_frames,
+                expected,
+                conversions,
+                stream_map=info.stream_map,
+                container=info.container,
+                remarks=info.remarks,
+                rgb_matrix=rgb_matrix(*size) if info.chroma == "rgb" else "",
+            )
         )
     return made
 

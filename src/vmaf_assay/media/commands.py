@@ -133,7 +133,7 @@ def encode_and_score(reference: ReferenceInput, encoder: EncoderInfo, preset: st
     scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
     graph = (
         f"[dec:0]{scale_up}format=yuv420p,{reference.tick()}[d];"
-        f"[0:v:0]{chain(reference.filters())},{reference.tick()}[r];{compare_graph()}"
+        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph()}"
     )
     filters = chain([*reference.encode_filters(), NO_STEREO, *encoder.upload()])
     counted = ["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []
@@ -146,7 +146,7 @@ def encode_and_score(reference: ReferenceInput, encoder: EncoderInfo, preset: st
             "-i",
             SOURCE,
             "-map",
-            "0:v:0",
+            f"0:{reference.stream_map}",
             *_ONE_BY_ONE,
             "-frames:v",
             _FRAMES,
@@ -176,7 +176,7 @@ def score_pair(reference: ReferenceInput) -> Command:
     """Score a finished encode against its reference, frame n against frame n."""
     left, right = chain(reference.distorted_filters()), chain(reference.filters())
     tick = reference.tick()
-    graph = f"[0:v:0]{left},{tick}[d];[1:v:0]{right},{tick}[r];{compare_graph()}"
+    graph = f"[0:v:0]{left},{tick}[d];[1:{reference.stream_map}]{right},{tick}[r];{compare_graph()}"
     args = ["-i", DISTORTED, *reference.input_args, "-i", SOURCE, "-filter_complex", graph, *_compare_outputs()]
     return Command(tuple(args))
 
@@ -230,7 +230,13 @@ def _first_video_only(args: list[str]) -> list[str]:
 
 
 def decode_to_y4m(
-    *, before: Sequence[str], after: Sequence[str], frame_rate: str, size: tuple[int, int], rgb_matrix: str = ""
+    *,
+    before: Sequence[str],
+    after: Sequence[str],
+    frame_rate: str,
+    size: tuple[int, int],
+    rgb_matrix: str = "",
+    stream_map: str = "v:0",
 ) -> Command:
     """Decode a source into a Y4M file of 8-bit 4:2:0 frames at one rate; options before and after its `-i`."""
     filters = chain([*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size)])
@@ -240,7 +246,7 @@ def decode_to_y4m(
             "-i",
             SOURCE,
             "-map",
-            "0:v:0",
+            f"0:{stream_map}",
             *_ONE_BY_ONE,
             *after,
             "-vf",
@@ -289,7 +295,7 @@ def cut_out(reference: ReferenceInput, pieces: Sequence[tuple[int, int]]) -> Com
 
 
 def _decode(reference: ReferenceInput) -> list[str]:
-    return [*reference.input_args, "-i", SOURCE, "-map", "0:v:0", *_ONE_BY_ONE]
+    return [*reference.input_args, "-i", SOURCE, "-map", f"0:{reference.stream_map}", *_ONE_BY_ONE]
 
 
 def _seen(reference: ReferenceInput) -> list[str]:
@@ -301,6 +307,34 @@ def _seen(reference: ReferenceInput) -> list[str]:
 def _counted(reference: ReferenceInput) -> list[str]:
     """Frame n at n / frame rate, whatever the container's time stamps; `fps` only declares the rate."""
     return [reference.tick(), f"fps={reference.rate()}"]
+
+
+def through_filters(before: Sequence[str], stream_map: str, filters: str, n_sample: int) -> Command:
+    """Decode a stream through filters: times of all frames to stdout, and the first few into a lossless file."""
+    mapped = ["-map", f"0:{stream_map}", "-vf", filters, *_ONE_BY_ONE]
+    return Command(
+        (
+            *before,
+            "-i",
+            SOURCE,
+            *mapped,
+            "-enc_time_base",
+            "filter",
+            "-c:v",
+            "rawvideo",
+            "-f",
+            "framecrc",
+            "-",
+            *mapped,
+            "-frames:v",
+            str(n_sample),
+            "-c:v",
+            "ffv1",
+            "-f",
+            "matroska",
+            OUTPUT,
+        )
+    )
 
 
 def frame_times(reference: ReferenceInput) -> Command:

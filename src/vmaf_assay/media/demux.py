@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
 from vmaf_assay.media.facts import FIELD_ORDERS, Chapter, Colour, FileFacts, Stream, VideoFacts, colour_of
+from vmaf_assay.media.ffmpeg import DEMUXERS
 
 _CHILD = Path(__file__).with_name("demux_child.py")
 
@@ -46,13 +47,14 @@ class Picture:
     """As the decoder gives it."""
 
     def difference(self, other: "Picture") -> str:
-        """What is not the same, in words; empty if nothing is."""
+        """What changes from this picture to another, in words; empty if nothing does."""
         if (self.width, self.height) != (other.width, other.height):
             return f"its size changes from {self.width}x{self.height} to {other.width}x{other.height}"
         if self.pix_fmt != other.pix_fmt:
             return f"its pixel format changes from {self.pix_fmt} to {other.pix_fmt}"
         if self.colour != other.colour:
-            return f"its range or colours change from {self.colour} to {other.colour}"
+            before, after = ("/".join(astuple(one)) for one in (self.colour, other.colour))
+            return f"its range or colours change from {before} to {after}"
         return ""
 
 
@@ -91,7 +93,7 @@ class Track:
     dropped: frozenset[int]
     """Stamps of the first packets that give none, ticks."""
     pictures: tuple[tuple[int | None, Picture], ...]
-    """(stamp, picture) wherever the stream's parameters are not those before."""
+    """(stamp, picture) of the first key frame and wherever parameters are new; empty if they never are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ def _read_file(document: dict[str, Any]) -> ReadFile:
 
 def _child(path: Path, mode: str, input_args: tuple[str, ...]) -> dict[str, Any]:
     _refuse_lists(path)
-    argv = [sys.executable, "-P", str(_CHILD), str(path.resolve()), mode, *_raw_options(input_args)]
+    argv = [sys.executable, "-P", str(_CHILD), str(path.resolve()), mode, DEMUXERS, *_raw_options(input_args)]
     done = process.run(argv, timeout_s=_HEADER_S if mode == "header" else _PACKETS_S)
     if done.killed:
         raise ToolError(

@@ -4,7 +4,8 @@ Runs as a process of its own (`media/demux.py` starts it), because libav parses 
 endless loop or a memory hog then ends this process and nothing else. It imports the standard library and PyAV
 alone, knows no demuxer that opens other files, and can write nowhere but into its pipe.
 
-argv: FILE, MODE (`header`, `head` or `packets`), then, of a raw file, its format and options (`key=value`).
+argv: FILE, MODE (`header`, `head` or `packets`), the demuxers allowed; of a raw file also its format and options
+(`key=value`).
 """
 
 import contextlib
@@ -19,22 +20,17 @@ import av.logging
 from av.bitstream import BitStreamFilterContext
 from av.filter import Graph
 
-DEMUXERS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,flv,live_flv,ogg,asf,asf_o,mxf,nut,ivf,rm,gxf,wtv,dv,nsv,swf,r3d,ty,pva,mlv,"
-    "h264,hevc,vvc,evc,av1,obu,mpegvideo,m4v,h261,h263,vc1,vc1test,cavsvideo,avs2,avs3,dirac,dnxhd,"
-    "mjpeg,mjpeg_2000,yuv4mpegpipe,rawvideo,gif,apng,webp_anim,jpegxl_anim,apv,"
-    "mp3,wav,aac,flac,ac3,eac3,dts,w64,caf,aiff,aifc,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe"
-)
-"""What is opened: containers that hold their media themselves, and what is named only to be refused in words.
-
-Not among them: whatever opens other files (concat, hls, dash, sdp, rtsp, image2, imf, vobsub, avisynth, lavfi).
-"""
-
 MAX_BYTES = 6 << 30
 """Address space that parsing may take."""
 
 HEAD_PACKETS = 400
 """Packets decoded at most to see which of the first pictures come out."""
+
+UNALIGNED = 1
+"""libavcodec's flag to crop to the sample, as ffmpeg does."""
+
+SPS_TYPES = {"h264": 7, "hevc": 33}
+"""NAL unit type of a sequence parameter set."""
 
 IN_BAND = {"h264", "hevc", "vvc", "av1", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs", "avs2", "avs3"}
 """Codecs whose parameter sets may lie in the packets; `extract_extradata` finds them."""
@@ -180,15 +176,30 @@ class Head:
         return {"frame": self.first, "settled": settled, "dropped": dropped, "errors": self.errors}
 
 
+def sequence_parameters(data: bytes, extradata: bytes, codec: str) -> bytes:
+    """The sequence parameter sets among the length-prefixed NAL units of an ISO or Matroska packet."""
+    at, size = (4, 1) if codec == "h264" else (21, 1)
+    prefix = (extradata[at] & 3) + size if len(extradata) > at else 4
+    found, at = [], 0
+    while at + prefix < len(data):
+        length = int.from_bytes(data[at : at + prefix], "big")
+        kind = data[at + prefix] & 0x1F if codec == "h264" else data[at + prefix] >> 1 & 0x3F
+        if kind == SPS_TYPES[codec]:
+            found.append(data[at + prefix : at + prefix + length])
+        at += prefix + length
+    return b"".join(found)
+
+
 class Changes:
     """Notices parameter sets that differ from the first ones, and decodes a picture of each."""
 
     def __init__(self, stream: Any) -> None:  # noqa: ANN401 - av.VideoStream
         self.codec = stream.codec_context.codec.canonical_name
-        self.extradata = stream.codec_context.extradata
+        self.extradata = stream.codec_context.extradata or b""
         self.decoder_name = stream.codec_context.name
         self.seen: set[str] = set()
         self.pictures: list[dict[str, Any]] = []
+        self.baseline: Any = None
         self.filter: BitStreamFilterContext | None = None
         if self.codec in IN_BAND:
             with contextlib.suppress(av.FFmpegError, ValueError):
@@ -199,11 +210,15 @@ class Changes:
         if not packet.is_keyframe or not packet.size or len(self.seen) > 50:
             return
         found = self.parameters(packet)
+        first, self.baseline = self.baseline is None, self.baseline or packet
         if found is None or (digest := hashlib.sha256(found).hexdigest()) in self.seen:
             return
-        if self.seen:
-            self.decode(packet)
         self.seen.add(digest)
+        if first:
+            return
+        if not self.pictures:
+            self.decode(self.baseline)
+        self.decode(packet)
 
     def parameters(self, packet: Any) -> bytes | None:  # noqa: ANN401 - av.Packet
         """The bytes that hold size and colours: parameter sets, or the head of a key frame."""
@@ -214,6 +229,8 @@ class Changes:
             return data[:9]
         if self.codec == "vp8":
             return data[3:10]
+        if self.extradata[:1] == b"\x01" and self.codec in SPS_TYPES:
+            return sequence_parameters(data, self.extradata, self.codec) or None
         if self.filter is None:
             return None
         copy = av.Packet(data)
@@ -248,6 +265,7 @@ class Track:
         self.dts: list[int | None] = []
         self.key_first: bool | None = None
         self.n_corrupt = self.n_empty = 0
+        self.places: list[int] = []
 
     def take(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
         """One packet, or the empty one that ends a stream."""
@@ -255,6 +273,7 @@ class Track:
         if not flush:
             self.n_corrupt += packet.is_corrupt
             self.n_empty += packet.size == 0
+            self.places = [*self.places[-1:], packet.pos or 0]
             if self.key_first is None:
                 self.key_first = packet.is_keyframe
             if not packet.is_discard:
@@ -276,12 +295,20 @@ class Track:
         }
 
 
+def cut_short(size: int, places: list[int]) -> str:
+    """Why a Y4M file is not whole: its demuxer says nothing of a last frame that is cut."""
+    if len(places) < 2 or places[1] + (places[1] - places[0]) == size:
+        return ""
+    return "its last frame is cut short"
+
+
 def read_packets(file: Any, speakers: set[str], *, head: bool) -> dict[str, Any]:  # noqa: ANN401 - av.InputContainer
     """Read the packets of every video stream, or its first ones; what the demuxer calls an error meanwhile."""
     tracks = {}
     for stream in file.streams:
         if stream.type == "video" and stream.codec_context is not None:
             stream.codec_context.thread_count = 1
+            stream.codec_context.flags |= UNALIGNED
             tracks[stream.index] = Track(stream)
         else:
             stream.discard = av.stream.Discard.all
@@ -297,6 +324,8 @@ def read_packets(file: Any, speakers: set[str], *, head: bool) -> dict[str, Any]
                     break
         except av.FFmpegError as error:
             problem = f"{error.strerror}"
+    if file.format.name == "yuv4mpegpipe" and not head:
+        problem = problem or cut_short(file.size, next(iter(tracks.values())).places)
     errors = [words.strip() for level, who, words in said if level <= av.logging.ERROR and who in speakers]
     return {
         "tracks": {str(index): track.facts() for index, track in tracks.items()},
@@ -305,10 +334,10 @@ def read_packets(file: Any, speakers: set[str], *, head: bool) -> dict[str, Any]
     }
 
 
-def read(path: str, mode: str, container: str | None, options: dict[str, str]) -> dict[str, Any]:
+def read(path: str, mode: str, demuxers: str, container: str | None, options: dict[str, str]) -> dict[str, Any]:
     """Everything about one file, or why it does not open."""
     av.logging.set_level(av.logging.ERROR)
-    guards = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+    guards = {"protocol_whitelist": "file", "format_whitelist": demuxers}
     try:
         file = av.open(
             f"file:{path}",
@@ -338,9 +367,9 @@ def read(path: str, mode: str, container: str | None, options: dict[str, str]) -
 def main(argv: list[str]) -> None:
     """Read the file that the arguments name."""
     limit()
-    path, mode, *rest = argv
+    path, mode, demuxers, *rest = argv
     options = dict(pair.split("=", 1) for pair in rest[1:])
-    document = read(path, mode, rest[0] if rest else None, options)
+    document = read(path, mode, demuxers, rest[0] if rest else None, options)
     data = memoryview(json.dumps(document, separators=(",", ":")).encode())
     while data:
         data = data[os.write(1, data) :]

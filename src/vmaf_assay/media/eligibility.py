@@ -42,7 +42,7 @@ def refuse(video: VideoInfo) -> tuple[str, str] | None:
             "deinterlace it first, as with `-vf bwdif`",
         )
     if video.alpha:
-        return "has transparency, which VMAF cannot see", "flatten it onto its background first"
+        return "has transparency, which VMAF cannot see", "flatten it first, or drop it with --vf format=yuv420p"
     if video.rotation % 90:
         return f"is turned by {video.rotation} degrees", "turn it by a multiple of 90 degrees"
     if video.chroma == "unknown":

@@ -12,6 +12,27 @@ from vmaf_assay.media import process
 MIN_MAJOR = 7
 """Loopback decoders (`-dec`), which let one process encode, decode and score, came with ffmpeg 7.0."""
 
+DEMUXERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,flv,live_flv,ogg,asf,asf_o,mxf,nut,ivf,rm,gxf,wtv,dv,nsv,swf,ty,pva,mlv,"
+    "h264,hevc,vvc,evc,av1,obu,mpegvideo,m4v,h261,h263,vc1,vc1test,cavsvideo,avs2,avs3,dirac,dnxhd,apv,"
+    "mjpeg,mjpeg_2000,yuv4mpegpipe,rawvideo,gif,apng,webp_anim,jpegxl_anim,"
+    "mp3,wav,aac,flac,ac3,eac3,dts,w64,caf,aiff,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe"
+)
+"""libavformat's demuxers that sources are opened with: their files hold their media themselves.
+
+Not among them is what opens other files (concat, hls, dash, sdp, rtsp, image2, imf, vobsub, avisynth, lavfi).
+Sound and single pictures are among them, to be refused as what they are.
+"""
+
+
+def guards(demuxers: str = DEMUXERS) -> tuple[str, ...]:
+    """Options before `-i` that keep ffmpeg from opening anything but this one local file.
+
+    Args:
+      demuxers: the demuxers that may read it, with commas.
+    """
+    return ("-protocol_whitelist", "file", "-format_whitelist", demuxers)
+
 
 @dataclass(frozen=True, slots=True)
 class Ffmpeg:

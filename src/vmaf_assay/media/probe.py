@@ -1,50 +1,119 @@
-"""Stream facts, from ffmpeg alone: packets counted and timed, one frame decoded, little guessed from a header."""
+"""Facts of the one video stream that is encoded: its packets read and timed, its first pictures decoded."""
 
+import hashlib
+import math
 import re
+import struct
+import tempfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from vmaf_assay.errors import MediaError
+from vmaf_assay.errors import ConfigError, MediaError
 from vmaf_assay.media import process
-from vmaf_assay.media.decode_errors import damage_line
-from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
+from vmaf_assay.media.decode_errors import damage_line, start_remarks
+from vmaf_assay.media.demux import FirstFrame, ReadFile, Track, read_file
+from vmaf_assay.media.facts import Stream, VideoFacts
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended, guards
 from vmaf_assay.media.files import not_a_file
-from vmaf_assay.media.pixels import pixel_facts
+from vmaf_assay.media.pixels import PixelFacts, pixel_facts
+from vmaf_assay.media.rates import is_constant, rate_of
 from vmaf_assay.records import VideoInfo
 
-_COMMON_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)) + tuple(
-    Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 100, 120)
-)
-# Containers with millisecond stamps put a rate off by up to this much over a few seconds of video.
-_SNAP = 2e-4
+# Demuxers of bare elementary streams: they carry no time, so libavformat makes the stamps up.
+_RAW_DEMUXERS = {
+    "h264",
+    "hevc",
+    "vvc",
+    "evc",
+    "mpegvideo",
+    "m4v",
+    "cavsvideo",
+    "avs2",
+    "avs3",
+    "obu",
+    "h263",
+    "mjpeg",
+}
 
-# Demuxers of bare elementary streams: they carry no time, so ffmpeg makes the stamps up.
-_RAW_DEMUXERS = {"h264", "hevc", "vvc", "mpegvideo", "m4v", "cavsvideo", "obu"}
-
-# A file of such a name that ffmpeg takes for a bare stream has lost its header; its rate would be a guess.
+# A file of such a name that is taken for a bare stream has lost its header; its rate would be a guess.
 _CONTAINERS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".flv", ".wmv", ".mxf"}
 
-# framecrc prints a packet's flags; this one marks a packet that an edit list takes out (AV_PKT_FLAG_DISCARD).
-_DISCARD = 0x4
+_ONE_FRAME_A_PACKET = {
+    "h264",
+    "hevc",
+    "vvc",
+    "av1",
+    "vp9",
+    "mpeg1video",
+    "mpeg2video",
+    "mjpeg",
+    "prores",
+    "dnxhd",
+    "ffv1",
+    "huffyuv",
+    "ffvhuff",
+    "utvideo",
+    "magicyuv",
+    "rawvideo",
+    "dvvideo",
+    "qtrle",
+    "png",
+    "gif",
+    "apng",
+    "v210",
+    "cfhd",
+    "jpeg2000",
+}
+"""Codecs of which each packet gives one picture once the first pictures have come. Of all others (VP8 hides
+pictures, MPEG-4 and VC-1 leave some out) the pictures are counted by decoding."""
 
-# Packets whose frame is never shown (VP8's alternate references) cannot be told from others without decoding.
-_HIDDEN_FRAMES = {"vp8"}
+_SIDE_DATA = {
+    "STEREO3D": "stereo3d",
+    "AFD": "Active format description",
+    "MASTERING_DISPLAY_METADATA": "Mastering display metadata",
+    "CONTENT_LIGHT_LEVEL": "Content light level metadata",
+    "SPHERICAL": "Spherical Mapping",
+    "ICC_PROFILE": "ICC profile",
+    "S12M_TIMECODE": "SMPTE 12-1 timecode",
+    "GOP_TIMECODE": "GOP timecode",
+    "A53_CC": "ATSC A53 Part 4 Closed Captions",
+    "DYNAMIC_HDR_PLUS": "HDR Dynamic Metadata SMPTE2094-40 (HDR10+)",
+    "DYNAMIC_HDR_VIVID": "HDR Dynamic Metadata CUVA 005.1 2021 (Vivid)",
+    "DOVI_RPU_BUFFER": "Dolby Vision RPU Data",
+    "DOVI_METADATA": "Dolby Vision Metadata",
+    "FILM_GRAIN_PARAMS": "Film grain parameters",
+    "AMBIENT_VIEWING_ENVIRONMENT": "Ambient viewing environment",
+}
+"""libavutil's words for side data, by PyAV's names; what encoders leave as user data is none."""
+
+_HEAD_FRAMES = 64
+"""Frames decoded to hear what a decoder says of a start inside a group of pictures."""
 
 
 def probe_video(
-    ffmpeg: Ffmpeg, path: Path, *, frame_rate: Fraction | None = None, input_args: tuple[str, ...] = ()
+    ffmpeg: Ffmpeg,
+    path: Path,
+    *,
+    frame_rate: Fraction | None = None,
+    input_args: tuple[str, ...] = (),
+    stream: int | None = None,
 ) -> VideoInfo:
-    """Facts of the first video stream of a file: every packet read, one frame decoded.
+    """Facts of one video stream of a file: every packet read, its first pictures decoded.
+
+    Only where packets do not tell the number of pictures (VP8, MPEG-4, AVI with B-frames, packets without stamps
+    or marked corrupt) is the whole file decoded and counted. Pictures with an alpha plane are all looked at.
 
     Args:
-      ffmpeg: the ffmpeg to ask.
+      ffmpeg: the ffmpeg that counts and looks where reading does not tell.
       path: a file.
       frame_rate: overrides the measured rate (for raw streams that carry none).
       input_args: options before `-i`, such as the geometry of a raw file.
+      stream: index of the stream to take; None takes the first that holds more than one picture.
 
     Raises:
-      MediaError: missing, empty, unreadable, cut short, or without a video frame.
+      ConfigError: there is no such video stream.
+      MediaError: missing, empty, unreadable, cut short, a playlist, or without a video frame.
     """
     if kind := not_a_file(path):
         raise MediaError(f"{path} is {kind}; a source is read several times", next_step="save it as a file first")
@@ -52,195 +121,295 @@ def probe_video(
         raise MediaError(f"no such file: {path}", next_step="check the path")
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes)", next_step="copy or export it again")
-    done = process.run(
-        [
-            *ffmpeg.base_argv(level="info"),
-            "-noautorotate",
-            *input_args,
-            "-i",
-            str(path.resolve()),
-            "-map",
-            "0:v:0",
-            "-c",
-            "copy",
-            "-f",
-            "framecrc",
-            "-",
-            "-map",
-            "0:v:0",
-            "-frames:v",
-            "1",
-            "-vf",
-            "showinfo",
-            "-f",
-            "null",
-            "-",
-        ],
-        timeout_s=600,
-    )
-    check_ended(f"reading {path}", done)
-    if "matches no streams" in done.stderr or "does not contain any stream" in done.stderr:
-        raise MediaError(f"{path} has no video stream", next_step="give a file with video")
-    if done.exit_code != 0:
-        raise MediaError(f"cannot read {path}: {_first_cause(done)}", next_step="check that the file is whole")
-    if broken := damage_line(done.stderr):
-        raise MediaError(f"{path} is not whole: {broken}", next_step="copy or export it again")
-    info = _parse(done, path, frame_rate)
-    if info.codec in _HIDDEN_FRAMES:
-        count = _count_decoded(ffmpeg, path)
-        return replace(info, n_frames=count, duration_s=float(count / info.frame_rate))
+    read = read_file(path, input_args=input_args)
+    if read.facts.container == "webp_pipe":
+        return _of_webp(ffmpeg, path, frame_rate, stream)
+    chosen = _choose(path, read, stream)
+    cut = read.tracks[chosen.index].n_corrupt if read.facts.container != "mpegts" else 0
+    if damage := read.damage or (f"{cut} packets are cut short" if cut else ""):
+        raise MediaError(f"{path} is not whole: {damage}", next_step="copy or export it again")
+    info = _assemble(path, read, chosen, frame_rate)
+    opened = _Opened(ffmpeg, path, info, input_args)
+    track = read.tracks[chosen.index]
+    starts_inside = bool(track.dropped) or not track.key_first
+    size, remarks = opened.start(_HEAD_FRAMES if starts_inside else 1)
+    info = replace(info, width=size[0], height=size[1], remarks=remarks if starts_inside else ())
+    if _must_count(info, track):
+        info = _with_count(info, opened.count(info.remarks))
+    if info.alpha and info.n_frames > 1:
+        info = replace(info, alpha=not opened.opaque(info.n_frames, size))
     return info
 
 
-def _first_cause(done: process.Completed) -> str:
-    """The line that says why an input does not open; what follows it is ffmpeg giving up."""
-    return damage_line(done.stderr) or done.tail(1)
+class _Opened:
+    """A stream that ffmpeg decodes where reading packets does not tell enough."""
 
+    def __init__(self, ffmpeg: Ffmpeg, path: Path, info: VideoInfo, input_args: tuple[str, ...]) -> None:
+        self._ffmpeg, self._path, self._info, self._before = ffmpeg, path, info, input_args
 
-def _count_decoded(ffmpeg: Ffmpeg, path: Path) -> int:
-    done = process.run(
-        [
-            *ffmpeg.base_argv(),
-            "-i",
-            str(path.resolve()),
-            "-map",
-            "0:v:0",
-            "-fps_mode",
-            "passthrough",
+    def _decode(self, what: str, *args: str, decoder: tuple[str, ...] = ()) -> process.Completed:
+        done = process.run(
+            [
+                *self._ffmpeg.base_argv(),
+                "-noautorotate",
+                *decoder,
+                *guards(self._info.container.partition(",")[0]),
+                *self._before,
+                "-i",
+                str(self._path.resolve()),
+                "-map",
+                f"0:{self._info.stream_map}",
+                "-fps_mode",
+                "passthrough",
+                *args,
+            ],
+            timeout_s=36000,
+        )
+        check_ended(f"{what} {self._path}", done)
+        return done
+
+    def start(self, n_frames: int) -> tuple[tuple[int, int], tuple[str, ...]]:
+        """(width, height) as cropped by the container, which PyAV does not do; what the decoder says meanwhile.
+
+        Remarks are of pictures before the first that can be decoded by itself.
+        """
+        done = self._decode("reading", "-frames:v", str(n_frames), "-f", "framecrc", "-")
+        size = re.search(r"^#dimensions 0: (\d+)x(\d+)", done.stdout.decode(errors="replace"), re.MULTILINE)
+        if size is None:
+            raise MediaError(
+                f"no frame of {self._path} decodes: {done.tail(1) or 'ffmpeg gives none'}",
+                next_step="export it again",
+            )
+        return (int(size[1]), int(size[2])), start_remarks(done.stderr)
+
+    def count(self, remarks: tuple[str, ...]) -> int:
+        """Pictures that decode."""
+        done = self._decode("decoding", "-f", "framecrc", "-")
+        if done.exit_code != 0 or (broken := damage_line(done.stderr, remarks=remarks)):
+            words = broken if done.exit_code == 0 else done.tail(1)
+            raise MediaError(f"{self._path} does not decode: {words}", next_step="export it again")
+        return sum(line[:1].isdigit() for line in done.stdout.decode(errors="replace").splitlines())
+
+    def opaque(self, n_frames: int, size: tuple[int, int]) -> bool:
+        """Whether every alpha sample of every picture is the largest there is."""
+        bits = self._info.bit_depth
+        grey = {8: "gray", 9: "gray9le", 10: "gray10le", 12: "gray12le", 14: "gray14le", 16: "gray16le"}.get(bits)
+        if grey is None or "f" in self._info.pix_fmt.removeprefix("yuv")[:6]:
+            return False
+        # libavcodec's own VP8 and VP9 decoders leave the alpha plane out.
+        decoder = (
+            ("-c:v", {"vp8": "libvpx", "vp9": "libvpx-vp9"}[self._info.codec]) if self._hidden_alpha() else ()
+        )
+        done = self._decode(
+            "looking at the transparency of",
+            "-vf",
+            f"alphaextract,format={grey}",
             "-f",
-            "framecrc",
+            "framemd5",
             "-",
-        ],
-        timeout_s=3600,
-    )
-    check_ended(f"decoding {path}", done)
-    if done.exit_code != 0 or (broken := damage_line(done.stderr)):
-        raise MediaError(f"{path} does not decode: {broken or done.tail(1)}", next_step="export it again")
-    return sum(line[:1].isdigit() for line in done.stdout.decode(errors="replace").splitlines())
+            decoder=decoder,
+        )
+        samples = size[0] * size[1]
+        sample = b"\xff" if bits == 8 else ((1 << bits) - 1).to_bytes(2, "little")
+        white = hashlib.md5(sample * samples, usedforsecurity=False).hexdigest()
+        sums = [line.split(",")[-1].strip() for line in done.stdout.decode().splitlines() if line[:1].isdigit()]
+        return done.exit_code == 0 and len(sums) == n_frames and set(sums) == {white}
+
+    def _hidden_alpha(self) -> bool:
+        return self._info.codec in ("vp8", "vp9") and not pixel_facts(self._info.pix_fmt).alpha
 
 
-def _parse(done: process.Completed, path: Path, frame_rate: Fraction | None) -> VideoInfo:
-    text = done.stdout.decode(errors="replace")
-    time_base = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
-    stream = re.search(r"Stream #0:\d+.*?: Video: (.*)", done.stderr)
-    packets = _packets(text)
-    if time_base is None or stream is None or not packets:
-        raise MediaError(f"{path} has no video frame", next_step="give a file with video")
-    if "(attached pic)" in stream[1]:
+def _choose(path: Path, read: ReadFile, wanted: int | None) -> Stream:
+    """The stream asked for, or the first that holds more than one picture and is no cover, thumbnail or still."""
+    videos = [one for one in read.facts.streams if one.kind == "video"]
+    if not videos:
+        raise MediaError(f"{path} has no video stream", next_step="give a file with video")
+    if wanted is not None:
+        named = next((one for one in videos if one.index == wanted), None)
+        if named is None or named.index not in read.tracks:
+            there = ", ".join(str(one.index) for one in videos)
+            raise ConfigError(
+                f"stream {wanted} of {path} is no video that can be decoded", next_step=f"--stream takes {there}"
+            )
+        return named
+    moving = [one for one in videos if not one.still and one.index in read.tracks]
+    if not moving:
         raise MediaError(f"the first video of {path} is a cover picture", next_step="give a file with video")
-    frame = _first_frame(done.stderr)
-    if frame is None:
+    return next((one for one in moving if len(read.tracks[one.index].pts) > 1), moving[0])
+
+
+def _must_count(info: VideoInfo, track: Track) -> bool:
+    """Whether the pictures must be counted by decoding, because packets do not tell."""
+    shown = [pts for pts in track.pts if pts is not None and pts not in track.dropped]
+    inside = bool(shown) and any(pts > min(shown) for pts in track.dropped)
+    unordered = info.container == "avi" and info.codec in ("h264", "hevc", "vvc", "mpeg2video")
+    return (
+        info.codec not in _ONE_FRAME_A_PACKET
+        or not track.settled
+        or inside
+        or unordered
+        or None in track.pts
+        or bool(track.n_corrupt or track.n_empty)
+    )
+
+
+def _with_count(info: VideoInfo, n_frames: int) -> VideoInfo:
+    return replace(info, n_frames=n_frames, duration_s=float(n_frames / info.frame_rate))
+
+
+def _assemble(path: Path, read: ReadFile, stream: Stream, frame_rate: Fraction | None) -> VideoInfo:
+    """The record of a stream, from its header, its packets and its first picture."""
+    track, header = read.tracks[stream.index], stream.video
+    assert header is not None  # it has a track, so a decoder is known
+    if not track.pts:
+        raise MediaError(f"{path} has no video frame", next_step="give a file with video")
+    first = track.first
+    if first is None:
         raise MediaError(f"no frame of {path} decodes", next_step="export it again")
-    stamps = sorted(packets)
-    tick = Fraction(int(time_base[1]), int(time_base[2]))
-    demuxer = re.search(r"^Input #0, ([\w,]+), from", done.stderr, re.MULTILINE)
-    if demuxer and demuxer[1] in _RAW_DEMUXERS:
+    _check_constant(path, track, stream)
+    stamps, rate, constant = _timing(path, read, stream, frame_rate)
+    n_frames = len(track.pts) - sum(pts in track.dropped for pts in track.pts)
+    facts, pixels = first.picture, pixel_facts(first.picture.pix_fmt)
+    rotation, mirrored = _orientation(first.side_data.get("DISPLAYMATRIX", b""))
+    videos = [one.index for one in read.facts.streams if one.kind == "video"]
+    return VideoInfo(
+        width=facts.width,
+        height=facts.height,
+        frame_rate=rate,
+        n_frames=n_frames,
+        pix_fmt=facts.pix_fmt,
+        rotation=rotation,
+        duration_s=float(n_frames / rate),
+        codec=stream.codec,
+        chroma=pixels.chroma,
+        bit_depth=pixels.bit_depth,
+        alpha=_may_have_alpha(pixels, stream),
+        color_range=facts.colour.range,
+        color_space=facts.colour.space,
+        color_primaries=facts.colour.primaries,
+        color_transfer=facts.colour.transfer,
+        field_order=_field_order(header, first),
+        sample_aspect=header.sample_aspect,
+        start_s=float(stamps[0] * (stream.time_base or Fraction(1))) if stamps else 0.0,
+        constant_rate=constant,
+        side_data=tuple(sorted(_SIDE_DATA[name] for name in first.side_data if name in _SIDE_DATA)),
+        stream=stream.index,
+        stream_map="v:0" if stream.index == videos[0] else str(stream.index),
+        container=read.facts.container,
+        profile=stream.profile,
+        declared_rate=header.guessed_rate,
+        mirrored=mirrored,
+        content_light=_content_light(first.side_data.get("CONTENT_LIGHT_LEVEL", b"")),
+        mastering_luminance=_mastering(first.side_data.get("MASTERING_DISPLAY_METADATA", b"")),
+    )
+
+
+def _check_constant(path: Path, track: Track, stream: Stream) -> None:
+    """Refuse a video that is not one: size, format and colours must be the same from start to end."""
+    for pts, picture in track.pictures[1:]:
+        if change := track.pictures[0][1].difference(picture):
+            at = (
+                ""
+                if pts is None
+                else f" at {float((pts - min(_known(track.pts))) * (stream.time_base or 0)):.2f} s"
+            )
+            raise MediaError(
+                f"{path} is not one video: {change}{at}",
+                next_step="export it with the same throughout, or give its parts one by one",
+            )
+
+
+def _known(stamps: list[int | None]) -> list[int]:
+    return [stamp for stamp in stamps if stamp is not None] or [0]
+
+
+def _timing(
+    path: Path, read: ReadFile, stream: Stream, frame_rate: Fraction | None
+) -> tuple[list[int], Fraction, bool]:
+    """Stamps of the pictures in order of time (ticks), their rate, and whether it is the same throughout."""
+    track, header, container = read.tracks[stream.index], stream.video, read.facts.container
+    assert header is not None
+    # AVI keeps no presentation stamps: those that libavformat makes up for B-frames are not theirs.
+    if container == "avi" or None in track.pts:
+        stamps = sorted(stamp for stamp in track.dts if stamp is not None)
+    else:
+        stamps = sorted(stamp for stamp in track.pts if stamp is not None and stamp not in track.dropped)
+    if container in _RAW_DEMUXERS:
         if path.suffix.lower() in _CONTAINERS:
             raise MediaError(f"cannot read {path}: its header is broken", next_step="copy or export it again")
         stamps = stamps[:1]
-    rate = frame_rate or _frame_rate(stamps, tick, stream[1])
-    rotation = re.search(r"rotation of (-?[\d.]+)", done.stderr)
-    start = re.search(r"^  Duration: .*?start: (-?[\d.]+)", done.stderr, re.MULTILINE)
-    facts = pixel_facts(frame["fmt"])
-    return VideoInfo(
-        width=int(frame["width"]),
-        height=int(frame["height"]),
-        frame_rate=rate,
-        n_frames=len(packets),
-        pix_fmt=frame["fmt"],
-        rotation=round(float(rotation[1])) if rotation else 0,
-        duration_s=float(len(packets) / rate),
-        codec=stream[1].split(",")[0].split(" ")[0],
-        chroma=facts.chroma,
-        bit_depth=facts.bit_depth,
-        alpha=facts.alpha or "alpha_mode" in done.stderr.partition("Stream mapping")[0],
-        color_range=frame["color_range"],
-        color_space=frame["color_space"],
-        color_primaries=frame["color_primaries"],
-        color_transfer=frame["color_trc"],
-        field_order=_field_order(stream[1], frame["i"]),
-        sample_aspect=Fraction(frame["sar"]) if not frame["sar"].startswith("0") else Fraction(1),
-        start_s=(float(start[1]) if start else 0.0) + float(stamps[0] * tick),
-        constant_rate=_is_constant(stamps, tick),
-        side_data=_side_data(done.stderr),
-    )
+    declared = [rate for rate in (header.guessed_rate, header.average_rate, header.base_rate) if rate]
+    if frame_rate is not None:
+        return stamps, frame_rate, is_constant(stamps)
+    rate, constant = rate_of(stamps, stream.time_base or Fraction(0), declared)
+    if not rate:
+        raise MediaError(
+            f"{path} states no frame rate, and its pictures have no times", next_step="export it as .mkv or .mp4"
+        )
+    return stamps, rate, constant
 
 
-def _packets(framecrc: str) -> list[int]:
-    """Time stamps of the packets that give a frame, in ticks."""
-    stamps = []
-    for line in framecrc.splitlines():
-        if not line or line.startswith("#"):
-            continue
-        fields = line.split(",")
-        flags = next((int(f.strip()[2:], 16) for f in fields[6:] if f.strip().startswith("F=")), 0)
-        if not flags & _DISCARD:
-            stamps.append(int(fields[2]))
-    return stamps
-
-
-def _first_frame(stderr: str) -> dict[str, str] | None:
-    """What `showinfo` said of the first decoded frame."""
-    line = re.search(
-        r"\] n: +0 pts:.*? fmt:(?P<fmt>\w+) .*?sar:(?P<sar>\d+/\d+) s:(?P<width>\d+)x(?P<height>\d+) i:(?P<i>\w)",
-        stderr,
-    )
-    color = re.search(
-        r"color_range:(?P<color_range>\S+) color_space:(?P<color_space>\S+) "
-        r"color_primaries:(?P<color_primaries>\S+) color_trc:(?P<color_trc>[\w-]+)",
-        stderr,
-    )
-    return line.groupdict() | color.groupdict() if line and color else None
-
-
-def _field_order(stream: str, frame_flag: str) -> str:
-    # The container's word first ("top coded first (swapped)" is shown bottom first), then the frame's.
-    said = re.search(r"progressive|(top|bottom) (coded )?first", stream)
-    if said and said[1]:
-        shown = said[1] if not said[2] else {"top": "bottom", "bottom": "top"}[said[1]]
-        return shown
-    if frame_flag in "TB":
-        return "top" if frame_flag == "T" else "bottom"
+def _field_order(header: VideoFacts, first: FirstFrame) -> str:
+    """The container's word if it says that there are fields, then the first picture's."""
+    if header.field_order in ("top", "bottom"):
+        return header.field_order
+    if first.interlaced:
+        return "bottom" if first.top_first is False else "top"
     return "progressive"
 
 
-def _side_data(stderr: str) -> tuple[str, ...]:
-    """Names of the side data of the input stream and its first frame; user data that encoders leave is none."""
-    head = stderr.partition("Stream mapping")[0]
-    block = re.search(r"Stream #0:\d+[^\n]*: Video: .*?(?=^  Stream #|\Z)", head, re.MULTILINE | re.DOTALL)
-    names = (
-        re.findall(r"^      ([A-Z][\w .\-]+?):", block[0].partition("Side data:")[2], re.MULTILINE)
-        if block
-        else []
-    )
-    frame = stderr.partition("] n:   0 ")[2].partition("] n:   1 ")[0]
-    names += re.findall(r"side data - ([\w .\-]+?)(?:: | \(|$)", frame, re.MULTILINE)
-    return tuple(sorted({name.strip() for name in names if not re.search(r"User Data|H\.26|3x3", name)}))
+def _may_have_alpha(pixels: PixelFacts, stream: Stream) -> bool:
+    """By the format, or by WebM's `AlphaMode` of this very stream."""
+    return pixels.alpha or any(name.lower() == "alpha_mode" and value == "1" for name, value in stream.tags)
 
 
-def _is_constant(stamps: list[int], tick: Fraction) -> bool:
-    """Whether every stamp is where the average rate puts it, within the rounding of the container."""
-    if len(stamps) < 3:
-        return True
-    period = Fraction(stamps[-1] - stamps[0], len(stamps) - 1)
-    # A stamp is rounded once and the period's ends once each; 2 % more for muxers that round down.
-    slack = Fraction(3, 2) + period / 50
-    return all(abs(stamp - stamps[0] - index * period) <= slack for index, stamp in enumerate(stamps))
+def _orientation(matrix: bytes) -> tuple[int, bool]:
+    """Counter-clockwise degrees and mirroring of a display matrix (libavutil/display.c)."""
+    if len(matrix) < 36:
+        return 0, False
+    a, b, _, c, d, *_ = struct.unpack("=9i", matrix[:36])
+    across, down = math.hypot(a, c), math.hypot(b, d)
+    if not across or not down:
+        return 0, False
+    degrees = -math.degrees(math.atan2(b / down, a / across))
+    return round(degrees) + 0, a * d - b * c < 0
 
 
-def _frame_rate(stamps: list[int], tick: Fraction, stream: str) -> Fraction:
-    """Average rate over the packets; the header's when there are no usable stamps."""
-    span = (stamps[-1] - stamps[0]) * tick
-    header = re.search(r"([\d.]+) fps", stream)
-    declared = Fraction(header[1]).limit_denominator(100) if header else Fraction(25)
-    if len(stamps) < 2 or span <= 0 or len(set(stamps)) != len(stamps):
-        return snap_rate(declared)
-    return snap_rate((len(stamps) - 1) / span)
+def _content_light(data: bytes) -> tuple[int, int] | None:
+    """`AVContentLightMetadata`: MaxCLL and MaxFALL."""
+    return struct.unpack("=2I", data[:8]) if len(data) >= 8 else None
 
 
-def snap_rate(rate: Fraction) -> Fraction:
-    """The common rate within the error of millisecond stamps, else a small fraction near it."""
-    nearest = min(_COMMON_RATES, key=lambda common: abs(common - rate))
-    if abs(nearest - rate) <= _SNAP * nearest:
-        return nearest
-    return rate.limit_denominator(1001)
+def _mastering(data: bytes) -> tuple[Fraction, Fraction] | None:
+    """`AVMasteringDisplayMetadata`: six primaries and two white coordinates, then least and most luminance."""
+    if len(data) < 88:
+        return None
+    numbers = struct.unpack("=22i", data[:88])
+    least, most = (Fraction(numbers[at], numbers[at + 1] or 1) for at in (16, 18))
+    return (least, most) if numbers[21] else None
+
+
+def _of_webp(ffmpeg: Ffmpeg, path: Path, frame_rate: Fraction | None, stream: int | None) -> VideoInfo:
+    """Facts of an animated WebP's decoded pictures: ffmpeg 9 reads it, PyAV's libavformat (62) does not."""
+    with tempfile.TemporaryDirectory(prefix="assay-webp-") as folder:
+        decoded = Path(folder) / "decoded.nut"
+        done = process.run(
+            [
+                *ffmpeg.base_argv(),
+                *guards("webp_anim,webp_pipe"),
+                "-i",
+                str(path.resolve()),
+                "-fps_mode",
+                "passthrough",
+                "-c:v",
+                "ffv1",
+                str(decoded),
+            ],
+            timeout_s=3600,
+        )
+        check_ended(f"decoding {path}", done)
+        if done.exit_code != 0 or (broken := damage_line(done.stderr)):
+            words = broken if done.exit_code == 0 else done.tail(1)
+            raise MediaError(f"{path} does not decode: {words}", next_step="export it as a video")
+        info = probe_video(ffmpeg, decoded, frame_rate=frame_rate, stream=stream)
+    return replace(info, codec="webp", container="webp_anim")

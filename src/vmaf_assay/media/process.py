@@ -19,6 +19,10 @@ from pathlib import Path
 from vmaf_assay.errors import ToolError
 
 _STDERR_LIMIT_BYTES = 1_000_000
+
+_CHANGES_OUTPUT = ("AV_LOG_", "FFREPORT", "FFMPEG_DATADIR", "AVCONV_DATADIR", "SVT_LOG", "VPX_SIMD_CAPS")
+"""Beginnings of variables that change what ffmpeg and its encoders print, write or load; no command gets them."""
+
 _UNLESS_ORPHANED = '[ "$PPID" = "$0" ] || exit 137; exec "$@"'
 
 
@@ -125,6 +129,7 @@ def run(
         child = subprocess.Popen(
             _dying_with_parent(argv),
             cwd=cwd,
+            env={name: value for name, value in os.environ.items() if not name.startswith(_CHANGES_OUTPUT)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

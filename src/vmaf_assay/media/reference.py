@@ -27,7 +27,10 @@ class ReferenceInput:
     compares with what the encoder saw."""
     span: tuple[int, int] | None = None
     """(first, last + 1) of the file's frames that are meant, counted from 0; None means all."""
-
+    stream_map: str = "v:0"
+    """How ffmpeg names the stream in the file: `v:0`, or its index."""
+    remarks: tuple[str, ...] = ()
+    """What a decoder says of pictures before the first that can be decoded (`VideoInfo.remarks`)."""
     rgb_matrix: str = ""
     """Matrix that an RGB source becomes YUV by, in ffmpeg's words; empty for a source that is YUV."""
 

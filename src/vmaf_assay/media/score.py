@@ -131,7 +131,7 @@ def _lost_at_the_end(folder: Path, done: process.Completed, reference: Reference
 
 def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str) -> None:
     """Refuse a pair with damaged frames, with unequal or unexpected frame counts, or out of step."""
-    check_decoded(what, stderr, seeked="-ss" in reference.input_args)
+    check_decoded(what, stderr, seeked="-ss" in reference.input_args, remarks=reference.remarks)
     reference_signs, distorted_signs = (
         read_signatures((folder / f"{side}.gray").read_bytes()) for side in ("reference", "distorted")
     )

@@ -79,7 +79,7 @@ def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames:
     """
     small = scratch / "look.gray"
     argv = commands.look_through(reference).argv(ffmpeg, progress=True, source=reference.path, output=small)
-    _run(argv, f"looking through {reference.path.name}", on_frames)
+    _run(argv, f"looking through {reference.path.name}", on_frames, reference.remarks)
     width, height = SIGNATURE_SIZE
     n_frames = small.stat().st_size // (width * height)
     if n_frames != reference.n_frames:
@@ -157,7 +157,8 @@ class Cuttings:
         argv = commands.cut_out(self._reference, pieces).argv(
             ffmpeg, progress=True, source=self._reference.path, output=self._folder / "%05d.mkv"
         )
-        _run(argv, f"cutting segments out of {self._reference.path.name}", on_frames)
+        what = f"cutting segments out of {self._reference.path.name}"
+        _run(argv, what, on_frames, self._reference.remarks)
 
     def reference(self, span: Span) -> ReferenceInput:
         """A span as the reference of comparisons."""
@@ -170,6 +171,8 @@ class Cuttings:
             path=self._folder / f"{index:05d}.mkv",
             n_frames=span.last - span.first,
             input_args=(),
+            stream_map="v:0",
+            remarks=(),
             user_filters=filters,
             rgb_matrix=self._reference.rgb_matrix if filters or not self._reference.user_filters else "",
             span=(start, start + span.last - span.first),
@@ -187,7 +190,7 @@ class Cuttings:
             )
 
 
-def _run(argv: list[str], what: str, on_frames: OnFrames | None) -> None:
+def _run(argv: list[str], what: str, on_frames: OnFrames | None, remarks: tuple[str, ...]) -> None:
     def on_line(line: str) -> None:
         if on_frames and line.startswith("frame="):
             on_frames(int(line[6:]))
@@ -195,4 +198,4 @@ def _run(argv: list[str], what: str, on_frames: OnFrames | None) -> None:
     done = process.run(argv, on_line=on_line)
     if done.exit_code != 0:
         raise failure(what, done)
-    check_decoded(what, done.stderr)
+    check_decoded(what, done.stderr, remarks=remarks)

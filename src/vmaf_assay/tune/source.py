@@ -1,15 +1,18 @@
 """A title as the reference of every comparison, or the reason why it cannot be one."""
 
 import re
-from dataclasses import dataclass, replace
+import tempfile
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from vmaf_assay.errors import MediaError
-from vmaf_assay.media import process
+from vmaf_assay.media import commands, process
 from vmaf_assay.media.eligibility import refuse
-from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure
-from vmaf_assay.media.probe import probe_video, snap_rate
+from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
+from vmaf_assay.media.pixels import pixel_facts
+from vmaf_assay.media.probe import probe_video
+from vmaf_assay.media.rates import rate_of
 from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
 from vmaf_assay.records import VideoInfo
 from vmaf_assay.tune.filter_files import absolute_files
@@ -19,47 +22,56 @@ MAX_LONG_SIDE_PX, MAX_SHORT_SIDE_PX = 2560, 1440
 """Above both VMAF has a model of its own (`vmaf_4k_v0.6.1`), for which nothing here is calibrated."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """Frames as they come out of a filter chain."""
-
-    width: int
-    """px."""
-    height: int
-    """px."""
-    frame_rate: Fraction
-    """Average frames per second."""
-    n_frames: int
-    """Frames."""
-
-
 def open_source(
-    ffmpeg: Ffmpeg, path: Path, filters: str = "", reference: ReferenceKind = "filtered"
+    ffmpeg: Ffmpeg,
+    path: Path,
+    filters: str = "",
+    reference: ReferenceKind = "filtered",
+    *,
+    stream: int | None = None,
 ) -> tuple[ReferenceInput, VideoInfo]:
     """A title as the reference of every comparison, at its own size made even, through the user's filters.
 
+    Args:
+      ffmpeg: what decodes it.
+      path: the title.
+      filters: a filter chain; what comes out of it is judged, whatever it is made of.
+      reference: what VMAF compares with.
+      stream: index of the video stream; None takes the first that holds more than one picture.
+
+    Returns:
+      The reference, and the facts of the source before the filters.
+
     Raises:
+      ConfigError: there is no such video stream.
       MediaError: it cannot be read, is a still picture, or is of a kind that calibration never saw.
       ToolError: the filters do not run.
     """
     filters = absolute_files(filters, Path.cwd())
-    video = probe_video(ffmpeg, path)
-    _check_kind(path, video, filters)
-    width, height = video.shown_size
-    picture = Picture(width, height, video.frame_rate, video.n_frames)
-    plain = even_fit(width, height, None)
+    video = probe_video(ffmpeg, path, stream=stream)
     if filters:
-        picture = _filtered(ffmpeg, path, filters, picture)
-    _check_length(path, picture)
-    size = even_fit(picture.width, picture.height, None)
-    matrix = rgb_matrix(*size) if video.chroma == "rgb" else ""
+        seen = _filtered(ffmpeg, path, filters, video)
+        size = seen.width, seen.height
+    else:
+        seen, size = video, video.shown_size
+    if seen.n_frames < 2:
+        raise MediaError(f"{path} has one frame; VMAF measures motion", next_step="give a video of two or more")
+    _check_kind(path, seen, through="" if not filters else f" after --vf {filters!r}")
+    plain = even_fit(*video.shown_size, None)
     opened = ReferenceInput(
-        path, picture.frame_rate, picture.n_frames, size, user_filters=filters, rgb_matrix=matrix
+        path,
+        seen.frame_rate,
+        seen.n_frames,
+        even_fit(*size, None),
+        input_args=guards(video.container.partition(",")[0]),
+        user_filters=filters,
+        stream_map=video.stream_map,
+        remarks=video.remarks,
+        rgb_matrix=rgb_matrix(*even_fit(*size, None)) if video.chroma == "rgb" else "",
     )
-    compared = size
     if reference == "source":
-        opened, compared = replace(opened, unfiltered_size=plain), plain
-    _check_size(path, *compared)
+        opened = replace(opened, unfiltered_size=plain)
+    _check_size(path, *(opened.unfiltered_size or even_fit(*size, None)))
     return opened, video
 
 
@@ -74,32 +86,23 @@ def seconds(reference: ReferenceInput) -> float:
     return float(reference.n_frames / reference.frame_rate)
 
 
-_DEINTERLACERS = ("yadif", "bwdif", "w3fdif", "estdif", "nnedi", "kerndeint")
+def _check_kind(path: Path, video: VideoInfo, *, through: str) -> None:
+    """Refuse pictures that VMAF cannot judge, or that no calibration source was like.
 
-
-def _check_kind(path: Path, video: VideoInfo, filters: str) -> None:
-    """Refuse what VMAF cannot judge or no calibration source was, unless the user's filters mend it."""
-    to_8_bit = "format=yuv420p" in filters
-    deinterlaced = any(name in filters for name in _DEINTERLACERS)
-    mended = (to_8_bit and (video.hdr or video.alpha)) or (deinterlaced and video.interlaced)
-    if (refusal := refuse(video)) and not mended:
+    Eight-bit RGB is taken: the 4:2:0 pictures it is converted to are what is encoded and compared.
+    """
+    if refusal := refuse(video):
         what, next_step = refusal
-        here = (
-            "add --vf bwdif=send_frame"
-            if video.interlaced
-            else f"{next_step}, or with --vf ending in format=yuv420p"
-        )
-        raise MediaError(f"{path} {what}", next_step=here if video.hdr or video.interlaced else next_step)
-    if (video.bit_depth > 8 or video.chroma not in ("420", "gray")) and not to_8_bit:
+        if video.interlaced:
+            next_step = "add --vf bwdif=send_frame"
+        elif video.hdr:
+            next_step = "tone-map it to SDR in --vf (docs/corpus.md); format=yuv420p alone leaves its transfer"
+        raise MediaError(f"{path}{through} {what}", next_step=next_step)
+    if video.bit_depth > 8 or video.chroma not in ("420", "gray", "rgb"):
         raise MediaError(
-            f"{path} is {video.pix_fmt}; the shipped calibration is of 8-bit 4:2:0",
+            f"{path}{through} is {video.pix_fmt}; the shipped calibration is of 8-bit 4:2:0",
             next_step="encode an 8-bit picture of it with --vf format=yuv420p",
         )
-
-
-def _check_length(path: Path, picture: Picture) -> None:
-    if picture.n_frames < 2:
-        raise MediaError(f"{path} has one frame; VMAF measures motion", next_step="give a video of two or more")
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -111,35 +114,49 @@ def _check_size(path: Path, width: int, height: int) -> None:
         )
 
 
-def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: Picture) -> Picture:
-    """What comes out of the filters: decoded once and counted, because a chain may do anything."""
-    argv = [
-        *ffmpeg.base_argv(),
-        "-i",
-        str(path.resolve()),
-        "-map",
-        "0:v:0",
-        "-vf",
-        filters,
-        "-fps_mode",
-        "passthrough",
-        "-c:v",
-        "rawvideo",
-        "-f",
-        "framecrc",
-        "-",
-    ]
-    done = process.run(argv)
-    if done.exit_code != 0:
-        raise failure(f"putting {path.name} through --vf {filters!r}", done, next_step="correct --vf")
-    text = done.stdout.decode(errors="replace")
-    size = re.search(r"^#dimensions 0: (\d+)x(\d+)", text, re.MULTILINE)
-    time_base = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
-    stamps = sorted(int(line.split(",")[2]) for line in text.splitlines() if line and not line.startswith("#"))
-    if size is None or time_base is None or not stamps:
-        raise MediaError(f"--vf {filters!r} leaves no frame of {path}", next_step="correct --vf")
-    rate = before.frame_rate
-    if len(stamps) != before.n_frames and stamps[-1] > stamps[0]:
-        tick = Fraction(int(time_base[1]), int(time_base[2]))
-        rate = snap_rate((len(stamps) - 1) / ((stamps[-1] - stamps[0]) * tick))
-    return Picture(int(size[1]), int(size[2]), rate, len(stamps))
+_INVERSE_TELECINE = {"pullup", "detelecine"}
+"""Filters that make whole frames of fields and leave the mark of fields on them (ffmpeg n9.0.2)."""
+
+_SAMPLE_FRAMES = 8
+"""Pictures behind the filters that are looked at; all of them are counted."""
+
+
+def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: VideoInfo) -> VideoInfo:
+    """Facts of what comes out of the filters: decoded once and counted, because a chain may do anything."""
+    with tempfile.TemporaryDirectory(prefix="assay-filtered-") as folder:
+        # FFV1 in Matroska keeps format, fields, colours and alpha as the filters leave them.
+        sample = Path(folder) / "sample.mkv"
+        only = guards(before.container.partition(",")[0])
+        command = commands.through_filters(only, before.stream_map, filters, _SAMPLE_FRAMES)
+        done = process.run(command.argv(ffmpeg, source=path, output=sample))
+        if done.exit_code != 0:
+            raise failure(f"putting {path.name} through --vf {filters!r}", done, next_step="correct --vf")
+        text = done.stdout.decode(errors="replace")
+        time_base = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
+        stamps = sorted(int(line.split(",")[2]) for line in text.splitlines() if line and not line.startswith("#"))
+        if time_base is None or not stamps:
+            raise MediaError(f"--vf {filters!r} leaves no frame of {path}", next_step="correct --vf")
+        after = probe_video(ffmpeg, sample)
+    rate, constant = _rate_behind(stamps, Fraction(int(time_base[1]), int(time_base[2])), before.frame_rate)
+    planes = pixel_facts(after.pix_fmt).alpha
+    whole = _INVERSE_TELECINE & {re.split("[=@]", step.strip())[0] for step in re.split(r"[,;\[\]]", filters)}
+    return replace(
+        after,
+        frame_rate=rate,
+        constant_rate=constant,
+        n_frames=len(stamps),
+        duration_s=float(len(stamps) / rate),
+        alpha=planes and (before.alpha or after.alpha),
+        side_data=before.side_data,
+        field_order="progressive" if whole else after.field_order,
+    )
+
+
+def _rate_behind(stamps: list[int], tick: Fraction, before: Fraction) -> tuple[Fraction, bool]:
+    """The rate of filtered frames; filters mostly leave it alone or change it by a small ratio."""
+    declared = [before]
+    if len(stamps) > 1 and stamps[-1] > stamps[0]:
+        mean = (len(stamps) - 1) / ((stamps[-1] - stamps[0]) * tick)
+        declared.append(before * (mean / before).limit_denominator(12))
+    rate, constant = rate_of(stamps, tick, [one for one in declared if one])
+    return rate or before, constant

@@ -3,11 +3,12 @@
 import json
 import math
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmaf_assay.cli.options import FfmpegPath
+from vmaf_assay.cli.options import FfmpegPath, UnsafeArgs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +55,7 @@ def build(
         list[str] | None,
         typer.Option(metavar="[NAME=]OPTIONS", help="More options for an encoder: '-tune grain'; repeatable."),
     ] = None,
-    unsafe_args: Annotated[
-        bool, typer.Option("--unsafe-args", help="Pass on encoder options that may open files.")
-    ] = False,
+    unsafe_args: UnsafeArgs = False,
     rates: Annotated[str | None, typer.Option(help="Rate values for encoders that name none: 22,28,34.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells in flight (default: one a core).")] = None,
     workers: Annotated[
@@ -117,7 +116,7 @@ def _build(request: "CorpusRequest", ffmpeg: str | None, *, as_json: bool) -> No
         )
     _print_info(built.digest, built.cells, as_json=as_json, refused=built.refused)
     if not as_json:
-        _conclude(request.out, built.digest, built.cells, f"next: assay train {request.out}")
+        _conclude(request.out, built.digest, built.cells, f"next: assay train {quote(str(request.out))}")
     if built.refused:
         raise SourcesRefusedError(built.refused, built.n_sources)
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,7 +67,7 @@ def promote(
     signed = f", signed by {len(who.keys)}" if who.keys else ""
     render.say(
         f"{folder}: {len(verdict.rows)} rows of {verdict.ensemble} are production-eligible "
-        f"(verdict {verdict.sequence}{signed}); check with `assay registry verify --registry {folder}`"
+        f"(verdict {verdict.sequence}{signed}); check with `assay registry verify --registry {quote(str(folder))}`"
     )
 
 

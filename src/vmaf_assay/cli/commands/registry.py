@@ -1,4 +1,4 @@
-"""`assay registry list | show | verify | history | rollback | rejudge | supersede | sign`."""
+"""`assay registry list | show | verify | history | rollback | revalidate | retire | sign`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,8 +31,11 @@ def register(app: typer.Typer) -> None:
     group.command("verify")(verify)
     group.command("history")(history)
     group.command("rollback")(rollback)
-    group.command("rejudge")(rejudge)
-    group.command("supersede")(supersede)
+    group.command("revalidate")(revalidate)
+    group.command("retire")(retire)
+    # Names of before 0.2.0, for one release more.
+    group.command("rejudge", hidden=True)(revalidate)
+    group.command("supersede", hidden=True)(retire)
     group.command("sign")(sign)
     app.add_typer(group, name="registry")
 
@@ -303,7 +306,7 @@ def rollback(
     _acted(folder, verdict, f"what verdict {returns_to} admitted is in force again", as_json=as_json)
 
 
-def rejudge(
+def revalidate(
     ensemble: Ensemble,
     reason: Reason,
     registry: Folder = None,
@@ -315,9 +318,9 @@ def rejudge(
 ) -> None:
     """Give the models in force a fresh verdict, by today's policies and choice rule, from their own predictions.
 
-    Example: assay registry rejudge vmaf_forecast_ensemble_v1 --reason "choice rule 2" --registry models
+    Example: assay registry revalidate vmaf_forecast_ensemble_v1 --reason "choice rule 2" --registry models
     """
-    from vmaf_assay.admission.lifecycle import rejudge as act
+    from vmaf_assay.admission.lifecycle import revalidate as act
     from vmaf_assay.cli import render
     from vmaf_assay.registry.store import registry_dir
 
@@ -329,7 +332,7 @@ def rejudge(
     _acted(folder, verdict, f"judged again, {promises} make promises", as_json=as_json)
 
 
-def supersede(
+def retire(
     ensemble: Ensemble,
     reason: Reason,
     registry: Folder = None,
@@ -341,9 +344,9 @@ def supersede(
 ) -> None:
     """Take an ensemble out of service: its rows go back to smoke, and no consumer gets it. Its history stays.
 
-    Example: assay registry supersede fr_regressor_v2_ensemble_v1 --reason "broken clips" --registry models
+    Example: assay registry retire fr_regressor_v2_ensemble_v1 --reason "broken clips" --registry models
     """
-    from vmaf_assay.admission.lifecycle import supersede as act
+    from vmaf_assay.admission.lifecycle import retire as act
     from vmaf_assay.registry.store import registry_dir
 
     folder = registry_dir(registry)

@@ -1,6 +1,7 @@
 """`assay train`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -68,4 +69,4 @@ def train(
     keys = ("seed", "n_folds", "mean_plcc", "min_plcc", "mean_srocc", "mean_rmse")
     render.say_table(headers, [[loso[key] for key in keys] for loso in losos])
     how = f"{run.corpus.n_rows} rows in {run.corpus.n_groups} groups, {run.protocol}, {run.environment['engine']}"
-    render.say(f"{out}: {how}; next: assay validate {out}")
+    render.say(f"{out}: {how}; next: assay validate {quote(str(out))}")

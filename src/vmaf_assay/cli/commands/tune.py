@@ -17,6 +17,7 @@ from vmaf_assay.cli.options import (
     RunOptions,
     TargetVmaf,
     TrustPolicy,
+    UnsafeArgs,
     Verify,
     end,
     seconds_of,
@@ -37,9 +38,6 @@ Retry = Annotated[
 ]
 EncoderArgs = Annotated[
     str, typer.Option(help='More options for the encoder, as "-tune grain"; ends the promise (see reasons).')
-]
-UnsafeArgs = Annotated[
-    bool, typer.Option("--unsafe-args", help="Pass on encoder options and filters that may open files.")
 ]
 Reference = Annotated[
     str,
@@ -143,9 +141,16 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    several = None if out_dir is None and len(sources) == 1 and not _is_many(sources[0]) else sources
     run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
-    end(_tune_one(request, run) if several is None else _tune_many(several, request, out_dir, container, run))
+    end(_tune(sources, request, out_dir, container, run))
+
+
+def _tune(
+    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
+) -> int:
+    if out_dir is None and len(sources) == 1 and not _is_many(sources[0]):
+        return _tune_one(request, run)
+    return _tune_many(sources, request, out_dir, container, run)
 
 
 def _is_many(path: Path) -> bool:

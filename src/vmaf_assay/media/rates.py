@@ -1,0 +1,58 @@
+"""Frame rates: what a header declares, held against the stamps that frames have."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+COMMON_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)) + tuple(
+    Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 100, 120)
+)
+"""Rates that cameras, broadcasts and films have."""
+
+_SNAP = Fraction(1, 5000)
+"""Containers with millisecond stamps put a mean rate off by up to this share over a few seconds of video."""
+
+
+def rate_of(stamps: Sequence[int], tick: Fraction, declared: Sequence[Fraction] = ()) -> tuple[Fraction, bool]:
+    """(frames a second, whether every frame is where that puts it).
+
+    A declared rate that agrees with every stamp is the rate, a common one first. Where none agrees, the mean over
+    the stamps is, snapped to a common rate near it. Without usable stamps the first declared one counts, or 0.
+
+    Args:
+      stamps: of the frames in order of time, ticks.
+      tick: seconds.
+      declared: rates that the header states, most trusted first.
+
+    >>> rate_of([0, 42, 83, 125], Fraction(1, 1000), [Fraction(24000, 1001)])
+    (Fraction(24000, 1001), True)
+    """
+    usable = len(stamps) > 1 and tick > 0 and len(set(stamps)) == len(stamps)
+    if not usable:
+        return (snap_rate(declared[0]) if declared else Fraction(0)), True
+    mean = (len(stamps) - 1) / ((stamps[-1] - stamps[0]) * tick)
+    near = [rate for rate in COMMON_RATES if abs(rate - mean) <= _SNAP * rate]
+    ordered = [rate for rate in declared if rate in COMMON_RATES] + near + list(declared)
+    for rate in ordered:
+        if _agrees(stamps, 1 / (rate * tick)):
+            return rate, True
+    return snap_rate(mean), is_constant(stamps)
+
+
+def is_constant(stamps: Sequence[int]) -> bool:
+    """Whether every stamp is where the mean rate puts it, within the rounding of the container."""
+    if len(stamps) < 3:
+        return True
+    return _agrees(stamps, Fraction(stamps[-1] - stamps[0], len(stamps) - 1))
+
+
+def _agrees(stamps: Sequence[int], period: Fraction) -> bool:
+    """Whether stamp n is n periods after the first."""
+    # A stamp is rounded once and the period's ends once each; 2 % more for muxers that round down.
+    slack = Fraction(3, 2) + period / 50
+    return all(abs(stamp - stamps[0] - index * period) <= slack for index, stamp in enumerate(stamps))
+
+
+def snap_rate(rate: Fraction) -> Fraction:
+    """The common rate within the error of millisecond stamps, else a small fraction near it."""
+    nearest = min(COMMON_RATES, key=lambda common: abs(common - rate))
+    return nearest if abs(nearest - rate) <= _SNAP * nearest else rate.limit_denominator(1001)
