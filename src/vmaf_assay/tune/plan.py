@@ -115,9 +115,8 @@ def make_plan(
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
     carry = PLAIN
     if request.output is not None:
-        carry = plan_carry(
-            ffmpeg, request.source, request.output.name, info, preset, audio_codec=request.audio_codec
-        )
+        output, sound = request.output.name, request.audio_codec
+        carry = plan_carry(ffmpeg, request.source, output, info, preset, picture=video.stream, audio_codec=sound)
     said = tuple(conversions(video))
     plan = Plan(
         ffmpeg=ffmpeg,
@@ -135,9 +134,6 @@ def make_plan(
     )
     if request.output is not None:
         carry = rehearse(ffmpeg, plan.argv(info.middle(), request.output), request.source, carry)
-        if video.color_range == "pc":
-            ranged = f"{request.source.name} is full range; the encode is limited range"
-            carry = replace(carry, losses=(ranged, *carry.losses))
         plan = replace(plan, carry=carry)
     for loss in carry.losses:
         plan.note(f"lost in the output: {loss}")
