@@ -345,7 +345,7 @@ def test_an_interrupt_leaves_no_half_file(ffmpeg, full, tmp_path):
     stop_at("verify")
     assert list(tmp_path.iterdir()) == [out]
     assert probe_video(ffmpeg, out).n_frames == 12
-    assert ["is whole, but was not measured" in note for note in notes] == [True]
+    assert ["is complete, but its measurement was interrupted" in note for note in notes] == [True]
 
 
 @pytest.mark.ffmpeg
@@ -360,7 +360,7 @@ def test_an_encode_without_its_last_frames_is_no_output(ffmpeg, full, tmp_path):
     )
     fake.chmod(0o755)
     short = Ffmpeg(str(fake), ffmpeg.version, "test")
-    with pytest.raises(ToolError, match=r"gave back 7 of 12 frames of full\.mkv"):
+    with pytest.raises(ToolError, match=r"returned 7 of 12 frames of full\.mkv"):
         tune(short, verified(), request(full, output=tmp_path / "out.mkv"))
     assert list(tmp_path.iterdir()) == [fake.parent]
 
@@ -568,9 +568,16 @@ def test_what_calibration_never_saw_is_refused_in_words(ffmpeg, tmp_path):
 
 @pytest.mark.ffmpeg
 def test_filters_that_fail(ffmpeg, full):
-    """A chain that does not run, or lets no frame through, is named."""
-    with pytest.raises(ToolError, match="--vf 'nonsense=1'"):
-        open_source(ffmpeg, full, "nonsense=1")
+    """A chain that does not run is invalid, in the filter's own words; so is one that lets no frame through."""
+    for filters, words in (
+        ("nonsense=a=1", "--vf 'nonsense=a=1' is invalid: .*nonsense"),
+        ("crop=9999:9999", "crop: Invalid too big or non positive size"),
+        ("scale=foo", "scale: Invalid size 'foo'"),
+        ("scale=64:-2,,", "No such filter: ''"),
+        ("yadif=mode=banana", "yadif: .*banana"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            open_source(ffmpeg, full, filters)
     with pytest.raises(MediaError, match="leaves no frame"):
         open_source(ffmpeg, full, "select=0")
 

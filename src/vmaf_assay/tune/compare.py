@@ -26,6 +26,7 @@ from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
 from vmaf_assay.tune.forecast import Forecast, chosen_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.plan import OnNote, calibrated_margin
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.progress import SCORE_COST, JobClock, Stage, encode_cost, final_stages, probe_stages
 from vmaf_assay.tune.request import (
@@ -38,23 +39,23 @@ from vmaf_assay.tune.request import (
     resolved,
 )
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
-from vmaf_assay.tune.run import OnNote, calibrated_margin, tune
+from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
 from vmaf_assay.tune.trials import make_trials
 
 MAX_MEASURED = 4
-"""Encodes of one contender that are measured at most, until one lies on each side of the target."""
+"""Most measured encodes of one contender, until one is on each side of the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompareRequest:
-    """What is to be compared."""
+    """A request for a comparison."""
 
     source: Path
     """The source."""
     encoders: tuple[str, ...]
-    """Each `NAME` or `NAME:PRESET`; the first is what BD-rates are against."""
+    """Each `NAME` or `NAME:PRESET`; BD-rates are against the first."""
     target_vmaf: float = DEFAULT_TARGET
     """Pooled (mean) VMAF to reach, points."""
     confidence: float = DEFAULT_CONFIDENCE
@@ -62,21 +63,21 @@ class CompareRequest:
     measure: bool = False
     """Encode and measure each one on both sides of the target, and compare at equal quality."""
     trials: int = 0
-    """Trial encodes of each that correct its forecast, 0 to 2."""
+    """Trial encodes of each, which correct its forecast, 0 to 2."""
     output: Path | None = None
-    """Where the winner's encode goes; None makes none."""
+    """Path of the winner's encode; None makes no encode."""
     force: bool = False
     """Overwrite `output`."""
     filters: str = ""
-    """ffmpeg filter chain that the picture goes through first."""
+    """ffmpeg filter chain that is applied first."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
-    """Most that is probed of the source, seconds: of a longer one segments are; 0 probes all of any."""
+    """Most seconds probed of the source; a longer one is sampled; 0 probes all of it."""
     probes: ProbesKind = "few"
-    """`few` makes the probes that the forecasts read; `more` further ones, of the encoders and presets that the
-    model has them for."""
+    """`few` makes the probes that the forecasts read. `more` adds further ones, for encoders and presets for which
+    the model has them."""
 
     def of(self, encoder: str, preset: str | None) -> TuneRequest:
-        """What is asked of one encoder."""
+        """The request for one encoder."""
         return TuneRequest(
             source=self.source,
             encoder=encoder,
@@ -92,10 +93,10 @@ class CompareRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """An encoder and preset that can be answered for."""
+    """An encoder and preset that the ensemble supports."""
 
     request: TuneRequest
-    """What is asked of it; its preset is set."""
+    """The request for it, with its preset."""
     preset: str
     margin: Margin
     """Calibrated."""
@@ -107,10 +108,10 @@ class _Asked:
 
 
 def check_compare(request: CompareRequest, answered: Sequence[str] = tuple(ENCODERS)) -> list[TuneRequest]:
-    """What is asked of each encoder; raises ConfigError for what is invalid.
+    """The request for each encoder; raises ConfigError for an invalid one.
 
     Args:
-      request: what is to be compared.
+      request: the comparison.
       answered: encoders that can be answered for; an unknown name is refused with these.
     """
     if len(request.encoders) < 2:
@@ -135,22 +136,23 @@ def compare(
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
 ) -> CompareResult:
-    """Forecast every contender from the same probes, and measure them if that is asked for.
+    """Forecast every contender from the same probes, and measure them on request.
 
-    An encoder that cannot be answered for is named in `refused`; the others are compared.
+    Unsupported encoders are named in `refused`; the others are compared.
 
     Raises:
-      ConfigError: fewer than two, none that the model was trained on, or a promise that may not be made.
+      ConfigError: fewer than two, none that the model was trained on, or an ensemble that may not promise.
       MediaError: the source cannot be used.
       ToolError: ffmpeg failed for every encoder.
     """
     clock = clock or JobClock(on_step)
     asked, refused = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
+    clock.step(f"open {request.source.name}", 0, 1)
     reference, _ = open_source(ffmpeg, request.source, request.filters)
-    clock.plan(_stages(sidecar, request, asked, reference), reference.n_frames)
+    clock.plan(_stages(sidecar, request, asked, reference), reference)
     with ExitStack() as stack:
-        if cache is None and request.output is not None:  # the winner's encode asks again for what was measured
+        if cache is None and request.output is not None:  # the winner's encode uses these measurements again
             cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-compare-"))))
         measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step))
         pairs = [one.pair for one in asked]
@@ -177,7 +179,7 @@ def compare(
 
 
 def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_Asked], list[Refused]]:
-    """The encoders that can be answered for, and the others with the reason; raises if there is none."""
+    """The supported encoders, and the others with the reason; raises if all are unsupported."""
     sidecar = verified.ensemble.sidecar
     asked: list[_Asked] = []
     refused: list[Refused] = []
@@ -204,7 +206,7 @@ def _contenders(
     asked: Sequence[_Asked],
     forecasts: Sequence[Forecast],
 ) -> tuple[list[Contender], list[Refused]]:
-    """Those that work here, and the others with the reason; raises ToolError if none does."""
+    """The encoders that work here, and the others with the reason; raises ToolError if no encoder works."""
     contenders: list[Contender] = []
     broken: list[Refused] = []
     problem: ToolError | None = None
@@ -223,7 +225,7 @@ def _contenders(
 def _sample(
     title: SourceProbes, first: Contender, forecasts: Sequence[Forecast], reference: ReferenceInput
 ) -> SampleFacts | None:
-    """What of the source was probed, and what that means for the first contender."""
+    """How the source was sampled, and the sampling part for the first contender."""
     pair = (first.encoder, first.preset)
     predicted = next(one for one in forecasts if (one.curve.encoder, one.curve.preset) == pair)
     forecaster = predicted.forecaster(first.promise.confidence)
@@ -295,7 +297,7 @@ def _points(
 
 
 def _sized(sidecar: Sidecar, contenders: Sequence[Contender], reference: ReferenceInput) -> list[Contender]:
-    """Each contender, with a word on the picture's size where the encoder was trained on other sizes only."""
+    """Each contender, with a remark if its encoder was trained on other picture sizes only."""
     sized = []
     for one in contenders:
         size = size_reason(sidecar, one.encoder, one.preset, pixels(reference))

@@ -21,14 +21,14 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     ffmpeg: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The ffmpeg to examine instead of searching for one.")
+        str | None, typer.Option(metavar="PATH", help="The ffmpeg to examine instead of the one found.")
     ] = None,
     registry: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The registry to examine instead of the shipped one.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say which ffmpeg is used and why, which encoders work, and whether the registry verifies.
+    """Show which ffmpeg is used and why, which encoders work, and whether the registry verifies.
 
     Exit 0 if ffmpeg, libvmaf and the registry are fine, 3 if no ffmpeg is usable, 4 if the registry is not.
 
@@ -101,7 +101,8 @@ def examine_registry(explicit: Path | None) -> dict[str, Any]:
     if refused:
         return answer | {"detail": f"{refused[0].row_id}: {refused[0].reason}"}
     production = sum(row.status == "production" for row in reports)
-    detail = f"{len(reports)} rows, {production} production-eligible, in {folder}"
+    n_rows = sum(row.status not in ("leftover", "not here") for row in reports)
+    detail = f"{n_rows} rows, {production} production-eligible, in {folder}"
     return answer | {"verified": True, "detail": detail}
 
 
