@@ -21,7 +21,7 @@ from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 pytestmark = pytest.mark.ffmpeg
 
 TOLD = json.loads(ANSWERS.read_text())
-NO_DECODER = {"audio none", "audio apac"}
+NO_DECODER = {"audio none", "audio apple_apac"}
 TEXT = {"subrip", "ass", "webvtt", "mov_text"}
 X264 = ENCODERS["libx264"]
 
