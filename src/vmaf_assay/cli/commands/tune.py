@@ -114,7 +114,7 @@ def tune(
 ) -> None:
     """Find the cheapest encode that meets a VMAF target with a stated confidence, and make it.
 
-    Exit 0 promised (and met, if verified); 1 unreachable, unsupported, over a limit or missed; of several the worst.
+    Exit 0 promised (and met, if verified); 1 unreachable, unsupported, over a limit, missed (of many the worst).
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
