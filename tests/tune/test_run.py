@@ -203,7 +203,7 @@ def test_refusals_come_before_the_first_encode(ffmpeg, source):
         ({"target_vmaf": 1.0}, "you probably want --target-vmaf 99"),
         ({"confidence": 95.0}, "you probably want --quality-confidence 0.95"),
         ({"confidence": 100.0}, "between 0 and 1, not 100; ask for 0.95"),
-        ({"retry": 1}, "--retry measures an encode, and none is made; add -o OUT"),
+        ({"retry": 1}, "--retry needs an encode to measure, and no output is named; add -o OUT"),
         ({"retry": 10, "output": Path("out.mkv")}, "--retry is 0 to 9"),
         ({"preset": "warp"}, "has no preset 'warp'"),
         ({"verify": True}, "add -o OUT"),

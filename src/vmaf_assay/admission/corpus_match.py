@@ -139,7 +139,7 @@ def _rows(claim: Claim, said: pl.DataFrame, corpus: Corpus) -> pl.DataFrame:
 def _frames(said: pl.DataFrame, corpus: Corpus) -> TrainingRows:
     # How many frames of a cell were used is in the table itself; which ones follows from that.
     frames_per_cell = int(said.group_by("cell").len()["len"].max() or 0)  # type: ignore[arg-type]
-    return regressor_rows(corpus, frames_per_cell=frames_per_cell)
+    return regressor_rows(corpus, frames_per_cell=frames_per_cell, vocabulary=2)
 
 
 def _identity(rows: TrainingRows) -> pl.DataFrame:

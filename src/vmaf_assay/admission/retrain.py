@@ -78,6 +78,7 @@ def retrain(
         max_steps=max_steps,
         processes=processes,
         on_progress=on_progress,
+        vocabulary=audited.sidecar.encoder_vocab_version,
     )
     again = load_run(workspace / "run")
     gate = again.gate()[0]
@@ -211,7 +212,9 @@ def fresh_rows(sidecar: "Sidecar", n_rows: int) -> tuple[NDArray[np.float32], ND
     asked = [seen.encoders[index] for index in generator.integers(len(seen.encoders), size=n_rows)]
     rates = [float(generator.uniform(one.rate_values[0], one.rate_values[-1])) for one in asked]
     names = [one.encoder for one in asked], [one.preset for one in asked]
-    return features.astype(np.float32), codec_rows(*names, rates, version=sidecar.encoder_vocab_version)
+    return features.astype(np.float32), codec_rows(
+        *names, rates, version=sidecar.encoder_vocab_version, unknown=True
+    )
 
 
 def _compare_sidecars(folder: Path, verdict: Verdict, again: "RunEvidence") -> Check:

@@ -80,7 +80,7 @@ class Tied:
         """Codec block of every row, [N, D]."""
         columns = (self.rows[name].to_list() for name in ("encoder", "preset", "rate_value"))
         encoders, presets, rates = columns
-        return codec_rows(encoders, presets, rates, version=self.mean_sidecar.encoder_vocab_version)
+        return codec_rows(encoders, presets, rates, version=self.mean_sidecar.encoder_vocab_version, unknown=True)
 
 
 def check_models_fused(ensemble: str, seeds: Sequence[int], models: Mapping[str, bytes]) -> None:

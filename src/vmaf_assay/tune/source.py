@@ -6,14 +6,14 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from vmaf_assay.errors import MediaError
+from vmaf_assay.errors import AssayError, ConfigError, MediaError
 from vmaf_assay.media import commands, process
 from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
 from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.rates import rate_of
-from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
 from vmaf_assay.records import VideoInfo
 from vmaf_assay.tune.filter_files import absolute_files
 from vmaf_assay.tune.request import ReferenceKind
@@ -67,6 +67,7 @@ def open_source(
         user_filters=filters,
         stream_map=video.stream_map,
         remarks=video.remarks,
+        rgb_matrix=rgb_matrix(*even_fit(*size, None)) if video.chroma == "rgb" else "",
     )
     if reference == "source":
         opened = replace(opened, unfiltered_size=plain)
@@ -129,7 +130,7 @@ def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: VideoInfo) -> Vi
         command = commands.through_filters(only, before.stream_map, filters, _SAMPLE_FRAMES)
         done = process.run(command.argv(ffmpeg, source=path, output=sample))
         if done.exit_code != 0:
-            raise failure(f"putting {path.name} through --vf {filters!r}", done, next_step="correct --vf")
+            raise _filter_failure(path, filters, done)
         text = done.stdout.decode(errors="replace")
         time_base = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
         stamps = sorted(int(line.split(",")[2]) for line in text.splitlines() if line and not line.startswith("#"))
@@ -149,6 +150,22 @@ def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: VideoInfo) -> Vi
         side_data=before.side_data,
         field_order="progressive" if whole else after.field_order,
     )
+
+
+def _filter_failure(path: Path, filters: str, done: process.Completed) -> AssayError:
+    """An invalid chain, in the filter's own words; a ToolError if frames came out, or ffmpeg was ended."""
+    frames = re.search(rb"^\d", done.stdout, re.MULTILINE)
+    if frames or done.killed or done.timed_out:
+        return failure(f"putting {path.name} through --vf {filters!r}", done, next_step="correct --vf")
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    said = next(
+        (line for line in lines if re.search(r"Parsed_|AVFilter|[Ff]ilter", line)), (lines or ["no message"])[0]
+    )
+    # "[Parsed_crop_0 @ 0x55d0] Invalid size": the address changes with every run.
+    filter_name = re.match(r"^\[Parsed_(\w+?)_\d+ @", said)
+    said = re.sub(r"^(\[[^]]*\] )+", "", said)
+    of = f"{filter_name[1]}: " if filter_name else ""
+    return ConfigError(f"--vf {filters!r} is invalid: {of}{said.rstrip('.')}", next_step="correct --vf")
 
 
 def _rate_behind(stamps: list[int], tick: Fraction, before: Fraction) -> tuple[Fraction, bool]:
