@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.media.encoders import EncoderInfo, join_args
-from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.ffmpeg import Ffmpeg, guards
 from vmaf_assay.media.reference import ReferenceInput, chain, normalise_filters
 from vmaf_assay.media.sync import SIGNATURE_FILTER
 
@@ -148,8 +148,19 @@ def score_pair(reference: ReferenceInput) -> Command:
     left, right = chain(reference.distorted_filters()), chain(reference.filters())
     tick = reference.tick()
     graph = f"[0:v:0]{left},{tick}[d];[1:{reference.stream_map}]{right},{tick}[r];{compare_graph()}"
-    args = ["-i", DISTORTED, *reference.input_args, "-i", SOURCE, "-filter_complex", graph, *_compare_outputs()]
-    return Command(tuple(args))
+    return Command(
+        (
+            *guards(),
+            "-i",
+            DISTORTED,
+            *reference.input_args,
+            "-i",
+            SOURCE,
+            "-filter_complex",
+            graph,
+            *_compare_outputs(),
+        )
+    )
 
 
 def final_encode(
@@ -240,10 +251,29 @@ def _counted(reference: ReferenceInput) -> list[str]:
 def through_filters(before: Sequence[str], stream_map: str, filters: str, n_sample: int) -> Command:
     """Decode a stream through filters: times of all frames to stdout, and the first few into a lossless file."""
     mapped = ["-map", f"0:{stream_map}", "-vf", filters, *_ONE_BY_ONE]
-    return Command((
-        *before, "-i", SOURCE, *mapped, "-enc_time_base", "filter", "-c:v", "rawvideo", "-f", "framecrc", "-",
-        *mapped, "-frames:v", str(n_sample), "-c:v", "ffv1", "-f", "matroska", OUTPUT,
-    ))  # fmt: skip
+    return Command(
+        (
+            *before,
+            "-i",
+            SOURCE,
+            *mapped,
+            "-enc_time_base",
+            "filter",
+            "-c:v",
+            "rawvideo",
+            "-f",
+            "framecrc",
+            "-",
+            *mapped,
+            "-frames:v",
+            str(n_sample),
+            "-c:v",
+            "ffv1",
+            "-f",
+            "matroska",
+            OUTPUT,
+        )
+    )
 
 
 def frame_times(reference: ReferenceInput) -> Command:
@@ -255,9 +285,9 @@ def frame_times(reference: ReferenceInput) -> Command:
     ))  # fmt: skip
 
 
-def video_packets() -> Command:
-    """The packets of a file's first video stream, one line each."""
-    return Command(("-i", SOURCE, "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"))
+def video_packets(stream_map: str = "v:0") -> Command:
+    """The packets of a file's video stream, one line each."""
+    return Command((*guards(), "-i", SOURCE, "-map", f"0:{stream_map}", "-c", "copy", "-f", "framecrc", "-"))
 
 
 def score_itself() -> Command:

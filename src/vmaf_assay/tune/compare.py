@@ -67,6 +67,8 @@ class CompareRequest:
     """Where the winner's encode goes; None makes none."""
     force: bool = False
     """Overwrite `output`."""
+    stream: int | None = None
+    """Index of the source's video stream; None takes the first that is no still picture."""
     filters: str = ""
     """ffmpeg filter chain that the picture goes through first."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
@@ -84,6 +86,7 @@ class CompareRequest:
             target_vmaf=self.target_vmaf,
             confidence=self.confidence,
             trials=self.trials,
+            stream=self.stream,
             filters=self.filters,
             probe_seconds=self.probe_seconds,
             probes=self.probes,
@@ -147,7 +150,7 @@ def compare(
     clock = clock or JobClock(on_step)
     asked, refused = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
-    reference, _ = open_source(ffmpeg, request.source, request.filters)
+    reference, _ = open_source(ffmpeg, request.source, request.filters, stream=request.stream)
     clock.plan(_stages(sidecar, request, asked, reference), reference.n_frames)
     with ExitStack() as stack:
         if cache is None and request.output is not None:  # the winner's encode asks again for what was measured

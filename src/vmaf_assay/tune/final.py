@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmaf_assay.errors import ToolError
@@ -14,10 +14,10 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.stamps import frame_times, restore_args
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import OnStep, VideoInfo
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.source import seconds
-from vmaf_assay.tune.streams_plan import CarryPlan, missing_streams
+from vmaf_assay.tune.streams_plan import CarryPlan, missing_streams, plan_carry
 
 PLAIN = CarryPlan(("-map", "0:v:0", "-map", "0:a?", "-c:a", "copy"), ())
 """What is shown of an encode that has no output to plan for."""
@@ -122,9 +122,26 @@ def _folder_beside(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def video_bytes(ffmpeg: Ffmpeg, path: Path) -> int:
-    """Bytes of a file's first video stream, by its packets."""
-    return sum(_video_packets(ffmpeg, path))
+def carry_for(
+    ffmpeg: Ffmpeg, request: TuneRequest, encoder: EncoderInfo, preset: str, video: VideoInfo
+) -> CarryPlan:
+    """What goes beside the stream that is encoded: planned for the output, or shown where there is none."""
+    if request.output is None:
+        return replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
+    return plan_carry(
+        ffmpeg,
+        request.source,
+        request.output.name,
+        encoder,
+        preset,
+        audio_codec=request.audio_codec,
+        picture=video.stream,
+    )
+
+
+def video_bytes(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> int:
+    """Bytes of a file's video stream, by its packets."""
+    return sum(_video_packets(ffmpeg, path, stream_map))
 
 
 def check_space(output: Path, wanted_bytes: float) -> None:
@@ -158,9 +175,9 @@ def frame_lines(what: str, total: int, on_step: OnStep | None) -> Callable[[str]
     return on_line
 
 
-def _video_packets(ffmpeg: Ffmpeg, path: Path) -> list[int]:
-    """Bytes of each packet of a file's first video stream."""
-    done = process.run(commands.video_packets().argv(ffmpeg, source=path))
+def _video_packets(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> list[int]:
+    """Bytes of each packet of a file's video stream."""
+    done = process.run(commands.video_packets(stream_map).argv(ffmpeg, source=path))
     if done.exit_code != 0:
         raise failure(f"reading {path.name}", done)
     lines = [line for line in done.stdout.decode().splitlines() if line and not line.startswith("#")]

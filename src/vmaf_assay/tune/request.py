@@ -49,6 +49,8 @@ class TuneRequest:
     """Overwrite `output`."""
     encoder_args: str = ""
     """More options for the encoder, in trials and the final encode, as `-tune grain -g 48`."""
+    stream: int | None = None
+    """Index of the source's video stream, as in `-map 0:INDEX`; None takes the first that is no still picture."""
     filters: str = ""
     """ffmpeg filter chain that the picture goes through first."""
     reference: ReferenceKind = "filtered"

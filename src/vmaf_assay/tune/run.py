@@ -27,8 +27,8 @@ from vmaf_assay.records import OnStep
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
-    PLAIN,
     FinalEncode,
+    carry_for,
     check_space,
     frame_calls,
     video_bytes,
@@ -52,7 +52,7 @@ from vmaf_assay.tune.result import (
 )
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import open_source, pixels, seconds
-from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
+from vmaf_assay.tune.streams_plan import CarryPlan, rehearse
 from vmaf_assay.tune.trials import implied_rate, make_trials
 
 if TYPE_CHECKING:
@@ -196,12 +196,8 @@ def _plan(
         from vmaf_assay.media.capability import check_extra_args  # most requests have none
 
         check_extra_args(ffmpeg, info)
-    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
-    carry = PLAIN
-    if request.output is not None:
-        carry = plan_carry(
-            ffmpeg, request.source, request.output.name, info, preset, audio_codec=request.audio_codec
-        )
+    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
+    carry = carry_for(ffmpeg, request, info, preset, video)
     said = tuple(conversions(video))
     plan = _Plan(
         ffmpeg=ffmpeg,
@@ -213,7 +209,7 @@ def _plan(
         margin=margin,
         carry=carry,
         source_s=video.duration_s,
-        source_video_bytes=video_bytes(ffmpeg, request.source),
+        source_video_bytes=video_bytes(ffmpeg, request.source, video.stream_map),
         on_step=on_step,
         on_note=on_note,
     )

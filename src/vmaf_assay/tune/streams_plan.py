@@ -102,12 +102,19 @@ class _Fate:
 
 
 def plan_carry(
-    ffmpeg: Ffmpeg, source: Path, output_name: str, encoder: EncoderInfo, preset: str, *, audio_codec: str = ""
+    ffmpeg: Ffmpeg,
+    source: Path,
+    output_name: str,
+    encoder: EncoderInfo,
+    preset: str,
+    *,
+    audio_codec: str = "",
+    picture: int | None = None,
 ) -> CarryPlan:
     """Decide what happens to every stream, chapter and tag of a source.
 
     Sound is never left out: what the container does not take is converted if `audio_codec` names an encoder, and
-    refused otherwise.
+    refused otherwise. `picture` is the index of the stream that is encoded, by default the first video.
 
     Raises:
       ConfigError: the container takes neither this encoder's video nor all of the sound.
@@ -121,12 +128,12 @@ def plan_carry(
         )
     found = read_facts(source)
     check_numbering(ffmpeg, source, found)
-    picture = next(stream for stream in found.streams if stream.kind == "video")
-    planner = _Planner(ffmpeg, source, output_name, encoder, preset, found, picture, audio_codec)
+    encoded = next(one for one in found.streams if one.kind == "video" and picture in (None, one.index))
+    planner = _Planner(ffmpeg, source, output_name, encoder, preset, found, encoded, audio_codec)
     fates = [planner.fate(stream) for stream in found.streams]
     _check_accounts(source, found, fates)
     rest = [one for one in fates if one.fate in ("copied", "converted")]
-    args = ["-map", f"0:v:{_rank(found, picture)}"]
+    args = ["-map", f"0:v:{_rank(found, encoded)}"]
     for position, one in enumerate(rest, start=1):
         args += ["-map", f"0:{one.stream.index}", f"-c:{position}", *one.args]
     args += ["-map_metadata", "0", "-map_chapters", "0", *planner.picture_args(fates)]
@@ -138,7 +145,7 @@ def plan_carry(
     return CarryPlan(
         args=(*args, "-f", muxer),
         losses=tuple(one.loss for one in fates if one.loss),
-        mapped=(picture, *(one.stream for one in rest)),
+        mapped=(encoded, *(one.stream for one in rest)),
         expected=(("video", ""), *(one.becomes for one in rest)),
     )
 

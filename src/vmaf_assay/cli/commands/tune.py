@@ -15,6 +15,7 @@ from vmaf_assay.cli.options import (
     ProbeSeconds,
     Registry,
     RunOptions,
+    Stream,
     TargetVmaf,
     TrustPolicy,
     Verify,
@@ -97,6 +98,7 @@ def tune(
     encoder_args: EncoderArgs = "",
     audio_codec: AudioCodec = "",
     vf: Filters = "",
+    stream: Stream = None,
     reference: Reference = "filtered",
     max_bitrate: MaxBitrate = None,
     max_size: MaxSize = None,
@@ -131,6 +133,7 @@ def tune(
         force=force,
         encoder_args=encoder_args,
         audio_codec=audio_codec,
+        stream=stream,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
         max_kbps=max_bitrate,
