@@ -26,6 +26,10 @@ demo: .venv/installed
 test check: .venv/installed-dev
 	scripts/check $(BIN)
 
+# Format, lint, types, words and the tests of pure code: under a minute once installed, and no ffmpeg.
+quick: .venv/installed-dev
+	scripts/check $(BIN) quick
+
 .venv/installed-slow: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,dev-mlflow,notebook]'
 	touch $@

@@ -3,9 +3,9 @@
     python bench/forecast.py RUN [--json] [--pictures FOLDER]     (pictures need `pip install matplotlib`)
 
 By encoder and preset: |forecast - truth| over VMAF > 70, of the ensemble alone and as `tune` uses it (monotone,
-and led through what the probes know), and the sources it errs most on. Then what sigma is worth: its rank
-correlation with the error, and the width of the two-sided 90 % interval (hierarchical conformal, calibrated on
-the other groups) with the residuals as they are and divided by sigma.
+and interpolated through the probes), and the sources it errs most on. Then what sigma is worth: its rank
+correlation with the error, and the width of the two-sided 90 % interval (hierarchical conformal, calibrated on the
+other groups) with the residuals as they are and divided by sigma.
 """
 
 import argparse

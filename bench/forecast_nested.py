@@ -100,7 +100,7 @@ def by_pair(rows: TrainingRows, error: np.ndarray) -> dict[str, float]:
 
 
 def led(rows: TrainingRows, predicted: np.ndarray) -> np.ndarray:
-    """The forecast as `tune` uses it: led through what a probe measured of the very encoder and preset, [N].
+    """The forecast as `tune` uses it, interpolated through probes of the same encoder and preset, [N].
 
     Args:
       rows: of the corpus.

@@ -92,4 +92,4 @@ if __name__ == "__main__":
         old.unlink()
     for verb, schema in schemas().items():
         write_json_atomic(FOLDER / f"{verb}.schema.json", schema)
-    print(f"say in CHANGELOG.md what changed, and: JSON contract {digest()}")
+    print(f"say in CHANGELOG.md what changed, and end the newest section in: <!-- JSON contract {digest()} -->")

@@ -187,7 +187,7 @@ ATTEMPTS = {
     "different corpora": Attempt(other_corpora, 2, "is of another corpus than the run", "PROMOTE"),
     "a score as text": Attempt(score_text('"0.99"'), 4, "mean_plcc", "PROMOTE"),
     "a score of 1e9": Attempt(score_text("1e9"), 2, "says PLCC 1000000000", "PROMOTE"),
-    "a score of 1e400": Attempt(score_text("1e400"), 4, "no finite number", "HOLD"),
+    "a score of 1e400": Attempt(score_text("1e400"), 4, "not a finite number", "HOLD"),
     "a score that is NaN": Attempt(score_text("NaN"), 4, "NaN is not a JSON number", "HOLD"),
     "a score that is Infinity": Attempt(score_text("Infinity"), 4, "Infinity is not a JSON number", "HOLD"),
     "a score that is null": Attempt(score_text("null"), 4, "mean_plcc", "traceback, exit 1 as for a HOLD"),

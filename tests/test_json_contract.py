@@ -74,11 +74,18 @@ def test_every_field_has_a_type_and_a_meaning():
 
 
 def test_a_changed_contract_is_in_the_changelog():
-    """The changelog names the digest of today's schemas, so no field changes without a word on it."""
+    """The changelog names the digest of today's schemas, so no field changes unannounced."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"JSON contract {SCRIPT['digest']()}" in text, (
         "run scripts/write_output_schemas.py and say what changed"
     )
+
+
+def test_the_changelog_is_for_users():
+    """No hash is shown: the contract's digest stands in a comment, commits are not named."""
+    shown = re.sub(r"<!--.*?-->", "", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    hashes = re.findall(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,64}\b", shown)
+    assert hashes == [], "write what changed in words; end the section in <!-- JSON contract DIGEST -->"
 
 
 def test_closed_schemas_refuse_what_is_not_described():

@@ -1,6 +1,6 @@
 """Choose the cheapest encode that meets a VMAF target, with a confidence that can be checked.
 
-`import vmaf_assay as va` costs nothing; the first use of a name loads `vmaf_assay.api`, which says what each is.
+`import vmaf_assay as va` is cheap; the first use of a name loads `vmaf_assay.api`, which documents it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -152,7 +152,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Here, not above: `assay --help` imports this package too, and numpy alone costs more than its whole answer.
+    # Imported here, because `assay --help` imports this package too, and numpy alone takes longer than that.
     from vmaf_assay import api
 
     return getattr(api, name)

@@ -1,7 +1,7 @@
 """Every error this package raises on purpose.
 
 AssayError
-├── ConfigError (ValueError)       a request that cannot be meant: exit 2
+├── ConfigError (ValueError)       an invalid request: exit 2
 ├── MediaError (ValueError)        a source that cannot be used: exit 2
 │   └── SourcesRefusedError        some of many sources cannot be used, the rest was built: exit 2
 ├── CorpusError (ValueError)       a corpus, run or table that is not evidence: exit 2
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 
 def _one_line(text: str) -> str:
-    """The text on one line; what no terminal should be sent (escapes, half a surrogate pair) spelled out."""
+    """The text on one line, with escapes and half surrogate pairs spelled out for terminals."""
     text = " ".join(text.split())
     if text.isprintable():
         return text
@@ -45,13 +45,13 @@ class MediaError(AssayError, ValueError):
 
 
 class SourcesRefusedError(MediaError):
-    """A corpus was built of the other sources, and these are not in it (exit 2)."""
+    """A corpus was built without these sources, which cannot be used (exit 2)."""
 
     def __init__(self, refused: Mapping[str, str], n_sources: int) -> None:
         self.refused, self.n_sources = dict(refused), n_sources
         super().__init__(
             f"{len(refused)} of {n_sources} sources refused and not in the corpus: {', '.join(refused)}",
-            next_step="mend them and run the same command again, or leave them out",
+            next_step="repair them and run the same command again, or leave them out",
         )
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, str], int]]:

@@ -112,7 +112,7 @@ def test_bugs_are_not_hidden(monkeypatch):
     ],
 )
 def test_usage_errors(capsys, argv):
-    """A command line that cannot be meant is one line on stderr and exit 2."""
+    """An invalid command line is one line on stderr and exit 2."""
     assert cli.main(argv) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -139,7 +139,7 @@ def test_out_of_reach_exits_1(source, capsys):
 @pytest.mark.ffmpeg
 @pytest.mark.usefixtures("made_up")
 def test_bad_requests_exit_2(clip, capsys, options, words):
-    """Each request that cannot be meant is one line on stderr with exit 2, and nothing on stdout."""
+    """Each invalid request is one line on stderr with exit 2, and nothing on stdout."""
     assert cli.main(["tune", str(clip), *options]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""

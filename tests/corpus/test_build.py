@@ -80,7 +80,7 @@ def test_a_stopped_build_resumes_and_measures_only_what_is_missing(ffmpeg, plan,
 
 
 def test_no_flipped_byte_changes_what_is_read(corpus_dir, tmp_path):
-    """Any one byte of a cell or of the packed rows flipped: refused, or (in bytes not used) the very same rows."""
+    """Any one byte of a cell or of the packed rows flipped: refused, or (in bytes not used) the same rows."""
     folder = tmp_path / "copy"
     shutil.copytree(corpus_dir, folder)
     before = load_corpus(folder)

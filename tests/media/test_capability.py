@@ -70,7 +70,7 @@ def test_a_libvmaf_that_scores_itself_low_is_not_usable(tmp_path):
         (1, False, "\n[a @ 0x1] [b @ 0x2] Deep cause\n", "Deep cause"),
         (-9, True, "half a line", "did not finish one frame in 30 s"),
         (-9, False, "half a line", "ffmpeg was killed (out of memory?)"),
-        (-11, False, "", "ffmpeg exited -11 without a word"),
+        (-11, False, "", "ffmpeg exited -11 without a message"),
     ],
 )
 def test_reason_is_the_first_cause(exit_code, timed_out, stderr, reason):

@@ -65,9 +65,9 @@ ONE = packed(pl.DataFrame({"a": np.arange(70_001)}), compression="zstd", statist
 """70,001 is a number found nowhere else in the file."""
 
 HOSTILE = {
-    "nothing": (b"", "no Parquet file"),
+    "nothing": (b"", "not a Parquet file"),
     "only its marks": (b"PAR1" * 3, "longer than the file"),
-    "cut": (ONE[:-30], "no Parquet file"),
+    "cut": (ONE[:-30], "not a Parquet file"),
     "another footer length": (ONE[:-8] + b"\xff\xff\xff\x7fPAR1", "longer than the file"),
     "a footer of zeros": (b"PAR1" + bytes(40) + (40).to_bytes(4, "little") + b"PAR1", "it is damaged"),
     "a footer without even a root": (

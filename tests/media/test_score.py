@@ -111,7 +111,7 @@ def test_an_encoder_that_always_keeps_frames_back_is_an_error(ffmpeg, clip, tmp_
 
 
 def test_reference_against_itself_scores_near_the_top(ffmpeg, clip):
-    """A pair in step is at least 97; one frame out of step is not."""
+    """A pair in sync is at least 97; one frame out of sync is not."""
     scored = score_pair(ffmpeg, _reference(clip), clip)
     assert scored.pooled_vmaf > 97
 

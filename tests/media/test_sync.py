@@ -1,4 +1,4 @@
-"""A pair out of step is an error that names the offset; a pair in step never is."""
+"""A pair out of sync is an error that names the offset; a pair in sync never is."""
 
 import numpy as np
 import pytest

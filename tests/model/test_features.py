@@ -144,7 +144,7 @@ def test_a_source_without_probes_is_named(tmp_path):
     [((), {("libx264", 26.0), ("libsvtav1", 28.0)}), (("clip0@96x54",), {("libsvtav1", 28.0)}), ((), set())],
 )
 def test_a_further_probe_is_one_that_every_source_has(tmp_path, missing, further):
-    """libx264 at 26 is none if one source lacks it, or if no source has it; those that are read stay."""
+    """libx264 at 26 is not a probe if one source lacks it, or if no source has it; those that are read stay."""
     grid = (
         GRID if further else GRID | {("libx264", "medium"): (18.0, 22.0, 30.0), ("libsvtav1", "8"): (35.0, 42.0)}
     )

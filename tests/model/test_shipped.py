@@ -90,7 +90,7 @@ def test_the_shipped_forecast_has_the_probes_that_the_documents_name(encoder, pr
     ],
 )
 def test_the_shipped_forecast_answers_the_sizes_that_the_documents_name(encoder, preset, answered, silent):
-    """True: without a word; False: with one; None: not at all."""
+    """True: without a remark; False: with one; None: not at all."""
     sidecar = Sidecar.model_validate_json((MODELS / ROWS[MEANS[0]]["sidecar"]["file"]).read_text())
     features = np.array(sidecar.seen.feature_mean)
     features[sidecar.feature_names.index("log2_pixels")] = np.log2(answered[0] * answered[1])

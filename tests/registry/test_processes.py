@@ -23,8 +23,8 @@ MODELS, SIDECARS, PREDICTIONS, VERDICT, ENVELOPE, REGISTRY, PLAIN = 6, 6, 1, 1, 
 WRITES = {
     "sign": ENVELOPE,
     "rollback": VERDICT + ENVELOPE + REGISTRY + PLAIN,
-    "supersede": VERDICT + ENVELOPE + REGISTRY + PLAIN,
-    "rejudge": VERDICT + ENVELOPE + REGISTRY + PLAIN,
+    "retire": VERDICT + ENVELOPE + REGISTRY + PLAIN,
+    "revalidate": VERDICT + ENVELOPE + REGISTRY + PLAIN,
     "promote": MODELS + SIDECARS + PREDICTIONS + VERDICT + ENVELOPE + REGISTRY + PLAIN,
 }
 """Files that each act writes; it can be killed before each is made durable, and before each is renamed."""
@@ -85,13 +85,13 @@ def check_every_kill(act, template, run, key, tmp_path, points) -> None:
             assert state(registry) == (2, True)
             assert signed == committed
         else:
-            assert state(registry) == ((3, act != "supersede") if committed else (2, True))
+            assert state(registry) == ((3, act != "retire") if committed else (2, True))
             assert signed == committed
-        if committed and act in ("rollback", "supersede"):
+        if committed and act in ("rollback", "retire"):
             continue  # done again it is refused: there is nothing left to do
         do(act, registry, run, key)
         number, served = state(registry)
-        assert served == (act != "supersede")
+        assert served == (act != "retire")
         assert history(registry, FR)[0].signed_by
         assert number >= (2 if act == "sign" else 3)
 

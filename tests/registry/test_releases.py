@@ -100,7 +100,7 @@ def test_a_rule_has_the_version_it_says(ensemble, pinned, version):
 
 
 def test_a_release_can_be_rolled_back_to(runs, tmp_path):
-    """Its rows can be made again letter by letter, though only their digests were kept."""
+    """Its rows can be made again byte for byte, though only their digests were kept."""
     folder = shutil.copytree(RELEASES / "0.1.0", tmp_path / "registry")
     before = {row.id: row.binding() for row in read_registry(folder).rows}
     promote(load_run(runs["first"]), folder)

@@ -80,7 +80,7 @@ def test_no_key_in_a_registry(registry, keys, tmp_path):
     (registry / "private.pem").chmod(0o600)
     with pytest.raises(ConfigError, match="is a registry"):
         load_private_key(registry / "private.pem")
-    assert any("no row or verdict accounts for this file" in reason for reason in refused(registry))
+    assert any("no row or verdict names this file" in reason for reason in refused(registry))
 
 
 def test_a_passphrase_is_needed_and_checked(tmp_path):

@@ -281,7 +281,7 @@ MATRIX = {
         lambda f, e: (f / f"{e}_mean.onnx.data").write_bytes(b"x"), r"onnx\.data: no row or verdict"
     ),
     "an extra file whose name lies": Tamper(
-        lambda f, e: (f / f"{e}_seed9.000000000000.onnx").write_bytes(b"x"), "is not what its name says"
+        lambda f, e: (f / f"{e}_seed9.000000000000.onnx").write_bytes(b"x"), "does not match its name"
     ),
     "an extra link": Tamper(lambda f, e: (f / f"{e}_x").symlink_to("registry.json"), "not a plain file"),
     "members swapped on disk": Tamper(

@@ -154,7 +154,7 @@ def test_bad_tables_are_refused(tmp_path, frame, message):
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path):
-    """A missing file, an unknown suffix and a Parquet file that is none."""
+    """A missing file, an unknown suffix and a file that is not Parquet."""
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
     (tmp_path / "t.xlsx").write_bytes(b"")
     for name, message in (
@@ -204,7 +204,7 @@ def test_command_scores_a_pair(ffmpeg, clip, capsys, monkeypatch):
     monkeypatch.setattr("vmaf_assay.registry.store.load_verified", lambda *_: verified())
     argv = ["predict", "--reference", str(clip), "--distorted", str(clip), "--confidence", "0.9", "--json"]
     assert cli.main([*argv, "-e", "x264"]) == 2
-    assert "a prediction needs to know what made the encode" in capsys.readouterr().err
+    assert "a prediction needs the encoder and rate value of the encode" in capsys.readouterr().err
     assert cli.main([*argv, "-e", "x264:slow:20", "--rate-value", "20"]) == 2
     assert "names a rate value" in capsys.readouterr().err
     code = cli.main([*argv, "-e", "x264:medium", "--rate-value", "20"])

@@ -264,7 +264,7 @@ def test_forecast_knows_its_own_probe():
 
 
 def test_all_further_probes_or_none_lead_the_forecast():
-    """With every further probe of its own it is led through them, and says so; with none it is not."""
+    """With every further probe of its own it is interpolated through them, and says so; without them it is not."""
     made_up = verified(own=True).ensemble
     probes = [Probe(spec, scored(vmaf)) for spec, vmaf in zip(OWN_PROBES, (80.0, 97.0, 91.0), strict=True)]
     asked = {"pixels": 192 * 108, "frame_rate": 25.0}
@@ -290,7 +290,7 @@ def test_further_probes_are_made_without_trials_or_where_asked_for(ffmpeg, sourc
     result = tune(ffmpeg, ensemble, TuneRequest(source, "libx264", 85.0, 0.9, trials=trials, probes=probes))
     assert [point.rate_value for point in result.probes] == [30.0, 22.0, 26.0][:made]
     assert result.encodes_spent == made + len(result.trials)
-    assert ("led through further probes" in result.reasons[0]) == (made == 3)
+    assert ("interpolated through further probes" in result.reasons[0]) == (made == 3)
     curves = curves_of(ensemble.calibration, more_probes=made == 3)
     margin = calibrate_margin(curves, "libx264", "medium", target=85.0, confidence=0.9, trials=trials)
     known = {point.rate_value: point.vmaf for point in result.probes}

@@ -345,7 +345,7 @@ def test_an_interrupt_leaves_no_half_file(ffmpeg, full, tmp_path):
     stop_at("verify")
     assert list(tmp_path.iterdir()) == [out]
     assert probe_video(ffmpeg, out).n_frames == 12
-    assert ["is whole, but was not measured" in note for note in notes] == [True]
+    assert ["is complete, but its measurement was interrupted" in note for note in notes] == [True]
 
 
 @pytest.mark.ffmpeg
@@ -360,7 +360,7 @@ def test_an_encode_without_its_last_frames_is_no_output(ffmpeg, full, tmp_path):
     )
     fake.chmod(0o755)
     short = Ffmpeg(str(fake), ffmpeg.version, "test")
-    with pytest.raises(ToolError, match=r"gave back 7 of 12 frames of full\.mkv"):
+    with pytest.raises(ToolError, match=r"returned 7 of 12 frames of full\.mkv"):
         tune(short, verified(), request(full, output=tmp_path / "out.mkv"))
     assert list(tmp_path.iterdir()) == [fake.parent]
 

@@ -1,7 +1,7 @@
-"""The history folder: what only earlier verdicts rest on lies there, and comes back for a rollback (ADR-0415).
+"""The history folder: files that only earlier verdicts need, which a rollback brings back (ADR-0415).
 
-A file moves by rename, after the act that no longer needs it was committed, or before the act that needs it again.
-Reading looks in both folders, so a kill between any two moves leaves a registry that verifies.
+A file moves by rename: out after the commit of the act that no longer needs it, back before the act that needs it
+again. Reading looks in both folders, so a kill between any two moves leaves a registry that verifies.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from vmaf_assay.registry.verdict import Verdict
 
 
 def put_away(folder: Path, verdicts: Sequence[Verdict]) -> None:
-    """Move what only earlier verdicts rest on into the history folder. The lock must be held.
+    """Move files that only earlier verdicts need into the history folder. The lock must be held.
 
-    A file that does not have its digest stays where it is, for `verify` to name.
+    A file with a wrong digest stays where it is, for `verify` to name.
 
     Args:
       folder: the registry.
@@ -37,7 +37,7 @@ def put_away(folder: Path, verdicts: Sequence[Verdict]) -> None:
 
 
 def bring_back(folder: Path, verdict: Verdict, source: Path | None = None) -> None:
-    """Put every file that a verdict rests on into the registry itself. The lock must be held.
+    """Put every file that a verdict needs into the registry itself. The lock must be held.
 
     Args:
       folder: the registry.

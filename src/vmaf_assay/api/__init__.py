@@ -1,11 +1,11 @@
 """The Python interface, behind `import vmaf_assay as va`.
 
-Every function takes what it needs and returns a frozen record; nothing prints, nothing is remembered between
-calls. Progress goes to the callback given. Errors are those of `vmaf_assay.errors`; a negative answer (HOLD, a
-target out of reach) is a value.
+Every function takes what it needs and returns a frozen record. Nothing prints, and nothing is kept between calls.
+Progress goes to the given callback. Errors are those of `vmaf_assay.errors`; a negative answer (HOLD, a target out
+of reach) is a value.
 
-`vmaf_assay/__init__.py` loads this module when the first of its names is asked for, so that importing the package
-costs nothing. JAX is loaded by `train_ensemble` alone.
+`vmaf_assay/__init__.py` loads this module on the first use of a name, so that importing the package is cheap. Only
+`train_ensemble` loads JAX.
 """
 
 import importlib
@@ -109,7 +109,7 @@ _MODULES = {
     "vmaf_assay.tune.result": ["CurvePoint", "SampleFacts", "TuneResult"],
     "vmaf_assay.tune.segments": ["SegmentPlan"],
 }
-"""Names by module: a verb that tunes does not wait for what trains to be loaded."""
+"""Names by module, so that tuning does not wait for training code to load."""
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [

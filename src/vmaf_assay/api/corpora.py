@@ -33,14 +33,14 @@ from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import CellRecord, OnStep
 
 OnNote = Callable[[str], None]
-"""Called with one line that the user should read before more time is spent."""
+"""Called with a line that the user should read before more time is spent."""
 OnCell = Callable[[BuildProgress], None]
 """Called after each cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusRequest:
-    """What a corpus is to be built of."""
+    """A request for a corpus."""
 
     sources: tuple[str, ...]
     """Files, folders of them, or URLs such as `s3://bucket/clips`."""
@@ -49,23 +49,23 @@ class CorpusRequest:
     encoders: tuple[str, ...]
     """Each `NAME[:PRESET[:RATE,RATE...]]`."""
     rates: tuple[float, ...] | None = None
-    """Rate values of encoders that name none; None spreads eight over the encoder's range."""
+    """Rate values of encoders without their own; None spreads eight over the encoder's range."""
     manifest: str | None = None
     """JSON manifest that names sources and groups, instead of or beside `sources`: a file or a URL."""
     layout: str | None = None
-    """Of folders: `netflix`, `bvi-dvc` or `folder`; None recognises it."""
+    """Layout of folders: `netflix`, `bvi-dvc` or `folder`; None recognises it."""
     raw: str | None = None
-    """Geometry of `.yuv` files, as `1920x1080:yuv420p:25`; None reads it off their names."""
+    """Geometry of `.yuv` files, as `1920x1080:yuv420p:25`; None reads it from their names."""
     encoder_args: tuple[str, ...] = ()
     """More options for an encoder, each `[NAME=]OPTIONS`."""
     sizes: tuple[Size | None, ...] = (None,)
     """Boxes (width, height) to fit into, largest first, px; None is a source's own size."""
     max_frames: int | None = None
-    """Frames used of each source; None uses all."""
+    """Most frames used of each source; None uses all."""
     jobs: int | None = None
     """Cells in flight; None is one a core."""
     workers: int | None = None
-    """Processes of a Dask cluster made here; None measures in this process."""
+    """Processes of a local Dask cluster; None measures in this process."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers measure."""
 
@@ -81,7 +81,7 @@ class BuiltCorpus:
     refused: dict[str, str]
     """Sources that cannot be used and are not in the corpus, by name, with the reason."""
     n_sources: int
-    """Sources that were named, those refused included."""
+    """Number of sources named, including refused ones."""
 
 
 def build_corpus(
@@ -104,8 +104,8 @@ def build_corpus(
 ) -> Corpus:
     """Encode and score every source x encoder x rate value; an interrupted build is resumed by calling again.
 
-    Every argument but `ffmpeg` and `on_step` is a field of `CorpusRequest`, which says what it means. `rates` may
-    be text as `22,28,34`.
+    Every argument but `ffmpeg` and `on_step` is a field of `CorpusRequest` and documented there. Text such as
+    `22,28,34` is accepted for `rates`.
 
     Raises:
       ConfigError: no source, or an invalid request.
@@ -148,7 +148,7 @@ def build_request(
     on_cell: OnCell | None = None,
     on_note: OnNote | None = None,
 ) -> BuiltCorpus:
-    """`build_corpus` of a request that is a record already; sources that cannot be used are in the answer.
+    """`build_corpus` for a request record; unusable sources are in the answer.
 
     Args:
       request: what is asked.
@@ -174,7 +174,7 @@ def build_request(
 
 
 def _versions(tool: Ffmpeg, requests: Sequence[EncoderRequest], scratch: Path) -> dict[str, str]:
-    """Tool versions; an encoder or an option that does not work here is named now, not after an hour."""
+    """Tool versions; raises now, not after an hour, if an encoder or an option does not work here."""
     versions = tool_versions(tool, sorted({request.encoder.name for request in requests}), scratch=scratch)
     for request in requests:
         check_extra_args(tool, request.encoder)
@@ -210,7 +210,7 @@ def _renditions(
     on_source: OnStep | None,
     on_note: OnNote | None,
 ) -> tuple[list[CorpusReference], dict[str, str]]:
-    """What is to be encoded, and why which sources cannot be used, by name; raises if none can."""
+    """References to encode, and unusable sources by name with the reason; raises if no source is usable."""
     made: list[CorpusReference] = []
     refused: dict[str, str] = {}
     for number, source in enumerate(found, 1):
@@ -246,7 +246,7 @@ def _measure(
     on_cell: OnCell | None,
     on_note: OnNote | None,
 ) -> dict[str, str]:
-    """Measure what is not there yet; returns the sources that turned out not to be usable, with the reason."""
+    """Measure the missing cells; returns the sources that turned out to be unusable, with the reason."""
     measurer = _farm(tool, request) if request.scheduler or request.workers else None
     jobs = request.jobs or os.cpu_count() or 1
     steps = _build(tool, cells, store, versions, jobs=jobs, measurer=measurer, scratch=scratch)

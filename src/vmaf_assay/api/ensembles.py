@@ -11,7 +11,7 @@ from vmaf_assay.registry.verify import RowReport
 from vmaf_assay.registry.verify import verify_registry as _verify_registry
 
 FORECAST_ENSEMBLE = "vmaf_forecast_ensemble_v1"
-"""The ensemble that forecasts encodes nobody has made."""
+"""The forecast ensemble."""
 REGRESSOR_ENSEMBLE = "fr_regressor_v2_ensemble_v1"
 """The ensemble that scores encodes from their features."""
 
@@ -24,10 +24,10 @@ def load_ensemble(
     Args:
       ensemble_id: the ensemble, without `_seedN` or `_mean`.
       registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
-      trust_policy: whose signatures to believe; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
+      trust_policy: whose signatures to accept; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
 
     Raises:
-      IntegrityError: it is not there, is scaffolded, does not verify, or the policy does not believe it.
+      IntegrityError: it is missing, is scaffolded, does not verify, or is refused by the trust policy.
 
     >>> load_ensemble().verdict.verdict
     'PROMOTE'
@@ -48,7 +48,7 @@ def verify_registry(
     Args:
       registry: its folder; by default `$ASSAY_REGISTRY`, else the shipped one.
       deep: recompute calibration and coverage as well (up to a minute).
-      trust_policy: whose signatures to believe; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
+      trust_policy: whose signatures to accept; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
       on_step: called with what is being checked, rows done, rows in all.
 
     >>> {report.status for report in verify_registry()}

@@ -119,7 +119,7 @@ def validate_run(run: RunEvidence, *, corpus: PathLike | None = None, on_step: O
 def promote_run(
     run: RunEvidence, registry: PathLike | None, *, who: Who | None = None, on_step: OnStep | None = None
 ) -> Verdict:
-    """Flip an ensemble's rows to production, all or nothing, after running its gate again.
+    """Flip an ensemble's rows to production, all or none, after running its gate again.
 
     Args:
       run: from `load_run`, validated.

@@ -24,20 +24,20 @@ def write_page(
     """Write one self-contained HTML page; what `assay report` does.
 
     Args:
-      what: an answer of `tune_source`, `compare_encoders` or `score_files`, or its document; a run's or a
-        registry's folder; or a file of what `assay tune`, `compare` or `predict` printed with `--json`.
+      what: an answer of `tune_source`, `compare_encoders` or `score_files`, or its document. Also the folder of a
+        run or a registry, or a file with the `--json` output of `assay tune`, `compare` or `predict`.
       out: the HTML file.
       ffmpeg: reads the frames shown; by default the one that `find_ffmpeg` finds.
-      trust_policy: whose signatures a registry's page believes; by default what `$ASSAY_TRUST_POLICY` names.
+      trust_policy: whose signatures a registry's page accepts; by default what `$ASSAY_TRUST_POLICY` names.
       on_step: called with what is being read, frames done, frames in all.
 
     Returns:
       The page's answer, in a sentence.
 
     Raises:
-      ConfigError: no page can be made of it.
+      ConfigError: no page can be made from it.
     """
-    from vmaf_assay.report.build import page_of, page_of_document  # pages of runs load all of training
+    from vmaf_assay.report.build import page_of, page_of_document  # pages of runs load the training code
 
     if isinstance(what, TuneResult | CompareResult | PairScore | dict):
         document = what if isinstance(what, dict) else what.as_json()

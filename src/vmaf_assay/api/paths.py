@@ -1,4 +1,4 @@
-"""Paths as callers give them."""
+"""Paths from callers."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Score encodes that exist: measured by libvmaf, or predicted from their features, with bounds."""
+"""Score existing encodes: measured by libvmaf, or predicted from their features, with bounds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from vmaf_assay.tune.request import check_probability
 
 @dataclass(frozen=True, slots=True)
 class MadeBy:
-    """What made an encode."""
+    """Encoder, preset and rate value of an encode."""
 
     encoder: str
     """`NAME` or `NAME:PRESET`: ffmpeg's name, or a common one such as `x264`."""
@@ -31,7 +31,7 @@ class MadeBy:
     """Its preset; None means the encoder's default, or the one that `encoder` names."""
 
     def resolved(self, ensemble: VerifiedEnsemble) -> "MadeBy":
-        """With ffmpeg's name of the encoder, and its preset; raises ConfigError for what is invalid."""
+        """The same with ffmpeg's name of the encoder, and its preset; raises ConfigError if invalid."""
         name, preset, rates = read_encoder(self.encoder)
         check_named(name, sorted({seen.encoder for seen in ensemble.ensemble.sidecar.seen.encoders}))
         if rates:
@@ -54,7 +54,7 @@ def score_files(
     Args:
       reference: the source.
       distorted: its encode.
-      filters: ffmpeg filter chain that the reference goes through first, such as a crop.
+      filters: ffmpeg filter chain for the reference, such as a crop.
       settings: what it runs with.
 
     Raises:
@@ -72,17 +72,17 @@ def predict_pair(
     page: PathLike | None = None,
     **settings: Unpack[Settings],
 ) -> tuple[PairScore, Scores | None]:
-    """Measure a pair and, if it is known what made the encode, predict it too; what `assay predict` does.
+    """Measure a pair and, if its encoder is given, predict it too; what `assay predict` does.
 
     Args:
       request: the two files.
-      made_by: what made the encode, if it is to be predicted by the `ensemble` of `settings`, a regressor.
+      made_by: encoder and rate value, if the `ensemble` of `settings`, a regressor, is to predict it.
       confidence: of each bound, in (0, 1).
       page: HTML file to write about the measurement.
       settings: what it runs with.
 
     Raises:
-      ConfigError: what made it is invalid, or the confidence is.
+      ConfigError: an invalid `made_by` or confidence.
       MediaError: a file cannot be used, the frames do not match, or the pictures have unlike shapes.
     """
     check_probability(confidence, "--confidence")

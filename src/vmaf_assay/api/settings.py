@@ -1,4 +1,4 @@
-"""What every request runs with."""
+"""Settings common to all requests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.progress import JobClock, OnLeft
 
 OnNote = Callable[[str], None]
-"""Called with one line that the user should read before more time is spent."""
+"""Called with a line that the user should read before more time is spent."""
 
 
 class Settings(TypedDict, total=False):
-    """Keywords of every function that encodes or scores; each may be left out."""
+    """Keywords of every function that encodes or scores; all are optional."""
 
     cache_dir: PathLike | None
-    """Folder of results of earlier runs; None, the default, keeps and uses none."""
+    """Folder of results of earlier runs; None, the default, uses no cache."""
     ensemble: VerifiedEnsemble | None
     """From `load_ensemble`; by default the shipped forecast."""
     ffmpeg: Ffmpeg | None
@@ -28,33 +28,33 @@ class Settings(TypedDict, total=False):
     on_step: OnStep | None
     """Called with what is being done, units done, units in all."""
     on_left: OnLeft | None
-    """Called with the seconds that the whole job still takes."""
+    """Called with the seconds left for the whole job."""
     on_note: OnNote | None
     """Called with a line that should be read before more time is spent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The settings of one call, with what was left out found."""
+    """The settings of one call, with defaults filled in."""
 
     settings: Settings
     """As given."""
 
     @property
     def ffmpeg(self) -> Ffmpeg:
-        """The one given, else the one found."""
+        """The given one, else the one found."""
         return self.settings.get("ffmpeg") or find_ffmpeg()
 
     @property
     def ensemble(self) -> VerifiedEnsemble:
-        """The one given, else the shipped forecast."""
+        """The given one, else the shipped forecast."""
         from vmaf_assay.api.ensembles import load_ensemble  # which needs none of this
 
         return self.settings.get("ensemble") or load_ensemble()
 
     @property
     def cache(self) -> Cache | None:
-        """Results of earlier runs, if a folder of them was given."""
+        """Cache of earlier results, if a folder was given."""
         folder = self.settings.get("cache_dir")
         return None if folder is None else Cache(Path(folder))
 

@@ -56,12 +56,12 @@ def probe_source(
     Args:
       source: the video.
       ensemble: names the probes.
-      encoders: those that will be asked about; by default all that the ensemble knows.
+      encoders: those to forecast later; by default all that the ensemble was trained on.
       more_probes: make further probes of those encoders too, where the ensemble has them: narrower bounds.
-      probe_seconds: most that is probed of the source; of a longer one segments are; 0 probes all of any.
-      cache_dir: folder of results of earlier runs; None keeps and uses none.
+      probe_seconds: most seconds probed of the source; a longer one is sampled; 0 probes all of it.
+      cache_dir: folder of results of earlier runs; None uses no cache.
       ffmpeg: by default the one that `find_ffmpeg` finds.
-      on_step: told of each probe's frames.
+      on_step: called with the frames done of each probe.
 
     Raises:
       ConfigError: the ensemble was never trained on one of the encoders.
@@ -126,14 +126,14 @@ def choose_rate(
       ensemble: whose calibration gives the margin.
       target_vmaf: pooled (mean) VMAF, points.
       confidence: probability of reaching it, in (0, 1).
-      measured: rate value -> pooled VMAF of trial encodes of the whole source, however it was probed; at most
-        two, each where `vmaf_assay.promise.choice.trial_rate` says, which is where the margin was calibrated.
+      measured: rate value -> pooled VMAF of trial encodes of the whole source; at most two. Each must be at the
+        rate value of `vmaf_assay.promise.choice.trial_rate`, where the margin was calibrated.
 
     Returns:
       The choice and its promise; `promise.made` says whether it is promised, `promise.reasons` why not.
 
     Raises:
-      ConfigError: the ensemble may make no promises, or not with this confidence.
+      ConfigError: the ensemble may not make promises, or not with this confidence.
     """
     calibration = ensemble.calibration
     if not ensemble.confidence_eligible or not isinstance(calibration, ChoiceCalibration):
@@ -178,10 +178,10 @@ def tune_source(
 ) -> TuneResult:
     """Probe, forecast, choose, try, and encode if an output is named; what `assay tune` does.
 
-    Every argument but `settings` is a field of `TuneRequest`, which says what it means.
+    Every argument but `settings` is a field of `TuneRequest` and documented there.
 
     Returns:
-      `met` is true if the target is promised, and was not found missed, and every limit is kept.
+      `met` is true if the target is promised and was not found missed, and every limit is kept.
 
     Raises:
       ConfigError: the request is invalid, or the ensemble may not promise it.
@@ -215,7 +215,7 @@ def tune_source(
 def tune_request(
     request: TuneRequest, *, page: PathLike | None = None, **settings: Unpack[Settings]
 ) -> TuneResult:
-    """`tune_source` of a request that is a record already.
+    """`tune_source` for a request record.
 
     Args:
       request: what is asked.
@@ -317,7 +317,7 @@ def compare_encoders(
     probes: ProbesKind = "few",
     **settings: Unpack[Settings],
 ) -> CompareResult:
-    """Forecast what several encoders would spend for a target; what `assay compare` does.
+    """Forecast the bitrates of several encoders for a target; what `assay compare` does.
 
     Every argument but `settings` is a field of `CompareRequest`, which says what it means.
 

@@ -1,8 +1,8 @@
-"""The command `assay`: finds the verbs, runs one, and turns its errors into one line and an exit code.
+"""The command `assay`: loads a verb, runs it, and turns its errors into one line and an exit code.
 
 Exit codes: 0 yes; 1 a negative answer; 2 usage or bad input; 3 a tool or the medium failed; 4 integrity;
-130 interrupted; 143 terminated. They are decided here and nowhere else; a verb raises, or leaves with
-`typer.Exit(1)` for a negative answer.
+130 interrupted; 143 terminated. They are decided only here. A verb raises, or exits with `typer.Exit(1)` for a
+negative answer.
 """
 
 import importlib
@@ -28,14 +28,14 @@ VERBS = {
     "promote": "Flip an ensemble's rows to production, all or none.",
     "predict": "Score an encode, or rows of features, with bounds.",
     "tune": "Find the cheapest encode that meets a VMAF target, and make it.",
-    "compare": "Forecast what several encoders would spend for a target.",
+    "compare": "Forecast the bitrates of several encoders for a target.",
     "report": "Make one self-contained HTML page of a result.",
-    "export": "Hand runs and models to other tools.",
+    "export": "Export runs and models to other tools.",
     "corpus": "Measure real encodes: canonical-6 and VMAF of every frame.",
     "registry": "Rows, what admitted them, and whether they still verify.",
     "keys": "Keys that sign verdicts: make one, show its public half.",
 }
-"""Every module under `cli/commands/`, in the order of the work, and what `assay --help` says of it."""
+"""Every module under `cli/commands/`, in the order of the work, with its line in `assay --help`."""
 
 
 _INTERRUPTED = 130
@@ -43,7 +43,7 @@ _INTERRUPTED = 130
 
 
 class _Terminated(BaseException):
-    """SIGTERM, raised so that children are ended and temporary folders removed on the way out."""
+    """SIGTERM as an exception, so that children are ended and temporary folders removed."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -62,9 +62,9 @@ def _root(
 
 
 def build_app(argv: Sequence[str] | None = None) -> typer.Typer:
-    """The application with every verb, or with as much as one command line needs.
+    """The application with every verb, or with only the verb of one command line.
 
-    Loading all verbs takes longer than `assay --help` may: it lists them unread, and a verb loads by itself.
+    Loading all verbs would make `assay --help` too slow. It lists them without loading, and a verb loads alone.
 
     Args:
       argv: the command line; None for everything.
@@ -93,14 +93,14 @@ _COMPLETING = "_ASSAY_COMPLETE"
 """Set by a shell that asks for completions."""
 
 _NOT_HELP = {"help": False, **{verb: {"help": False} for verb in VERBS}}
-"""What `--help` is when not given: typer 0.29 loads pydantic (200 ms) to turn its own None into a bool."""
+"""Default of `--help`: typer 0.29 would load pydantic (200 ms) to turn its own None into a bool."""
 
 _ENDS_AT_ONCE = {"-h", "--help", "--version"}
-"""Options that answer before any verb is looked at."""
+"""Options that answer before any verb is loaded."""
 
 
 def _keep_examples(app: typer.Typer) -> None:
-    """Let no help break an example into lines: it is there to be copied."""
+    """Keep examples in help texts on one line, so that they can be copied."""
     for command in app.registered_commands:
         text = inspect.getdoc(command.callback) or ""
         command.help = text.replace("\n\nExample: ", "\n\n\b\nExample: ")
@@ -118,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         answer = build_app(argv)(list(argv), prog_name="assay", standalone_mode=False)
         sys.stdout.flush()
-        if answer == _INTERRUPTED:  # typer turns Ctrl-C into an exit code and says nothing
+        if answer == _INTERRUPTED:  # typer turns Ctrl-C into an exit code without a message
             raise KeyboardInterrupt
         return answer if isinstance(answer, int) else 0
     except typer.TyperException as problem:
@@ -126,8 +126,8 @@ def main(argv: Sequence[str]) -> int:
     except AssayError as problem:
         render.error(str(problem))
         return exit_code(problem)
-    except (BrokenPipeError, SystemExit):  # typer leaves by SystemExit(1), the code of a negative answer
-        # Whoever read stdout has left; keep the interpreter from flushing into the closed pipe at exit.
+    except (BrokenPipeError, SystemExit):  # typer exits with SystemExit(1), the code of a negative answer
+        # The reader of stdout has closed it; keep the interpreter from flushing into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 3
     except OSError as problem:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 Registry = Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")]
 TrustPolicy = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Whose signatures to believe ($ASSAY_TRUST_POLICY).")
+    Path | None, typer.Option(metavar="FILE", help="Whose signatures to accept ($ASSAY_TRUST_POLICY).")
 ]
 FfmpegPath = Annotated[str | None, typer.Option(help="The ffmpeg to use.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Neither use nor keep results of encodes ($ASSAY_CACHE).")
+    bool, typer.Option("--no-cache", help="Do not use the cache of encode results ($ASSAY_CACHE).")
 ]
 Filters = Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")]
 Stream = Annotated[
@@ -28,7 +28,7 @@ ProbeSeconds = Annotated[
     str,
     typer.Option(
         metavar="SECONDS|all",
-        help="Of a longer source, probe segments of so many seconds in all; `all` probes every frame.",
+        help="Of a longer source, probe segments of this many seconds in all; `all` probes every frame.",
     ),
 ]
 Page = Annotated[Path | None, typer.Option("--report", metavar="PAGE", help="Write an HTML page too.")]

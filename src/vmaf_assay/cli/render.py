@@ -1,7 +1,7 @@
-"""How answers and progress look: the answer on stdout, everything else on stderr.
+"""Rendering of answers and progress: the answer on stdout, everything else on stderr.
 
-Nothing here decides anything. Text that did not come from this package passes through `visible`, so that a
-file name cannot steer a terminal. Colour follows rich: off when not a terminal, and off when NO_COLOR is set.
+Nothing here decides anything. Text from outside this package passes through `visible`, so that a file name cannot
+control a terminal. Colour follows rich: off when not a terminal, and off when NO_COLOR is set.
 """
 
 import math
@@ -22,12 +22,12 @@ class Update(Protocol):
     """Moves a progress bar."""
 
     def __call__(self, done: float, detail: object = "", total: float | None = None, /) -> None:
-        """Units finished so far, a word on the last of them, and how many there are if that has changed."""
+        """Called with finished units, a word on the last of them, and the total if it has changed."""
 
 
 def console() -> "Console":
     """A rich console on standard error."""
-    from rich.console import Console  # 60 ms that `--help` and `--json` need not pay
+    from rich.console import Console  # imported here: 60 ms that `--help` and `--json` save
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -47,12 +47,12 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print one line for the reader on stderr."""
+    """Print one line on stderr."""
     typer.echo(visible(text), err=True)
 
 
 def error(text: str) -> None:
-    """Print the one line an error is, on stderr."""
+    """Print an error as one line on stderr."""
     line = visible(" ".join(text.split()))
     if sys.stderr.isatty():
         console().print("error:", style="bold red", end="")
@@ -62,14 +62,14 @@ def error(text: str) -> None:
 
 
 def emit_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Print one JSON document on stdout, in ASCII for any locale; a NaN in it is a bug and raises."""
-    import json  # 3 ms that `--help` need not pay
+    """Print one JSON document on stdout, in ASCII for any locale. A NaN in it is a bug and raises."""
+    import json  # imported here: 3 ms that `--help` saves
 
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def emit_line(value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Print one JSON document on one line of stdout, at once; a NaN in it is a bug and raises."""
+    """Print one JSON document on one line of stdout and flush. A NaN in it is a bug and raises."""
     import json
 
     typer.echo(json.dumps(value, allow_nan=False))
@@ -92,11 +92,11 @@ def cell(value: object) -> str:
 
 
 WIDTH = 80
-"""Columns that every table fits: the narrowest terminal people still use."""
+"""Width that every table fits: the narrowest terminal still in use."""
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, width: int = WIDTH) -> str:
-    """Rows as aligned plain columns, numbers to the right; long texts go on in the lines below.
+    """Rows as aligned plain columns, numbers to the right; long texts wrap into further lines.
 
     >>> print(table(["seed", "plcc"], [[0, 0.9975], [10, 0.5]]))
     seed    plcc
@@ -106,7 +106,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, width: in
     texts = [[cell(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
     while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > 12:
-        widths[widths.index(max(widths))] -= 1  # the widest column gives way, whatever it holds
+        widths[widths.index(max(widths))] -= 1  # the widest column is shortened
     right = [
         all(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
         for i in range(len(headers))
@@ -124,10 +124,10 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, width: in
 
 
 def _folded(row: Sequence[str], widths: Sequence[int]) -> list[tuple[str, ...]]:
-    """A row as as many lines as its longest cell needs."""
+    """A row as the lines that its longest cell needs."""
     if all(len(text) <= width for text, width in zip(row, widths, strict=True)):
         return [tuple(row)]
-    import textwrap  # 3 ms that most answers need not pay
+    import textwrap  # imported here: 3 ms that most answers save
 
     parts = [textwrap.wrap(text, max(width, 1)) or [""] for text, width in zip(row, widths, strict=True)]
     return list(zip_longest(*parts, fillvalue=""))
@@ -140,7 +140,7 @@ def say_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 @contextmanager
 def steps(description: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for work that says itself what it is at, by `on_step(what, done, total)`; each word starts anew."""
+    """A bar for work that reports through `on_step(what, done, total)`; a new `what` restarts it."""
     with progress_bar(description) as update:
         yield lambda what, done, total: update(done, what, total)
 
@@ -185,7 +185,7 @@ def duration(seconds: float) -> str:
 def progress_bar(
     description: str, *, total: float | None = None, left: list[float] | None = None
 ) -> Iterator[Update]:
-    """A bar on stderr while the block runs; nothing at all when stderr is not a terminal.
+    """A bar on stderr while the block runs; nothing if stderr is not a terminal.
 
     Args:
       description: what is being done.
@@ -194,8 +194,8 @@ def progress_bar(
         the time left for the present step.
 
     Yields:
-      `update(done, detail, total)`: units finished so far, and a word on the last of them; a new detail with a
-      total starts the bar anew, for work of several steps. Any thread may call it.
+      `update(done, detail, total)`: units finished so far, and a word on the last of them. A new detail with a
+      total restarts the bar, for work of several steps. Any thread may call it.
     """
     if not sys.stderr.isatty():
         yield lambda _done, _detail="", _total=None: None
@@ -206,7 +206,7 @@ def progress_bar(
     def whole() -> Column:
         return Column(no_wrap=True)
 
-    # On a narrow terminal the words give way, then the bar; the numbers stay whole.
+    # On a narrow terminal the words are shortened, then the bar; the numbers stay complete.
     words = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (
         bars.TextColumn("{task.description}", markup=False, table_column=whole()),

@@ -1,8 +1,8 @@
 """Measure cells on the workers of a Dask cluster: processes here, or machines elsewhere.
 
-Results are kept in the corpus. So the scheduler only carries a cell to a worker and its record back: no graph, and
-two cells a worker in flight, whatever the size of the corpus. A worker keeps one rendition as long as it has
-cells, to decode once and encode many times. A worker that dies loses only its current cells.
+Results are kept in the corpus. So the scheduler only carries a cell to a worker and its record back. There is no
+graph, and only two cells a worker are in flight. A worker keeps one rendition as long as it has cells, to decode
+once and encode many times. A worker that dies loses only its current cells.
 """
 
 import contextlib

@@ -21,7 +21,7 @@ def write_jsonl(corpus: Corpus, path: Path, on_step: OnStep | None = None) -> in
     """Write every frame of a corpus as one JSON line; returns the number of lines.
 
     Floats are the shortest text that reads back to the same float32, so that import gives the same rows.
-    `group` and `preset` are written too; earlier readers ignore them.
+    Also written are `group` and `preset`, which earlier readers ignore.
     """
     buffer = io.StringIO()
     for number, row in enumerate(corpus.frames.iter_rows(named=True)):
@@ -45,8 +45,8 @@ def read_jsonl(path: Path, folder: Path, *, preset: str | None = None, on_step: 
       on_step: told how many bytes have been read.
 
     Raises:
-      CorpusError: a line is not JSON, misses a column, holds a value that is not a finite number, names an
-        unknown encoder, or a frame is missing or comes twice.
+      CorpusError: a line is not JSON, lacks a column, holds a value that is not finite, or names an unknown
+        encoder. Also if a frame is missing or doubled.
     """
     if not path.is_file():
         raise CorpusError(f"no such file: {path}", next_step="check the path")

@@ -1,1 +1,1 @@
-"""ffmpeg and libvmaf: run them, ask them, read what they say."""
+"""ffmpeg and libvmaf: run them and read their output."""

@@ -1,4 +1,4 @@
-"""What this machine can do, found by doing it: one frame through libvmaf and through each encoder."""
+"""What works on this machine, found by trying: one frame through libvmaf and through each encoder."""
 
 import re
 import shlex
@@ -15,10 +15,10 @@ from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import read_json_strict
 
 TIMEOUT_S = 30.0
-"""Longest one frame may take; a hardware driver that hangs is reported, not waited for."""
+"""Longest time for one frame; a hanging hardware driver is reported after it."""
 
 SELF_SCORE = 95.0
-"""What a picture against itself must score at least, points; without motion `vmaf_v0.6.1` gives about 97.4."""
+"""Lowest score of a picture against itself, points; without motion `vmaf_v0.6.1` gives about 97.4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class Capability:
     usable: bool
     """True if one frame went through."""
     detail: str
-    """A version when usable and one is known, else the reason in ffmpeg's words."""
+    """The version if usable and known, else ffmpeg's own message."""
 
 
 def check_libvmaf(ffmpeg: Ffmpeg) -> Capability:
     """Score one frame against itself with the model every score here uses; `detail` is libvmaf's version.
 
-    A frame against itself that scores less than `SELF_SCORE` is a libvmaf that cannot be trusted.
+    If a frame against itself scores less than `SELF_SCORE`, libvmaf is broken.
     """
     with tempfile.TemporaryDirectory(prefix="assay-doctor-") as folder:
         argv = commands.score_itself().argv(ffmpeg)
@@ -61,7 +61,7 @@ def check_encoder(ffmpeg: Ffmpeg, encoder: EncoderInfo) -> Capability:
     done = process.run(argv, timeout_s=TIMEOUT_S)
     if done.exit_code == 0:
         return Capability(encoder.name, True, "")
-    # An encoder that is not there fails on its first private option, which names the wrong cause.
+    # A missing encoder fails on its first private option, which hides the cause.
     listed = process.run([ffmpeg.path, "-hide_banner", "-encoders"], timeout_s=TIMEOUT_S).stdout
     missing = f" {encoder.name} ".encode() not in listed
     return Capability(encoder.name, False, "not in this ffmpeg" if missing else explain(done))
@@ -96,4 +96,4 @@ def explain(done: process.Completed) -> str:
         text = re.sub(r"^(\[[^]]*\] )+", "", line.strip())
         if text:
             return text
-    return f"ffmpeg exited {done.exit_code} without a word"
+    return f"ffmpeg exited {done.exit_code} without a message"

@@ -1,4 +1,4 @@
-"""Whole files, or none: atomic writes, digests, and JSON read as if an enemy had written it."""
+"""Atomic writes, digests, and JSON from untrusted files."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ MAX_JSON_DEPTH = 32
 """Deepest nesting of a JSON document; the deepest written here (a sidecar with its calibration) has 6."""
 
 MAX_INT_DIGITS = 18
-"""Longest integer of a JSON document: what fits a signed 64-bit integer, whatever its digits are."""
+"""Longest integer of a JSON document, digits: any such integer fits 64 bits."""
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -40,12 +40,12 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """The one byte string of a JSON value: sorted keys, no spaces, UTF-8, no NaN or Infinity."""
+    """The canonical bytes of a JSON value: sorted keys, no spaces, UTF-8, no NaN or Infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old file or the new one, whole.
+    """Write a file atomically: after a kill at any moment, the old file or the new one is there, complete.
 
     Raises:
       ToolError: the disk is full, read-only or gone; nothing half-written is left.
@@ -60,7 +60,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-        # mkstemp makes files private; give them the mode an ordinary write would.
+        # mkstemp makes files private; set the mode of an ordinary write.
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException as error:
@@ -81,23 +81,23 @@ def write_json_atomic(path: Path, value: Any, *, indent: int | None = 1) -> None
 def read_plain(path: Path, *, max_bytes: int, guarded: bool = False, next_step: str = "restore the file") -> bytes:
     """The bytes of a plain file, read once: what is hashed and what is parsed are the same bytes.
 
-    A pipe or a device is refused before it is opened, so that nothing waits for a writer or reads without end; the
-    open file is asked again, so that a file exchanged meanwhile is refused as well.
+    A pipe or a device is refused before it is opened, because reading could block or never end. The open file is
+    checked again, so that a file exchanged meanwhile is refused as well.
 
     Args:
       path: the file.
       max_bytes: largest size accepted.
-      guarded: refuse a symbolic link, and a file that anybody may write.
+      guarded: refuse a symbolic link and a world-writable file.
       next_step: what an error tells the user to do.
 
     Raises:
-      IntegrityError: absent, unreadable, not a plain file, not guarded where it must be, or too large.
+      IntegrityError: absent, unreadable, not a plain file, too large, or refused by `guarded`.
     """
     try:
         facts = os.lstat(path) if guarded else os.stat(path)
         if problem := _not_plain(facts, max_bytes, guarded=guarded):
             raise IntegrityError(f"{path} {problem}", next_step=next_step)
-        # O_NONBLOCK: a pipe put in the file's place since then does not hang the open.
+        # O_NONBLOCK: a pipe put in the file's place meanwhile does not block the open.
         descriptor = os.open(path, os.O_RDONLY | _BINARY | _NONBLOCK | (_NOFOLLOW if guarded else 0))
         try:
             facts = os.fstat(descriptor)
@@ -116,17 +116,17 @@ def read_plain(path: Path, *, max_bytes: int, guarded: bool = False, next_step: 
 
 
 _RESTORE = "restore the file"
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # neither flag exists on Windows
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # not on Windows
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_BINARY = getattr(os, "O_BINARY", 0)  # and this one nowhere else
+_BINARY = getattr(os, "O_BINARY", 0)  # on Windows only
 
 
 def _read_all(descriptor: int, size: int, max_bytes: int) -> bytes:
-    """What is left of an open file, at most a byte or so over `max_bytes`. Fewer calls than a file object."""
+    """The rest of an open file, at most slightly over `max_bytes`. It needs fewer calls than a file object."""
     data = os.read(descriptor, size + 1)
     if len(data) == size:
         return data
-    parts = [data]  # it grew or shrank since, or the system gave a part of it
+    parts = [data]  # its size changed, or the system returned only a part
     while data and sum(map(len, parts)) <= max_bytes:
         data = os.read(descriptor, 1 << 20)
         parts.append(data)
@@ -134,13 +134,13 @@ def _read_all(descriptor: int, size: int, max_bytes: int) -> bytes:
 
 
 def _not_plain(facts: os.stat_result, max_bytes: int, *, guarded: bool) -> str:
-    """What keeps a file from being read, in words; '' if nothing does."""
+    """Why a file must not be read; '' if it may."""
     if stat.S_ISLNK(facts.st_mode):
         return "is a symbolic link"
     if not stat.S_ISREG(facts.st_mode):
         return "is not a plain file"
     if guarded and facts.st_mode & _OPEN_MODES:
-        return f"has mode {stat.S_IMODE(facts.st_mode):o}, so that anybody may change it (chmod 644)"
+        return f"has mode {stat.S_IMODE(facts.st_mode):o}, so that anyone may change it (chmod 644)"
     return f"has {facts.st_size} bytes, over {max_bytes}" if facts.st_size > max_bytes else ""
 
 
@@ -170,15 +170,15 @@ def _bounded_int(text: str) -> int:
 def _finite_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is no finite number")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return value
 
 
 def parse_json_strict(data: bytes, *, where: str) -> dict[str, Any]:
-    """Parse a JSON object as if an enemy had written it.
+    """Parse an untrusted JSON object.
 
-    Refused are duplicate keys, NaN, Infinity and what overflows to it, integers beyond 64 bits, bad UTF-8, a byte
-    order mark, a NUL or half a surrogate pair in a text, and nesting deeper than `MAX_JSON_DEPTH`.
+    Refused are duplicate keys, NaN, Infinity, overflowing numbers, integers beyond 64 bits, and invalid UTF-8. So
+    are a byte order mark, a NUL or half a surrogate pair in a text, and nesting deeper than `MAX_JSON_DEPTH`.
 
     Raises:
       IntegrityError: for any of these, with `where` in the message.
@@ -188,7 +188,7 @@ def parse_json_strict(data: bytes, *, where: str) -> dict[str, Any]:
 
 
 def parse_json_closely(data: bytes, *, where: str) -> dict[str, Any]:
-    """What `parse_json_strict` makes of a document, and why it refuses it, whatever it looks like."""
+    """The full check of `parse_json_strict`, which names the reason for a refusal."""
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -207,34 +207,34 @@ def parse_json_closely(data: bytes, *, where: str) -> dict[str, Any]:
 
 _NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
-# Digits enough for no integer, no fraction before them; literals first, which is what makes the search fast.
+# Too many digits for an integer, with no fraction before them. Literals come first, for speed.
 _LONG_INT = re.compile(b"0" * (MAX_INT_DIGITS + 1) + rb"(?<![0.].{%d})" % (MAX_INT_DIGITS + 1), re.DOTALL)
 _LARGE_EXPONENT = (b"000", b"+000")
 
 
 def parse_json_plain(data: bytes) -> dict[str, Any] | None:
-    """What `parse_json_strict` makes of an ordinary document, in a third of its time; None: it must look closely.
+    """The result of `parse_json_strict` for ordinary documents, in a third of the time; None: use the full check.
 
-    pydantic's parser refuses what is not JSON; all else that is refused shows in the bytes outside of texts, which
-    are easily told apart as long as no text holds a backslash. What only looks wrong is looked at closely too.
+    pydantic's parser refuses invalid JSON. Everything else that is refused shows in the bytes outside of texts,
+    which are easy to separate if no text holds a backslash. Anything suspicious gets the full check.
     """
     if data[:1] != b"{" or b"\\" in data:
         return None
     outside = b"".join(data.split(b'"')[::2])
     brackets = outside.translate(None, _NO_BRACKETS)
-    for _ in range(MAX_JSON_DEPTH // 2):  # each round takes off one level or two
+    for _ in range(MAX_JSON_DEPTH // 2):  # each round removes one level or two
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     numbers = outside.translate(_DIGITS_ALIKE)
     large = b"E" in numbers or any(part.startswith(_LARGE_EXPONENT) for part in numbers.split(b"e")[1:])
     if brackets or large or _LONG_INT.search(numbers):
         return None
-    from pydantic_core import from_json  # `assay --help` does without
+    from pydantic_core import from_json  # not needed by `assay --help`
 
     try:
         value: dict[str, Any] = from_json(data, allow_inf_nan=False)
     except ValueError:
         return None
-    # A key that comes twice was written twice and is kept once.
+    # A duplicate key is written twice but kept once.
     return value if _count_keys(value) == outside.count(b":") else None
 
 
@@ -259,7 +259,7 @@ def _brief(error: Exception) -> str:
 
 
 def _check_values(value: Any) -> None:  # noqa: ANN401 - JSON
-    """Refuse texts that no file name or UTF-8 file can hold, and deep nesting; raises ValueError."""
+    """Refuse texts that no file name or UTF-8 file can hold, and deep nesting. Raises ValueError."""
     level = [value]
     for _ in range(MAX_JSON_DEPTH + 1):
         texts = [item for item in level if isinstance(item, str)]
@@ -277,7 +277,7 @@ def _check_values(value: Any) -> None:  # noqa: ANN401 - JSON
 
 
 def parse_record(kind: type[_Record], data: bytes, *, where: str, next_step: str) -> _Record:
-    """A pydantic record from JSON bytes. Raises IntegrityError if they are not exactly of its schema."""
+    """A pydantic record from JSON bytes. Raises IntegrityError if they do not match its schema."""
     from pydantic import ValidationError
 
     try:
@@ -293,7 +293,7 @@ def read_json_strict(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str
     """Read and parse one JSON object from a file; see `read_plain` and `parse_json_strict`.
 
     Raises:
-      IntegrityError: the file is absent, no plain file, too large, or not acceptable JSON.
+      IntegrityError: the file is absent, not a plain file, too large, or not acceptable JSON.
     """
     return parse_json_strict(read_plain(path, max_bytes=max_bytes), where=str(path))
 

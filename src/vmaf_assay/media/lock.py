@@ -12,11 +12,11 @@ from vmaf_assay.errors import IntegrityError
 
 @contextmanager
 def exclusive(path: Path, timeout_s: float = -1) -> Iterator[None]:
-    """Hold a lock file, made if it is absent; it stays when the lock is released.
+    """Hold a lock file, created if absent; it stays after the release.
 
     Args:
       path: the lock file. Taking the lock empties it, so a link is refused (filelock before 3.20.1 follows one).
-      timeout_s: seconds to wait; less than zero waits for ever.
+      timeout_s: seconds to wait; less than zero waits forever.
 
     Raises:
       IntegrityError: the lock file is a link or anything else but a plain file.
@@ -30,7 +30,7 @@ def exclusive(path: Path, timeout_s: float = -1) -> Iterator[None]:
     except TimeoutError:
         raise
     except OSError:
-        _refuse_other_kinds(path)  # put there since
+        _refuse_other_kinds(path)  # put there meanwhile
         raise
     try:
         yield

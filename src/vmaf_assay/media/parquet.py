@@ -1,9 +1,9 @@
-"""Parquet read as if an enemy had written it.
+"""Reading untrusted Parquet files.
 
-Polars believes a file's own numbers: what a kilobyte says of a billion rows, or of a page that unpacks to two
-gigabytes, is allocated before it is found to be a lie; and some lies end in a panic of the Rust code. So the
-footer and every page header are read here first (Thrift's compact protocol, parquet-format 2.9), and bounded;
-only then does polars see the bytes.
+Polars trusts the numbers in a file. A kilobyte that claims a billion rows, or a page of two gigabytes, makes it
+allocate that memory first. Some wrong numbers make its Rust code panic. So the footer and every page header are
+parsed and bounded here first (Thrift's compact protocol, parquet-format 2.9). Only then does polars read the
+bytes.
 """
 
 import io
@@ -22,14 +22,14 @@ MAX_TEXT_BYTES = 1000
 """Longest text in a table, such as a source's name. A dictionary can repeat one long text a million times."""
 
 POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
-"""What polars raises. A damaged file can make it panic, which is no PolarsError (polars 2.1.0, 2026-11-24)."""
+"""What polars raises. A damaged file can make it panic, which is not a PolarsError (polars 2.1.0, 2026-11-24)."""
 
 _RESTORE = "restore the file"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a table may cost."""
+    """Limits of a table."""
 
     unpacked_bytes: int = 1 << 30
     """Sum of its pages, decompressed; and of its columns in memory, at 16 bytes a value."""
@@ -38,7 +38,7 @@ class Limits:
 def parse_parquet(
     data: bytes, *, where: str, columns: Mapping[str, Any] | None = None, limits: Limits | None = None
 ) -> pl.DataFrame:
-    """A table from the bytes of a Parquet file whose every claim has been bounded first.
+    """A table from the bytes of a Parquet file, after checking all its sizes.
 
     Args:
       data: the file's bytes.
@@ -86,7 +86,7 @@ def _check_texts(table: pl.DataFrame, where: str) -> None:
 
 
 class _BadThriftError(ValueError):
-    """A claim that is not believed."""
+    """The file is not acceptable."""
 
 
 MAGIC = b"PAR1"
@@ -94,7 +94,7 @@ MAGIC = b"PAR1"
 
 def _footer(data: bytes) -> dict[int, Any]:
     if len(data) < 12 or data[:4] != MAGIC or data[-4:] != MAGIC:
-        raise _BadThriftError("it is no Parquet file")
+        raise _BadThriftError("it is not a Parquet file")
     size = int.from_bytes(data[-8:-4], "little")
     if size > len(data) - 12:
         raise _BadThriftError("its footer is longer than the file")
@@ -102,7 +102,7 @@ def _footer(data: bytes) -> dict[int, Any]:
 
 
 def _check_claims(data: bytes, limits: Limits) -> None:
-    """Bound every number of a file that makes a reader allocate."""
+    """Check every number of a file that makes a reader allocate memory."""
     footer = _footer(data)
     root, *leaves = footer[2]
     if len(leaves) > MAX_COLUMNS or not leaves:
@@ -130,7 +130,7 @@ def _size(value: Any) -> int:  # noqa: ANN401 - Thrift
 
 
 def _check_column(data: bytes, column: dict[int, Any], n_rows: int) -> int:
-    """Walk the page headers of one column chunk; returns what its pages unpack to, bytes."""
+    """Walk the page headers of one column chunk; returns the unpacked size of its pages, bytes."""
     facts = column[3]
     if 1 in column or _size(facts[5]) != n_rows:
         raise _BadThriftError("a column lies elsewhere or has another number of rows")

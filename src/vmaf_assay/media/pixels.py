@@ -1,4 +1,4 @@
-"""What ffmpeg's pixel format names say: chroma grid, bits a sample, alpha."""
+"""Facts in ffmpeg's pixel format names: chroma grid, bits a sample, alpha."""
 
 import re
 from typing import Literal, NamedTuple
@@ -7,7 +7,7 @@ Chroma = Literal["420", "422", "444", "440", "411", "410", "gray", "rgb", "unkno
 
 
 class PixelFacts(NamedTuple):
-    """What can be read off a pixel format's name."""
+    """Facts in a pixel format's name."""
 
     chroma: Chroma
     """How chroma is sampled; `rgb` and `gray` have none of their own."""

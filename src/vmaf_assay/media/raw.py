@@ -1,4 +1,4 @@
-"""Raw video files: pictures without a header, so their geometry must come from elsewhere."""
+"""Raw video files: pictures without a header, so their geometry must be given."""
 
 import re
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from vmaf_assay.errors import ConfigError, MediaError
 from vmaf_assay.media.pixels import pixel_facts
 
 RAW_SUFFIXES = frozenset({".yuv", ".raw"})
-"""What raw files are called."""
+"""Suffixes of raw files."""
 
-# Rates that names round down: 23 and 2397 for 24000/1001, 29 and 2997 for 30000/1001.
+# Rates that file names truncate: 23 and 2397 for 24000/1001, 29 and 2997 for 30000/1001.
 _ROUNDED = {
     "23": 24,
     "2397": 24,
@@ -28,7 +28,7 @@ _PLANES = {"420": (2, 2), "422": (2, 1), "440": (1, 2), "444": (1, 1), "411": (4
 
 @dataclass(frozen=True, slots=True)
 class RawGeometry:
-    """What a raw file does not say of itself."""
+    """Geometry of a raw file."""
 
     width: int
     """px."""
@@ -66,7 +66,7 @@ class RawGeometry:
         return (self.width * self.height + 2 * chroma) * sample
 
     def check(self, path: Path) -> None:
-        """Refuse a file that does not hold a whole number of such frames: the geometry is wrong, or it is cut."""
+        """Refuse a file that does not hold a whole number of such frames: wrong geometry, or truncated."""
         frame = self.frame_bytes()
         size = path.stat().st_size if path.is_file() else 0
         if frame and size % frame:
@@ -102,7 +102,7 @@ def parse_raw(text: str) -> RawGeometry:
 
 
 def geometry_in_name(name: str) -> RawGeometry | None:
-    """The geometry that a test sequence carries in its name; None if size or rate is missing.
+    """The geometry in a test sequence's name; None if size or rate is missing.
 
     BVI-DVC, BVI-HD, UVG, Xiph and the JVET sequences are named so; bits default to 8, chroma to 4:2:0.
 

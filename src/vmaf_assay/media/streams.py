@@ -73,7 +73,7 @@ def try_container(ffmpeg: Ffmpeg, name: str, args: Sequence[str]) -> Trial:
     """Write a few packets of each stream with the given options into a file of that name, and read it back.
 
     Args:
-      ffmpeg: the ffmpeg to ask; what its muxer takes is what counts.
+      ffmpeg: the ffmpeg whose muxer decides.
       name: file name, whose suffix names the container.
       args: the command's inputs and output options, with a limit of some kind.
     """

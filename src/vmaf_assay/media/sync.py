@@ -1,4 +1,4 @@
-"""Whether two sides of a comparison are in step, judged by tiny copies of every frame.
+"""Whether two sides of a comparison are in sync, judged by tiny copies of every frame.
 
 libvmaf compares frame n with frame n and cannot know that one side lost a frame: the pair then looks like a bad
 encode. Each side is therefore also shrunk to `SIGNATURE_SIZE` greys, and the squared difference of the two is
@@ -20,14 +20,14 @@ _REACH = 30
 """Largest offset looked for, frames."""
 
 _WINDOW = 24
-"""Frames judged together; a slip in mid-stream shows in the windows behind it."""
+"""Frames judged together; a slip in mid-stream shows in the windows after it."""
 
 # Measured 2026-11-24 on ten of the 42 clips at the worst rate value of libx264, libx265, libsvtav1, libvpx-vp9:
-# in step, the error one frame off is at least 0.98 times the error in place. For two clips at libx264 CRF 30 it is
+# in sync, the error one frame off is at least 0.98 times the error in place. For two clips at libx264 CRF 30 it is
 # 51 and 430 times that.
 _MUCH_BETTER = 3.0
 _LEAST_ERROR = 2.0
-"""Mean squared grey levels below which a difference is not looked into: still pictures are in step anyhow."""
+"""Mean squared grey levels below which a difference is ignored: still pictures are in sync anyway."""
 
 Signatures = NDArray[np.uint8]
 """[F, P]: F frames of P greys."""
@@ -35,7 +35,7 @@ Signatures = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """Where and by how much a pair is out of step."""
+    """Where and by how much a pair is out of sync."""
 
     offset: int
     """Distorted frame n shows reference frame n + offset."""
@@ -53,7 +53,7 @@ def read_signatures(data: bytes) -> Signatures:
 
 
 def find_slip(reference: Signatures, distorted: Signatures) -> Slip | None:
-    """The slip of a pair that is out of step; None if it is in step, or too still or too coarse to tell.
+    """The slip of a pair out of sync; None if it is in sync, or too still or too coarse to tell.
 
     Args:
       reference: signatures of the reference, [F, P].
@@ -90,7 +90,7 @@ def _windows(errors: NDArray[np.float32]) -> NDArray[np.float64]:
     for start in starts:
         part = errors[start : start + size]
         known = part[np.isfinite(part)]
-        # A window that an offset leaves half empty would be judged by other frames than its rivals.
+        # A window that an offset leaves half empty would be compared over different frames.
         means.append(float(known.mean(dtype=np.float64)) if len(known) * 2 > size else np.nan)
     return np.array(means)
 
@@ -102,7 +102,7 @@ def _suspect(near: dict[int, NDArray[np.float32]]) -> bool:
 
 
 def _slip(errors: dict[int, NDArray[np.float32]], *, unequal: bool) -> Slip | None:
-    """The offset that is much better than being in place, in the window where it is so first."""
+    """The offset that is much better than offset zero, in the first window where this is so."""
     windows = {offset: _windows(values) for offset, values in errors.items()}
     in_place = windows[0]
     factor = 1.0 if unequal else _MUCH_BETTER

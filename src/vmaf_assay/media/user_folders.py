@@ -1,4 +1,4 @@
-"""The user's own folders: results kept between runs, and what this machine remembers."""
+"""The user's own folders: cached results, and the record of accepted verdicts."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ APPLICATION = "vmaf-assay"
 
 
 def cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where results are kept: `$ASSAY_CACHE`, else `vmaf-assay` in the user's cache folder of this system."""
+    """Cache folder: `$ASSAY_CACHE`, else `vmaf-assay` in the user's cache folder of this system."""
     if named := environment.get("ASSAY_CACHE"):
         return Path(named)
     if sys.platform == "win32":
@@ -23,7 +23,7 @@ def cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where this machine remembers: `$ASSAY_STATE_DIR`, else the user's state folder."""
+    """Folder of accepted verdicts: `$ASSAY_STATE_DIR`, else the user's state folder."""
     if named := environment.get("ASSAY_STATE_DIR"):
         return Path(named)
     if sys.platform == "win32" and (local := environment.get("LOCALAPPDATA")):
@@ -33,12 +33,12 @@ def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def shared_by(path: Path) -> str:
-    """Why others can change what lies in a folder, in words; '' if they cannot.
+    """Why others can change a folder's content, in words; '' if they cannot.
 
-    The folder itself may be reached by a link. Windows has no such modes: nothing is said there.
+    The folder itself may be a link. Windows has no such modes, so the result is empty there.
 
     Raises:
-      OSError: it cannot be looked at.
+      OSError: it cannot be read.
     """
     facts = path.stat()
     if os.name != "posix":

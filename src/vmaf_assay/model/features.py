@@ -67,9 +67,9 @@ def source_features(
       pixels: width x height of the picture encoded, px.
       frame_rate: frames per second.
       names: the columns wanted, of a probe by number (`probe0`) or of the encoder's family (`own`). They are means
-        over frames (`probe0.adm2`), standard deviations (ddof 0, `_std`), the tenth percentile of VMAF (`_p10`),
-        and log2 of bits per pixel, of pixels and of frame rate. Models of 0.1.0 also read the difference of the
-        encoder's own probe and the first one (`libvpx-vp9.vmaf_gap`; 0 for all other encoders).
+        over frames (`probe0.adm2`), standard deviations (ddof 0, `_std`), and the tenth percentile of VMAF
+        (`_p10`). They are also log2 of bits per pixel, of pixels and of frame rate. Models of 0.1.0 also read the
+        difference of the encoder's own probe and the first one (`libvpx-vp9.vmaf_gap`; 0 for all other encoders).
       encoder: encoder asked about.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Rows, verdicts and the only way from smoke to production."""
+"""Reading and verifying a registry: rows, verdicts, signatures and trust."""

@@ -1,4 +1,4 @@
-"""A registry's history as entries: who did what to which ensemble, when, why, and who signed it."""
+"""A registry's history as entries: the acts on each ensemble, with author, time, reason and signatures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +33,16 @@ class Entry:
 
     @property
     def at_utc(self) -> str:
-        """When it was done; of a verdict filed before acts were kept, when it was judged."""
+        """Time of the act; for verdicts from before acts were recorded, time of the judgement."""
         return self.verdict.act.at_utc if self.verdict.act else self.verdict.generated_at_utc
 
     @property
     def returns_to(self) -> int | None:
-        """Of a rollback: the number of the verdict that admits again."""
+        """For a rollback: the number of the verdict returned to."""
         return self.verdict.act.returns_to.sequence if self.verdict.act and self.verdict.act.returns_to else None
 
     def as_json(self) -> dict[str, Any]:
-        """What `assay registry history --json` prints of it."""
+        """The entry in `assay registry history --json`."""
         act, verdict = self.verdict.act, self.verdict
         return {
             "ensemble": verdict.ensemble,

@@ -11,7 +11,7 @@ Kind = Literal["fr", "forecast", "ensemble"]
 
 
 def _plain_name(name: str) -> str:
-    """A file of the registry's own folder: no folder, no escape, nothing hidden."""
+    """A plain file name in the registry's folder: no path, not hidden."""
     if name != PurePosixPath(name).name or name.startswith(".") or "\\" in name or "\0" in name or not name:
         raise ValueError(f"{name!r} is not a plain file name")
     return name
@@ -22,7 +22,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Frozen(BaseModel):
-    """Base of the records here: immutable, and no field that the schema does not name."""
+    """Base of the records here: immutable, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
@@ -50,7 +50,7 @@ class Row(Frozen):
     opset: int
     """ONNX opset of the graph."""
     smoke: bool
-    """True: scaffolded, a load-path probe. False: production-eligible."""
+    """True: scaffolded, only to test loading. False: production-eligible."""
     license: str = Field(max_length=64)
     """SPDX identifier."""
     description: str = Field(max_length=256)
@@ -60,9 +60,9 @@ class Row(Frozen):
     sidecar: FileRef
     """Its sidecar."""
     verdict: FileRef | None = None
-    """What admitted it; required when `smoke` is false. On a smoke row: what took it out of service."""
+    """The verdict that admitted it; required if `smoke` is false. On a smoke row: what took it out of service."""
     confidence_eligible: bool = False
-    """Whether `--quality-confidence` may rest on it."""
+    """Whether `--quality-confidence` may use it."""
 
     def binding(self) -> str:
         """SHA-256 of the row as it is when production-eligible, without its pointer to the verdict.
@@ -82,7 +82,7 @@ class Registry(Frozen):
     """Sorted by id."""
 
     def to_bytes(self) -> bytes:
-        """The one byte string of a registry; a file that differs in so much as a space was edited by hand."""
+        """The canonical bytes of a registry; a file that differs in one space was edited by hand."""
         return self.model_dump_json(indent=1).encode() + b"\n"
 
     def row(self, row_id: str) -> Row | None:

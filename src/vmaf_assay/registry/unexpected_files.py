@@ -1,4 +1,4 @@
-"""Files of a registry folder that no row and no verdict accounts for."""
+"""Unexpected files of a registry folder: no row and no verdict names them."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from vmaf_assay.registry.manifest import Registry, ensemble_of
 
 
 def not_left_over(folder: Path, path: Path) -> str:
-    """Why a file nothing accounts for cannot be what a killed promotion leaves; '' if it can.
+    """Why an unexpected file cannot come from a killed promotion; '' if it can.
 
     A file that is gone by now was moved to the history by an act meanwhile.
     """
@@ -29,10 +29,10 @@ def not_left_over(folder: Path, path: Path) -> str:
             same_content = sha256_bytes(read_file(folder, path.name)).startswith(named[1])
         except IntegrityError as error:
             return "" if isinstance(error.__cause__, FileNotFoundError) else str(error)
-        return "" if same_content else "its content is not what its name says"
+        return "" if same_content else "its content does not match its name"
     if VERDICT_NAMED.fullmatch(path.name):
         return ""
-    return "no row or verdict accounts for this file"
+    return "no row or verdict names this file"
 
 
 def is_history(path: Path) -> bool:
@@ -41,14 +41,14 @@ def is_history(path: Path) -> bool:
 
 
 def is_note(path: Path) -> bool:
-    """Whether a file is a note for readers, which nothing here reads."""
+    """Whether a file is a note for people, which nothing here reads."""
     return path.suffix == ".md" and path.is_file() and not path.is_symlink()
 
 
 def refuse_strays(folder: Path, registry: Registry, ensemble: str, checked: Iterable[str]) -> None:
-    """Refuse to load from a folder that holds what no promotion writes.
+    """Refuse to load from a folder with files that no promotion writes.
 
-    A file of another ensemble is that one's matter; one of an earlier verdict must have the content its name says.
+    Files of other ensembles are ignored. A file of an earlier verdict must have the content in its name.
 
     Args:
       folder: the registry.

@@ -1,7 +1,7 @@
-"""Many sources one after another: what is finished is skipped, what fails does not stop the rest.
+"""Many sources in sequence: finished ones are skipped, failed ones do not stop the rest.
 
-Beside the outputs lies a folder `.assay` with one record for each finished encode: what was asked, of which
-bytes, and the answer. A source is skipped if its record and its output say that this very encode is there.
+A folder `.assay` beside the outputs holds a record of each finished encode: request, digests and answer. A source
+is skipped if its record and its output match the request.
 """
 
 import glob
@@ -47,7 +47,7 @@ VIDEO_SUFFIXES = {
     ".flv",
     ".y4m",
 }
-"""What is taken from a folder; a file named by itself is taken whatever it is called."""
+"""Suffixes of videos in a folder; a file named explicitly may have any."""
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -60,7 +60,7 @@ class TuneRecord(BaseModel):
     schema_version: Literal[1] = 1
     """Major version of this file's schema."""
     request_sha256: str
-    """Digest of everything asked for but the paths, of the ensemble that answered, and of ffmpeg's version."""
+    """Digest of the request without paths, of the ensemble, and of ffmpeg's version."""
     source_sha256: str
     """Digest of the source's bytes."""
     output_sha256: str
@@ -78,17 +78,17 @@ class Item:
     source: Path
     """The source."""
     output: Path | None
-    """Where its encode goes; None makes none."""
+    """Path of its encode; None makes no encode."""
 
     @property
     def record(self) -> Path | None:
-        """Where its record lies."""
+        """Path of its record."""
         return None if self.output is None else self.output.parent / ".assay" / f"{self.output.name}.json"
 
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What became of one source."""
+    """Outcome of one source."""
 
     item: Item
     """The source."""
@@ -97,9 +97,9 @@ class ItemResult:
     met: bool
     """Whether the answer is yes."""
     document: dict[str, Any]
-    """The answer as `tune --json` prints it; of a failure the error."""
+    """The answer as `tune --json` prints it; for a failure the error."""
     result: TuneResult | None = None
-    """The answer, if it was made now."""
+    """The answer, if it was computed in this run."""
     problem: AssayError | OSError | None = None
     """Why it failed."""
 
@@ -193,7 +193,7 @@ def _is_video(path: Path, folder: Path, out_dir: Path | None) -> bool:
 
 
 def request_digest(request: TuneRequest, verified: "VerifiedEnsemble", ffmpeg: Ffmpeg) -> str:
-    """What was asked, of which models, with which ffmpeg; no path has a part in it."""
+    """Digest of request, models and ffmpeg version, without paths."""
     asked = {name: value for name, value in asdict(request).items() if name not in ("source", "output", "force")}
     models = verified.ensemble.sidecar.model_dump(mode="json")
     document = {"request": asked, "models": models, "ffmpeg": ffmpeg.version}
@@ -210,14 +210,14 @@ def tune_many(
     digest: str,
     cache: Cache,
 ) -> Iterator[ItemResult]:
-    """Tune each source in turn, and yield what became of it.
+    """Tune each source in turn, and yield its outcome.
 
     Args:
       items: from `plan_items`.
-      base: what is asked of each; its source and output are replaced.
-      tune_one: does one.
+      base: the request for each; its source and output are replaced.
+      tune_one: tunes one source.
       digest: from `request_digest`.
-      cache: for the digests of files; it need not keep results.
+      cache: for the digests of files; need not store results.
     """
     for item in items:
         try:
@@ -256,7 +256,7 @@ def _one(
 
 
 def _finished(item: Item, digest: str, cache: Cache) -> TuneRecord | None:
-    """The record of this very encode, if its output is there as it was written."""
+    """The record of this encode, if its output is there, unchanged."""
     if item.record is None or item.output is None or not item.record.is_file() or not item.output.is_file():
         return None
     try:

@@ -1,9 +1,9 @@
-"""Bjøntegaard delta rate: how much more one encoder spends than another for the same VMAF.
+"""Bjøntegaard delta rate: bitrate difference of two encoders at the same VMAF.
 
-G. Bjøntegaard, "Calculation of average PSNR differences between RD-curves", ITU-T VCEG-M33 (2001), with the
-piecewise cubic (PCHIP) interpolation of JCT-VC's spreadsheet instead of one cubic, and VMAF for PSNR: the mean
-difference of ln(bitrate), as functions of VMAF, over the VMAF that both curves reach. The package `bjontegaard`
-does the same and would bring matplotlib into the base install; the tests pin its figures.
+G. Bjøntegaard, "Calculation of average PSNR differences between RD-curves", ITU-T VCEG-M33 (2001). Here it uses
+VMAF instead of PSNR, and the piecewise cubic (PCHIP) interpolation of JCT-VC's spreadsheet instead of one cubic.
+It is the mean difference of ln(bitrate), as functions of VMAF, over the VMAF that both curves reach. The package
+`bjontegaard` does the same but needs matplotlib; the tests pin its figures.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ MIN_OVERLAP = 0.5
 
 
 def bd_rate(reference_kbps: F64, reference_vmaf: F64, kbps: F64, vmaf: F64) -> float | None:
-    """Mean bitrate difference at equal VMAF, as a share of the reference's; -0.2 spends a fifth less.
+    """Mean bitrate difference at equal VMAF, as a fraction of the reference's; -0.2 is a fifth less.
 
     Args:
       reference_kbps: bitrates of the curve compared with, kbps, [R].
@@ -46,7 +46,7 @@ def bd_rate(reference_kbps: F64, reference_vmaf: F64, kbps: F64, vmaf: F64) -> f
 
 
 def _by_vmaf(kbps: F64, vmaf: F64) -> tuple[F64, F64]:
-    """VMAF ascending without repeats, and ln(kbps) there; where a plateau repeats a VMAF the cheapest counts."""
+    """VMAF ascending without repeats, and ln(kbps) there; of equal VMAF the cheapest is kept."""
     order = np.lexsort((kbps, vmaf))
     points, first = np.unique(vmaf[order], return_index=True)
     return points.astype(np.float64), np.log(kbps[order][first]).astype(np.float64)

@@ -1,9 +1,9 @@
-"""Probe and trial results kept by content, so that a second question about a source costs no encode.
+"""Cache of probe and trial results, keyed by content: a second question about a source needs no encode.
 
-A key is the SHA-256 of everything that determines the result: the source's bytes, what is made of them, the
-command that encodes and scores it (`media/commands.py`), and the versions of the tools. An entry is one line of
-JSON, then the per-frame rows as little-endian float32 [F, 7] (VMAF, canonical-6). It carries a seal that only this
-user can make. What does not verify is not used, what cannot be written is not kept, and neither is an error.
+A key is the SHA-256 of everything that determines the result: the source's bytes, the command that encodes and
+scores them (`media/commands.py`), and the versions of the tools. An entry is one line of JSON, then the per-frame
+rows as little-endian float32 [F, 7] (VMAF, canonical-6). It carries a seal that only this user can make. Entries
+that do not verify are ignored, and a failed write is not an error.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ from vmaf_assay.records import CANONICAL6, Scored
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 
 FORMAT = 1
-"""Changes when what an entry means changes."""
+"""Raise it when the meaning of an entry changes."""
 
 MAX_BYTES = 512 * 1024 * 1024
-"""Entries are removed, oldest used first, beyond this; an hour of 25 frames a second takes 2.5 MB."""
+"""Beyond this size the least recently used entries are removed; an hour at 25 frames a second takes 2.5 MB."""
 
 COLUMNS = 1 + len(CANONICAL6)
 
@@ -43,11 +43,11 @@ class Cache:
 
     @cached_property
     def seal(self) -> Seal:
-        """What its entries are sealed with. Raises ConfigError if the folder or the key is open to others."""
+        """The seal of its entries. Raises ConfigError if the folder or the key is open to others."""
         return open_seal(self.folder)
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of a file, read once while its size and time stand."""
+        """SHA-256 of a file, read again only if its size or time has changed."""
         facts = path.stat()
         key = (str(path.resolve()), facts.st_size, facts.st_mtime_ns)
         if key not in self._digests:
@@ -66,7 +66,7 @@ class Cache:
     ) -> str:
         """The entry's name; raises ToolError if the encoder does not work here.
 
-        `of` says which frames of the source are encoded and which of those scored; empty means all.
+        `of` names the frames of the source that are encoded and scored; empty means all.
         """
         if (ffmpeg.path, info.name) not in self._versions:
             from vmaf_assay.media.versions import tool_versions  # not needed to answer without a cache
@@ -89,23 +89,23 @@ class Cache:
         return {"segment": list(of), "cut": commands.cut_out(reference, [(of[0], of[1])]).hashed()}
 
     def plan_key(self, reference: ReferenceInput, asked: dict[str, Any]) -> str:
-        """The name of the entry that says which segments of a source are probed."""
+        """The name of the entry with the probed segments of a source."""
         facts = {"format": FORMAT, "source": self.digest(reference.path), "reference": _made_of(reference)}
         return sha256_bytes(
             canonical_json(facts | {"command": commands.look_through(reference).hashed(), "plan": asked})
         )
 
     def load_plan(self, key: str) -> dict[str, Any] | None:
-        """What `store_plan` kept under a key, if it is there and whole."""
+        """The plan under a key, if it is there and verifies."""
         facts, _ = self._read(key) or ({}, b"")
         return dict(facts["plan"]) if isinstance(facts.get("plan"), dict) else None
 
     def store_plan(self, key: str, plan: dict[str, Any]) -> None:
-        """Keep a plan; a folder that cannot be written keeps nothing."""
+        """Store a plan; does nothing if the folder cannot be written."""
         self._write({"key": key, "plan": plan}, b"")
 
     def load(self, key: str, n_frames: int) -> Scored | None:
-        """The result kept under a key, if it is there and whole."""
+        """The result under a key, if it is there and verifies."""
         if (entry := self._read(key)) is None:
             return None
         try:
@@ -113,11 +113,11 @@ class Cache:
         except (ValueError, KeyError, TypeError):
             return None
         with contextlib.suppress(OSError):
-            os.utime(self._path(key))  # used now: removed last
+            os.utime(self._path(key))  # marks it as used, so that it is removed last
         return scored
 
     def store(self, key: str, scored: Scored) -> None:
-        """Keep a result; a folder that cannot be written keeps nothing."""
+        """Store a result; does nothing if the folder cannot be written."""
         table = np.concatenate([scored.vmaf[:, None], scored.features], axis=1)
         rows = table.astype("<f4").tobytes()
         facts: dict[str, Any] = {
@@ -167,7 +167,7 @@ class Cache:
 
 
 def _made_of(reference: ReferenceInput) -> dict[str, str]:
-    """How a source is opened; what is left at its default since an earlier release does not change the key."""
+    """How a source is opened. Fields newer than a release are left out at their defaults, so that keys stay."""
     facts = {field.name: getattr(reference, field.name) for field in fields(reference) if field.name != "path"}
     return {name: str(value) for name, value in facts.items() if name != "span" or value is not None}
 

@@ -1,7 +1,7 @@
 """A keyed seal on cache entries: only this user can make an entry that is used (ADR-0416).
 
-The key lies in the user's state folder, readable by nobody else. A cache folder that others can write to is
-refused as well. The seal keeps wrong entries out, but others could still remove right ones.
+The key is in the user's state folder, readable by nobody else. A cache folder that others can write to is refused
+too. The seal rejects wrong entries, but others could still remove valid ones.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class Seal:
     """Makes and checks the seals of one user's entries."""
 
     key: bytes | None
-    """32 bytes; None if this machine cannot keep a key, and then nothing is read or kept."""
+    """32 bytes; None if no key can be stored, and then the cache is not used."""
 
     def of(self, data: bytes) -> str:
         """HMAC-SHA-256 of an entry, lower-case hex. Raises ValueError without a key."""
@@ -35,7 +35,7 @@ class Seal:
 
     def fits(self, data: bytes, seal: object) -> bool:
         """Whether an entry carries this user's seal."""
-        # Bytes: a text that is not ASCII is no seal, and must not be an error.
+        # Compared as bytes: text that is not ASCII is not a seal, and must not raise.
         return (
             self.key is not None
             and isinstance(seal, str)
@@ -44,12 +44,12 @@ class Seal:
 
 
 def open_seal(cache: Path) -> Seal:
-    """The seal of a cache folder's entries; makes the user's key if there is none.
+    """The seal of a cache folder's entries; makes the user's key if it is missing.
 
     Raises:
       ConfigError: others can write to the cache folder, or read or write the key.
     """
-    with contextlib.suppress(OSError):  # there is none yet, or something lies in its place: a miss later
+    with contextlib.suppress(OSError):  # no folder yet, or something else in its place: a miss later
         if why := shared_by(cache):
             raise ConfigError(
                 f"the cache folder {cache} {why}",
@@ -59,7 +59,7 @@ def open_seal(cache: Path) -> Seal:
 
 
 def user_key(folder: Path) -> bytes | None:
-    """This user's key, made if there is none; None if the folder cannot keep one.
+    """This user's key, made if it is missing; None if the folder cannot store it.
 
     Raises:
       ConfigError: the key is not a plain file of 32 bytes that only this user can read and write.
@@ -89,7 +89,7 @@ def user_key(folder: Path) -> bytes | None:
 
 
 def _make_key(path: Path) -> None:
-    """Write a new key, whole or not at all; one that another process made meanwhile stays."""
+    """Write a new key atomically; a key that another process made meanwhile stays."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)  # mode 0600
     try:

@@ -44,17 +44,17 @@ from vmaf_assay.tune.source import open_source, pixels
 from vmaf_assay.tune.trials import make_trials
 
 MAX_MEASURED = 4
-"""Encodes of one contender that are measured at most, until one lies on each side of the target."""
+"""Most measured encodes of one contender, until one is on each side of the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompareRequest:
-    """What is to be compared."""
+    """A request for a comparison."""
 
     source: Path
     """The source."""
     encoders: tuple[str, ...]
-    """Each `NAME` or `NAME:PRESET`; the first is what BD-rates are against."""
+    """Each `NAME` or `NAME:PRESET`; BD-rates are against the first."""
     target_vmaf: float = DEFAULT_TARGET
     """Pooled (mean) VMAF to reach, points."""
     confidence: float = DEFAULT_CONFIDENCE
@@ -62,23 +62,23 @@ class CompareRequest:
     measure: bool = False
     """Encode and measure each one on both sides of the target, and compare at equal quality."""
     trials: int = 0
-    """Trial encodes of each that correct its forecast, 0 to 2."""
+    """Trial encodes of each, which correct its forecast, 0 to 2."""
     output: Path | None = None
-    """Where the winner's encode goes; None makes none."""
+    """Path of the winner's encode; None makes no encode."""
     force: bool = False
     """Overwrite `output`."""
     stream: int | None = None
     """Index of the source's video stream; None takes the first that is no still picture."""
     filters: str = ""
-    """ffmpeg filter chain that the picture goes through first."""
+    """ffmpeg filter chain that is applied first."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
-    """Most that is probed of the source, seconds: of a longer one segments are; 0 probes all of any."""
+    """Most seconds probed of the source; a longer one is sampled; 0 probes all of it."""
     probes: ProbesKind = "few"
-    """`few` makes the probes that the forecasts read; `more` further ones, of the encoders and presets that the
-    model has them for."""
+    """`few` makes the probes that the forecasts read. `more` adds further ones, for encoders and presets for which
+    the model has them."""
 
     def of(self, encoder: str, preset: str | None) -> TuneRequest:
-        """What is asked of one encoder."""
+        """The request for one encoder."""
         return TuneRequest(
             source=self.source,
             encoder=encoder,
@@ -95,10 +95,10 @@ class CompareRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """An encoder and preset that can be answered for."""
+    """An encoder and preset that the ensemble supports."""
 
     request: TuneRequest
-    """What is asked of it; its preset is set."""
+    """The request for it, with its preset."""
     preset: str
     margin: Margin
     """Calibrated."""
@@ -110,10 +110,10 @@ class _Asked:
 
 
 def check_compare(request: CompareRequest, answered: Sequence[str] = tuple(ENCODERS)) -> list[TuneRequest]:
-    """What is asked of each encoder; raises ConfigError for what is invalid.
+    """The request for each encoder; raises ConfigError for an invalid one.
 
     Args:
-      request: what is to be compared.
+      request: the comparison.
       answered: encoders that can be answered for; an unknown name is refused with these.
     """
     if len(request.encoders) < 2:
@@ -138,12 +138,12 @@ def compare(
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
 ) -> CompareResult:
-    """Forecast every contender from the same probes, and measure them if that is asked for.
+    """Forecast every contender from the same probes, and measure them on request.
 
-    An encoder that cannot be answered for is named in `refused`; the others are compared.
+    Unsupported encoders are named in `refused`; the others are compared.
 
     Raises:
-      ConfigError: fewer than two, none that the model was trained on, or a promise that may not be made.
+      ConfigError: fewer than two, none that the model was trained on, or an ensemble that may not promise.
       MediaError: the source cannot be used.
       ToolError: ffmpeg failed for every encoder.
     """
@@ -153,7 +153,7 @@ def compare(
     reference, _ = open_source(ffmpeg, request.source, request.filters, stream=request.stream)
     clock.plan(_stages(sidecar, request, asked, reference), reference.n_frames)
     with ExitStack() as stack:
-        if cache is None and request.output is not None:  # the winner's encode asks again for what was measured
+        if cache is None and request.output is not None:  # the winner's encode uses these measurements again
             cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-compare-"))))
         measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step))
         pairs = [one.pair for one in asked]
@@ -180,7 +180,7 @@ def compare(
 
 
 def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_Asked], list[Refused]]:
-    """The encoders that can be answered for, and the others with the reason; raises if there is none."""
+    """The supported encoders, and the others with the reason; raises if all are unsupported."""
     sidecar = verified.ensemble.sidecar
     asked: list[_Asked] = []
     refused: list[Refused] = []
@@ -207,7 +207,7 @@ def _contenders(
     asked: Sequence[_Asked],
     forecasts: Sequence[Forecast],
 ) -> tuple[list[Contender], list[Refused]]:
-    """Those that work here, and the others with the reason; raises ToolError if none does."""
+    """The encoders that work here, and the others with the reason; raises ToolError if no encoder works."""
     contenders: list[Contender] = []
     broken: list[Refused] = []
     problem: ToolError | None = None
@@ -226,7 +226,7 @@ def _contenders(
 def _sample(
     title: SourceProbes, first: Contender, forecasts: Sequence[Forecast], reference: ReferenceInput
 ) -> SampleFacts | None:
-    """What of the source was probed, and what that means for the first contender."""
+    """How the source was sampled, and the sampling part for the first contender."""
     pair = (first.encoder, first.preset)
     predicted = next(one for one in forecasts if (one.curve.encoder, one.curve.preset) == pair)
     forecaster = predicted.forecaster(first.promise.confidence)
@@ -298,7 +298,7 @@ def _points(
 
 
 def _sized(sidecar: Sidecar, contenders: Sequence[Contender], reference: ReferenceInput) -> list[Contender]:
-    """Each contender, with a word on the picture's size where the encoder was trained on other sizes only."""
+    """Each contender, with a remark if its encoder was trained on other picture sizes only."""
     sized = []
     for one in contenders:
         size = size_reason(sidecar, one.encoder, one.preset, pixels(reference))

@@ -1,4 +1,4 @@
-"""Bitrates at equal quality, from encodes that were measured on both sides of it. Pure."""
+"""Bitrates at equal quality, interpolated between measured encodes on both sides of it. Pure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -52,8 +52,8 @@ def next_rate(curve: Curve, target: float, points: Sequence[MeasuredPoint]) -> f
       points: what has been measured, one or more.
 
     Returns:
-      The nearest to the target by the forecast interpolated through `points`; None if there is an encode on each
-      side already, or no rate value left on the side that lacks one.
+      The rate value nearest to the target, by the forecast interpolated through `points`. None if each side has an
+      encode already, or the other side has no rate value left.
     """
     above = [one.vmaf >= target for one in points]
     if any(above) and not all(above):

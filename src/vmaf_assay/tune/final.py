@@ -1,4 +1,4 @@
-"""The final encode: the source at the chosen rate value with all that belongs to it, whole or not at all."""
+"""The final encode: the source at the chosen rate value with its other streams, complete or not at all."""
 
 import shutil
 import tempfile
@@ -20,10 +20,10 @@ from vmaf_assay.tune.source import seconds
 from vmaf_assay.tune.streams_plan import CarryPlan, missing_streams, plan_carry
 
 PLAIN = CarryPlan(("-map", "0:v:0", "-map", "0:a?", "-c:a", "copy"), ())
-"""What is shown of an encode that has no output to plan for."""
+"""Placeholder for the output of an encode that is not made."""
 
 SPACE_SLACK = 1.3
-"""Free space wanted over the forecast: the bitrate forecast is within 30 % for most sources."""
+"""Free space required, relative to the forecast; the bitrate forecast is within 30 % for most sources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class FinalEncode:
-    """All that decides the final encode."""
+    """Everything that determines the final encode."""
 
     reference: ReferenceInput
     """The source."""
@@ -49,7 +49,7 @@ class FinalEncode:
     rate_value: float
     """On its own scale."""
     carry: CarryPlan = PLAIN
-    """What else goes into the output."""
+    """Plan of the other streams of the output."""
 
     def argv(self, ffmpeg: Ffmpeg, out: Path, restore: Sequence[str] = ()) -> list[str]:
         """The command: a trial's encode, its packets put at the source's times by `restore`."""
@@ -62,19 +62,19 @@ class FinalEncode:
 def write_final(
     ffmpeg: Ffmpeg, request: TuneRequest, encode: FinalEncode, on_step: OnStep | None
 ) -> tuple[Written, list[str]]:
-    """Run the final encode beside its destination, then put it in place in one step.
+    """Run the final encode beside its destination, then rename it into place.
 
     Args:
       ffmpeg: the ffmpeg to run.
       request: names source and output.
-      encode: what to make.
+      encode: the encode.
       on_step: notified of progress.
 
     Returns:
-      What was written, and the command that did it, with the output's own name.
+      The file written, and its command, with the output's own name.
 
     Raises:
-      ToolError: ffmpeg or the disk failed, or a stream is missing. Nothing is left; an older output is as it was.
+      ToolError: ffmpeg or the disk failed, or a stream is missing. No file is left; an older output is unchanged.
     """
     assert request.output is not None  # the caller asked for a file
     reference = encode.reference
@@ -88,12 +88,12 @@ def write_final(
             raise failure(
                 f"encoding {request.source.name} to {request.output.name}",
                 done,
-                next_step="an output that ends in .mkv takes any video and audio",
+                next_step="an output that ends in .mkv accepts any video and audio",
             )
         packets = _video_packets(ffmpeg, temporary)
         if len(packets) < reference.n_frames:  # as in `media/score.py`, FLUSH_TRIES
             raise ToolError(
-                f"the encoder gave back {len(packets)} of {reference.n_frames} frames of {request.source.name}",
+                f"the encoder returned {len(packets)} of {reference.n_frames} frames of {request.source.name}",
                 next_step="run the same command again, or choose another encoder",
             )
         if gone := missing_streams(encode.carry, read_facts(temporary)):
@@ -109,7 +109,7 @@ def write_final(
 
 @contextmanager
 def _folder_beside(output: Path) -> Iterator[Path]:
-    """A private folder on the output's own file system, gone afterwards whatever happens."""
+    """A private folder on the output's file system, removed afterwards in any case."""
     try:
         folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=output.resolve().parent))
     except OSError as error:
@@ -155,7 +155,7 @@ def check_space(output: Path, wanted_bytes: float) -> None:
 
 
 def frame_calls(what: str, total: int, on_step: OnStep | None) -> Callable[[int], None]:
-    """A callback for frames done that passes them on as a step."""
+    """A callback for finished frames that reports them as a step."""
 
     def on_frames(done: int) -> None:
         if on_step:
@@ -165,7 +165,7 @@ def frame_calls(what: str, total: int, on_step: OnStep | None) -> Callable[[int]
 
 
 def frame_lines(what: str, total: int, on_step: OnStep | None) -> Callable[[str], None]:
-    """A callback for ffmpeg's `-progress` lines that passes frames on as a step."""
+    """A callback for ffmpeg's `-progress` lines that reports frames as a step."""
     on_frames = frame_calls(what, total, on_step)
 
     def on_line(line: str) -> None:

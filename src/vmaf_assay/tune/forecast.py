@@ -27,29 +27,29 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What one encoder and preset would make of a source."""
+    """The forecast of one encoder and preset for a source."""
 
     curve: Curve
     """Forecast VMAF at the trained rate values; its truth is NaN."""
     kbps: F64
     """Forecast bitrate at the same rate values, kbps, [R]; NaN if the model forecasts none."""
     supported: bool
-    """False if the source or the encoder is outside what the model has seen."""
+    """False if the source or the encoder is outside the training range."""
     reason: str
     """Why not; empty if supported."""
     known_kbps: dict[float, float] = field(default_factory=dict)
-    """Rate value -> bitrate that a probe or trial of this encoder and preset had, kbps."""
+    """Rate value -> bitrate of a probe or trial with this encoder and preset, kbps."""
     segments: tuple["Forecast", ...] = ()
-    """Of a title that was sampled, the forecast of each segment, N of them."""
+    """For a sampled title, the forecast of each of N segments."""
     weights: F64 = field(default_factory=lambda: np.empty(0))
     """Frames of each segment, [N]."""
     n_units: int = 0
     """Units that the title was divided into; the segments are some of them."""
     more_probes: bool = False
-    """Whether it is led through further probes than those it reads, so that their margin is the one to take."""
+    """Whether it is interpolated through further probes, so that their margin applies."""
 
     def forecaster(self, confidence: float) -> Forecaster:
-        """What chooses on this forecast; of a sampled title with what the sampling takes off the bound."""
+        """The forecaster for this forecast; for a sampled title with the sampling part of the bound."""
         if not self.segments:
             return Forecaster(self.curve)
         curves = [segment.curve for segment in self.segments]
@@ -65,8 +65,8 @@ class Forecast:
     def kbps_at(self, rate_values: F64) -> F64:
         """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.
 
-        PCHIP of its logarithm, led through the bitrates known: their ratio to the forecast is interpolated in its
-        logarithm, and outside them the nearest holds.
+        PCHIP of its logarithm, corrected by known bitrates. The logarithm of their ratio to the forecast is
+        interpolated; outside them the nearest applies.
         """
         if not np.isfinite(self.kbps).all():
             return np.full(len(rate_values), np.nan)
@@ -91,10 +91,10 @@ class Probe(NamedTuple):
 
 
 def trained_rates(sidecar: Sidecar, encoder: str, preset: str) -> list[float]:
-    """Rate values the model was trained on for an encoder and preset, or for the presets on both sides of it.
+    """Rate values in training for an encoder and preset, or for the presets on both sides of it.
 
     Raises:
-      ConfigError: none; says what it was trained on.
+      ConfigError: without training data; names what the model was trained on.
     """
     if seen := trained_presets(sidecar, encoder, preset):
         return common_rates(seen)
@@ -125,8 +125,8 @@ def forecast(
 
     Args:
       ensemble: a verified forecast ensemble.
-      probes: those that `probes_needed` names for this encoder, scored. If every further probe of this very
-        encoder and preset is there too, the forecast is led through them all; other ones change nothing.
+      probes: those that `probes_needed` names for this encoder, scored. If every further probe of this encoder and
+        preset is there too, the forecast is interpolated through them all. Others change nothing.
       encoder: encoder asked about.
       preset: its preset.
       pixels: width x height of the source, px.
@@ -167,9 +167,9 @@ def forecast(
 def _own_probes(
     sidecar: Sidecar, probes: Sequence[Probe], encoder: str, preset: str
 ) -> tuple[dict[float, Scored], bool]:
-    """Probes of this very encoder and preset by rate value: all there are, or those that are read anyway.
+    """Probes of this encoder and preset by rate value: all of them, or only those that forecasts read.
 
-    Some of the further ones would be a case that nothing was calibrated for. True if it is all, and more.
+    A part of the further ones is not a calibrated case. True if all are used and there are further ones.
     """
     made = {probe.spec: probe.scored for probe in probes}
     few, more = (
@@ -181,7 +181,7 @@ def _own_probes(
 
 
 MAX_UNLIKE = 0.1
-"""Largest share of a title's frames in segments unlike anything the model has seen; set by hand, not measured."""
+"""Largest fraction of a title's frames in segments unlike the training data; set by hand, not measured."""
 
 
 def forecast_title(
@@ -198,13 +198,13 @@ def forecast_title(
 ) -> Forecast:
     """Forecast one encoder and preset for a title from the probes of its segments.
 
-    Each segment is forecast by itself, as the calibration's clips were; the forecasts are averaged over frames. A
-    segment unlike anything the model has seen (black, say) counts as badly as the worst of the others at each
-    rate value; with more than `MAX_UNLIKE` of the frames in such segments the title is not supported.
+    Each segment is forecast by itself, like the calibration's clips. The forecasts are averaged over frames. A
+    segment unlike the training data (black, for instance) counts like the worst of the others at each rate value.
+    With more than `MAX_UNLIKE` of the frames in such segments the title is not supported.
 
     Args:
       ensemble: a verified forecast ensemble.
-      probes: for each of N segments what `forecast` takes.
+      probes: for each of N segments, as for `forecast`.
       encoder: encoder asked about.
       preset: its preset.
       pixels: width x height of the source, px.
@@ -243,7 +243,7 @@ def forecast_title(
 
 
 def _means(each: Sequence[dict[float, float]], weights: F64) -> dict[float, float]:
-    """What was measured at each rate value, over segments."""
+    """Measurements at each rate value, averaged over segments."""
     return {rate: float(weighted_mean(np.array([one[rate] for one in each]), weights)) for rate in each[0]}
 
 

@@ -1,7 +1,7 @@
-"""Encode and score one source again and again: counts what was run, and asks the cache first.
+"""Encode and score one source repeatedly: looks into the cache first, and counts the encodes run.
 
-A short source is measured whole. Of a long one segments are: they are cut out once, when the first of them is not
-known from an earlier run, into a private folder that is gone when the measurer is left.
+A short source is measured completely, a long one by segments. Segments are cut out once, when the first of them is
+not in the cache, into a private folder that is removed with the measurer.
 """
 
 import tempfile
@@ -31,11 +31,11 @@ from vmaf_assay.tune.segments import (
 )
 
 PLAN_VERSION = 1
-"""Changes when the same title would be given other segments."""
+"""Raise it when the same title would get other segments."""
 
 
 class Measurer:
-    """Measures encodes of one source, whole or by segments; leave it as a context manager."""
+    """Measures encodes of one source, completely or by segments; a context manager."""
 
     def __init__(
         self, ffmpeg: Ffmpeg, reference: ReferenceInput, cache: Cache | None, on_step: OnStep | None
@@ -58,10 +58,10 @@ class Measurer:
         self._stack.close()
 
     def sample(self, probe_seconds: float) -> SegmentPlan | None:
-        """The segments of the source that are probed; None if the whole of it is.
+        """The segments of the source that are probed; None if all of it is.
 
         Raises:
-          ConfigError: `probe_seconds` is too little to promise anything.
+          ConfigError: `probe_seconds` is too short for a promise.
           MediaError: a frame of the source does not decode.
         """
         count = n_segments(self.reference, probe_seconds)
@@ -90,7 +90,7 @@ class Measurer:
         rate_value: float,
         what: str,
     ) -> Scored:
-        """Per-frame scores of one encode of every frame, from the cache if it is there.
+        """Per-frame scores of one encode of every frame, cached or new.
 
         Args:
           info: the encoder.
@@ -131,7 +131,7 @@ class Measurer:
         *,
         around: tuple[int, int] = (0, 0),
     ) -> list[Scored]:
-        """Per-frame scores of an encode of each of some segments, from the cache if they are there.
+        """Per-frame scores of an encode of each chosen segment, cached or new.
 
         Args:
           sample: all segments of the source.
@@ -181,7 +181,7 @@ class Measurer:
     def probe_segments(self, sample: SegmentPlan, specs: Sequence[ProbeSpec]) -> list[list[Probe]]:
         """For each segment the encodes that a forecast reads, in order.
 
-        They begin and end with the segment, as the clips did that the models were trained on.
+        They begin and end with the segment, like the clips in training.
         """
         each = [
             self.measure_segments(
@@ -202,7 +202,7 @@ class Measurer:
     def _known(
         self, segment: Segment, span: Span, info: EncoderInfo, preset: str, rate_value: float
     ) -> tuple[Scored | None, Callable[[Scored], None]]:
-        """What the cache has of a segment, and what keeps it there."""
+        """The cached result of a segment, and the function that stores it."""
         if self._cache is None:
             return None, lambda _: None
         cache = self._cache
@@ -211,7 +211,7 @@ class Measurer:
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
     def _cut(self, sample: SegmentPlan) -> Cuttings:
-        """All segments with what is around them, cut out when first asked for."""
+        """All segments with the frames around them, cut out on first use."""
         if self._cuttings is None:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-segments-")))
             spans = [segment.encoded() for segment in sample.segments]

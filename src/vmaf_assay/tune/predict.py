@@ -1,4 +1,4 @@
-"""Score encodes that exist with the regressor: a point, its spread, and calibrated bounds."""
+"""Score existing encodes with the regressor: a prediction, its spread, and calibrated bounds."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 TABLE_COLUMNS = (*CANONICAL6, "encoder", "preset", "rate_value")
-"""What a table of features must hold."""
+"""Columns that a table of features must have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Scores:
     sigma: NDArray[np.float64]
     """Spread over members, ddof 1, [N]."""
     lower: NDArray[np.float64]
-    """One-sided lower prediction bound at the confidence, [N]; NaN if the ensemble may make no promises."""
+    """One-sided lower prediction bound at the confidence, [N]; NaN if the ensemble may not make promises."""
     upper: NDArray[np.float64]
     """One-sided upper prediction bound at the confidence, [N]; likewise."""
     supported: list[bool]
-    """False where the query is outside what the model has seen, [N]."""
+    """False where the query is outside the training range, [N]."""
     reasons: list[str]
     """Why not; empty where supported, [N]."""
 
@@ -124,10 +124,10 @@ def read_table(path: Path) -> pl.DataFrame:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorpusError(f"{path.name} cannot be read: {first}", next_step="check the table") from error
     if table.height == 0:
-        raise CorpusError(f"{path.name} holds no row", next_step="give one or more")
+        raise CorpusError(f"{path.name} holds no rows", next_step="give a table with at least one row")
     # A cast of lists gives lists of floats.
     if set(numbers.dtypes) != {pl.Float64} or set(texts.dtypes) != {pl.String}:
-        raise CorpusError(f"{path.name} holds lists where numbers or names belong", next_step="correct it")
+        raise CorpusError(f"{path.name} holds lists instead of numbers or names", next_step="correct it")
     if not np.isfinite(numbers.to_numpy()).all() or texts.null_count().sum_horizontal().sum():
         raise CorpusError(f"{path.name} holds a value that is NaN or missing", next_step="correct it")
     return pl.concat([numbers, texts], how="horizontal")

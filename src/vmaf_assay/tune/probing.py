@@ -1,4 +1,4 @@
-"""One source seen whole or by segments: its probes, its forecast, and what a trial says of all of it."""
+"""One source, complete or by segments: its probes, its forecast, and the result of a trial for all of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a trial says of the whole source."""
+    """A trial's result for the whole source."""
 
     vmaf: float
-    """Pooled VMAF, points: measured, or of a sampled source estimated."""
+    """Pooled VMAF, points: measured, or estimated for a sampled source."""
     kbps: float
     """Bitrate, likewise."""
 
@@ -38,11 +38,11 @@ class Probed:
     """A source and its probe encodes: enough to forecast the encoders that it was probed for."""
 
     reference: ReferenceInput
-    """How the source is opened and what is made of its frames."""
+    """How the source is opened and its frames are processed."""
     video: VideoInfo
-    """What the source says of itself."""
+    """Facts of the source."""
     probes: tuple[Probe, ...]
-    """The encodes that forecasts of those encoders read; of a sampled source its segments joined."""
+    """The encodes that forecasts of those encoders read; for a sampled source its segments joined."""
     sample: SegmentPlan | None = None
     """The segments that were probed; None if all of the source was."""
     segment_probes: tuple[tuple[Probe, ...], ...] = ()
@@ -56,14 +56,14 @@ class SourceProbes:
     measurer: Measurer
     """Measures it."""
     probes: tuple[Probe, ...]
-    """The probes of the source; of a sampled one, their segments joined."""
+    """The probes of the source; for a sampled one, their segments joined."""
     sample: SegmentPlan | None = None
     """The segments; None if all of it is probed."""
     segment_probes: tuple[tuple[Probe, ...], ...] = ()
     """The probes of each segment, in the sample's order."""
 
     def forecast(self, ensemble: "Ensemble", encoder: str, preset: str) -> Forecast:
-        """What one encoder and preset would make of it; raises ConfigError for one never trained on."""
+        """Forecast of one encoder and preset; raises ConfigError for one never trained on."""
         return forecast_of(
             ensemble,
             self.probes,
@@ -84,10 +84,10 @@ class SourceProbes:
         rate_value: float,
         what: str,
     ) -> Tried:
-        """Encode at one rate value what a trial encodes, and say what that means for the whole source.
+        """Make a trial at one rate value, and estimate its result for the whole source.
 
         Args:
-          forecaster: on the forecast; of a sampled source it remembers the trial.
+          forecaster: of the forecast; for a sampled source it stores the trial.
           predicted: the forecast.
           encoder: and its preset.
           rate_value: on its own scale.
@@ -106,7 +106,7 @@ class SourceProbes:
 
 
 def _title_kbps(predicted: Forecast, tried: Sequence[int], each: Sequence[Scored], rate_value: float) -> float:
-    """The title's bitrate: its forecast times what was measured over what was forecast of the segments tried."""
+    """The title's bitrate: its forecast times the ratio of measured to forecast for the segments tried."""
     weights = predicted.weights[list(tried)]
     measured = float(np.average([scored.kbps for scored in each], weights=weights))
     at: NDArray[np.float64] = np.array([rate_value])
@@ -129,7 +129,7 @@ def forecast_of(
     frame_rate: float,
     source: str,
 ) -> Forecast:
-    """`forecast` of a source probed whole, `forecast_title` of a sampled one."""
+    """`forecast` for a completely probed source, `forecast_title` for a sampled one."""
     if sample is None:
         return forecast(ensemble, probes, encoder, preset, pixels=pixels, frame_rate=frame_rate, source=source)
     return forecast_title(
@@ -153,14 +153,14 @@ def probe_title(
     *,
     more_probes: bool = False,
 ) -> SourceProbes:
-    """Probe a source, whole if it is no longer than `probe_seconds` or that is 0, else by segments.
+    """Probe a source: completely if it is not longer than `probe_seconds` or that is 0, else by segments.
 
     Args:
       measurer: of the source.
       ensemble: names the probes.
-      asked: encoders and presets that will be asked about.
-      probe_seconds: of a longer source, what is probed.
-      more_probes: whether to make further probes of those very encoders and presets.
+      asked: encoders and presets to forecast later.
+      probe_seconds: seconds probed of a longer source.
+      more_probes: whether to make further probes of those encoders and presets.
 
     Raises:
       ConfigError: `probe_seconds` is too little to promise anything.

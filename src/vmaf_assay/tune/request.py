@@ -1,4 +1,4 @@
-"""What is asked of `tune`, and whether it is valid."""
+"""A request for `tune`, and its validation."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -16,16 +16,16 @@ ReferenceKind = Literal["filtered", "source"]
 ProbesKind = Literal["few", "more"]
 
 DEFAULT_TARGET = 93.0
-"""Pooled VMAF asked for unless another is named, points."""
+"""Default target, pooled VMAF in points."""
 DEFAULT_CONFIDENCE = 0.95
-"""Probability of reaching it, unless another is named."""
+"""Default probability of reaching it."""
 DEFAULT_PROBE_SECONDS = 60.0
-"""Of a title's material, probed by default."""
+"""Seconds of a title probed by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class TuneRequest:
-    """What is asked for."""
+    """A request for `tune`."""
 
     source: Path
     """The title."""
@@ -40,11 +40,11 @@ class TuneRequest:
     trials: int = 1
     """Trial encodes allowed, 0 to 2."""
     output: Path | None = None
-    """Where the final encode goes; None makes none."""
+    """Path of the final encode; None makes no encode."""
     verify: bool = False
-    """Measure the final encode as a whole."""
+    """Measure every frame of the final encode."""
     retry: int = 0
-    """Encodes more that may be made if the final one is measured below the target; above 0 it is measured."""
+    """Further encodes allowed if the final one is measured below the target; above 0 it is measured."""
     force: bool = False
     """Overwrite `output`."""
     encoder_args: str = ""
@@ -52,20 +52,21 @@ class TuneRequest:
     stream: int | None = None
     """Index of the source's video stream, as in `-map 0:INDEX`; None takes the first that is no still picture."""
     filters: str = ""
-    """ffmpeg filter chain that the picture goes through first."""
+    """ffmpeg filter chain that is applied first."""
     reference: ReferenceKind = "filtered"
-    """What VMAF compares with: the picture after `filters`, or as it is in the source."""
+    """What VMAF compares with: the picture after `filters`, or the source's own."""
     max_kbps: float | None = None
-    """Most bitrate of the video wanted, kbps."""
+    """Largest video bitrate allowed, kbps."""
     max_bytes: float | None = None
-    """Largest file wanted, bytes."""
+    """Largest file allowed, bytes."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
-    """Most that is probed of the source, seconds: of a longer one segments are; 0 probes all of any."""
+    """Most seconds probed of the source; a longer one is sampled; 0 probes all of it."""
     probes: ProbesKind | None = None
-    """`few` makes the probes that the forecast reads; `more` further ones, where the model has them for this
-    encoder and preset. None is `more` without trials, and `few` with them: for one target a trial tells more."""
+    """`few` makes the probes that the forecast reads. `more` adds further ones, if the model has them for this
+    encoder and preset. None means `more` without trials and `few` with them, because a trial tells more about one
+    target."""
     audio_codec: str = ""
-    """Encoder for sound that the output's container does not take; empty refuses such a container."""
+    """Encoder for sound that the output's container does not accept; empty refuses such a container."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
 
@@ -88,7 +89,7 @@ def resolved(request: TuneRequest, answered: Collection[str] = tuple(ENCODERS)) 
       answered: encoders that can be answered for; an unknown name is refused with these.
 
     Raises:
-      ConfigError: an unknown name, two presets, or a rate value, which is what is looked for.
+      ConfigError: an unknown name, two presets, or a rate value, which `tune` itself chooses.
     """
     name, preset, rates = read_encoder(request.encoder)
     check_named(name, answered)
@@ -130,7 +131,7 @@ def check_probability(confidence: float, option: str = "--quality-confidence") -
 
 
 def check_request(request: TuneRequest) -> EncoderInfo:
-    """The encoder asked for with the user's own options, if everything asked for is valid.
+    """The encoder with the user's own options, after validating the request.
 
     Args:
       request: as `resolved` gives it.
@@ -157,7 +158,7 @@ def check_request(request: TuneRequest) -> EncoderInfo:
 MAX_TRIALS = 2
 """Trials that the margins are calibrated for."""
 MAX_RETRIES = 9
-"""Encodes after a missed one; each comes nearer, so that one or two do."""
+"""Most encodes after a missed one; each comes nearer, so one or two are enough."""
 
 
 def _check_limits(request: TuneRequest) -> None:
@@ -192,7 +193,9 @@ def _check_output(request: TuneRequest) -> None:
     if request.output is None:
         if request.verifies:
             option = "--verify" if request.verify else "--retry"
-            raise ConfigError(f"{option} measures an encode, and none is made", next_step="add -o OUT")
+            raise ConfigError(
+                f"{option} needs an encode to measure, and no output is named", next_step="add -o OUT"
+            )
         return
     if kind := not_a_file(request.output):
         raise ConfigError(

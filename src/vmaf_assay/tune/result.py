@@ -1,4 +1,4 @@
-"""The answer of `tune`, and what it is in JSON (docs/json-output.md)."""
+"""The answer of `tune`, and its JSON form (docs/json-output.md)."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -26,11 +26,11 @@ class CurvePoint:
     mu: float
     """Corrected forecast, points."""
     lower_bound: float
-    """Less the margin, points."""
+    """Forecast less the margin, points."""
     kbps: float | None
     """Forecast bitrate."""
     measured_vmaf: float | None
-    """What a trial measured here, points."""
+    """VMAF that a trial measured here, points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class SampleFacts:
-    """Of a long source, what of it was probed and what that takes off the bound."""
+    """How a long source was sampled, and the sampling part of the bound."""
 
     segments: int
     """Segments probed."""
@@ -74,16 +74,16 @@ class SampleFacts:
     frames: int
     """Frames probed, of `n_frames`."""
     seconds: float
-    """How long those play."""
+    """Duration of those frames."""
     warm_up_frames: int
     """Frames that a trial encodes before each segment and does not score."""
     cool_down_frames: int
     """Likewise after it."""
     sampling_part: float
-    """What that alone would take off the bound at the choice, points; `margin` is the root of its square plus that
-    of the forecast's own margin."""
+    """Sampling part of the bound at the choice, points; `margin` is the root of its square plus that of the
+    forecast's margin."""
     allowance: float
-    """What is taken off `mu` because a segment may score above the same frames in the title, points."""
+    """Subtracted from `mu` because a segment may score above the same frames in the title, points."""
     first_frames: list[int]
     """First frame of each segment, ascending, counted from 0."""
 
@@ -107,13 +107,13 @@ class TuneResult:
     mu: float
     """Corrected forecast there, points."""
     lower_bound: float
-    """Less the margin, points."""
+    """Forecast less the margin, points."""
     forecast_kbps: float | None
     """Forecast bitrate there; None if the model forecasts none."""
     promise: Promise
     """Whether the choice is promised to meet the target, and why not."""
     margin: float
-    """What the bound is below the forecast at the choice, points; 0 where a trial measured it."""
+    """Forecast minus bound at the choice, points; 0 where a trial measured it."""
     n_groups: int
     """Calibration groups behind the margin."""
     trials: list[dict[str, float]]
@@ -129,25 +129,25 @@ class TuneResult:
     kbps: float | None
     """Measured bitrate of the output's video, if encoded."""
     reasons: list[str]
-    """How the choice came about, in words."""
+    """Explanation of the choice, in words."""
     encodes_cached: int = 0
     """Probes and trials whose results were known from an earlier run."""
     encoder_args: list[str] = field(default_factory=list)
-    """What was added to the encoder's options."""
+    """Options added with `--encoder-args`."""
     filters: str = ""
-    """What the picture goes through first."""
+    """Filter chain applied first."""
     reference: str = "filtered"
     """What VMAF compares with: `filtered` or `source`."""
     losses: list[str] = field(default_factory=list)
-    """What of the source the output does not hold, or holds in another form."""
+    """Parts of the source that the output lacks, or holds in another form."""
     max_kbps: float | None = None
     """Bitrate limit asked for."""
     max_bytes: float | None = None
     """Size limit asked for."""
     bitrate_met: bool | None = None
-    """Whether the video's bitrate, measured if encoded, else forecast, is within `max_kbps`; None if not asked."""
+    """Whether the bitrate, measured if encoded, else forecast, is within `max_kbps`; None without a limit."""
     size_met: bool | None = None
-    """Whether the file's size, measured if encoded, else forecast, is within `max_bytes`; None if not asked."""
+    """Whether the file's size, measured if encoded, else forecast, is within `max_bytes`; None without a limit."""
     forecast_bytes: float | None = None
     """Forecast size of the whole file."""
     output_bytes: int | None = None
@@ -167,7 +167,7 @@ class TuneResult:
     frame_vmaf: list[float] | None = None
     """Per-frame VMAF of the whole output, if verified."""
     sample: SampleFacts | None = None
-    """What of the source was probed; None if all of it."""
+    """How the source was sampled; None if all of it was probed."""
     source_kbps: float | None = None
     """Bitrate of the source's own video, kbps."""
     source_video_bytes: int | None = None
@@ -177,8 +177,8 @@ class TuneResult:
     missed: list[Retry] = field(default_factory=list)
     """Final encodes that were measured below the target and made again (`--retry`), in order."""
     implied_rate_value: float | None = None
-    """Where the output was measured below the target: the rate value that the measurement implies; None if the
-    target is met, nothing was measured, or no rate value of the trained range should do."""
+    """If the output was measured below the target: the rate value that the measurement implies. None if the target
+    is met, nothing was measured, or no rate value of the trained range is expected to meet it."""
 
     def as_json(self) -> dict[str, Any]:
         """The document of docs/json-output.md."""
@@ -196,11 +196,11 @@ class TuneResult:
 
     @property
     def promised(self) -> bool:
-        """Whether the promise of this package stands behind the choice."""
+        """Whether the choice is promised to meet the target."""
         return self.promise.made
 
     def answer(self) -> str:
-        """The one sentence that answers the question, the same on every page and in every document."""
+        """The sentence that answers the question, the same on every page and in every document."""
         said = self.promise.sentence(rate_words(self.encoder, self.preset, self.rate_value))
         over = [word for word, met in (("bitrate", self.bitrate_met), ("size", self.size_met)) if met is False]
         if over:
@@ -215,8 +215,8 @@ class TuneResult:
     def quality_met(self) -> bool:
         """Whether the target is met: measured on the whole output or, without that, promised.
 
-        Also met is an encode with options of the user's own whose very rate value a trial measured on every frame:
-        trials run with those options.
+        An encode with the user's own options is also met if a trial measured its rate value on every frame,
+        because trials run with those options.
         """
         if self.measured_vmaf is not None:
             return self.measured_vmaf >= self.target_vmaf
@@ -224,7 +224,7 @@ class TuneResult:
 
     @property
     def met(self) -> bool:
-        """Whether the answer is yes: quality, and every limit asked for."""
+        """Whether the answer is yes: for quality and for every limit."""
         return self.quality_met and self.bitrate_met is not False and self.size_met is not False
 
     def _tried(self) -> bool:
@@ -247,14 +247,14 @@ def judge_limits(result: TuneResult) -> TuneResult:
 
 
 def _larger(result: TuneResult, kbps: float | None) -> bool | None:
-    """Whether the encode's video takes more bytes than the source's; filters may change how long it plays."""
+    """Whether the encode's video has more bytes than the source's; filters may change the duration."""
     if kbps is None or result.source_video_bytes is None:
         return None
     return kbps * 125 * result.n_frames / _rate(result) > result.source_video_bytes
 
 
 def larger_reason(result: TuneResult) -> str | None:
-    """In words, if the encode is larger than its source; None if not, or not known."""
+    """A sentence if the encode is larger than its source; None if not, or unknown."""
     kbps = result.kbps if result.kbps is not None else result.forecast_kbps
     if not result.larger_than_source or kbps is None or result.source_kbps is None:
         return None
@@ -266,12 +266,12 @@ def larger_reason(result: TuneResult) -> str | None:
 
 
 def within_limits(result: TuneResult) -> bool:
-    """Whether nothing says that a limit is exceeded."""
+    """Whether no limit is known to be exceeded."""
     return result.bitrate_met is not False and result.size_met is not False
 
 
 def limit_reasons(result: TuneResult) -> list[str]:
-    """In words, for a result without a file: which limit the forecast exceeds, and what would keep within it."""
+    """For a result without a file: which limit the forecast exceeds, and the best rate value within it."""
     if within_limits(result):
         return []
     said = []

@@ -1,6 +1,6 @@
 """Tune one source: probe, forecast, choose, try, encode, verify.
 
-Each step reports to `on_step`; nothing here prints. The rate value comes from `evaluate.choice`, the code the
+Each step reports to `on_step`; nothing here prints. The rate value comes from `promise.choice`, the code that the
 margin was calibrated with. Probes and trials cover every frame of a short source, and segments of a long one.
 """
 
@@ -60,12 +60,12 @@ if TYPE_CHECKING:
 
 
 OnNote = Callable[[str], None]
-"""Called with one line that the user should read before more time is spent."""
+"""Called with a line that the user should read before more time is spent."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One source with one encoder: all that is fixed before the first encode."""
+    """One source with one encoder: everything fixed before the first encode."""
 
     ffmpeg: Ffmpeg
     """The ffmpeg to run."""
@@ -78,19 +78,19 @@ class _Plan:
     reference: ReferenceInput
     """The source."""
     conversions: tuple[str, ...]
-    """What the source's pictures go through before they are encoded, in words."""
+    """Conversions of the source's pictures before they are encoded, in words."""
     margin: Margin
     """Calibrated."""
     carry: CarryPlan
-    """What else goes into the output."""
+    """Plan of the other streams of the output."""
     source_s: float
     """How long the source plays, before any filter."""
     source_video_bytes: int
     """Size of the source's own video."""
     on_step: OnStep | None
-    """Told of progress."""
+    """Called with progress."""
     on_note: OnNote | None
-    """Told what cannot wait."""
+    """Called with notes that cannot wait."""
 
     @property
     def calibrated_target(self) -> bool:
@@ -111,7 +111,7 @@ class _Plan:
         )
 
     def note(self, text: str) -> None:
-        """Say something now."""
+        """Report a note at once."""
         if self.on_note:
             self.on_note(text)
 
@@ -134,15 +134,15 @@ def tune(
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
 ) -> TuneResult:
-    """Choose the cheapest rate value that keeps the promise, and make the encode if one is asked for.
+    """Choose the cheapest rate value that keeps the promise, and make the encode if an output is named.
 
     Args:
       ffmpeg: the ffmpeg to run.
       verified: a forecast ensemble that may promise.
       request: what is asked.
-      cache: where results of earlier runs are; None asks and keeps nothing.
+      cache: results of earlier runs; None uses no cache.
       on_step: called with progress.
-      on_note: called before anything is encoded with what the output will not hold.
+      on_note: called before anything is encoded, with what the output will lack.
       clock: called with progress instead of `on_step`, where the time left for the whole job is wanted.
 
     Raises:
@@ -156,7 +156,7 @@ def tune(
     plan = _plan(ffmpeg, verified, request, clock.step, on_note)
     clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference.n_frames)
     if named_files(request.filters, Path.cwd()):
-        cache = None  # an encode kept from before may be of another content of the same file
+        cache = None  # a kept encode may be of the file's earlier content
     with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
         title = probe_title(
             measurer,
@@ -187,13 +187,13 @@ def _plan(
     on_step: OnStep | None,
     on_note: OnNote | None,
 ) -> _Plan:
-    """Everything that can be refused is refused here, while it costs nothing."""
+    """Validate everything here, before anything is encoded."""
     info = check_request(request)
     preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
     trained_rates(verified.ensemble.sidecar, request.encoder, preset)
     margin = calibrated_margin(verified, request, preset)
     if info.extra_args:
-        from vmaf_assay.media.capability import check_extra_args  # most requests have none
+        from vmaf_assay.media.capability import check_extra_args  # most requests have no options
 
         check_extra_args(ffmpeg, info)
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
@@ -220,7 +220,7 @@ def _plan(
             carry = replace(carry, losses=(ranged, *carry.losses))
         plan = replace(plan, carry=carry)
     for loss in carry.losses:
-        plan.note(f"not carried over: {loss}")
+        plan.note(f"lost in the output: {loss}")
     return plan
 
 
@@ -228,7 +228,7 @@ def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset
     """The calibrated margin of a request.
 
     Raises:
-      ConfigError: the ensemble may not promise, or not this.
+      ConfigError: the ensemble may not make promises, or not this one.
     """
     if not verified.confidence_eligible:
         raise ConfigError(
@@ -254,20 +254,17 @@ def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What is known once the choice is made."""
+    """Everything known once the choice is made."""
 
     plan: _Plan
-    """What was fixed before."""
     title: SourceProbes
     """The source and its probes."""
     predicted: Forecast
-    """The forecast, with the bitrates that probes and trials had."""
+    """The forecast, with the measured bitrates of probes and trials."""
     forecaster: Forecaster
-    """On it."""
     measured: Measured
-    """What the trials measured."""
+    """Measurements of the trials."""
     choice: Choice
-    """What was chosen."""
 
     def result(self, verified: "VerifiedEnsemble") -> TuneResult:
         """The answer before the final encode."""
@@ -326,7 +323,7 @@ class _Answer:
         return replace(result, reasons=said)
 
     def moved(self, result: TuneResult, rate_value: float) -> TuneResult:
-        """The answer at another rate value than the choice; what is promised of the choice stays."""
+        """The answer at another rate value than the choice; the promise of the choice stays."""
         index = self.forecaster.at(rate_value)
         mu = float(self.forecaster.corrected(self.measured)[index])
         lower = float(self.forecaster.lower(self.measured, self.plan.margin.scale)[index])
@@ -350,7 +347,7 @@ class _Answer:
         )
 
     def sample(self) -> SampleFacts | None:
-        """What of the source was probed; None if all of it."""
+        """How the source was sampled; None if all of it was probed."""
         return sample_facts(
             self.title.sample,
             self.forecaster,
@@ -392,7 +389,7 @@ def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
     plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
     scope = "all encoders" if margin.pooled else request.encoder
     trials = request.trials if plan.calibrated_target else 0
-    probed = ", led through further probes" if answer.predicted.more_probes else ""
+    probed = ", interpolated through further probes" if answer.predicted.more_probes else ""
     said = [
         f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
         f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
@@ -409,7 +406,7 @@ def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
 
 
 def _kind_reasons(plan: _Plan) -> list[str]:
-    """What makes this encode another than those calibrated on."""
+    """Differences of this encode from the calibrated ones."""
     said = []
     if plan.request.filters:
         against = (
@@ -422,7 +419,7 @@ def _kind_reasons(plan: _Plan) -> list[str]:
 
 
 def _encode(plan: _Plan, answer: _Answer, result: TuneResult, clock: JobClock) -> TuneResult:
-    """The final encode, measured if that is asked for, and made again as often as `retry` allows if it missed."""
+    """The final encode, measured on request, and repeated up to `retry` times if it missed."""
     missed: Measured = {}
     for left in range(plan.request.retry, -1, -1):
         result = _write(plan, result)
@@ -479,13 +476,13 @@ def _write(plan: _Plan, result: TuneResult) -> TuneResult:
 
 
 def _verify(plan: _Plan, result: TuneResult) -> TuneResult:
-    """Measure every frame of the output, which is in place already: an interrupt loses the measurement alone."""
+    """Measure every frame of the output. It is in place already, so an interrupt loses only the measurement."""
     assert plan.request.output is not None  # the caller asked for a file
     on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, plan.on_step)
     try:
         scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, on_frames=on_frames)
     except BaseException:
-        plan.note(f"{plan.request.output} is whole, but was not measured to its end")
+        plan.note(f"{plan.request.output} is complete, but its measurement was interrupted")
         raise
     frames = [round(float(value), 3) for value in scored.vmaf]
     return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)

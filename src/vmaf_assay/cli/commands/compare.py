@@ -43,7 +43,7 @@ OutDir = Annotated[
 ]
 Probes = Annotated[
     str,
-    typer.Option(metavar="few|more", help="`more` adds probes of the presets asked about: narrower bounds."),
+    typer.Option(metavar="few|more", help="`more` adds probes with the presets asked for: narrower bounds."),
 ]
 
 
@@ -74,12 +74,12 @@ def compare(
     ffmpeg: FfmpegPath = None,
     as_json: Json = False,
 ) -> None:
-    """Forecast what several encoders would spend for a VMAF target, and name the cheapest that meets it.
+    """Forecast the bitrates of several encoders for a VMAF target, and name the cheapest that meets it.
 
-    With --measure each is encoded on both sides of the target, and bitrates are compared at equal VMAF. An
-    encoder that cannot be answered for is listed with the reason; the others are compared.
+    With --measure each is encoded on both sides of the target, and bitrates are compared at equal VMAF.
+    Unsupported encoders are listed with the reason; the others are compared.
 
-    Exit 0 one of them meets the target (measured with --measure, else promised); 1 none does.
+    Exit 0 if one of them meets the target (measured with --measure, else promised), else 1.
 
     Example: assay compare in.mkv -e libx264 -e x265:slow -e svt-av1 --measure -o best.mkv
     """
@@ -120,13 +120,13 @@ def _compare(request: "CompareRequest", run: RunOptions) -> int:
 
 
 def _output(source: Path, output: Path | None, out_dir: Path | None, container: str) -> Path | None:
-    """Where the winner goes; the folder is made."""
+    """Path of the winner's encode; the folder is created."""
     from vmaf_assay.errors import ConfigError
 
     if out_dir is None:
         return output
     if output is not None:
-        raise ConfigError("-o and --out-dir both say where the winner goes", next_step="leave one out")
+        raise ConfigError("-o and --out-dir both name the winner's path", next_step="leave one out")
     suffix = container_of(container)
     out_dir.mkdir(parents=True, exist_ok=True)
     return out_dir / f"{source.stem}{suffix}"

@@ -43,7 +43,7 @@ def build(
     ] = "corpus",
     manifest: Annotated[str | None, typer.Option(help="JSON manifest that names sources and groups.")] = None,
     layout: Annotated[
-        str | None, typer.Option(help="Of folders: netflix, bvi-dvc or folder (default: recognised).")
+        str | None, typer.Option(help="Layout of folders: netflix, bvi-dvc or folder (default: recognised).")
     ] = None,
     raw: Annotated[
         str | None, typer.Option(metavar="WxH:PIX_FMT:RATE", help="Geometry of .yuv files: 1920x1080:yuv420p:25.")
@@ -55,15 +55,15 @@ def build(
         list[str] | None,
         typer.Option(metavar="[NAME=]OPTIONS", help="More options for an encoder: '-tune grain'; repeatable."),
     ] = None,
-    rates: Annotated[str | None, typer.Option(help="Rate values for encoders that name none: 22,28,34.")] = None,
+    rates: Annotated[str | None, typer.Option(help="Rates of encoders without their own: 22,28,34.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells in flight (default: one a core).")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Measure in this many processes of a Dask cluster made here.")
+        int | None, typer.Option(min=1, help="Measure in this many processes of a local Dask cluster.")
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Measure on the workers of this Dask scheduler.")
     ] = None,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Frames used of each source.")] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Most frames used of each source.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Scale larger sources into this box: 1280x720.")] = None,
     rendition: Annotated[
         list[str] | None, typer.Option(help="A further, smaller size of each larger source: 640x360.")
@@ -97,7 +97,7 @@ def build(
 
 
 def _build(request: "CorpusRequest", ffmpeg: str | None, *, as_json: bool) -> None:
-    """Build, show how far it is, and say what was built; raises if sources are not in it."""
+    """Build with progress, and print what was built; raises if sources are missing from it."""
     from vmaf_assay.api import BuildProgress, SourcesRefusedError, build_request, find_ffmpeg
     from vmaf_assay.cli.render import job, note
 
@@ -135,7 +135,7 @@ def _load(folder: str) -> "Corpus":
 
 
 def info(folder: Folder, as_json: Json = False) -> None:
-    """Say what a corpus holds.
+    """Show what a corpus holds.
 
     Example: assay corpus info corpus --json
     """
@@ -146,7 +146,7 @@ def info(folder: Folder, as_json: Json = False) -> None:
 
 
 def _conclude(where: str, digest: str, cells: "Sequence[CellRecord]", then: str) -> None:
-    """The one line that answers the question."""
+    """The line that answers the question."""
     from vmaf_assay.cli.render import say
 
     n_sources, n_groups = len({cell.source for cell in cells}), len({cell.group for cell in cells})
@@ -243,7 +243,7 @@ def export_jsonl(
 def import_jsonl(
     file: Annotated[Path, typer.Argument(help="JSONL file of per-frame rows.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Corpus folder to write.")],
-    preset: Annotated[str | None, typer.Option(help="Preset of rows that name none.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Preset of rows without one.")] = None,
 ) -> None:
     """Read the flat JSONL of earlier tools into a corpus.
 

@@ -21,14 +21,14 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     ffmpeg: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The ffmpeg to examine instead of searching for one.")
+        str | None, typer.Option(metavar="PATH", help="The ffmpeg to examine instead of the one found.")
     ] = None,
     registry: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The registry to examine instead of the shipped one.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say which ffmpeg is used and why, which encoders work, and whether the registry verifies.
+    """Show which ffmpeg is used and why, which encoders work, and whether the registry verifies.
 
     Exit 0 if ffmpeg, libvmaf and the registry are fine, 3 if no ffmpeg is usable, 4 if the registry is not.
 

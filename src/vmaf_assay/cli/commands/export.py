@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the `export` group."""
-    group = typer.Typer(no_args_is_help=True, help="Hand runs and models to other tools.")
-    group.callback()(lambda: None)  # so that the only command keeps its name
+    group = typer.Typer(no_args_is_help=True, help="Export runs and models to other tools.")
+    group.callback()(lambda: None)  # keeps the name of the only command
     group.command("mlflow")(mlflow)
     app.add_typer(group, name="export")
 
@@ -29,12 +29,12 @@ def mlflow(
     tracking_uri: Annotated[
         str | None, typer.Option(metavar="URL", help="The MLflow server (default: $MLFLOW_TRACKING_URI).")
     ] = None,
-    experiment: Annotated[str, typer.Option(help="Made if there is none.")] = "vmaf-assay",
-    alias: Annotated[str, typer.Option(help="Names the version in force.")] = "production",
+    experiment: Annotated[str, typer.Option(help="MLflow experiment; created if absent.")] = "vmaf-assay",
+    alias: Annotated[str, typer.Option(help="Alias of the version in force.")] = "production",
     trust_policy: TrustPolicy = None,
     as_json: Json = False,
 ) -> None:
-    """Log a run, or what a registry has in production, to an MLflow server; twice is the same as once.
+    """Log a run, or a registry's models in production, to an MLflow server. A repeated export changes nothing.
 
     A run is logged whatever its verdict and never gets the alias: only a registry that verifies does. Exit 1 if
     the run's verdict is HOLD.
@@ -84,7 +84,9 @@ def _exports(
     if run is None or registry is not None:
         exports += registry_exports(registry_dir(registry), ensemble, find_trust(trust_policy))
     elif ensemble is not None:
-        raise ConfigError("--ensemble is of a registry, and none is exported", next_step="add --registry DIR")
+        raise ConfigError(
+            "--ensemble selects from a registry, and no registry is exported", next_step="add --registry DIR"
+        )
     return exports
 
 

@@ -17,7 +17,7 @@ def gate(
     run: Annotated[Path, typer.Argument(help="A run made by `assay train`.")],
     as_json: Json = False,
 ) -> None:
-    """Judge a run by its held-out predictions. Writes nothing. Exit 0 passed, 1 not, 2 no evidence.
+    """Judge a run by its held-out predictions. Writes nothing. Exit 0 passed, 1 not passed, 2 invalid evidence.
 
     Example: assay gate run --json
     """

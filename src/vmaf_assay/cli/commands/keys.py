@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from vmaf_assay.registry.signing import PublicKey
 
 PASSPHRASE = "ASSAY_KEY_PASSPHRASE"
-"""Environment variable that holds a key's passphrase, where nobody can be asked."""
+"""Environment variable with a key's passphrase, for use without a terminal."""
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -31,7 +31,7 @@ def generate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make an Ed25519 key: private.pem, which only you can read, and public.json, which is for everybody.
+    """Make an Ed25519 key: private.pem, which only you can read, and public.json, for everyone.
 
     Example: assay keys generate -o ~/assay-key --passphrase
     """
@@ -43,14 +43,14 @@ def generate(
         from vmaf_assay.cli import render
 
         render.say(f"{out / PRIVATE_NAME}: keep it to yourself, and keep a copy offline")
-        render.say(f"{out / PUBLIC_NAME}: give it to those who should believe you (docs/trust.md)")
+        render.say(f"{out / PUBLIC_NAME}: give it to those who should accept your signatures (docs/trust.md)")
 
 
 def show(
     key: Annotated[Path, typer.Argument(metavar="KEY", help="public.json, private.pem, or their folder.")],
     as_json: Json = False,
 ) -> None:
-    """Show a key's id and its public half, as a trust policy wants them. Never the private half.
+    """Show a key's id and its public half, as a trust policy needs them. Never the private half.
 
     Example: assay keys show ~/assay-key
     """

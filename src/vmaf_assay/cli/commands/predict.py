@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 REGRESSOR = "fr_regressor_v2_ensemble_v1"
 Encoder = Annotated[
-    str | None, typer.Option("--encoder", "-e", help="What made the encode: predicts it too. NAME or NAME:PRESET.")
+    str | None,
+    typer.Option("--encoder", "-e", help="Encoder of the encode, to predict it too. NAME or NAME:PRESET."),
 ]
 Table = Annotated[
     Path | None,
@@ -34,19 +35,21 @@ def predict(
     vf: Filters = "",
     stream: Stream = None,
     table: Table = None,
-    confidence: Annotated[float, typer.Option(metavar="SHARE", help="Of each bound, as 0.95 for 95 %.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(metavar="SHARE", help="Confidence of each bound, as 0.95 for 95 %.")
+    ] = 0.95,
     report: Page = None,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
     as_json: Json = False,
 ) -> None:
-    """Score an encode that exists: measure it against its source, or predict rows of features, with bounds.
+    """Score an existing encode: measure it against its source, or predict rows of features, with bounds.
 
-    A pair is measured frame by frame. With --encoder and --rate-value the model's prediction for its mean
-    features stands beside that. --vf applies to the reference.
+    A pair is measured frame by frame. With --encoder and --rate-value, the model's prediction for its mean
+    features is added. The filters of --vf apply to the reference.
 
-    Exit 1 if a row is outside what the model has seen.
+    Exit 1 if a row is outside the training range.
 
     Example: assay predict --reference in.mkv --distorted out.mkv --report page.html
 
@@ -61,7 +64,7 @@ def predict(
     elif table is None and reference is not None and distorted is not None:
         if (encoder is None) != (rate_value is None) or (preset is not None and encoder is None):
             raise ConfigError(
-                "a prediction needs to know what made the encode",
+                "a prediction needs the encoder and rate value of the encode",
                 next_step="give --encoder NAME and --rate-value NUMBER, or neither to measure only",
             )
         made_by = None if encoder is None or rate_value is None else MadeBy(encoder, rate_value, preset)
@@ -75,7 +78,7 @@ def _table(table: Path, confidence: float, run: RunOptions) -> None:
     from vmaf_assay.errors import ConfigError
 
     if run.report is not None:
-        raise ConfigError("--report shows a pair, and this is a table", next_step="leave it out")
+        raise ConfigError("--report shows a pair, not a table", next_step="leave it out")
     ensemble = load_ensemble(REGRESSOR, registry=run.registry, trust_policy=run.trust_policy)
     scores = predict_table(table, ensemble, confidence=confidence)
     _print(None, scores, ensemble, confidence, as_json=run.as_json)

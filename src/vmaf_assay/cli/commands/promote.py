@@ -19,7 +19,8 @@ Sign = Annotated[
     list[Path] | None, typer.Option("--sign", metavar="KEY", help="Private key that signs (repeatable).")
 ]
 Expires = Annotated[
-    int | None, typer.Option("--expires-days", min=1, help="Signatures end after so many days (default: never).")
+    int | None,
+    typer.Option("--expires-days", min=1, help="Signatures expire after this many days (default: never)."),
 ]
 By = Annotated[str | None, typer.Option(help="Who you are, for the history; never guessed.")]
 Wait = Annotated[float | None, typer.Option(min=0, help="Seconds to wait for the lock (default: 60).")]
@@ -40,7 +41,7 @@ def promote(
     wait: Wait = None,
     as_json: Json = False,
 ) -> None:
-    """Flip an ensemble's rows from smoke to production, all or nothing, after running its gate again.
+    """Flip an ensemble's rows from smoke to production, all or none, after running its gate again.
 
     Example: assay promote run --registry models --sign ~/assay-key --reason "corpus of spring"
     """
@@ -74,7 +75,7 @@ def promote(
 def who_of(
     sign: list[Path] | None, expires_days: int | None, by: str | None, reason: str | None, wait: float | None
 ) -> "Who":
-    """The options on who acts, with the private keys read."""
+    """The options about author, reason and keys, with the private keys read."""
     from vmaf_assay.admission.promotion import Who
     from vmaf_assay.errors import ConfigError
 
@@ -84,7 +85,7 @@ def who_of(
 
         keys = tuple(load_private_key(path, ask_passphrase) for path in sign)
     elif expires_days is not None:
-        raise ConfigError("--expires-days is about signatures", next_step="add --sign KEY")
+        raise ConfigError("--expires-days needs a signature", next_step="add --sign KEY")
     until = datetime.now(UTC) + timedelta(days=expires_days) if expires_days else None
     for name, text, limit in (("--by", by, 200), ("--reason", reason, 500)):
         if text is not None and not 0 < len(text.strip()) <= limit:

@@ -18,7 +18,7 @@ def report(
         Path,
         typer.Argument(
             metavar="RUN|REGISTRY|ANSWER.json",
-            help="A folder, or what tune, compare or predict printed with --json.",
+            help="A folder, or the --json output of tune, compare or predict.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="PAGE", help="HTML file to write.")] = Path(
@@ -26,7 +26,7 @@ def report(
     ),
     trust_policy: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Whose signatures a registry's page believes ($ASSAY_TRUST_POLICY)."),
+        typer.Option(metavar="FILE", help="Whose signatures a registry's page accepts ($ASSAY_TRUST_POLICY)."),
     ] = None,
     ffmpeg: Annotated[str | None, typer.Option(help="The ffmpeg that reads the frames shown.")] = None,
     as_json: Json = False,

@@ -25,7 +25,7 @@ def train(
         typer.Option(min=2, help="Grouped folds (default: one group at a time up to 100 groups, then 20 folds)."),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Budget of steps a member, where the recipe's epochs are more.")
+        int | None, typer.Option(min=1, help="Most steps of a member, if the recipe's epochs are more.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cores to train on (default: all).")] = None,
     engine: Annotated[

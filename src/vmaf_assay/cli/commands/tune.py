@@ -33,7 +33,7 @@ Trials = Annotated[int, typer.Option(metavar="N", help="Trial encodes allowed: 0
 Retry = Annotated[
     int,
     typer.Option(
-        metavar="N", help="If the output misses: encode up to N times more, from what was measured (verifies)."
+        metavar="N", help="If the output misses: encode up to N times more, using the measurement (verifies)."
     ),
 ]
 EncoderArgs = Annotated[
@@ -50,19 +50,19 @@ Probes = Annotated[
     str | None,
     typer.Option(
         metavar="few|more",
-        help="`few` probes are what the forecast reads; `more` adds encodes of that encoder and preset, which "
-        "serve every target (default: more without trials, few with).",
+        help="`few` makes the probes that the forecast reads; `more` adds encodes of that encoder and preset, "
+        "which serve every target (default: more without trials, few with).",
     ),
 ]
 AudioCodec = Annotated[
     str,
-    typer.Option(metavar="NAME", help="Convert sound that the container does not take, as `flac` or `aac`."),
+    typer.Option(metavar="NAME", help="Convert sound that the container does not accept, as `flac` or `aac`."),
 ]
 Sources = Annotated[
     list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
 ]
 JsonLines = Annotated[
-    bool, typer.Option("--json", help="JSON on stdout: one document, or of several sources one a line.")
+    bool, typer.Option("--json", help="JSON on stdout: one document, or for several sources one a line.")
 ]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Encode the choice to this .mkv, .mp4, .mov or .webm.")
@@ -70,10 +70,10 @@ Output = Annotated[
 OutDir = Annotated[
     Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
-MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Most video bitrate wanted, kbps.")]
-MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file wanted, MB (10^6 bytes).")]
+MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Largest video bitrate allowed, kbps.")]
+MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file allowed, MB (10^6 bytes).")]
 Report = Annotated[
-    Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; of several sources a folder of them.")
+    Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; for several sources a folder of them.")
 ]
 
 
@@ -114,7 +114,7 @@ def tune(
     """Find the cheapest encode that meets a VMAF target with a stated confidence, and make it.
 
     Exit 0 promised (and met, if verified); 1 out of reach, not supported, over a limit, or found missed.
-    Of several sources the highest code of any.
+    For several sources the highest code of any.
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
@@ -169,7 +169,7 @@ def _tune_one(request: "TuneRequest", run: RunOptions) -> int:
 def _tune_many(
     sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
 ) -> int:
-    """Tune each source, print what became of each as it ends, then a summary; the highest exit code of any."""
+    """Tune each source, print each outcome, then a summary; returns the highest exit code."""
     from vmaf_assay.api import tune_sources
     from vmaf_assay.cli import render
 
@@ -257,7 +257,7 @@ def _shown(result: "TuneResult") -> "list[CurvePoint]":
 
 
 def answer(result: "TuneResult") -> str:
-    """The one line that answers the question, with what was written and what it cost."""
+    """The line that answers the question, with the output and the encodes spent."""
     spent = f"{result.encodes_spent} encodes spent"
     if result.output is None:
         advice = "; add -o OUT to encode" if result.met else "; nothing encoded"

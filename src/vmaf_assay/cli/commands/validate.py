@@ -20,7 +20,7 @@ def validate(
 ) -> None:
     """Write the verdict on a run: PROMOTE.json or HOLD.json. Never touches a registry. Exit 0 PROMOTE, 1 HOLD.
 
-    Without --corpus a run is only asked whether it agrees with itself.
+    Without --corpus only the run's own consistency is checked.
 
     Example: assay validate run --corpus corpus
     """
