@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Encoder = Annotated[
     str, typer.Option("--encoder", "-e", help="NAME or NAME:PRESET, as libx264, svt-av1 or x265:slow.")
 ]
+Preset = Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")]
 Trials = Annotated[int, typer.Option(metavar="N", help="Trial encodes allowed: 0, 1 or 2.")]
 Retry = Annotated[
     int,
@@ -87,7 +88,7 @@ def tune(
     encoder: Encoder = "libx264",
     target_vmaf: TargetVmaf = 93.0,
     quality_confidence: Confidence = 0.95,
-    preset: Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")] = None,
+    preset: Preset = None,
     trials: Trials = 1,
     output: Output = None,
     out_dir: OutDir = None,
@@ -113,18 +114,15 @@ def tune(
 ) -> None:
     """Find the cheapest encode that meets a VMAF target with a stated confidence, and make it.
 
-    Exit 0 promised (and met, if verified); 1 out of reach, not supported, over a limit, or found missed.
-    For several sources the highest code of any.
+    Exit 0 promised (and met, if verified); 1 out of reach, not supported, over a limit, or found missed. For
+    several sources the highest code of any.
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
     from vmaf_assay.api import TuneRequest
 
     request = TuneRequest(
-        source=sources[0],
-        encoder=encoder,
-        target_vmaf=target_vmaf,
-        confidence=quality_confidence,
+        *(sources[0], encoder, target_vmaf, quality_confidence),
         preset=preset,
         trials=trials,
         output=output,
@@ -141,9 +139,13 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    several = None if out_dir is None and len(sources) == 1 and not _is_many(sources[0]) else sources
     run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
-    end(_tune_one(request, run) if several is None else _tune_many(several, request, out_dir, container, run))
+    one = out_dir is None and _is_one(sources)
+    end(_tune_one(request, run) if one else _tune_many(sources, request, out_dir, container, run))
+
+
+def _is_one(sources: list[Path]) -> bool:
+    return len(sources) == 1 and not _is_many(sources[0])
 
 
 def _is_many(path: Path) -> bool:
