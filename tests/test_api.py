@@ -1,6 +1,7 @@
 """The Python interface: what it exports, what importing it costs, and every example in the documents."""
 
 import ast
+import dataclasses
 import inspect
 import re
 import shutil
@@ -46,6 +47,46 @@ def test_every_function_is_annotated():
             signature = inspect.signature(thing)
             assert signature.return_annotation is not inspect.Signature.empty, name
             assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values()), name
+
+
+@pytest.mark.parametrize(
+    ("function", "record"),
+    [
+        ("tune_source", "TuneRequest"),
+        ("compare_encoders", "CompareRequest"),
+        ("build_corpus", "CorpusRequest"),
+    ],
+)
+def test_arguments_are_the_fields_of_the_record(function, record):
+    """A function takes every field of its request, with the same default, so that neither can drift."""
+    arguments = dict(inspect.signature(getattr(va, function)).parameters)
+    for plain in ("settings", "ffmpeg", "on_step"):
+        arguments.pop(plain, None)
+    known = {field.name: field for field in dataclasses.fields(getattr(va, record))}
+    known.pop("measurand", None)
+    assert set(arguments) == set(known)
+    if record != "CorpusRequest":  # where lists may be given for tuples
+        for name, argument in arguments.items():
+            if argument.default is not inspect.Parameter.empty:
+                assert argument.default == known[name].default, name
+
+
+@pytest.mark.ffmpeg
+def test_a_corpus_is_built_of_the_sources_that_can_be_used(ffmpeg, tmp_path):
+    """As on the command line: one source that cannot be used is named, and the corpus holds the others."""
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    lavfi(ffmpeg, clips / "good.mkv", "-frames:v", "4", "-c:v", "ffv1", "-pix_fmt", "yuv420p")
+    (clips / "bad.mkv").write_bytes(b"no video")
+    with pytest.raises(va.SourcesRefusedError) as caught:
+        va.build_corpus([clips], tmp_path / "corpus", encoders=["x264:veryfast:30"], jobs=1)
+    assert list(caught.value.refused) == ["bad"]
+    corpus = va.load_corpus(tmp_path / "corpus")
+    assert {(cell.source, cell.encoder) for cell in corpus.cells} == {("good", "libx264")}
+    again = va.build_corpus(
+        [f"file://{clips / 'good.mkv'}"], tmp_path / "url", encoders=["x264:veryfast:30"], jobs=1
+    )
+    assert [cell.encoder for cell in again.cells] == ["libx264"]
 
 
 def test_importing_loads_nothing_and_using_it_loads_no_jax():

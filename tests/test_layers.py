@@ -108,6 +108,24 @@ def test_mlflow_stays_behind_its_extra():
     assert files_importing("mlflow", "mlflow_skinny") == {"export/mlflow.py"}
 
 
+API_ONLY = ("compare", "gate", "predict", "report", "train", "tune", "validate")
+"""Verbs that take everything they do from the Python interface; `corpus build` and `promote` take their act."""
+
+
+def test_the_command_line_calls_the_python_interface():
+    """What a verb runs is imported from `vmaf_assay.api`: nothing is composed a second time."""
+    allowed = ("api", "cli", "errors")
+    wrong = []
+    for verb in API_ONLY:
+        for node in ast.walk(TREES[f"cli/commands/{verb}.py"]):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("vmaf_assay."):
+                kind = node.module.split(".")[1]
+                plain = node.module == "vmaf_assay.tune.segments"  # words on a sample
+                if kind not in allowed and not plain:
+                    wrong.append(f"{verb} imports {node.module}")
+    assert wrong == []
+
+
 def test_only_the_command_line_prints():
     """`print` and the standard streams belong to cli/."""
     wrong = []

@@ -335,3 +335,12 @@ def test_a_lock_that_is_a_link_is_refused(registry, runs, tmp_path):
     with pytest.raises(IntegrityError, match=r"lock file .* is a symbolic link"):
         promote(load_run(runs["first"]), registry)
     assert target.read_text() == "content"
+
+
+def test_the_last_number_is_said(registry, runs, monkeypatch):
+    """An ensemble that has had every number is refused in one line, and nothing is written."""
+    monkeypatch.setattr(promotion, "MAX_SEQUENCE", 2)
+    before = content(registry)
+    with pytest.raises(ConfigError, match="has had 2 verdicts; promote into a new registry"):
+        promote(load_run(runs["first"]), registry)
+    assert content(registry) == before

@@ -1,9 +1,12 @@
 """`assay doctor`: the answer is complete, and its exit code says what is wrong."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
+import vmaf_assay
 from vmaf_assay.cli import main as cli
 from vmaf_assay.cli.commands import doctor
 from vmaf_assay.media.encoders import ENCODERS
@@ -78,3 +81,18 @@ def test_broken_registry_is_an_answer(capsys, tmp_path, state, monkeypatch):
     answer = json.loads(capsys.readouterr().out)
     assert not answer["registry"]["verified"]
     assert "registry.json" in answer["registry"]["detail"]
+
+
+def test_what_is_not_here_is_no_row(registry_without_history):
+    """Rows are counted, not files of earlier verdicts that lie elsewhere: these are listed with their reason."""
+    found = doctor.examine_registry(registry_without_history)
+    assert found["verified"]
+    assert found["detail"].startswith("12 rows, 12 production-eligible, in ")
+    assert [row["status"] for row in found["rows"]].count("not here") == 2
+
+
+@pytest.fixture
+def registry_without_history(tmp_path):
+    """The shipped registry as a wheel has it."""
+    shipped = Path(vmaf_assay.__file__).parent / "models"
+    return shutil.copytree(shipped, tmp_path / "models", ignore=shutil.ignore_patterns("history"))

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import lavfi
 from tests.report.documents import tune_document
 from vmaf_assay.media import process
-from vmaf_assay.report.frames import safe_filters, thumbnails, worst_seconds
+from vmaf_assay.report.frames import safe_filters, scene_cuts, thumbnails, worst_seconds
 from vmaf_assay.report.page import MAX_PAGE_BYTES, render
 from vmaf_assay.report.tune_page import tune_page
 
@@ -23,6 +23,28 @@ def test_the_worst_seconds_are_the_worst():
     means = [sum(vmaf[s : s + 25]) / 25 for s in range(0, 500, 25)]
     assert sorted(round(s.mean_vmaf, 6) for s in found) == sorted(round(m, 6) for m in means)[:10]
     assert [s.frame for s in found if s.start_s == 10.0] == [260]
+
+
+def test_the_worst_seconds_are_one_a_scene():
+    """A scene whose every second is bad gives one of them, its worst; the other scenes are shown too."""
+    vmaf = [60.0] * 100 + [90.0] * 50 + [80.0] * 25
+    vmaf[60] = 10.0
+    found = worst_seconds(vmaf, Fraction(25), [0, 100, 150])
+    assert [(second.start_s, second.frame) for second in found] == [(2.0, 60), (4.0, 100), (6.0, 150)]
+    assert len(worst_seconds(vmaf, Fraction(25), [0, 100, 150], count=2)) == 2
+    assert len(worst_seconds(vmaf, Fraction(25))) == 7
+
+
+@pytest.mark.ffmpeg
+def test_scenes_are_found_where_the_picture_changes(ffmpeg, tmp_path):
+    """Three flat pictures of 25 frames each have cuts at 0, 25 and 50; a file of other length has none."""
+    graph = "color=black:s=64x64:r=25:d=1[a];color=white:s=64x64:r=25:d=1[b];color=black:s=64x64:r=25:d=1[c];"
+    clip = lavfi(ffmpeg, tmp_path / "cuts.mkv", "-c:v", "ffv1", graph=f"{graph}[a][b][c]concat=n=3")
+    seen: list[tuple[int, int]] = []
+    cuts = scene_cuts(ffmpeg, clip, 75, Fraction(25), lambda _, done, total: seen.append((done, total)))
+    assert cuts == [0, 25, 50]
+    assert all(done <= total == 75 for done, total in seen)
+    assert scene_cuts(ffmpeg, clip, 70, Fraction(25)) is None
 
 
 @pytest.mark.parametrize("n", [1, 12, 24, 26, 37, 38, 51])

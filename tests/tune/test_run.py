@@ -1,6 +1,7 @@
 """Tuning from end to end with real encodes and a made-up ensemble, and everything that can be asked wrongly."""
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,14 +13,16 @@ import pytest
 from tests.conftest import lavfi
 from tests.tune.made_up import OWN_PROBES, PROBES, RATES, logistic, verified
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
+from vmaf_assay.media import process
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.tune.forecast import Probe, forecast
-from vmaf_assay.tune.request import TuneRequest, check_request
+from vmaf_assay.tune.request import TuneRequest, check_request, resolved
 from vmaf_assay.tune.run import tune
+from vmaf_assay.tune.trials import implied_rate
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +52,8 @@ def test_tunes_from_probe_to_verified_encode(ffmpeg, source, tmp_path):
         assert result.measured_vmaf == pytest.approx(measured[result.rate_value], abs=1e-4)
     assert result.met == (result.measured_vmaf >= 85.0)
     assert list(tmp_path.iterdir()) == [out]
-    assert {what.split()[0] for what, _, _ in steps} == {"probe", "trial", "encode", "verify"}
-    assert all(0 <= done <= total == 12 for _, done, total in steps)
+    assert {what.split()[0] for what, _, _ in steps} == {"open", "probe", "trial", "encode", "verify"}
+    assert all(0 <= done <= total == 12 for what, done, total in steps if not what.startswith("open"))
     document = json.loads(json.dumps(result.as_json(), allow_nan=False))
     assert document["encode_argv"][-1] == str(out)
     assert f"{result.rate_value:g}" in document["encode_argv"]
@@ -64,7 +67,7 @@ def test_without_trials_only_probes_are_made(ffmpeg, source):
     request = TuneRequest(source, "libx264", 85.0, 0.9, trials=0)
     result = tune(ffmpeg, verified(), request, on_step=lambda *step: steps.append(step))
     assert (result.trials, result.encodes_spent, result.output, result.kbps) == ([], 2, None, None)
-    assert {what.split()[0] for what, _, _ in steps} == {"probe"}
+    assert {what.split()[0] for what, _, _ in steps} == {"open", "probe"}
     assert result.forecast_kbps is None
 
 
@@ -91,7 +94,7 @@ def test_a_target_that_calibration_cannot_speak_of(ffmpeg, source, tmp_path):
     assert any("too few calibration groups reach 99.95" in reason for reason in result.reasons)
     assert (result.rate_value, result.trials) == (14.0, [])
     assert 90 < result.lower_bound < 99.95
-    assert {what.split()[0] for what, _, _ in steps} == {"probe"}
+    assert {what.split()[0] for what, _, _ in steps} == {"open", "probe"}
     assert not out.exists()
 
 
@@ -187,7 +190,21 @@ def test_refusals_come_before_the_first_encode(ffmpeg, source):
         ({"trials": -1}, "trials are 0, 1 or 2"),
         ({"trials": 3}, "trials are 0, 1 or 2"),
         ({"probes": "many"}, "--probes is few or more, not 'many'"),
-        ({"encoder": "x264"}, "x264"),
+        ({"encoder": "x2640"}, "unknown encoder 'x2640'; did you mean libx264"),
+        ({"encoder": "h264"}, "'h264' is a codec, not an encoder; name an encoder: libx264"),
+        (
+            {"encoder": "libx264:slow:24"},
+            "the rate value is chosen for you, from the target; write -e libx264:slow",
+        ),
+        ({"encoder": "x264:slow", "preset": "fast"}, "-e x264:slow and --preset fast name two presets"),
+        ({"encoder": "x264:warp"}, "has no preset 'warp'"),
+        ({"target_vmaf": 0.95}, "you probably want --target-vmaf 95"),
+        ({"target_vmaf": 0.5}, "you probably want --target-vmaf 50"),
+        ({"target_vmaf": 1.0}, "you probably want --target-vmaf 99"),
+        ({"confidence": 95.0}, "you probably want --quality-confidence 0.95"),
+        ({"confidence": 100.0}, "between 0 and 1, not 100; ask for 0.95"),
+        ({"retry": 1}, "--retry needs an encode to measure, and no output is named; add -o OUT"),
+        ({"retry": 10, "output": Path("out.mkv")}, "--retry is 0 to 9"),
         ({"preset": "warp"}, "has no preset 'warp'"),
         ({"verify": True}, "add -o OUT"),
         ({"output": Path("absent/out.mkv")}, "is not a folder"),
@@ -197,8 +214,119 @@ def test_refusals_come_before_the_first_encode(ffmpeg, source):
 def test_requests_that_cannot_be_meant(changes, message):
     """Each impossible request is refused with what is wrong in it."""
     request = {"source": Path("in.mkv"), "encoder": "libx264", "target_vmaf": 93.0, "confidence": 0.95} | changes
-    with pytest.raises(ConfigError, match=message):
-        check_request(TuneRequest(**request))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_request(resolved(TuneRequest(**request)))
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "preset"),
+    [
+        ("x264", "libx264", None),
+        ("x265:slow", "libx265", "slow"),
+        ("svt-av1", "libsvtav1", None),
+        ("SVT_AV1:8", "libsvtav1", "8"),
+        ("aom", "libaom-av1", None),
+        ("vp9:4", "libvpx-vp9", "4"),
+        ("vvenc", "libvvenc", None),
+        ("libx264:medium", "libx264", "medium"),
+        ("h264_nvenc", "h264_nvenc", None),
+    ],
+)
+def test_names_that_people_use(given, name, preset):
+    """A common name becomes ffmpeg's, and NAME:PRESET is taken apart; `--preset` may say the same again."""
+    request = resolved(TuneRequest(Path("in.mkv"), given))
+    assert (request.encoder, request.preset) == (name, preset)
+    assert resolved(TuneRequest(Path("in.mkv"), given, preset=preset)).preset == preset
+
+
+def test_an_unknown_name_lists_what_is_answered():
+    """Only encoders that can be answered for are proposed, not all that the table holds."""
+    with pytest.raises(ConfigError) as caught:
+        resolved(TuneRequest(Path("in.mkv"), "nonsense"), ["libx264", "libsvtav1"])
+    assert str(caught.value) == "unknown encoder 'nonsense'; choose one of libsvtav1, libx264"
+    with pytest.raises(ConfigError, match="did you mean libsvtav1"):
+        resolved(TuneRequest(Path("in.mkv"), "svt-av"), ["libx264", "libsvtav1"])
+
+
+@pytest.mark.ffmpeg
+def test_a_missed_encode_names_the_rate_value_it_implies(ffmpeg, source, tmp_path):
+    """The output misses: the rate value that its measurement implies is named, and `retry` encodes there.
+
+    What makes it miss is a noise reduction that no probe went through.
+    """
+    out = tmp_path / "out.mkv"
+    notes: list[str] = []
+    asked = TuneRequest(source, "libx264", 92.0, 0.9, trials=0, probes="few", output=out, verify=True)
+    asked = replace(asked, encoder_args="-x264-params nr=5000")
+    once = tune(ffmpeg, verified(centre=60.0), asked)
+    assert once.measured_vmaf is not None
+    assert once.measured_vmaf < 92 <= once.mu
+    assert once.implied_rate_value is not None
+    assert once.implied_rate_value < once.rate_value
+    assert any(f"implies crf {once.implied_rate_value:g} (--retry 1" in reason for reason in once.reasons)
+    asked = replace(asked, verify=False, retry=9, force=True)
+    again = tune(ffmpeg, verified(centre=60.0), asked, on_note=notes.append)
+    assert [one.rate_value for one in again.missed][:1] == [once.rate_value]
+    assert again.missed[0].measured_vmaf == pytest.approx(once.measured_vmaf, abs=1e-6)
+    rates = [*(one.rate_value for one in again.missed), again.rate_value]
+    assert rates[1] == once.implied_rate_value
+    assert rates == sorted(rates, reverse=True)
+    assert again.encodes_spent == once.encodes_spent + len(again.missed)
+    measured = score_pair(ffmpeg, ReferenceInput(source, Fraction(25), 12, (192, 108)), out).pooled_vmaf
+    assert again.measured_vmaf == pytest.approx(measured, abs=1e-6)
+    assert again.met == (measured >= 92)
+    assert (again.implied_rate_value is None) == again.met or again.rate_value == 14.0
+    document = json.loads(json.dumps(again.as_json(), allow_nan=False))
+    assert f"{again.rate_value:g}" in document["encode_argv"]
+    assert again.rate_value in {point["rate_value"] for point in document["curve"]}
+
+
+def test_the_implied_rate_value_is_beyond_every_miss():
+    """It is the cheapest of higher quality than every miss whose corrected forecast meets the target; or none."""
+    rates = np.array(RATES)
+    curve = Curve("", "", "libx264", "medium", rates, logistic(rates, 46.0), np.full(8, 0.5), np.full(8, np.nan))
+    implied = implied_rate(curve, 93.0, {32.0: 91.0})
+    assert implied is not None
+    forecaster = Forecaster(curve)
+    mu = forecaster.corrected({32.0: 91.0})
+    assert mu[forecaster.at(implied)] >= 93 > mu[forecaster.at(implied + 0.1)]
+    nearer = implied_rate(curve, 93.0, {32.0: 91.0, implied: 92.9})
+    assert nearer is not None
+    assert nearer < implied
+    assert implied_rate(curve, 99.9, {14.0: 99.0}) is None
+
+
+@pytest.mark.ffmpeg
+def test_an_encode_larger_than_its_source_is_said(ffmpeg, source, tmp_path):
+    """Before the encode by the forecast and after it by the file, against the source's own video packets."""
+    small = lavfi(
+        ffmpeg,
+        tmp_path / "small.mkv",
+        "-frames:v",
+        "12",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "45",
+        "-pix_fmt",
+        "yuv420p",
+        graph="testsrc2=size=192x108:rate=25,noise=alls=12:allf=t",
+    )
+    notes: list[str] = []
+    asked = TuneRequest(small, "libx264", 80.0, 0.9, trials=1, output=tmp_path / "out.mkv")
+    result = tune(ffmpeg, verified(bitrate=True), asked, on_note=notes.append)
+    count = [*ffmpeg.base_argv(), "-i", str(small), "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
+    lines = process.run(count).stdout.decode().splitlines()
+    packets = [int(line.split(",")[4]) for line in lines if not line.startswith("#")]
+    assert result.source_kbps == pytest.approx(sum(packets) / 125 / (12 / 25))
+    assert result.kbps is not None
+    assert result.larger_than_source == (result.kbps * 125 * 12 / 25 > sum(packets))
+    assert result.larger_than_source
+    assert any(reason.startswith("larger than its source") for reason in result.reasons)
+    assert any(note.startswith("larger than its source") for note in notes)
+    whole = tune(ffmpeg, verified(bitrate=True), TuneRequest(source, "libx264", 80.0, 0.9, trials=0))
+    assert whole.larger_than_source is False  # FFV1 is far larger
+    assert not any("larger" in reason for reason in whole.reasons)
 
 
 def test_an_existing_output_is_kept(tmp_path):

@@ -568,9 +568,16 @@ def test_what_calibration_never_saw_is_refused_in_words(ffmpeg, tmp_path):
 
 @pytest.mark.ffmpeg
 def test_filters_that_fail(ffmpeg, full):
-    """A chain that does not run, or lets no frame through, is named."""
-    with pytest.raises(ToolError, match="--vf 'nonsense=1'"):
-        open_source(ffmpeg, full, "nonsense=1")
+    """A chain that does not run is invalid, in the filter's own words; so is one that lets no frame through."""
+    for filters, words in (
+        ("nonsense=a=1", "--vf 'nonsense=a=1' is invalid: .*nonsense"),
+        ("crop=9999:9999", "crop: Invalid too big or non positive size"),
+        ("scale=foo", "scale: Invalid size 'foo'"),
+        ("scale=64:-2,,", "No such filter: ''"),
+        ("yadif=mode=banana", "yadif: .*banana"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            open_source(ffmpeg, full, filters)
     with pytest.raises(MediaError, match="leaves no frame"):
         open_source(ffmpeg, full, "select=0")
 

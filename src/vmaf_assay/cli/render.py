@@ -6,6 +6,7 @@ control a terminal. Colour follows rich: off when not a terminal, and off when N
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -168,17 +169,17 @@ def job(unit: str) -> Iterator[Job]:
 
 
 def duration(seconds: float) -> str:
-    """A time left, in words that do not pretend to know it better than that.
+    """A length of time, to the second or, from an hour on, to the minute.
 
     >>> duration(8.4), duration(75), duration(3600 * 2 + 130)
-    ('9 s left', '1:15 left', '2:02 h left')
+    ('9 s', '1:15 min', '2:02 h')
     """
     whole = max(0, math.ceil(seconds))
     if whole < 60:
-        return f"{whole} s left"
+        return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} left"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h left"
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
 
 
 @contextmanager
@@ -213,16 +214,21 @@ def progress_bar(
         bars.BarColumn(bar_width=10),
         bars.MofNCompleteColumn(table_column=whole()),
         bars.TextColumn("{task.fields[rate]}", markup=False, table_column=whole()),
-        bars.TimeElapsedColumn(table_column=whole()),
-        bars.TimeRemainingColumn(table_column=whole())
-        if left is None
-        else bars.TextColumn("{task.fields[left]}", markup=False, table_column=whole()),
+        *(
+            [bars.TimeElapsedColumn(table_column=whole()), bars.TimeRemainingColumn(table_column=whole())]
+            if left is None
+            else [bars.TextColumn("{task.fields[left]}", markup=False, table_column=whole())]
+        ),
         bars.TextColumn("{task.fields[detail]}", markup=False, table_column=words),
     )
     with bars.Progress(*columns, console=console(), transient=True, expand=True) as shown:
         task = shown.add_task(visible(description), total=total, detail="", rate="", left="")
 
         said = ""
+        began = time.monotonic()
+
+        def left_words() -> str:
+            return f", {duration(left[0])} left" if left else ""
 
         def update(done: float, detail: object = "", total: float | None = None) -> None:
             nonlocal said
@@ -231,7 +237,7 @@ def progress_bar(
                 shown.reset(task, total=total)
             speed = shown.tasks[0].speed
             rate = f"{speed:.3g}/s" if speed else ""
-            still = duration(left[0]) if left else ""
+            still = f"{duration(time.monotonic() - began)} gone{left_words()}" if left is not None else ""
             shown.update(task, completed=done, detail=visible(str(detail)), rate=rate, left=still)
 
         yield update

@@ -52,6 +52,14 @@ def ratio(value: Any) -> str | None:  # noqa: ANN401 - PyAV gives Fraction or No
     return f"{value.numerator}/{value.denominator}" if value else None
 
 
+def codec_tag(context: Any) -> str:  # noqa: ANN401 - av.CodecContext or None
+    """The container's four-character code; empty if there is none, or if it is a number (Blu-ray)."""
+    try:
+        return "" if context is None else str(context.codec_tag)
+    except UnicodeDecodeError:
+        return ""
+
+
 def stream_facts(stream: Any) -> dict[str, Any]:  # noqa: ANN401 - one of PyAV's stream classes
     """What the header says of one stream."""
     context = stream.codec_context
@@ -60,7 +68,7 @@ def stream_facts(stream: Any) -> dict[str, Any]:  # noqa: ANN401 - one of PyAV's
         "kind": stream.type,
         "codec": context.codec.canonical_name if context is not None else (getattr(stream, "name", None) or ""),
         "profile": stream.profile or "",
-        "codec_tag": context.codec_tag if context is not None else "",
+        "codec_tag": codec_tag(context),
         "mimetype": getattr(stream, "mimetype", None) or "",
         "tags": dict(stream.metadata),
         "flags": [flag.name for flag in stream.disposition],
@@ -265,7 +273,7 @@ class Track:
         self.dts: list[int | None] = []
         self.key_first: bool | None = None
         self.n_corrupt = self.n_empty = 0
-        self.places: list[int] = []
+        self.end = 0
 
     def take(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
         """One packet, or the empty one that ends a stream."""
@@ -273,7 +281,7 @@ class Track:
         if not flush:
             self.n_corrupt += packet.is_corrupt
             self.n_empty += packet.size == 0
-            self.places = [*self.places[-1:], packet.pos or 0]
+            self.end = (packet.pos or 0) + packet.size
             if self.key_first is None:
                 self.key_first = packet.is_keyframe
             if not packet.is_discard:
@@ -293,13 +301,6 @@ class Track:
             "head": self.head.facts(len(self.head.fed) >= len(self.pts)),
             "pictures": self.changes.pictures,
         }
-
-
-def cut_short(size: int, places: list[int]) -> str:
-    """Why a Y4M file is not whole: its demuxer says nothing of a last frame that is cut."""
-    if len(places) < 2 or places[1] + (places[1] - places[0]) == size:
-        return ""
-    return "its last frame is cut short"
 
 
 def read_packets(file: Any, speakers: set[str], *, head: bool) -> dict[str, Any]:  # noqa: ANN401 - av.InputContainer
@@ -325,7 +326,9 @@ def read_packets(file: Any, speakers: set[str], *, head: bool) -> dict[str, Any]
         except av.FFmpegError as error:
             problem = f"{error.strerror}"
     if file.format.name == "yuv4mpegpipe" and not head:
-        problem = problem or cut_short(file.size, next(iter(tracks.values())).places)
+        # Its demuxer says nothing of a last frame that is cut.
+        whole = next(iter(tracks.values())).end == file.size
+        problem = problem or ("" if whole else "its last frame is cut short")
     errors = [words.strip() for level, who, words in said if level <= av.logging.ERROR and who in speakers]
     return {
         "tracks": {str(index): track.facts() for index, track in tracks.items()},

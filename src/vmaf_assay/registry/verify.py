@@ -175,7 +175,9 @@ def _not_here(folder: Path, rows: list[Row]) -> Iterator[RowReport]:
             count = len(set().union(*absent.values()))
             of = ", ".join(map(str, numbers))
             how = f"`assay registry rollback {name} --to N --from FOLDER` takes them from a registry that has them"
-            yield RowReport(name, "not here", f"{count} files of verdict {of}; {how}", False)
+            yield RowReport(
+                name, "not here", f"{count} files of verdict{'s' if len(numbers) > 1 else ''} {of}; {how}", False
+            )
 
 
 def _recompute(folder: Path, ref: FileRef, verdict: Verdict, sidecar: Sidecar, asked: Asked) -> str:

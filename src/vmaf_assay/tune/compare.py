@@ -26,6 +26,7 @@ from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
 from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.plan import OnNote, calibrated_margin
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.progress import SCORE_COST, JobClock, Stage, encode_cost, final_stages, probe_stages
 from vmaf_assay.tune.request import (
@@ -38,7 +39,7 @@ from vmaf_assay.tune.request import (
     resolved,
 )
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
-from vmaf_assay.tune.run import OnNote, calibrated_margin, tune
+from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
 from vmaf_assay.tune.trials import make_trials
@@ -150,8 +151,9 @@ def compare(
     clock = clock or JobClock(on_step)
     asked, refused = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
+    clock.step(f"open {request.source.name}", 0, 1)
     reference, _ = open_source(ffmpeg, request.source, request.filters, stream=request.stream)
-    clock.plan(_stages(sidecar, request, asked, reference), reference.n_frames)
+    clock.plan(_stages(sidecar, request, asked, reference), reference)
     with ExitStack() as stack:
         if cache is None and request.output is not None:  # the winner's encode uses these measurements again
             cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-compare-"))))

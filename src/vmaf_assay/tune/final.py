@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmaf_assay.errors import ToolError
@@ -14,10 +14,10 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.stamps import frame_times, restore_args
-from vmaf_assay.records import OnStep, VideoInfo
+from vmaf_assay.records import OnStep
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.source import seconds
-from vmaf_assay.tune.streams_plan import CarryPlan, missing_streams, plan_carry
+from vmaf_assay.tune.streams_plan import CarryPlan, missing_streams
 
 PLAIN = CarryPlan(("-map", "0:v:0", "-map", "0:a?", "-c:a", "copy"), ())
 """Placeholder for the output of an encode that is not made."""
@@ -120,23 +120,6 @@ def _folder_beside(output: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def carry_for(
-    ffmpeg: Ffmpeg, request: TuneRequest, encoder: EncoderInfo, preset: str, video: VideoInfo
-) -> CarryPlan:
-    """What goes beside the stream that is encoded: planned for the output, or shown where there is none."""
-    if request.output is None:
-        return replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
-    return plan_carry(
-        ffmpeg,
-        request.source,
-        request.output.name,
-        encoder,
-        preset,
-        audio_codec=request.audio_codec,
-        picture=video.stream,
-    )
 
 
 def video_bytes(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> int:

@@ -94,11 +94,12 @@ def score_files(
       ToolError: ffmpeg failed.
     """
     clock = clock or JobClock(on_step)
+    clock.step(f"open {request.reference.name}", 0, 1)
     reference, source = open_source(ffmpeg, request.reference, request.filters, stream=request.stream)
     distorted = probe_video(ffmpeg, request.distorted)
     admit(request.distorted, distorted)
     check_shapes(ffmpeg, reference, source, request.distorted, distorted)
-    clock.plan([Stage("measure", reference.n_frames, SCORE_COST, "score")], reference.n_frames)
+    clock.plan([Stage("measure", reference.n_frames, SCORE_COST, "score")], reference)
     on_frames = frame_calls("measure every frame", reference.n_frames, clock.step)
     on_frames(0)
     scored = score_pair(ffmpeg, reference, request.distorted, on_frames=on_frames)

@@ -31,7 +31,7 @@ SOFTWARE_COST = {
 SCORE_COST, LOOK_COST, COPY_COST = 0.7, 0.15, 0.25
 """Scoring a frame, looking at one for scenes or for a page, and cutting one out, in the same unit."""
 FIRST_UNIT_S = 0.02
-"""Seconds of one unit before anything has run."""
+"""Seconds of one unit for a picture of a million pixels, before anything has run."""
 STEADY_S = 0.5
 """A stage says nothing of its pace before it has run so long."""
 
@@ -78,9 +78,12 @@ class JobClock:
         self._paid: dict[str, tuple[float, float]] = {}
         """Kind -> seconds and assumed units of what has run of it."""
         self._done, self._total = 0, 0
+        self._first_unit_s = FIRST_UNIT_S
 
-    def plan(self, stages: Sequence[Stage], n_frames: int) -> None:
-        """Say what is to come: stages in order; frames of a page's pictures are added if one is made."""
+    def plan(self, stages: Sequence[Stage], reference: ReferenceInput) -> None:
+        """Say what is to come of a source: stages in order; those of a page are added if one is made."""
+        n_frames, (width, height) = reference.n_frames, reference.size or (1280, 720)
+        self._first_unit_s = FIRST_UNIT_S * width * height / 1e6
         words = ("scenes of the output", "frames of the source", "frames of the output")
         pages = [Stage(one, n_frames, LOOK_COST, "page") for one in words]
         self._stages = [*stages, *(pages if self._page else [])]
@@ -94,10 +97,10 @@ class JobClock:
         """An `OnStep` that also tells how long everything still takes."""
         self._enter(what)
         self._done, self._total = done, total
-        if self._on_step:
-            self._on_step(what, done, total)
         if self._on_left and (left := self.left_s()) is not None:
             self._on_left(left)
+        if self._on_step:
+            self._on_step(what, done, total)
 
     def left_s(self) -> float | None:
         """Seconds until the last stage ends; None before the stages are known."""
@@ -146,7 +149,7 @@ class JobClock:
             return own[0] / own[1]
         seconds = sum(one for one, _ in paid.values())
         units = sum(one for _, one in paid.values())
-        return seconds / units if units > 0 else FIRST_UNIT_S
+        return seconds / units if units > 0 else self._first_unit_s
 
 
 def final_stages(encoder: str, n_frames: int) -> list[Stage]:

@@ -4,41 +4,31 @@ Each step reports to `on_step`; nothing here prints. The rate value comes from `
 margin was calibrated with. Probes and trials cover every frame of a short source, and segments of a long one.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.eligibility import conversions
-from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
-from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import score_pair
-from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.model.support import size_reason
-from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured, nearest_margin
-from vmaf_assay.promise.curves import curves_of
-from vmaf_assay.promise.promise import Promise, promise_of
+from vmaf_assay.promise.choice import Choice, Forecaster, Measured
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
-    FinalEncode,
-    carry_for,
     check_space,
     frame_calls,
-    video_bytes,
     write_final,
 )
-from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
+from vmaf_assay.tune.forecast import Forecast
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.plan import OnNote, Plan, make_plan
 from vmaf_assay.tune.probing import SourceProbes, probe_title
 from vmaf_assay.tune.progress import JobClock, final_stages, job_stages
-from vmaf_assay.tune.request import TuneRequest, check_request, resolved
+from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
     CurvePoint,
     ProbePoint,
@@ -51,77 +41,11 @@ from vmaf_assay.tune.result import (
     within_limits,
 )
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
-from vmaf_assay.tune.source import open_source, pixels, seconds
-from vmaf_assay.tune.streams_plan import CarryPlan, rehearse
+from vmaf_assay.tune.source import pixels, seconds
 from vmaf_assay.tune.trials import implied_rate, make_trials
 
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
-
-
-OnNote = Callable[[str], None]
-"""Called with a line that the user should read before more time is spent."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One source with one encoder: everything fixed before the first encode."""
-
-    ffmpeg: Ffmpeg
-    """The ffmpeg to run."""
-    request: TuneRequest
-    """What is asked."""
-    info: EncoderInfo
-    """The encoder."""
-    preset: str
-    """Its preset."""
-    reference: ReferenceInput
-    """The source."""
-    conversions: tuple[str, ...]
-    """Conversions of the source's pictures before they are encoded, in words."""
-    margin: Margin
-    """Calibrated."""
-    carry: CarryPlan
-    """Plan of the other streams of the output."""
-    source_s: float
-    """How long the source plays, before any filter."""
-    source_video_bytes: int
-    """Size of the source's own video."""
-    on_step: OnStep | None
-    """Called with progress."""
-    on_note: OnNote | None
-    """Called with notes that cannot wait."""
-
-    @property
-    def calibrated_target(self) -> bool:
-        """Whether the margin was calibrated at the target asked for."""
-        return self.margin.target == self.request.target_vmaf
-
-    def promise(self, choice: Choice, unsupported_reason: str) -> Promise:
-        """The promise that stands behind a choice."""
-        scaled = "no calibration encode was compared with its unscaled source"
-        return promise_of(
-            choice,
-            self.margin,
-            target=self.request.target_vmaf,
-            confidence=self.request.confidence,
-            unsupported_reason=unsupported_reason,
-            uncalibrated_options=" ".join(self.info.extra_args),
-            uncalibrated_reference=scaled if self.request.reference == "source" else "",
-        )
-
-    def note(self, text: str) -> None:
-        """Report a note at once."""
-        if self.on_note:
-            self.on_note(text)
-
-    def final(self, rate_value: float) -> FinalEncode:
-        """The final encode."""
-        return FinalEncode(self.reference, self.info, self.preset, rate_value, self.carry)
-
-    def argv(self, rate_value: float, out: Path) -> list[str]:
-        """The final encode's command, before the source's times are read."""
-        return self.final(rate_value).argv(self.ffmpeg, out)
 
 
 def tune(
@@ -153,8 +77,8 @@ def tune(
     clock = clock or JobClock(on_step)
     sidecar = verified.ensemble.sidecar
     request = resolved(request, {seen.encoder for seen in sidecar.seen.encoders})
-    plan = _plan(ffmpeg, verified, request, clock.step, on_note)
-    clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference.n_frames)
+    plan = make_plan(ffmpeg, verified, request, clock.step, on_note)
+    clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference)
     if named_files(request.filters, Path.cwd()):
         cache = None  # a kept encode may be of the file's earlier content
     with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
@@ -180,83 +104,11 @@ def tune(
     return result
 
 
-def _plan(
-    ffmpeg: Ffmpeg,
-    verified: "VerifiedEnsemble",
-    request: TuneRequest,
-    on_step: OnStep | None,
-    on_note: OnNote | None,
-) -> _Plan:
-    """Validate everything here, before anything is encoded."""
-    info = check_request(request)
-    preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
-    trained_rates(verified.ensemble.sidecar, request.encoder, preset)
-    margin = calibrated_margin(verified, request, preset)
-    if info.extra_args:
-        from vmaf_assay.media.capability import check_extra_args  # most requests have no options
-
-        check_extra_args(ffmpeg, info)
-    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
-    carry = carry_for(ffmpeg, request, info, preset, video)
-    said = tuple(conversions(video))
-    plan = _Plan(
-        ffmpeg=ffmpeg,
-        request=request,
-        info=info,
-        preset=preset,
-        reference=reference,
-        conversions=said,
-        margin=margin,
-        carry=carry,
-        source_s=video.duration_s,
-        source_video_bytes=video_bytes(ffmpeg, request.source, video.stream_map),
-        on_step=on_step,
-        on_note=on_note,
-    )
-    if request.output is not None:
-        carry = rehearse(ffmpeg, plan.argv(info.middle(), request.output), request.source, carry)
-        if video.color_range == "pc":
-            ranged = f"{request.source.name} is full range; the encode is limited range"
-            carry = replace(carry, losses=(ranged, *carry.losses))
-        plan = replace(plan, carry=carry)
-    for loss in carry.losses:
-        plan.note(f"lost in the output: {loss}")
-    return plan
-
-
-def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset: str) -> Margin:
-    """The calibrated margin of a request.
-
-    Raises:
-      ConfigError: the ensemble may not make promises, or not this one.
-    """
-    if not verified.confidence_eligible:
-        raise ConfigError(
-            f"{verified.verdict.ensemble} did not pass the coverage policy, so it makes no promise",
-            next_step="name a --registry whose ensemble is confidence_eligible",
-        )
-    if not isinstance(verified.calibration, ChoiceCalibration):
-        raise ConfigError(f"{verified.verdict.ensemble} does not forecast", next_step="name a forecast ensemble")
-    if verified.calibration.measurand != str(request.measurand):
-        raise ConfigError(
-            f"{verified.verdict.ensemble} forecasts {verified.calibration.measurand}, not {request.measurand}",
-            next_step="ask for that, or name a --registry whose ensemble forecasts it",
-        )
-    return nearest_margin(
-        curves_of(verified.calibration, more_probes=request.more_probes),
-        request.encoder,
-        preset,
-        target=request.target_vmaf,
-        confidence=request.confidence,
-        trials=request.trials,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Answer:
     """Everything known once the choice is made."""
 
-    plan: _Plan
+    plan: Plan
     title: SourceProbes
     """The source and its probes."""
     predicted: Forecast
@@ -318,7 +170,8 @@ class _Answer:
         larger = [] if (reason := larger_reason(result)) is None else [reason]
         for reason in larger if request.output is not None and result.promise.encodable else []:
             plan.note(reason)
-        known = f"{measurer.cached} encodes were known from an earlier run (--no-cache runs them again)"
+        many = "1 encode was" if measurer.cached == 1 else f"{measurer.cached} encodes were"
+        known = f"{many} known from an earlier run (--no-cache ignores what is known)"
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
 
@@ -405,7 +258,7 @@ def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
     return said + sample_reasons(answer.sample())
 
 
-def _kind_reasons(plan: _Plan) -> list[str]:
+def _kind_reasons(plan: Plan) -> list[str]:
     """Differences of this encode from the calibrated ones."""
     said = []
     if plan.request.filters:
@@ -418,7 +271,7 @@ def _kind_reasons(plan: _Plan) -> list[str]:
     return said
 
 
-def _encode(plan: _Plan, answer: _Answer, result: TuneResult, clock: JobClock) -> TuneResult:
+def _encode(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) -> TuneResult:
     """The final encode, measured on request, and repeated up to `retry` times if it missed."""
     missed: Measured = {}
     for left in range(plan.request.retry, -1, -1):
@@ -443,7 +296,7 @@ def _encode(plan: _Plan, answer: _Answer, result: TuneResult, clock: JobClock) -
     return result
 
 
-def _missed_words(plan: _Plan, result: TuneResult, *, again: bool) -> str:
+def _missed_words(plan: Plan, result: TuneResult, *, again: bool) -> str:
     mode = plan.info.rate_mode
     said = f"{mode} {result.rate_value:g} was measured at {result.measured_vmaf:.2f}, below {result.target_vmaf:g}"
     if result.implied_rate_value is None:
@@ -453,7 +306,7 @@ def _missed_words(plan: _Plan, result: TuneResult, *, again: bool) -> str:
     return f"{said}; the measurement implies {mode} {result.implied_rate_value:g} (--retry 1 encodes that)"
 
 
-def _write(plan: _Plan, result: TuneResult) -> TuneResult:
+def _write(plan: Plan, result: TuneResult) -> TuneResult:
     """Make the final encode."""
     assert plan.request.output is not None  # the caller asked for a file
     check_space(plan.request.output, result.forecast_bytes or 0)
@@ -475,7 +328,7 @@ def _write(plan: _Plan, result: TuneResult) -> TuneResult:
     return said
 
 
-def _verify(plan: _Plan, result: TuneResult) -> TuneResult:
+def _verify(plan: Plan, result: TuneResult) -> TuneResult:
     """Measure every frame of the output. It is in place already, so an interrupt loses only the measurement."""
     assert plan.request.output is not None  # the caller asked for a file
     on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, plan.on_step)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from vmaf_assay.errors import MediaError
+from vmaf_assay.errors import AssayError, ConfigError, MediaError
 from vmaf_assay.media import commands, process
 from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
@@ -128,7 +128,7 @@ def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: VideoInfo) -> Vi
         command = commands.through_filters(only, before.stream_map, filters, _SAMPLE_FRAMES)
         done = process.run(command.argv(ffmpeg, source=path, output=sample))
         if done.exit_code != 0:
-            raise failure(f"putting {path.name} through --vf {filters!r}", done, next_step="correct --vf")
+            raise _filter_failure(path, filters, done)
         text = done.stdout.decode(errors="replace")
         time_base = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
         stamps = sorted(int(line.split(",")[2]) for line in text.splitlines() if line and not line.startswith("#"))
@@ -148,6 +148,22 @@ def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: VideoInfo) -> Vi
         side_data=before.side_data,
         field_order="progressive" if whole else after.field_order,
     )
+
+
+def _filter_failure(path: Path, filters: str, done: process.Completed) -> AssayError:
+    """An invalid chain, in the filter's own words; a ToolError if frames came out, or ffmpeg was ended."""
+    frames = re.search(rb"^\d", done.stdout, re.MULTILINE)
+    if frames or done.killed or done.timed_out:
+        return failure(f"putting {path.name} through --vf {filters!r}", done, next_step="correct --vf")
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    said = next(
+        (line for line in lines if re.search(r"Parsed_|AVFilter|[Ff]ilter", line)), (lines or ["no message"])[0]
+    )
+    # "[Parsed_crop_0 @ 0x55d0] Invalid size": the address changes with every run.
+    filter_name = re.match(r"^\[Parsed_(\w+?)_\d+ @", said)
+    said = re.sub(r"^(\[[^]]*\] )+", "", said)
+    of = f"{filter_name[1]}: " if filter_name else ""
+    return ConfigError(f"--vf {filters!r} is invalid: {of}{said.rstrip('.')}", next_step="correct --vf")
 
 
 def _rate_behind(stamps: list[int], tick: Fraction, before: Fraction) -> tuple[Fraction, bool]:

@@ -6,6 +6,7 @@ announced. What a container keeps is read back from a trial of the final command
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +42,8 @@ _TEXT_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "
 _STYLED = {"ass", "ssa", "webvtt", "mov_text"}
 """Subtitles that say more than words and times."""
 
-_SOUND_CODECS = ("flac", "aac", "libopus", "ac3")
-"""Encoders that an error names, if they help."""
+_LOSSLESS, _SOUND_CODECS = ("flac", "alac"), ("aac", "libopus", "ac3")
+"""Encoders that an error names, if they help: the first that is lossless, and others."""
 
 _STATISTICS = (
     "BPS",
@@ -108,32 +109,41 @@ def plan_carry(
     encoder: EncoderInfo,
     preset: str,
     *,
-    audio_codec: str = "",
     picture: int | None = None,
+    audio_codec: str = "",
 ) -> CarryPlan:
     """Decide what happens to every stream, chapter and tag of a source.
 
     Sound is never left out: what the container does not take is converted if `audio_codec` names an encoder, and
-    refused otherwise. `picture` is the index of the stream that is encoded, by default the first video.
+    refused otherwise.
+
+    Args:
+      ffmpeg: the ffmpeg that runs.
+      source: the source.
+      output_name: file name of the output.
+      encoder: the picture's encoder.
+      preset: its preset.
+      picture: index of the stream that is encoded; None is the first video stream.
+      audio_codec: encoder for sound that the container does not take; empty refuses such sound.
 
     Raises:
       ConfigError: the container takes neither this encoder's video nor all of the sound.
       MediaError: the source cannot be read, or ffmpeg and the library number its streams differently.
     """
     muxer = CONTAINERS[Path(output_name).suffix.lower()]
-    if reason := _refuses_video(ffmpeg, output_name, encoder, preset):
+    if reason := _refuses_video(ffmpeg, Path(output_name).suffix.lower(), encoder, preset):
         raise ConfigError(
             f"{output_name}: {encoder.name} does not go into {muxer} here ({reason})",
             next_step="end the output in .mkv, which takes the video of every encoder",
         )
     found = read_facts(source)
     check_numbering(ffmpeg, source, found)
-    encoded = next(one for one in found.streams if one.kind == "video" and picture in (None, one.index))
-    planner = _Planner(ffmpeg, source, output_name, encoder, preset, found, encoded, audio_codec)
+    film = next(one for one in found.streams if one.kind == "video" and picture in (None, one.index))
+    planner = _Planner(ffmpeg, source, output_name, encoder, preset, found, film, audio_codec)
     fates = [planner.fate(stream) for stream in found.streams]
     _check_accounts(source, found, fates)
     rest = [one for one in fates if one.fate in ("copied", "converted")]
-    args = ["-map", f"0:v:{_rank(found, encoded)}"]
+    args = ["-map", f"0:v:{_rank(found, film)}"]
     for position, one in enumerate(rest, start=1):
         args += ["-map", f"0:{one.stream.index}", f"-c:{position}", *one.args]
     args += ["-map_metadata", "0", "-map_chapters", "0", *planner.picture_args(fates)]
@@ -145,7 +155,7 @@ def plan_carry(
     return CarryPlan(
         args=(*args, "-f", muxer),
         losses=tuple(one.loss for one in fates if one.loss),
-        mapped=(encoded, *(one.stream for one in rest)),
+        mapped=(film, *(one.stream for one in rest)),
         expected=(("video", ""), *(one.becomes for one in rest)),
     )
 
@@ -165,11 +175,12 @@ def _check_accounts(source: Path, found: FileFacts, fates: Sequence[_Fate]) -> N
         )
 
 
-def _refuses_video(ffmpeg: Ffmpeg, output_name: str, encoder: EncoderInfo, preset: str) -> str:
+@lru_cache
+def _refuses_video(ffmpeg: Ffmpeg, suffix: str, encoder: EncoderInfo, preset: str) -> str:
     """Why a container does not take an encoder's video; empty if it does. Two frames are tried."""
-    muxer = CONTAINERS[Path(output_name).suffix.lower()]
+    muxer = CONTAINERS[suffix]
     command = commands.try_encoder(encoder, preset, n_frames=2, muxer=muxer)
-    trial = try_container(ffmpeg, output_name, command.args[:-1])  # without its output
+    trial = try_container(ffmpeg, f"two{suffix}", command.args[:-1])  # without its output
     if trial.written is not None and len(trial.written.streams) == 1:
         return ""
     return trial.reason or "nothing can be read back"
@@ -263,19 +274,20 @@ class _Planner:
     def _advice(self, stream: Stream) -> str:
         """What the user can do about sound that the container does not take; each was tried."""
         own = Path(self.output_name).suffix.lower()
-        codecs = [name for name in _SOUND_CODECS if self._takes(stream, name)]
+        lossless = [name for name in _LOSSLESS if self._takes(stream, name)][:1]
+        codecs = [f"{name} (lossless)" for name in lossless]
+        codecs += [name for name in _SOUND_CODECS if self._takes(stream, name)]
         others = [
             suffix
             for suffix in CONTAINERS
             if suffix != own
             and self._takes(stream, "copy", f"out{suffix}")
-            and not _refuses_video(self.ffmpeg, f"out{suffix}", self.encoder, self.preset)
+            and not _refuses_video(self.ffmpeg, suffix, self.encoder, self.preset)
         ]
         said = []
         if codecs:
-            lossless = " (lossless)" if codecs[0] == "flac" else ""
             more = f", or {' or '.join(codecs[1:])}" if codecs[1:] else ""
-            said.append(f"add --audio-codec {codecs[0]}{lossless}{more}")
+            said.append(f"add --audio-codec {codecs[0]}{more}")
         if others:
             said.append(f"end the output in {' or '.join(others)}, which takes it as it is")
         return "; or ".join(said) or "convert the sound first"
@@ -363,6 +375,8 @@ def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str) -> 
     kept = {tag.lower() for tag in after.tags} | _OWN_TAGS
     lost = [tag for tag in before.tags if tag.lower() not in kept]
     said = [f"{name} has no place for the tags {', '.join(lost)}: left out"] if lost else []
+    if picture.video and picture.video.colour.range == "pc":
+        said.append("full range becomes limited range")
     if before.n_chapters > after.n_chapters:
         said.append(f"{name} keeps {after.n_chapters} of {before.n_chapters} chapters")
     gone = frame_side_data(source, picture.index) - trial.in_frames

@@ -101,7 +101,8 @@ def examine_registry(explicit: Path | None) -> dict[str, Any]:
     if refused:
         return answer | {"detail": f"{refused[0].row_id}: {refused[0].reason}"}
     production = sum(row.status == "production" for row in reports)
-    detail = f"{len(reports)} rows, {production} production-eligible, in {folder}"
+    n_rows = sum(row.status not in ("leftover", "not here") for row in reports)
+    detail = f"{n_rows} rows, {production} production-eligible, in {folder}"
     return answer | {"verified": True, "detail": detail}
 
 

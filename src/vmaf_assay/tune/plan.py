@@ -1,0 +1,168 @@
+"""What is fixed before the first encode of a source: an invalid request is refused here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.eligibility import conversions
+from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.model.sidecar import ChoiceCalibration
+from vmaf_assay.promise.choice import Choice, Margin, nearest_margin
+from vmaf_assay.promise.curves import curves_of
+from vmaf_assay.promise.promise import Promise, promise_of
+from vmaf_assay.records import OnStep
+from vmaf_assay.tune.final import (
+    PLAIN,
+    FinalEncode,
+    video_bytes,
+)
+from vmaf_assay.tune.forecast import default_preset, trained_rates
+from vmaf_assay.tune.request import TuneRequest, check_request
+from vmaf_assay.tune.source import open_source
+from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
+
+if TYPE_CHECKING:
+    from vmaf_assay.registry.store import VerifiedEnsemble
+
+
+OnNote = Callable[[str], None]
+"""Called with a line that the user should read before more time is spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One source with one encoder: everything fixed before the first encode."""
+
+    ffmpeg: Ffmpeg
+    """The ffmpeg to run."""
+    request: TuneRequest
+    """What is asked."""
+    info: EncoderInfo
+    """The encoder."""
+    preset: str
+    """Its preset."""
+    reference: ReferenceInput
+    """The source."""
+    conversions: tuple[str, ...]
+    """Conversions of the source's pictures before they are encoded, in words."""
+    margin: Margin
+    """Calibrated."""
+    carry: CarryPlan
+    """Plan of the other streams of the output."""
+    source_s: float
+    """How long the source plays, before any filter."""
+    source_video_bytes: int
+    """Size of the source's own video."""
+    on_step: OnStep | None
+    """Called with progress."""
+    on_note: OnNote | None
+    """Called with notes that cannot wait."""
+
+    @property
+    def calibrated_target(self) -> bool:
+        """Whether the margin was calibrated at the target asked for."""
+        return self.margin.target == self.request.target_vmaf
+
+    def promise(self, choice: Choice, unsupported_reason: str) -> Promise:
+        """The promise that stands behind a choice."""
+        scaled = "no calibration encode was compared with its unscaled source"
+        return promise_of(
+            choice,
+            self.margin,
+            target=self.request.target_vmaf,
+            confidence=self.request.confidence,
+            unsupported_reason=unsupported_reason,
+            uncalibrated_options=" ".join(self.info.extra_args),
+            uncalibrated_reference=scaled if self.request.reference == "source" else "",
+        )
+
+    def note(self, text: str) -> None:
+        """Report a note at once."""
+        if self.on_note:
+            self.on_note(text)
+
+    def final(self, rate_value: float) -> FinalEncode:
+        """The final encode."""
+        return FinalEncode(self.reference, self.info, self.preset, rate_value, self.carry)
+
+    def argv(self, rate_value: float, out: Path) -> list[str]:
+        """The final encode's command, before the source's times are read."""
+        return self.final(rate_value).argv(self.ffmpeg, out)
+
+
+def make_plan(
+    ffmpeg: Ffmpeg,
+    verified: "VerifiedEnsemble",
+    request: TuneRequest,
+    on_step: OnStep | None,
+    on_note: OnNote | None,
+) -> Plan:
+    """Validate everything here, before anything is encoded."""
+    info = check_request(request)
+    preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
+    trained_rates(verified.ensemble.sidecar, request.encoder, preset)
+    margin = calibrated_margin(verified, request, preset)
+    if info.extra_args:
+        from vmaf_assay.media.capability import check_extra_args  # most requests have no options
+
+        check_extra_args(ffmpeg, info)
+    if on_step:
+        on_step(f"open {request.source.name}", 0, 1)
+    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
+    carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
+    if request.output is not None:
+        output, sound = request.output.name, request.audio_codec
+        carry = plan_carry(ffmpeg, request.source, output, info, preset, picture=video.stream, audio_codec=sound)
+    said = tuple(conversions(video))
+    plan = Plan(
+        ffmpeg=ffmpeg,
+        request=request,
+        info=info,
+        preset=preset,
+        reference=reference,
+        conversions=said,
+        margin=margin,
+        carry=carry,
+        source_s=video.duration_s,
+        source_video_bytes=video_bytes(ffmpeg, request.source, video.stream_map),
+        on_step=on_step,
+        on_note=on_note,
+    )
+    if request.output is not None:
+        carry = rehearse(ffmpeg, plan.argv(info.middle(), request.output), request.source, carry)
+        plan = replace(plan, carry=carry)
+    for loss in carry.losses:
+        plan.note(f"lost in the output: {loss}")
+    return plan
+
+
+def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset: str) -> Margin:
+    """The calibrated margin of a request.
+
+    Raises:
+      ConfigError: the ensemble may not make promises, or not this one.
+    """
+    if not verified.confidence_eligible:
+        raise ConfigError(
+            f"{verified.verdict.ensemble} did not pass the coverage policy, so it makes no promise",
+            next_step="name a --registry whose ensemble is confidence_eligible",
+        )
+    if not isinstance(verified.calibration, ChoiceCalibration):
+        raise ConfigError(f"{verified.verdict.ensemble} does not forecast", next_step="name a forecast ensemble")
+    if verified.calibration.measurand != str(request.measurand):
+        raise ConfigError(
+            f"{verified.verdict.ensemble} forecasts {verified.calibration.measurand}, not {request.measurand}",
+            next_step="ask for that, or name a --registry whose ensemble forecasts it",
+        )
+    return nearest_margin(
+        curves_of(verified.calibration, more_probes=request.more_probes),
+        request.encoder,
+        preset,
+        target=request.target_vmaf,
+        confidence=request.confidence,
+        trials=request.trials,
+    )

@@ -1,0 +1,1 @@
+"""Files as people have them: made on the fly, with answers that plain tools gave once."""
