@@ -1,12 +1,14 @@
 """What is shipped, and what starting the command costs."""
 
 import re
+import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 import vmaf_assay
@@ -50,6 +52,25 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         "entry_points.txt",
         "licenses/LICENSE",
     }
+
+
+def test_the_source_archive_is_the_checkout():
+    """Every tracked file is in it, so `make test` and `make demo` run from an unpacked archive."""
+    names = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+    names.add("pyproject.toml")  # hatchling adds it by itself
+    needed = {
+        "Makefile",
+        "scripts/check",
+        "scripts/demo_clip.py",
+        "data/corpus/corpus.json",
+        ".ci/run",
+        "mkdocs.yml",
+    }
+    assert needed <= names
+    assert any(name.startswith("src/vmaf_assay/models/history/") for name in names)
+    if (ROOT / ".git").exists():
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+        assert set(filter(None, listed.stdout.split("\0"))) - names == set()
 
 
 def test_wheel_is_small(wheel):

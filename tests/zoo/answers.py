@@ -14,6 +14,8 @@ from tests.zoo.make import make
 from tests.zoo.recipes import recipes
 
 ANSWERS = Path(__file__).with_name("answers.json")
+QUIET = ("-v", "error", "-nostdin", "-y")
+ONE_BY_ONE = ("-fps_mode", "passthrough")
 PLAIN_ENCODE = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "26", "-threads", "1")
 
 
@@ -60,28 +62,24 @@ def taken(ffmpeg: str, path: Path, index: int, suffix: str, folder: Path) -> boo
     return len(known) == 2 or any(one.get("Cover") == "Yes" for one in tracks)
 
 
-def vmaf(ffmpeg: str, path: Path, size: str, folder: Path) -> float:
-    """Mean VMAF of `PLAIN_ENCODE`, in four plain steps over lossless files, frame against frame."""
+def fixed_encode(ffmpeg: str, path: Path, size: str, folder: Path) -> Path:
+    """`PLAIN_ENCODE` of every picture at an even size, by way of the lossless `ref.y4m`."""
     width, height = (int(side) // 2 * 2 for side in size.split("x"))
     even = f"scale={width}:{height}:flags=bicubic:out_range=tv,format=yuv420p,setsar=1,settb=1/25,setpts=N"
-    plain = [ffmpeg, "-v", "error", "-nostdin", "-y"]
-    once = ["-fps_mode", "passthrough"]
-    run(*plain, "-i", str(path), "-map", "0:v:0", "-vf", even, *once, "-c:v", "rawvideo", str(folder / "ref.y4m"))
-    run(*plain, "-i", str(folder / "ref.y4m"), *PLAIN_ENCODE, str(folder / "enc.mkv"))
-    run(
-        *plain,
-        "-i",
-        str(folder / "enc.mkv"),
-        *once,
-        "-c:v",
-        "rawvideo",
-        "-pix_fmt",
-        "yuv420p",
-        str(folder / "dis.y4m"),
-    )
-    log = folder / "vmaf.json"
-    run(*plain, "-i", str(folder / "dis.y4m"), "-i", str(folder / "ref.y4m"), "-lavfi",
-        f"libvmaf=model=version=vmaf_v0.6.1:log_fmt=json:log_path={log}", "-f", "null", "-")  # fmt: skip
+    lossless = ["-map", "0:v:0", "-vf", even, *ONE_BY_ONE, "-c:v", "rawvideo", str(folder / "ref.y4m")]
+    run(ffmpeg, *QUIET, "-i", str(path), *lossless)
+    run(ffmpeg, *QUIET, "-i", str(folder / "ref.y4m"), *PLAIN_ENCODE, str(folder / "enc.mkv"))
+    return folder / "enc.mkv"
+
+
+def vmaf(ffmpeg: str, path: Path, size: str, folder: Path) -> float:
+    """Mean VMAF of `fixed_encode`, over lossless files, frame against frame."""
+    encode, distorted, log = fixed_encode(ffmpeg, path, size, folder), folder / "dis.y4m", folder / "vmaf.json"
+    decoded = [*ONE_BY_ONE, "-c:v", "rawvideo", "-pix_fmt", "yuv420p", str(distorted)]
+    run(ffmpeg, *QUIET, "-i", str(encode), *decoded)
+    score = f"libvmaf=model=version=vmaf_v0.6.1:log_fmt=json:log_path={log}"
+    pair = ["-i", str(distorted), "-i", str(folder / "ref.y4m")]
+    run(ffmpeg, *QUIET, *pair, "-lavfi", score, "-f", "null", "-")
     return float(json.loads(log.read_text())["pooled_metrics"]["vmaf"]["mean"])
 
 

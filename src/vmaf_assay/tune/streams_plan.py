@@ -6,6 +6,7 @@ announced. What a container keeps is read back from a trial of the final command
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -130,7 +131,7 @@ def plan_carry(
       MediaError: the source cannot be read, or ffmpeg and the library number its streams differently.
     """
     muxer = CONTAINERS[Path(output_name).suffix.lower()]
-    if reason := _refuses_video(ffmpeg, output_name, encoder, preset):
+    if reason := _refuses_video(ffmpeg, Path(output_name).suffix.lower(), encoder, preset):
         raise ConfigError(
             f"{output_name}: {encoder.name} does not go into {muxer} here ({reason})",
             next_step="end the output in .mkv, which takes the video of every encoder",
@@ -150,7 +151,7 @@ def plan_carry(
         args += ["-metadata:s:v:0", f"{name}="]
     if muxer in MOV_FAMILY:
         args += ["-movflags", "+faststart"]
-        args += ["-tag:v:0", "hvc1"] if "265" in encoder.name or "hevc" in encoder.name else []
+        args += ["-tag:v:0", encoder.mov_tag] if encoder.mov_tag else []
     return CarryPlan(
         args=(*args, "-f", muxer),
         losses=tuple(one.loss for one in fates if one.loss),
@@ -174,11 +175,12 @@ def _check_accounts(source: Path, found: FileFacts, fates: Sequence[_Fate]) -> N
         )
 
 
-def _refuses_video(ffmpeg: Ffmpeg, output_name: str, encoder: EncoderInfo, preset: str) -> str:
+@lru_cache
+def _refuses_video(ffmpeg: Ffmpeg, suffix: str, encoder: EncoderInfo, preset: str) -> str:
     """Why a container does not take an encoder's video; empty if it does. Two frames are tried."""
-    muxer = CONTAINERS[Path(output_name).suffix.lower()]
+    muxer = CONTAINERS[suffix]
     command = commands.try_encoder(encoder, preset, n_frames=2, muxer=muxer)
-    trial = try_container(ffmpeg, output_name, command.args[:-1])  # without its output
+    trial = try_container(ffmpeg, f"two{suffix}", command.args[:-1])  # without its output
     if trial.written is not None and len(trial.written.streams) == 1:
         return ""
     return trial.reason or "nothing can be read back"
@@ -280,7 +282,7 @@ class _Planner:
             for suffix in CONTAINERS
             if suffix != own
             and self._takes(stream, "copy", f"out{suffix}")
-            and not _refuses_video(self.ffmpeg, f"out{suffix}", self.encoder, self.preset)
+            and not _refuses_video(self.ffmpeg, suffix, self.encoder, self.preset)
         ]
         said = []
         if codecs:
