@@ -18,6 +18,7 @@ from vmaf_assay.cli.options import (
     Stream,
     TargetVmaf,
     TrustPolicy,
+    UnsafeArgs,
     Verify,
     end,
     seconds_of,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 Encoder = Annotated[
     str, typer.Option("--encoder", "-e", help="NAME or NAME:PRESET, as libx264, svt-av1 or x265:slow.")
 ]
-Preset = Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")]
 Trials = Annotated[int, typer.Option(metavar="N", help="Trial encodes allowed: 0, 1 or 2.")]
 Retry = Annotated[
     int,
@@ -37,6 +37,7 @@ Retry = Annotated[
         metavar="N", help="If the output misses: encode up to N times more, using the measurement (verifies)."
     ),
 ]
+Preset = Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")]
 EncoderArgs = Annotated[
     str, typer.Option(help='More options for the encoder, as "-tune grain"; ends the promise (see reasons).')
 ]
@@ -97,6 +98,7 @@ def tune(
     retry: Retry = 0,
     force: Force = False,
     encoder_args: EncoderArgs = "",
+    unsafe_args: UnsafeArgs = False,
     audio_codec: AudioCodec = "",
     vf: Filters = "",
     stream: Stream = None,
@@ -114,8 +116,7 @@ def tune(
 ) -> None:
     """Find the cheapest encode that meets a VMAF target with a stated confidence, and make it.
 
-    Exit 0 promised (and met, if verified); 1 out of reach, not supported, over a limit, or found missed. For
-    several sources the highest code of any.
+    Exit 0 promised (and met, if verified); 1 unreachable, unsupported, over a limit, missed (of many the worst).
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
@@ -130,6 +131,7 @@ def tune(
         retry=retry,
         force=force,
         encoder_args=encoder_args,
+        unsafe_args=unsafe_args,
         audio_codec=audio_codec,
         stream=stream,
         filters=vf,
@@ -140,12 +142,15 @@ def tune(
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
     run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
-    one = out_dir is None and _is_one(sources)
-    end(_tune_one(request, run) if one else _tune_many(sources, request, out_dir, container, run))
+    end(_tune(sources, request, out_dir, container, run))
 
 
-def _is_one(sources: list[Path]) -> bool:
-    return len(sources) == 1 and not _is_many(sources[0])
+def _tune(
+    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
+) -> int:
+    if out_dir is None and len(sources) == 1 and not _is_many(sources[0]):
+        return _tune_one(request, run)
+    return _tune_many(sources, request, out_dir, container, run)
 
 
 def _is_many(path: Path) -> bool:
