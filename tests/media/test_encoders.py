@@ -216,7 +216,7 @@ def test_options_that_may_open_files_are_refused(name, text):
 @pytest.mark.ffmpeg
 @pytest.mark.parametrize("info", ENCODERS.values(), ids=lambda info: info.name)
 def test_no_option_on_the_list_takes_a_file(ffmpeg, info):
-    """Each is one that the encoder, or another of its family, has. Of those that take a text, none names a file."""
+    """Each is one that the encoder, or another of its family, has. None of those that take a text names a file."""
 
     def listed(name: str) -> str:
         return process.run([ffmpeg.path, "-hide_banner", "-h", f"encoder={name}"]).stdout.decode()

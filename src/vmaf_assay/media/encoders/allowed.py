@@ -108,7 +108,7 @@ QSV = words(
 )
 AMF = words(
     "usage profile_tier header_insertion_mode me_half_pel me_quarter_pel aud gops_per_idr",
-    "high_motion_quality_boost",
+    "high_motion_quality_boost_enable",
 )
 VIDEOTOOLBOX = words(
     "realtime frames_before frames_after a53cc alpha_quality power_efficient spatial_aq max_ref_frames"
