@@ -1,4 +1,4 @@
-"""The page of an audit contradicts neither itself nor the exit code, and any budget of steps can be trained again."""
+"""The page of an audit agrees with its checks and the exit code; any budget of steps can be trained again."""
 
 from dataclasses import replace
 
