@@ -10,13 +10,13 @@ from vmaf_assay.media.encoders.record import EncoderInfo
 
 # What decides quality, threads, frames or streams is never the user's to set, --unsafe-args or not.
 _OURS = words(
-    "c codec vcodec b crf qp q qscale global_quality cq cpu-used preset threads row-mt i f map vf filter "
-    "filter_complex lavfi r s ss sseof t to frames vframes fps_mode vsync enc_time_base flags pix_fmt bsf "
-    "y n"
+    "c codec vcodec b crf qp q qscale global_quality cq cpu-used preset threads row-mt i f map vf filter",
+    "filter_complex lavfi r s ss sseof t to frames vframes fps_mode vsync enc_time_base flags pix_fmt bsf",
+    "y n",
 )
 _OUR_KEYS = words(
-    "crf qp bitrate rc tbr pass threads lookahead-threads sliced-threads pools numa-pools frame-threads "
-    "lp pin tile-threads fps preset"
+    "crf qp bitrate rc tbr pass threads lookahead-threads sliced-threads pools numa-pools frame-threads",
+    "lp pin tile-threads fps preset",
 )
 
 
@@ -29,8 +29,8 @@ def with_extra_args(info: EncoderInfo, text: str, *, unsafe: bool = False) -> En
       unsafe: whether options outside the encoder's own list are passed on, those that open files among them.
 
     Raises:
-      ConfigError: an option without a value, a bare word (ffmpeg would take it for an output), one that decides
-        rate, preset, threads, frames or streams, or one that is not known to leave files alone.
+      ConfigError: an option without a value, or a bare word, which ffmpeg would take for an output. Also one that
+        decides rate, preset, threads, frames or streams, or that is not known to leave files alone.
     """
     try:
         given = shlex.split(text)
@@ -56,7 +56,7 @@ def _check_option(info: EncoderInfo, option: str, *, unsafe: bool) -> None:
     if option == info.preset_flag:
         raise ConfigError(
             f"--encoder-args: {option} of {info.name} is set by --preset",
-            next_step="use --preset, or -e NAME:PRESET in `compare` and `corpus build`",
+            next_step=f"use --preset, or -e {info.name}:PRESET",
         )
     name = option[1:].partition(":")[0]
     flags = {
