@@ -73,7 +73,7 @@ def test_a_key_is_never_overwritten(tmp_path):
 def test_no_key_in_a_registry(registry, keys, tmp_path):
     """None is made in a registry or below it, and one that lies there is not used."""
     for folder in (registry, registry / "keys"):
-        with pytest.raises(ConfigError, match="is a registry; keys must not be kept there"):
+        with pytest.raises(ConfigError, match="is a registry: no key may lie in it"):
             generate_key(folder)
     assert not (registry / "keys").exists()
     (registry / "private.pem").write_bytes((keys[0][0] / "private.pem").read_bytes())

@@ -275,7 +275,7 @@ def test_a_variable_that_names_nothing_is_an_error(registry, monkeypatch, value,
     """An empty value is not "no policy": a script that lost its path would believe everything. Exit 2."""
     monkeypatch.setenv("ASSAY_TRUST_POLICY", value)
     for ask in (find_trust, lambda: load_verified(registry, FR)):
-        with pytest.raises(ConfigError, match="ASSAY_TRUST_POLICY is set but names no trust policy"):
+        with pytest.raises(ConfigError, match="ASSAY_TRUST_POLICY is set and names no trust policy"):
             ask()
     assert main(["registry", "verify", "--registry", str(registry)]) == 2
     assert "unset the variable" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The audit: everything that admitted an ensemble, recomputed to the requested depth, even from the corpus."""
+"""The audit: everything that admitted an ensemble, computed again as far down as asked, even from the corpus."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from vmaf_assay.model.sidecar import Sidecar
 
 TOLERANCE_POINTS = 0.01
-"""Largest difference of retrained predictions from the verdict's, VMAF points. The same class of machine with the
-same libraries gives the same bytes; others sum in another order."""
+"""How far predictions of a model trained again may lie from the verdict's, VMAF points. On the same class of
+machine with the same libraries they are the same bytes; elsewhere sums are taken in another order."""
 
 TOLERANCE_PLCC = 1e-4
 """The same for the gate's numbers."""
@@ -53,11 +53,11 @@ class Audit:
     signed: Signed | None
     """Signatures on the verdict; None if there are none."""
     checks: list[Check]
-    """Recomputed items."""
+    """What was computed again."""
 
     @property
     def agrees(self) -> bool:
-        """Whether all recomputed items agree."""
+        """Whether nothing that was computed again differs."""
         return self.status == "verified" and all(check.outcome != "differs" for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def audit(
 
     Raises:
       ConfigError: the registry has no such ensemble in service.
-      IntegrityError: it cannot be read.
+      IntegrityError: it cannot even be read.
     """
     from vmaf_assay.promise.calibrate import parse_predictions
 
@@ -184,10 +184,10 @@ def retrain(
         )
     name = str(recipe.get("name"))
     today = RECIPES[name].as_dict() | {"max_steps": recipe.get("max_steps")} if name in RECIPES else {}
-    # Sidecars without `prior_scale` are from 0.1.0, which drew other dropout masks with the same recipe.
+    # Sidecars without `prior_scale` are of 0.1.0, which drew other dropout masks under the same recipe.
     if "prior_scale" not in recipe or {key: recipe.get(key) for key in today} != today or not today:
         commit = verdict.code.get("commit") or f"version {verdict.code.get('version')}"
-        raise ConfigError(f"this version trains {name} differently", next_step=f"use the code of {commit}")
+        raise ConfigError(f"this version trains {name} otherwise", next_step=f"use the code of {commit}")
     train_run(
         corpus_dir,
         verdict.ensemble,
@@ -238,7 +238,7 @@ def _compare_gate(verdict: Verdict, mean_plcc: float, plcc_spread: float) -> Che
 
 
 def _compare_models(folder: Path, verdict: Verdict, sidecar: "Sidecar", members: Path) -> Check:
-    """Same bytes, or fused models with the same answers over their training range."""
+    """Same bytes, or fused models that answer the same over what they have seen."""
     from vmaf_assay.registry.files import content_name
     from vmaf_assay.training.evidence import sample_answers
 

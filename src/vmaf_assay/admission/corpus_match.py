@@ -1,7 +1,7 @@
-"""Whether held-out predictions match the corpus that their run names: every row, every truth, none missing.
+"""Whether held-out predictions are of the corpus that their run names: every row, every truth, none left out.
 
-Without the corpus only the consistency of a run can be checked, which an invented run passes. With the corpus its
-rows are made again, and the predictions must be of exactly those rows.
+Without the corpus a run can only be asked whether it agrees with itself, and a run made up as a whole does. With
+the corpus at hand its rows are made again, and the predictions must be of exactly those.
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ def check_belongs(run: RunEvidence, corpus: Corpus) -> None:
       corpus: the corpus it is said to be of.
 
     Raises:
-      CorpusError: another corpus, or a row that is unexpected, different or missing.
+      CorpusError: another corpus; a row that the corpus does not give, or gives otherwise; or one left out.
     """
     if corpus.digest != run.file.corpus.digest:
         raise CorpusError(
@@ -58,11 +58,11 @@ def check_belongs(run: RunEvidence, corpus: Corpus) -> None:
 
 
 def _rows(run: RunEvidence, said: pl.DataFrame, corpus: Corpus) -> pl.DataFrame:
-    """The rows that training on this corpus would use."""
+    """What training on this corpus would have been asked for."""
     if isinstance(run.calibration, ChoiceCalibration):
         targets = forecast_targets(corpus).rename({"vmaf": "truth"})
         return targets.with_row_index("row").select(_IDENTITY)
-    # The table shows how many frames of a cell were used; which ones follows from that.
+    # How many frames of a cell were used is told by the table itself; which ones follows from that.
     frames_per_cell = int(said.group_by("cell").len()["len"].max() or 0)  # type: ignore[arg-type]
     return _identity(regressor_rows(corpus, frames_per_cell=frames_per_cell))
 

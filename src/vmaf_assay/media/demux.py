@@ -152,7 +152,7 @@ def _child(path: Path, mode: str, input_args: tuple[str, ...]) -> dict[str, Any]
     if done.killed:
         raise ToolError(
             f"reading {path} was killed",
-            next_step="look for what killed it (out of memory?), and run the same command again",
+            next_step="find what killed it (out of memory?), and run the same command again",
             argv=argv,
         )
     if done.exit_code != 0 and "ModuleNotFoundError" in done.tail(1):

@@ -1,8 +1,8 @@
-"""The table of encoders: options for constant quality, preset and repeatable output.
+"""The table of encoders: how each is told its constant quality, its preset, and to repeat itself.
 
-Every fact about an encoder is defined here only. Ranges are the encoder's own declared ones (`ffmpeg -h
-encoder=NAME`, ffmpeg n9.0.2, 2026-11-24), never those seen in a corpus: `crf_norm` and `preset_norm` are computed
-from them, so changing a range or a preset list changes what every model reads.
+Every fact about an encoder lives here and nowhere else. Ranges are the encoder's own declared ones
+(`ffmpeg -h encoder=NAME`, ffmpeg n9.0.2, 2026-11-24), never those seen in a corpus: `crf_norm` and
+`preset_norm` are computed from them, so changing a range or a preset list changes what every model reads.
 """
 
 import re
@@ -31,7 +31,7 @@ class EncoderInfo:
     rate_max: float
     """Highest rate value the encoder declares."""
     rate_step: float
-    """Step between rate values to choose from."""
+    """Smallest step worth choosing between."""
     lower_is_better: bool
     """True if a smaller rate value gives higher quality and more bits."""
     preset_flag: str
@@ -41,7 +41,7 @@ class EncoderInfo:
     default_preset: str
     """The preset used when none is named."""
     constant_quality_args: tuple[str, ...] = ()
-    """Further options that make the rate mode constant quality."""
+    """What else makes the rate mode truly constant quality."""
     fixed_args: tuple[str, ...] = ()
     """What makes the output independent of the machine's core count, in every encode (ADR-0401)."""
     device_args: tuple[str, ...] = ()
@@ -92,9 +92,9 @@ class EncoderInfo:
         return self.presets.index(self.check_preset(preset)) / (len(self.presets) - 1)
 
     def neighbours(self, preset: str, among: Iterable[str]) -> tuple[str, ...]:
-        """`preset` itself if it is in `among`, else the nearest slower and the nearest faster one there.
+        """`preset` itself if it is `among`, else the nearest slower and the nearest faster one that are.
 
-        Empty if one side has no preset: then `preset` lies outside them.
+        Empty if there is none on one side: then `preset` lies outside them.
 
         >>> encoder_info("libx264").neighbours("fast", ["slow", "medium", "veryfast"])
         ('medium', 'veryfast')
@@ -329,7 +329,7 @@ def encoder_info(name: str) -> EncoderInfo:
 
 
 def probed_by(encoder: str) -> str:
-    """The software encoder that is probed for an encoder: its codec's; for VVC, HEVC's.
+    """The software encoder whose probe tells most of an encoder: its codec's; for VVC, HEVC's.
 
     >>> [probed_by(name) for name in ("libx264", "h264_nvenc", "hevc_amf", "libvvenc", "libaom-av1", "libvpx-vp9")]
     ['libx264', 'libx264', 'libx265', 'libx265', 'libsvtav1', 'libvpx-vp9']
@@ -339,7 +339,7 @@ def probed_by(encoder: str) -> str:
     return same.get(encoder) or by_codec.get(encoder.partition("_")[0], encoder)
 
 
-# Options for quality, threads, frames and files are set here or by the caller. Given twice, the last would win.
+# What decides quality, threads, frames or files is set here or by the caller; given twice, the last would win.
 _RESERVED = re.compile(
     r"-(c|codec|vcodec|b|crf|qp|q|qscale|global_quality|cq|pass|passlogfile|threads|i|f|map|vf|filter|filter_complex|"
     r"lavfi|r|s|ss|sseof|t|to|frames|vframes|fps_mode|vsync|enc_time_base|stats_enc\w*|vstats\w*|progress|y|n)(:.*)?"
@@ -369,8 +369,7 @@ def with_extra_args(info: EncoderInfo, text: str) -> EncoderInfo:
     bare = next((word for word in options if not re.fullmatch(r"-[A-Za-z][\w:.-]*", word)), None)
     if bare is not None or len(options) != len(values):
         raise ConfigError(
-            f"--encoder-args {text!r}: "
-            + (f"{bare!r} is not an option" if bare else f"{options[-1]} has no value"),
+            f"--encoder-args {text!r}: " + (f"{bare!r} is no option" if bare else f"{options[-1]} has no value"),
             next_step="write pairs, as '-tune grain -g 48'",
         )
     own = {info.preset_flag, info.rate_flag, *info.also_rate_flags, *info.constant_quality_args}

@@ -1,4 +1,4 @@
-"""Versions of the tools that determine a measurement: ffmpeg, libvmaf, each encoder."""
+"""Versions of the tools whose change changes a measurement: ffmpeg, libvmaf, each encoder."""
 
 import re
 import tempfile
@@ -13,7 +13,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 
-# Where each encoder reports its version: in its bitstream (x264, x265) or in ffmpeg's verbose log (n9.0.2).
+# Where each encoder names itself: in its bitstream (x264, x265) or in ffmpeg's verbose log (ffmpeg n9.0.2).
 _PATTERNS = {
     "libx264": rb"x264 - core (\d+ ?r?\d* ?\w*)",
     "libx265": rb"x265 \(build (\d+)\) - ([\w.+\-]+)",
@@ -37,9 +37,9 @@ def lavfi_frames(ffmpeg: Ffmpeg, folder: Path, *, n_frames: int = 2) -> Referenc
 def tool_versions(ffmpeg: Ffmpeg, encoders: list[str], *, scratch: Path | None = None) -> dict[str, str]:
     """Versions by name: `ffmpeg`, `libvmaf` and every encoder given.
 
-    `scratch` holds the test frames; by default the system's temporary folder.
+    `scratch` is where the test frames lie meanwhile; by default the system's temporary folder.
 
-    An encoder that reports no version (hardware: the driver decides) gets ffmpeg's version.
+    An encoder that does not name itself (hardware: the driver decides) is known by ffmpeg's own version.
 
     Raises:
       ToolError: an encoder is not usable here; the message says why.
@@ -55,7 +55,7 @@ def tool_versions(ffmpeg: Ffmpeg, encoders: list[str], *, scratch: Path | None =
 
 
 def encoder_version(ffmpeg: Ffmpeg, encoder: EncoderInfo, clip: Path) -> str:
-    """The encoder's version, from an encode of `clip`; raises ToolError if that fails."""
+    """What the encoder calls itself when it encodes `clip`; raises ToolError if it cannot."""
     argv = commands.name_itself(encoder).argv(ffmpeg, level="verbose", source=clip)
     done = process.run(argv, timeout_s=120)
     if done.exit_code != 0 or not done.stdout:

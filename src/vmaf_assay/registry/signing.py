@@ -1,12 +1,12 @@
 """Signatures on verdicts: DSSE envelopes over in-toto statements, Ed25519, offline.
 
-An envelope lies beside the numbered verdict it signs. The subjects of its statement are the verdict's file and
-every file the verdict binds, so that any in-toto tool can check them all. Each signature carries its public key,
-so anyone can check that no byte of the envelope changed. Whether to accept that key is for a trust policy to say
-(`registry/trust.py`).
+An envelope lies beside the numbered verdict it signs. Its payload is a statement whose subjects are the verdict's
+file and every file the verdict binds, so that a tool that knows only in-toto can check them all. Each signature
+carries the public key it was made with. Who holds that key is what a trust policy is for (`registry/trust.py`);
+but anybody can see that not a byte of the envelope changed.
 
 Private keys are PKCS#8 PEM files that only their owner may read. They are never printed, and never written or used
-inside a registry. The cryptography is imported when needed, so a load without a trust policy does not wait for it.
+inside a registry. The cryptography is imported when it is needed: a load without a trust policy never pays for it.
 """
 
 import json
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:vmaf-assay:verdict:v1"
-"""Type of the predicate; its fields are those of SLSA's verification summary where these exist (docs/trust.md)."""
+"""What the predicate is; its fields are those of SLSA's verification summary where these exist (docs/trust.md)."""
 
 PRIVATE_NAME, PUBLIC_NAME = "private.pem", "public.json"
 """Files of `assay keys generate`."""
 
 Passphrase = Callable[[], str]
-"""Called for a passphrase if a key has one."""
+"""Asked for a passphrase, only when a key has one."""
 
 PublicHex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """An Ed25519 public key: 32 bytes in lower-case hex."""
 
 
 class PublicKey(Frozen):
-    """`public.json`: the public part of a key."""
+    """`public.json`: what others need to know of a key."""
 
     schema_version: Literal[1] = 1
     """Major version of this schema."""
@@ -66,7 +66,7 @@ class Signature(Frozen):
     sig: Annotated[str, Field(max_length=200)]
     """Base64 of the 64 bytes."""
     public: PublicHex
-    """The public key; a trust policy says whether to accept it."""
+    """The public key; whether to believe whoever holds it is a trust policy's answer."""
 
 
 class Envelope(Frozen):
@@ -80,7 +80,7 @@ class Envelope(Frozen):
     """By key id, each key once."""
 
     def to_bytes(self) -> bytes:
-        """The canonical bytes of an envelope's file."""
+        """The one byte string of an envelope's file."""
         return json.dumps(self.model_dump(mode="json"), indent=1).encode() + b"\n"
 
 
@@ -91,9 +91,9 @@ class Signed:
     envelope: Envelope
     """The envelope."""
     signed_at_utc: str
-    """Time stated by its first signer, ISO 8601."""
+    """When its first signer said it was, ISO 8601."""
     expires_at_utc: str | None
-    """Expiry stated by its signers; None for never."""
+    """When its signers said it ends; None for never."""
 
     @property
     def key_ids(self) -> list[str]:
@@ -150,7 +150,7 @@ def read_public_key(path: Path, passphrase: Passphrase | None = None) -> PublicK
     """The public half of a key: from `public.json`, a private key's file, or a folder that holds them.
 
     Raises:
-      ConfigError: no key is there.
+      ConfigError: there is none.
       IntegrityError: the file contradicts itself.
     """
     path = path / PUBLIC_NAME if path.is_dir() else path
@@ -194,11 +194,9 @@ def load_private_key(path: Path, passphrase: Passphrase | None = None) -> "Ed255
 def _read_private(path: Path) -> bytes:
     try:
         with path.open("rb") as handle:
-            mode = os.fstat(
-                handle.fileno()
-            ).st_mode  # of the opened file, not of the name, which may point elsewhere by now
+            mode = os.fstat(handle.fileno()).st_mode  # of what was opened, not of what the name means by then
             if not stat.S_ISREG(mode):
-                raise ConfigError(f"{path} is not a plain file", next_step="name the key's own file")
+                raise ConfigError(f"{path} is no plain file", next_step="name the key's own file")
             if os.name == "posix" and mode & 0o077:
                 raise ConfigError(
                     f"{path} can be read by others (mode {stat.S_IMODE(mode):04o})",
@@ -214,9 +212,7 @@ def _read_private(path: Path) -> bytes:
 def _refuse_registry(folder: Path) -> None:
     for place in (folder, *folder.resolve().parents):
         if (place / "registry.json").exists():
-            raise ConfigError(
-                f"{place} is a registry; keys must not be kept there", next_step="keep keys elsewhere"
-            )
+            raise ConfigError(f"{place} is a registry: no key may lie in it", next_step="keep keys elsewhere")
 
 
 def _public_of(private: "Ed25519PrivateKey") -> PublicKey:
@@ -225,9 +221,10 @@ def _public_of(private: "Ed25519PrivateKey") -> PublicKey:
 
 
 def statement(verdict: Verdict, verdict_bytes: bytes, signed_at_utc: str, expires_at_utc: str | None) -> bytes:
-    """The canonical bytes of the in-toto statement on a filed verdict.
+    """The in-toto statement on a filed verdict, in its one byte string.
 
-    Every check of a signature rebuilds version 1 byte for byte, so another statement needs another predicate type.
+    Version 1 is made again, letter by letter, whenever a signature is checked: another statement is another
+    predicate type.
     """
     files = {verdict_name(verdict.ensemble, verdict.sequence): sha256_bytes(verdict_bytes)} | bound_files(verdict)
     act = verdict.act.kind if verdict.act else "promote"
@@ -266,19 +263,19 @@ def sign(
       verdict: the verdict, as filed.
       verdict_bytes: the bytes of its numbered file.
       key: the private key.
-      existing: its present signatures; the new one signs the same statement.
-      expires_at_utc: when the signatures expire; set by the first signer.
+      existing: the signatures it has; the statement signed is then theirs.
+      expires_at_utc: when the signatures end; for the first signer to say.
 
     Raises:
-      ConfigError: the existing signatures expire at another time.
+      ConfigError: the signatures there have another end.
     """
     from securesystemslib import dsse
     from securesystemslib.signer import CryptoSigner
 
     if existing and expires_at_utc not in (None, existing.expires_at_utc):
         raise ConfigError(
-            f"the signatures on verdict {verdict.sequence} expire {existing.expires_at_utc or 'never'}",
-            next_step="sign without --expires-days",
+            f"the signatures on verdict {verdict.sequence} end {existing.expires_at_utc or 'never'}",
+            next_step="sign without an end of your own",
         )
     when = existing.signed_at_utc if existing else datetime.now(UTC).isoformat(timespec="seconds")
     until = existing.expires_at_utc if existing else expires_at_utc
@@ -294,7 +291,7 @@ def sign(
 
 
 def read_envelope(folder: Path, verdict: Verdict, verdict_bytes: bytes, data: bytes) -> Signed:
-    """Check an envelope completely: each signature against its key, the payload against the verdict.
+    """Check an envelope's every byte: each signature against the key it carries, the payload against the verdict.
 
     Args:
       folder: the registry, for messages.
@@ -303,7 +300,7 @@ def read_envelope(folder: Path, verdict: Verdict, verdict_bytes: bytes, data: by
       data: the envelope's bytes.
 
     Raises:
-      IntegrityError: it is malformed, a signature does not verify, or it signs something else.
+      IntegrityError: it is of another form, a signature does not verify, or it signs something else.
     """
     path = folder / envelope_name(verdict.ensemble, verdict.sequence)
     envelope = parse(Envelope, data, path)
@@ -333,7 +330,7 @@ def _check_signatures(path: Path, envelope: Envelope) -> bytes:
     try:
         read = dsse.Envelope.from_dict(envelope.model_dump(mode="json"))
     except ValueError as error:  # base64
-        raise IntegrityError(f"{path} is not an envelope: {error}", next_step=RESTORE) from error
+        raise IntegrityError(f"{path} is no envelope: {error}", next_step=RESTORE) from error
     written = read.to_dict()
     if written["payload"] != envelope.payload:
         raise IntegrityError(f"{path} was edited by hand", next_step=RESTORE)

@@ -1,8 +1,8 @@
-"""Whose verdicts a consumer accepts: a trust policy, and the newest verdict that this machine has accepted.
+"""Whom a consumer believes: a trust policy, and the newest verdict that this machine has accepted.
 
-Without a policy a registry is checked against itself: nothing in it changed since its verdict. With one, the
-verdict must also come from people whom the consumer named, must not have expired, and must not be older than one
-accepted before. Each failure has its own message.
+A registry without a policy is checked against itself: nothing in it changed since its verdict. A policy adds that
+the verdict comes from people the consumer named, that it has not ended, and that it is no older than one accepted
+before. Each failure has words of its own.
 """
 
 import os
@@ -22,9 +22,9 @@ from vmaf_assay.registry.signing import PublicHex, Signed, key_id_of, read_envel
 from vmaf_assay.registry.verdict import Verdict
 
 STATE_LOCK_TIMEOUT_S = 10.0
-"""How long to wait for another process that records an acceptance."""
+"""How long to wait for another process that remembers something."""
 
-MEND_POLICY = "correct the trust policy (docs/trust.md shows one)"
+MEND_POLICY = "mend the trust policy (docs/trust.md has one)"
 
 
 class TrustedKey(Frozen):
@@ -37,18 +37,18 @@ class TrustedKey(Frozen):
 
 
 class Rule(Frozen):
-    """What an ensemble's verdict needs to be accepted."""
+    """What an ensemble's verdict needs to be believed."""
 
     keys: Annotated[list[Digest], Field(max_length=64)]
     """Ids of the keys whose signatures count."""
     threshold: Annotated[int, Field(ge=1)] = 1
     """How many of them must have signed."""
     allow_unsigned: bool = False
-    """Whether a verdict without any signature is accepted."""
+    """Whether a verdict without any signature is believed all the same."""
     min_sequence: Annotated[int, Field(ge=0)] = 0
-    """No verdict below this number is accepted, whatever this machine has recorded."""
+    """No verdict below this number is believed, whatever this machine remembers."""
     expires_at_utc: str | None = None
-    """When this rule expires, ISO 8601; None for never."""
+    """When this rule ends, ISO 8601; None for never."""
 
 
 class TrustPolicy(Frozen):
@@ -57,7 +57,7 @@ class TrustPolicy(Frozen):
     schema_version: Literal[1] = 1
     """Major version of this schema."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-    """Which registry it is for; accepted verdicts are recorded under this name."""
+    """Which registry it is for; what this machine remembers is kept under this name."""
     keys: dict[Digest, TrustedKey]
     """Keys by id."""
     default: Rule | None = None
@@ -81,7 +81,7 @@ def find_trust(explicit: Path | None = None) -> Trust | None:
 
     Raises:
       ConfigError: the variable is set and names nothing.
-      IntegrityError: the named policy is invalid.
+      IntegrityError: a policy is named and cannot be believed.
     """
     if explicit is not None:
         return read_trust(explicit)
@@ -90,14 +90,14 @@ def find_trust(explicit: Path | None = None) -> Trust | None:
         return None
     if not named.strip():
         raise ConfigError(
-            f"{TRUST_POLICY} is set but names no trust policy",
+            f"{TRUST_POLICY} is set and names no trust policy",
             next_step="name a policy's file, or unset the variable to use none",
         )
     return read_trust(Path(named))
 
 
 def read_trust(path: Path) -> Trust:
-    """Read a policy. Raises IntegrityError if it is absent, malformed, or contradicts itself."""
+    """Read a policy. Raises IntegrityError if it is absent, of another form, or contradicts itself."""
     policy = parse(TrustPolicy, read_file(path.parent, path.name), path)
     if wrong := [key for key, value in policy.keys.items() if key != key_id_of(value.public)]:
         raise IntegrityError(f"{path}: {wrong[0][:12]} is not the id of its key", next_step=MEND_POLICY)
@@ -117,38 +117,37 @@ def read_trust(path: Path) -> Trust:
 
 
 def _end(path: Path, name: str, text: str | None) -> datetime | None:
-    """A time of expiry. Raises IntegrityError if the text is not a time."""
+    """When something ends. Raises IntegrityError if the text is no time."""
     if text is None:
         return None
     try:
         end = datetime.fromisoformat(text)
     except ValueError as error:
-        raise IntegrityError(f"{path}: {name}: {text!r} is not a time", next_step=MEND_POLICY) from error
+        raise IntegrityError(f"{path}: {name}: {text!r} is no time", next_step=MEND_POLICY) from error
     return end if end.tzinfo else end.replace(tzinfo=UTC)
 
 
 def check_trust(folder: Path, verdict: Verdict, trust: Trust, *, remember: bool) -> None:
-    """Refuse a verdict that the policy does not accept.
+    """Refuse a verdict that the policy does not believe.
 
     Args:
       folder: the registry.
       verdict: the verdict in force, its history checked.
       trust: the policy.
-      remember: whether to record it as accepted, so that an older one is refused from now on.
+      remember: whether to note it as accepted, so that an older one is refused from now on.
 
     Raises:
-      IntegrityError: unsigned, altered, expired, signed by other or too few keys, or older than one accepted
-        before.
-      ToolError: the record of accepted verdicts cannot be read or written.
+      IntegrityError: unsigned, signed by others, altered, by too few, ended, or older than one accepted before.
+      ToolError: what this machine has accepted cannot be read or written down.
     """
     rule = trust.policy.ensembles.get(verdict.ensemble, trust.policy.default)
     which = f"verdict {verdict.sequence} on {verdict.ensemble}"
     if rule is None:
-        raise IntegrityError(f"{trust.path} has no rule for {verdict.ensemble}", next_step=MEND_POLICY)
+        raise IntegrityError(f"{trust.path} says nothing of {verdict.ensemble}", next_step=MEND_POLICY)
     end = _end(trust.path, verdict.ensemble, rule.expires_at_utc)
     if end and datetime.now(UTC) >= end:
         raise IntegrityError(
-            f"the rule of {trust.path} for {verdict.ensemble} expired {rule.expires_at_utc}", next_step="renew it"
+            f"what {trust.path} says of {verdict.ensemble} expired {rule.expires_at_utc}", next_step="renew it"
         )
     data = read_file(folder, verdict_name(verdict.ensemble, verdict.sequence))
     signed = signatures_on(folder, verdict, data)
@@ -207,8 +206,7 @@ Remembered = dict[str, dict[str, Accepted]]
 class Memory(Frozen):
     """`accepted.json`: what this machine has accepted, by policy name and ensemble.
 
-    It is first written with an entry, so a file without entries has lost them. For that reason no field has a
-    default.
+    It is written with its first entry, so a file without one has lost it. No field has a default for that reason.
     """
 
     schema_version: Literal[1]
@@ -218,7 +216,7 @@ class Memory(Frozen):
 
 
 def _check_newest(which: str, verdict: Verdict, digest: str, rule: Rule, trust: Trust, *, remember: bool) -> None:
-    """Refuse a verdict older than, or different from, the accepted one; record a newer one."""
+    """Refuse what is older than, or another than, what was accepted; note what is newer."""
     if verdict.sequence < rule.min_sequence:
         raise IntegrityError(
             f"{which} is older than no. {rule.min_sequence}, the least that {trust.path} accepts",
@@ -228,7 +226,7 @@ def _check_newest(which: str, verdict: Verdict, digest: str, rule: Rule, trust: 
     if not remember:
         _compare(which, verdict, digest, _recall(folder), trust)
         return
-    from vmaf_assay.media.lock import exclusive  # a load without a policy does not need it
+    from vmaf_assay.media.lock import exclusive  # a load without a policy need not pay for it
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,12 +240,12 @@ def _check_newest(which: str, verdict: Verdict, digest: str, rule: Rule, trust: 
             write_json_atomic(folder / "accepted.json", after.model_dump(mode="json"))
     except OSError as error:  # a TimeoutError is one
         raise ToolError(
-            f"cannot record in {folder} that {which} was accepted: {error}", next_step="set ASSAY_STATE_DIR"
+            f"cannot note in {folder} that {which} was accepted: {error}", next_step="set ASSAY_STATE_DIR"
         ) from error
 
 
 def _recall(folder: Path) -> Remembered:
-    """The accepted verdicts. Raises IntegrityError if the file cannot be read, or exists and is empty."""
+    """What was accepted so far. Raises IntegrityError if it cannot be read, or is there and holds nothing."""
     path = folder / "accepted.json"
     if not os.path.lexists(path):
         return {}

@@ -14,18 +14,17 @@ from vmaf_assay.promise.sampling import MIN_SEGMENTS, n_tried, spread_evenly, st
 from vmaf_assay.tune.result import SampleFacts
 
 SEGMENT_FRAMES = 72
-"""Approximate frames of a segment, as in a clip of the calibration's corpus."""
+"""Frames of a segment, about: those of a clip of the calibration's corpus."""
 
 AROUND_FRAMES = 24
 """Most frames before and after a segment that are encoded and not scored."""
 
 AROUND = dict.fromkeys(("libx264", "libx265", "libvpx-vp9", "libvvenc"), (AROUND_FRAMES, AROUND_FRAMES))
-"""By encoder, frames that a trial encodes before and after a segment and does not score
-(docs/log/long-sources.md). libx264 and libx265 code a cut-out 0.2 to 0.5 points worse than the same frames in the
-title, and equally well with 24 frames on each side. libvvenc is 1.8 worse, with 24 frames 1.0. libvpx-vp9 is up to
-1.3 better, with 24 frames up to 0.3 worse. libsvtav1 codes a cut-out up to 0.2 points better, and more frames make
-it better still; libaom-av1 is 0.1 better in both cases. These two, and every unmeasured encoder, get no extra
-frames."""
+"""By encoder, frames that a trial encodes before and after a segment and does not score; as measured, results.md.
+libx264 and libx265 code the edges of a cut-out worse than the same frames in the title (by 0.2 to 0.5 points), and
+with 24 on each side as well; libvvenc by 1.8, and with 24 by 1.0. libvpx-vp9 codes it up to 1.3 better, with 24 up
+to 0.3 worse. libsvtav1 codes a cut-out up to 0.2 points better than the title, and one with more around it better
+still; libaom-av1 0.1 better either way. They, and every encoder not measured, get none."""
 
 BLOCK_SEGMENTS = 5
 """Segments taken from one part of the title's time."""
@@ -46,11 +45,11 @@ class Segment:
 
     @property
     def scored(self) -> Span:
-        """The frames that are scored."""
+        """The frames that count."""
         return Span(self.first, self.first + self.n_frames)
 
     def encoded(self, around: tuple[int, int] = (AROUND_FRAMES, AROUND_FRAMES)) -> Span:
-        """The segment with the given number of frames before and after it, as far as the title has them."""
+        """With as many frames before and after it as asked for, as far as there are any."""
         before, after = min(around[0], self.before), min(around[1], self.after)
         return Span(self.first - before, self.first + self.n_frames + after)
 
@@ -60,7 +59,7 @@ class SegmentPlan:
     """The segments of a title that are probed."""
 
     segments: tuple[Segment, ...]
-    """In the order of `promise.sampling.stratified`: neighbours are alike."""
+    """In the order of `evaluate.sampling.stratified`: neighbours are alike."""
     n_units: int
     """Units the title was divided into."""
 
@@ -84,7 +83,7 @@ def n_segments(reference: ReferenceInput, probe_seconds: float) -> int | None:
     """How many segments are probed; None if the whole source is.
 
     Raises:
-      ConfigError: too few for a promise.
+      ConfigError: too few to promise anything.
     """
     wanted_s = Fraction(probe_seconds)
     if wanted_s == 0 or reference.n_frames <= wanted_s * reference.frame_rate:
@@ -94,7 +93,7 @@ def n_segments(reference: ReferenceInput, probe_seconds: float) -> int | None:
         least_s = float(MIN_SEGMENTS * SEGMENT_FRAMES / reference.frame_rate)
         raise ConfigError(
             f"--probe-seconds {probe_seconds:g} is {count} segments of {SEGMENT_FRAMES} frames; fewer than "
-            f"{MIN_SEGMENTS} are too few for a title",
+            f"{MIN_SEGMENTS} say too little of a title",
             next_step=f"give {least_s + 0.05:.1f} or more, or `all` to probe every frame",
         )
     return None if count * SEGMENT_FRAMES >= reference.n_frames else count
@@ -103,14 +102,14 @@ def n_segments(reference: ReferenceInput, probe_seconds: float) -> int | None:
 def units_of(cuts: list[int], n_frames: int) -> list[Span]:
     """A title divided into units of about `SEGMENT_FRAMES`, none across a cut if scenes are long enough.
 
-    Scenes shorter than half a unit are joined to the next one; longer ones are divided evenly. Every frame is in
+    Scenes shorter than half a unit are joined to the one after; longer ones are divided evenly. Every frame is in
     exactly one unit.
     """
     bounds = [0]
     for cut in [*cuts[1:], n_frames]:
         if cut - bounds[-1] >= SEGMENT_FRAMES / 2:
             bounds.append(cut)
-    if bounds[-1] != n_frames:  # the rest is too short for a unit
+    if bounds[-1] != n_frames:  # what is left over is too short for a unit
         bounds = [*bounds[:-1], n_frames] if len(bounds) > 1 else [0, n_frames]
     units = []
     for first, last in pairwise(bounds):
@@ -121,7 +120,7 @@ def units_of(cuts: list[int], n_frames: int) -> list[Span]:
 
 
 def plan_sample(seen: Look, count: int) -> SegmentPlan | None:
-    """`count` units of a title as segments, spread over its time and content; None if that is nearly all of it.
+    """`count` units of a title as segments, spread over its time and its content; None if that is nearly all.
 
     The same title gives the same segments.
     """
@@ -135,23 +134,23 @@ def plan_sample(seen: Look, count: int) -> SegmentPlan | None:
 
 
 def _difficulty(seen: Look, unit: Span) -> float:
-    """Difficulty of a unit: log of detail times change, without the first frame, whose change may be a cut."""
+    """How hard a unit looks: detail times change, in logarithms; the change at its first frame may be a cut."""
     detail = float(seen.detail[unit.first : unit.last].mean())
     change = float(seen.change[unit.first + 1 : unit.last].mean())
     return float(np.log(0.5 + detail) + np.log(0.1 + change))
 
 
 ALLOWANCE = {"libx264": 0.0, "libx265": 0.0}
-"""By encoder, points that its encode of a segment, with the frames of `AROUND`, scores above the same frames in
-the title. Measured within 0.06 of zero for these (docs/log/long-sources.md)."""
+"""By encoder, points that its encode of a segment, with what `AROUND` gives it, scores above the same frames in
+the title. Measured within 0.06 of nothing for these (docs/results.md)."""
 
 OTHER_ALLOWANCE = 0.25
-"""For all other encoders: that of libsvtav1, measured at -0.10 to 0.31 points in five runs. libaom-av1 had 0.14 in
-one run, libvpx-vp9 with 24 frames around 0.03 and -0.27, libvvenc -0.99; others are not measured."""
+"""Of all other encoders: libsvtav1's, measured at -0.10 to 0.31 points in five runs. libaom-av1's was 0.14 in one,
+libvpx-vp9's with 24 frames around 0.03 and -0.27, libvvenc's -0.99; others are not measured."""
 
 
 def allowance(encoder: str) -> float:
-    """Points subtracted from an estimate from segments, because they were encoded separately."""
+    """What is taken off an estimate from segments because they were encoded by themselves, points."""
     return ALLOWANCE.get(encoder, OTHER_ALLOWANCE)
 
 
@@ -196,11 +195,11 @@ def sample_facts(
 
 
 def sample_reasons(facts: SampleFacts | None) -> list[str]:
-    """The sample in words; empty if every frame was probed."""
+    """In words; none if every frame was probed."""
     if facts is None:
         return []
     tried = f", a trial encodes {facts.segments_tried} of them" if facts.segments_tried else ""
     return [
-        f"a sample: {facts.segments} of {facts.units} segments were probed, {facts.seconds:.0f} s{tried}; "
-        f"sampling adds {facts.sampling_part:.2f} points of uncertainty (more --probe-seconds give less)"
+        f"a sample: {facts.segments} of {facts.units} segments were probed, {facts.seconds:.0f} s{tried}; that "
+        f"not all was seen is {facts.sampling_part:.2f} points of uncertainty (more --probe-seconds give less)"
     ]
