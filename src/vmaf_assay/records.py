@@ -226,9 +226,7 @@ class CellRecord:
     group: str
     """What must not be split between folds."""
     encoder: str
-    """ffmpeg encoder name."""
     preset: str
-    """The encoder's preset."""
     rate_mode: str
     """`crf`, `cq` or `qp`."""
     rate_value: float

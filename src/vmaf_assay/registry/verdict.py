@@ -35,7 +35,6 @@ class FoldPlcc(Frozen):
     """One fold of one seed."""
 
     seed: int
-    """The seed."""
     held_out: str
     """The group left out."""
     plcc: float

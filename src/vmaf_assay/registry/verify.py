@@ -103,7 +103,6 @@ class Judged:
     """Results for one verdict, so that its other rows need no second check."""
 
     verdict: Verdict
-    """The verdict."""
     reason: str | None = None
     """Why its evidence does not verify; '' if it does; None before it was recomputed."""
 

@@ -53,7 +53,6 @@ class CompareRequest:
     """A request for a comparison."""
 
     source: Path
-    """The source."""
     encoders: tuple[str, ...]
     """Each `NAME` or `NAME:PRESET`; BD-rates are against the first."""
     target_vmaf: float = DEFAULT_TARGET

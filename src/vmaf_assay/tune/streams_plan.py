@@ -91,7 +91,6 @@ class _Fate:
     """What becomes of one stream."""
 
     stream: Stream
-    """The stream."""
     fate: Fate
     """What becomes of it."""
     args: tuple[str, ...] = ()
@@ -193,13 +192,10 @@ class _Planner:
     ffmpeg: Ffmpeg
     """The ffmpeg to ask."""
     source: Path
-    """The source."""
     output_name: str
     """File name of the output."""
     encoder: EncoderInfo
-    """The encoder."""
     preset: str
-    """Its preset."""
     found: FileFacts
     """What the source holds."""
     picture: Stream
