@@ -38,7 +38,9 @@ class ProbePoint:
     """A probe encode of this source."""
 
     encoder: str
+    """ffmpeg encoder name."""
     preset: str
+    """Its preset."""
     rate_value: float
     """On its own scale."""
     vmaf: float
@@ -93,7 +95,9 @@ class TuneResult:
     source: str
     """Path as given."""
     encoder: str
+    """Encoder."""
     preset: str
+    """Preset."""
     target_vmaf: float
     """What was asked, points."""
     confidence: float
