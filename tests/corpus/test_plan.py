@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vmaf_assay.corpus.plan import CorpusReference, cell_key
+from vmaf_assay.corpus.plan import CorpusReference, cell_key, parse_encoder, plan_cells
 from vmaf_assay.corpus.sources import Source
+from vmaf_assay.errors import ConfigError
 from vmaf_assay.media import commands, reference
 from vmaf_assay.media.encoders import encoder_info, with_extra_args
 
@@ -45,6 +46,7 @@ def test_each_part_of_a_request_changes_the_key():
         key(encoder=replace(X264, file_bsf="null")),
         key(encoder=replace(X264, constant_quality_args=("-aq-mode", "2"))),
         key(preset="fast"),
+        key(replace(RENDITION, rgb_matrix="bt709")),
         key(rate_value=30.1),
         key(versions=VERSIONS | {"ffmpeg": "n10"}),
         key(versions=VERSIONS | {"libvmaf": "3.1.0"}),
@@ -79,3 +81,38 @@ def test_each_part_of_the_graph_changes_the_key(monkeypatch, module, name, value
     before = key()
     monkeypatch.setattr(module, name, value)
     assert key() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "same"), [("libaom-av1", "6", "8"), ("libvpx-vp9", "5", "7"), ("libsvtav1", "11", "13")]
+)
+def test_nothing_is_trained_on_twice(name, one, same):
+    """Two presets that give the same bytes are refused in one corpus; each by itself is taken."""
+    requests = [parse_encoder(f"{name}:{preset}:30", None) for preset in (one, same)]
+    versions = {"ffmpeg": "n9", "libvmaf": "3.0.0", name: "1"}
+    with pytest.raises(ConfigError, match=f"{name} {same} gives the bytes of {name} {one}"):
+        plan_cells([RENDITION], requests, versions)
+    assert len(plan_cells([RENDITION], requests[1:], versions)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("libsvtav1:10:30,30.1", "30"),
+        ("libaom-av1:6:30.5", "30"),
+        ("libvpx-vp9:4:30.25", "30"),
+        ("libvvenc:faster:30.5", "30"),
+        ("libx264:medium:30.005", "30"),
+    ],
+)
+def test_rate_values_that_the_encoder_would_round_are_refused(text, wanted):
+    """Ffmpeg rounds them, half to even, and says nothing: a cell would be trained on as what it is not."""
+    with pytest.raises(ConfigError, match="in steps of") as refused:
+        parse_encoder(text, None)
+    assert str(refused.value).endswith(f"write {wanted}")
+
+
+def test_rates_for_every_encoder_are_checked_too():
+    """`--rates` that one of the encoders would round is refused."""
+    with pytest.raises(ConfigError, match=r"libvvenc takes qp in steps of 1, not 30\.5"):
+        parse_encoder("libvvenc:faster", (30.0, 30.5))

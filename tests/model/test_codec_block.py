@@ -3,7 +3,8 @@
 import pytest
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.model.codec_block import VOCABULARIES, codec_rows, codec_width
+from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.model.codec_block import VOCABULARIES, codec_rows, codec_width, vocabulary_for
 
 V2 = [
     "libx264",
@@ -31,11 +32,49 @@ V3 = [
 ]
 
 
+V4 = [
+    *V3[:-1],
+    "h264_vaapi",
+    "hevc_vaapi",
+    "av1_vaapi",
+    "h264_vulkan",
+    "hevc_vulkan",
+    "av1_vulkan",
+    "librav1e",
+    "libopenh264",
+    "libkvazaar",
+    "unknown",
+]
+
+
 def test_vocabularies_never_change():
     """Shipped models read these slots in this order; a new encoder is a new version."""
     assert list(VOCABULARIES[2]) == V2
     assert list(VOCABULARIES[3]) == V3
-    assert (codec_width(2), codec_width(3)) == (14, 20)
+    assert list(VOCABULARIES[4]) == V4
+    assert (codec_width(2), codec_width(3), codec_width(4)) == (14, 20, 29)
+
+
+def test_the_newest_vocabulary_covers_the_table():
+    """An encoder without a slot could be measured and never trained on."""
+    assert set(VOCABULARIES[max(VOCABULARIES)]) == {*ENCODERS, "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("encoders", "least", "version"),
+    [(["libx264"], 2, 2), (["libx264"], 3, 3), (["libaom-av1"], 2, 3), (["libx264", "hevc_vaapi"], 2, 4)],
+)
+def test_training_takes_the_first_vocabulary_that_knows_its_encoders(encoders, least, version):
+    """Models of encoders known for long keep their shape; others get the version that has a slot for them."""
+    assert vocabulary_for(encoders, least) == version
+
+
+def test_an_encoder_without_a_slot_is_refused():
+    """Never put into `unknown` when a model is trained."""
+    with pytest.raises(ConfigError, match="vocabulary 2 does not hold libaom-av1"):
+        codec_rows(["libaom-av1"], ["6"], [30], version=2)
+    with pytest.raises(ConfigError, match="no vocabulary of models holds libnew"):
+        vocabulary_for(["libx264", "libnew"], 2)
 
 
 def test_rows_by_hand():
@@ -49,9 +88,9 @@ def test_rows_by_hand():
     assert 0 < rows[0, 18] < 1
 
 
-def test_an_encoder_outside_the_vocabulary_takes_the_last_slot():
+def test_an_encoder_outside_the_vocabulary_takes_the_last_slot_of_older_models():
     """Version 2 does not know libaom-av1; version 3 does."""
-    old = codec_rows(["libaom-av1"], ["6"], [30], version=2)[0]
+    old = codec_rows(["libaom-av1"], ["6"], [30], version=2, unknown=True)[0]
     new = codec_rows(["libaom-av1"], ["6"], [30], version=3)[0]
     assert old[:12].tolist() == [0] * 11 + [1]
     assert new[11] == 1
@@ -61,7 +100,7 @@ def test_an_encoder_outside_the_vocabulary_takes_the_last_slot():
 
 @pytest.mark.parametrize(
     ("encoder", "preset", "version", "says"),
-    [("libx264", "medium", 4, "version 4"), ("libx264", "12", 3, "no preset"), ("nonsense", "1", 3, "nonsense")],
+    [("libx264", "medium", 5, "version 5"), ("libx264", "12", 3, "no preset"), ("nonsense", "1", 3, "nonsense")],
 )
 def test_what_the_tables_do_not_know_is_refused(encoder, preset, version, says):
     """An unknown version, preset or encoder is an error, never a default."""

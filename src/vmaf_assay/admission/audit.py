@@ -195,6 +195,7 @@ def retrain(
         max_steps=recipe.get("max_steps"),
         processes=processes,
         on_progress=on_progress,
+        vocabulary=audited.sidecar.encoder_vocab_version,
     )
     again = load_run(workspace / "run")
     return [

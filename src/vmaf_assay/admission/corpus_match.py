@@ -64,7 +64,7 @@ def _rows(run: RunEvidence, said: pl.DataFrame, corpus: Corpus) -> pl.DataFrame:
         return targets.with_row_index("row").select(_IDENTITY)
     # How many frames of a cell were used is told by the table itself; which ones follows from that.
     frames_per_cell = int(said.group_by("cell").len()["len"].max() or 0)  # type: ignore[arg-type]
-    return _identity(regressor_rows(corpus, frames_per_cell=frames_per_cell))
+    return _identity(regressor_rows(corpus, frames_per_cell=frames_per_cell, vocabulary=2))
 
 
 def _identity(rows: TrainingRows) -> pl.DataFrame:

@@ -58,6 +58,8 @@ class CorpusRequest:
     """Geometry of `.yuv` files, as `1920x1080:yuv420p:25`; None reads it from their names."""
     encoder_args: tuple[str, ...] = ()
     """More options for an encoder, each `[NAME=]OPTIONS`."""
+    unsafe_args: bool = False
+    """Pass on encoder options that are not known to leave files alone."""
     sizes: tuple[Size | None, ...] = (None,)
     """Boxes (width, height) to fit into, largest first, px; None is a source's own size."""
     max_frames: int | None = None
@@ -94,6 +96,7 @@ def build_corpus(
     layout: Layout | None = None,
     raw: str | None = None,
     encoder_args: Sequence[str] = (),
+    unsafe_args: bool = False,
     sizes: Sequence[Size] = (),
     max_frames: int | None = None,
     jobs: int | None = None,
@@ -123,6 +126,7 @@ def build_corpus(
         layout=layout,
         raw=raw,
         encoder_args=tuple(encoder_args),
+        unsafe_args=unsafe_args,
         sizes=tuple(sizes) or (None,),
         max_frames=max_frames,
         jobs=jobs,
@@ -160,7 +164,7 @@ def build_request(
     if sum(choice is not None for choice in (request.jobs, request.workers, request.scheduler)) > 1:
         raise ConfigError("--jobs, --workers and --scheduler exclude each other", next_step="name one")
     encoders = [parse_encoder(text, request.rates) for text in request.encoders]
-    requests = with_encoder_args(encoders, list(request.encoder_args))
+    requests = with_encoder_args(encoders, list(request.encoder_args), unsafe=request.unsafe_args)
     store = open_store(request.out)
     with building(store) as scratch:
         found = _sources(request, scratch, on_note)

@@ -10,7 +10,6 @@ from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import Run, Settings
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
-from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
@@ -22,7 +21,7 @@ from vmaf_assay.tune.batch import Batch, ItemResult, check_batch, plan_items, re
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, compare
 from vmaf_assay.tune.contenders import CompareResult
-from vmaf_assay.tune.forecast import Forecast, default_preset
+from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
 from vmaf_assay.tune.progress import BatchClock
@@ -96,8 +95,7 @@ def forecast_encoder(
     Raises:
       ConfigError: the ensemble was never trained on this encoder and preset.
     """
-    fallback = encoder_info(encoder).default_preset
-    preset = preset or default_preset(ensemble.ensemble.sidecar, encoder, fallback)
+    preset = chosen_preset(ensemble.ensemble.sidecar, encoder, preset)
     return forecast_of(
         ensemble.ensemble,
         probed.probes,
@@ -166,6 +164,7 @@ def tune_source(
     retry: int = 0,
     force: bool = False,
     encoder_args: str = "",
+    unsafe_args: bool = False,
     audio_codec: str = "",
     filters: str = "",
     reference: ReferenceKind = "filtered",
@@ -199,6 +198,7 @@ def tune_source(
         retry=retry,
         force=force,
         encoder_args=encoder_args,
+        unsafe_args=unsafe_args,
         audio_codec=audio_codec,
         filters=filters,
         reference=reference,

@@ -36,6 +36,9 @@ Confidence = Annotated[
     typer.Option("--quality-confidence", metavar="SHARE", help="Probability of reaching it, as 0.95 for 95 %."),
 ]
 Verify = Annotated[bool, typer.Option("--verify", help="Measure every frame of the output.")]
+UnsafeArgs = Annotated[
+    bool, typer.Option("--unsafe-args", help="Pass on encoder options and filters that may open files.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 Container = Annotated[str, typer.Option(help="Container in --out-dir: mkv, mp4, mov or webm.")]
 

@@ -15,7 +15,7 @@ from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_
 from vmaf_assay.media.ffmpeg import DEMUXERS, Ffmpeg, even_fit, guards
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
 
 Size = tuple[int, int]
 
@@ -50,13 +50,14 @@ class CorpusReference:
     """Frames that decoding must give; None if only a time range of the source is used."""
     conversions: tuple[str, ...] = ()
     """Conversions of the source's pictures, in words (`media/eligibility.py`)."""
-
     stream_map: str = "v:0"
     """How ffmpeg names the stream in the file."""
     container: str = ""
     """The demuxer that reads it; empty for any."""
     remarks: tuple[str, ...] = ()
     """What a decoder says of pictures before the first that can be decoded."""
+    rgb_matrix: str = ""
+    """Matrix that an RGB source becomes YUV by; empty for one that is YUV."""
 
     def decode(self, *, guarded: bool = False) -> Command:
         """The command that makes its Y4M file; `guarded`, it can open no other file, and is no part of a key."""
@@ -71,6 +72,7 @@ class CorpusReference:
             after=after,
             frame_rate=self._rate(),
             size=self.size,
+            rgb_matrix=self.rgb_matrix,
             stream_map=self.stream_map,
         )
 
@@ -113,7 +115,9 @@ def parse_encoder(text: str, rate_values: tuple[float, ...] | None) -> EncoderRe
     return EncoderRequest(info, info.check_preset(preset or info.default_preset), values)
 
 
-def with_encoder_args(requests: list[EncoderRequest], texts: list[str]) -> list[EncoderRequest]:
+def with_encoder_args(
+    requests: list[EncoderRequest], texts: list[str], *, unsafe: bool = False
+) -> list[EncoderRequest]:
     """The requests with the user's own encoder options, `[NAME=]OPTIONS` each.
 
     Raises:
@@ -135,7 +139,7 @@ def with_encoder_args(requests: list[EncoderRequest], texts: list[str]) -> list[
             )
         options[name] = f"{options.get(name, '')} {given}"
     return [
-        replace(request, encoder=with_extra_args(request.encoder, options[request.encoder.name]))
+        replace(request, encoder=with_extra_args(request.encoder, options[request.encoder.name], unsafe=unsafe))
         if request.encoder.name in options
         else request
         for request in requests
@@ -207,6 +211,7 @@ def references_of(
                 stream_map=info.stream_map,
                 container=info.container,
                 remarks=info.remarks,
+                rgb_matrix=rgb_matrix(*size) if info.chroma == "rgb" else "",
             )
         )
     return made
@@ -222,6 +227,7 @@ def plan_cells(
       requests: encoders, presets and rate values.
       versions: of ffmpeg, libvmaf, and each encoder by name.
     """
+    _check_presets(requests)
     cells: dict[str, Cell] = {}
     meant: dict[tuple[str, str, str, float], str] = {}
     for rendition in renditions:
@@ -243,6 +249,20 @@ def plan_cells(
                     )
                 cells[key] = Cell(key, rendition, request.encoder, request.preset, rate_value, used)
     return list(cells.values())
+
+
+def _check_presets(requests: list[EncoderRequest]) -> None:
+    """Refuse two presets that give the same bytes: a model would be trained on every encode twice."""
+    asked: dict[str, list[str]] = {}
+    for request in requests:
+        name, preset = request.encoder.name, request.preset
+        others = [other for other in asked.get(name, []) if other != preset]
+        if same := request.encoder.equal_among(preset, others):
+            raise ConfigError(
+                f"{name} {preset} gives the bytes of {name} {same}: nothing is trained on twice",
+                next_step=f"ask for {name}:{same} alone; models answer for both",
+            )
+        asked.setdefault(name, []).append(preset)
 
 
 def cell_key(

@@ -4,7 +4,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmaf_assay.errors import AssayError, ConfigError
@@ -67,14 +67,31 @@ def check_encoder(ffmpeg: Ffmpeg, encoder: EncoderInfo) -> Capability:
     return Capability(encoder.name, False, "not in this ffmpeg" if missing else explain(done))
 
 
+_NOT_TAKEN = re.compile(
+    r"error parsing option|unknown option|unknown parameter|invalid value|invalid option|option .* not found|"
+    r"bad value|failed to set|unrecognized|not supported in|codec avoption .* has not been used",
+    re.IGNORECASE,
+)
+"""How encoders and ffmpeg say that a setting was read and not applied."""
+
+
 def check_extra_args(ffmpeg: Ffmpeg, encoder: EncoderInfo) -> None:
-    """Encode one frame with the user's own options; raises ConfigError, with the reason, if they do not work."""
+    """Encode one frame with the user's own options.
+
+    Raises:
+      ConfigError: they do not work, or the encoder warns that it does not apply one of them.
+    """
     if not encoder.extra_args:
         return
-    answer = check_encoder(ffmpeg, encoder)
-    if not answer.usable:
+    argv = commands.try_encoder(encoder, encoder.default_preset).argv(ffmpeg, level="warning", output="-")
+    done = process.run(argv, timeout_s=TIMEOUT_S)
+    plain = commands.try_encoder(replace(encoder, extra_args=()), encoder.default_preset)
+    usual = process.run(plain.argv(ffmpeg, level="warning", output="-"), timeout_s=TIMEOUT_S).stderr
+    warned = [line for line in _lines(done.stderr) if _NOT_TAKEN.search(line) and line not in set(_lines(usual))]
+    reason = warned[0] if warned else explain(done) if done.exit_code != 0 else ""
+    if reason:
         raise ConfigError(
-            f"--encoder-args {shlex.join(encoder.extra_args)!r} do not work with {encoder.name}: {answer.detail}",
+            f"--encoder-args {shlex.join(encoder.extra_args)!r} do not work with {encoder.name}: {reason}",
             next_step=f"see `ffmpeg -h encoder={encoder.name}`",
         )
 
@@ -91,9 +108,12 @@ def explain(done: process.Completed) -> str:
         return "ffmpeg was killed (out of memory?)"
     if done.timed_out:
         return f"did not finish one frame in {TIMEOUT_S:g} s"
-    for line in done.stderr.splitlines():
-        # "[h264_nvenc @ 0x55d0] Cannot load libcuda.so.1": the address changes with every run.
-        text = re.sub(r"^(\[[^]]*\] )+", "", line.strip())
-        if text:
-            return text
+    if lines := _lines(done.stderr):
+        return lines[0]
     return f"ffmpeg exited {done.exit_code} without a message"
+
+
+def _lines(stderr: str) -> list[str]:
+    """What ffmpeg said, line by line, without who said it: the address in it changes with every run."""
+    texts = (re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in stderr.splitlines())
+    return [text for text in texts if text]

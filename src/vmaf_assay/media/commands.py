@@ -12,7 +12,7 @@ from typing import Literal
 
 from vmaf_assay.media.encoders import EncoderInfo, join_args
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.reference import ReferenceInput, chain, normalise_filters
+from vmaf_assay.media.reference import ReferenceInput, chain, from_rgb_filters, normalise_filters
 from vmaf_assay.media.sync import SIGNATURE_FILTER
 
 Threads = Literal["single", "auto"]
@@ -23,6 +23,9 @@ FORMAT = 2
 
 VMAF_MODEL = "vmaf_v0.6.1"
 """The libvmaf model of every corpus and every score here."""
+
+NO_STEREO = "sidedata=mode=delete:type=STEREO3D"
+"""libx264 writes the layout of 3D video into its stream. What ffmpeg then decodes has it twice: "File exists"."""
 
 SOURCE, DISTORTED, OUTPUT = "<source>", "<distorted>", "<output>"
 _FRAMES, _THREADS, _VMAF_THREADS = "<frames>", "<threads>", "<vmaf-threads>"
@@ -92,8 +95,8 @@ def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float) -> list[s
     """
     args = ["-c:v", encoder.name, *encoder.preset_args(encoder.check_preset(preset))]
     args += encoder.rate_args(encoder.check_rate(rate_value))
-    args += encoder.fixed_args
-    return join_args([*args, "-flags:v", "+global_header", "-pix_fmt", encoder.pix_fmts[0]], encoder.extra_args)
+    args += [*encoder.fixed_args, "-flags:v", "+global_header", "-pix_fmt", encoder.pix_fmts[0]]
+    return join_args(encoder, [*args, *encoder.extra_args])
 
 
 def libvmaf_filter() -> str:
@@ -132,15 +135,41 @@ def encode_and_score(reference: ReferenceInput, encoder: EncoderInfo, preset: st
         f"[dec:0]{scale_up}format=yuv420p,{reference.tick()}[d];"
         f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph()}"
     )
+    filters = chain([*reference.encode_filters(), NO_STEREO, *encoder.upload()])
     counted = ["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []
-    return Command((
-        *encoder.device_args, "-threads", _THREADS, *reference.input_args, "-i", SOURCE,
-        "-map", f"0:{reference.stream_map}",
-        *_ONE_BY_ONE, "-frames:v", _FRAMES, "-vf", chain([*reference.encode_filters(), *encoder.upload()]),
-        *encoder_args(encoder, preset, rate_value), *counted,
-        "-stats_mux_pre", "packets.txt", "-stats_mux_pre_fmt", "{pts} {size}", "-f", "null", "-",
-        "-threads", _THREADS, "-dec", "0:0", "-filter_complex", graph, *_compare_outputs("-frames:v", _FRAMES),
-    ))  # fmt: skip
+    return Command(
+        (
+            *encoder.device_args,
+            "-threads",
+            _THREADS,
+            *reference.input_args,
+            "-i",
+            SOURCE,
+            "-map",
+            f"0:{reference.stream_map}",
+            *_ONE_BY_ONE,
+            "-frames:v",
+            _FRAMES,
+            "-vf",
+            filters,
+            *encoder_args(encoder, preset, rate_value),
+            *counted,
+            "-stats_mux_pre",
+            "packets.txt",
+            "-stats_mux_pre_fmt",
+            "{pts} {size}",
+            "-f",
+            "null",
+            "-",
+            "-threads",
+            _THREADS,
+            "-dec",
+            "0:0",
+            "-filter_complex",
+            graph,
+            *_compare_outputs("-frames:v", _FRAMES),
+        )
+    )
 
 
 def score_pair(reference: ReferenceInput) -> Command:
@@ -160,6 +189,7 @@ def final_encode(
     *,
     streams: Sequence[str],
     restore: Sequence[str] = (),
+    stereo: bool = True,
 ) -> Command:
     """The trial's encode of every frame, with all that belongs to the source, into a file.
 
@@ -170,13 +200,27 @@ def final_encode(
       rate_value: on its own scale.
       streams: output options that say what else goes in; the picture is the first output stream.
       restore: output options that give packets the source's times again (`media/stamps.py`).
+      stereo: whether the encoder is told the layout of 3D video.
     """
-    filters = chain([*reference.encode_filters(), *encoder.upload()])
+    told = [] if stereo else [NO_STEREO]
+    filters = chain([*reference.encode_filters(), *told, *encoder.upload()])
     encode = _first_video_only(encoder_args(encoder, preset, rate_value))
-    return Command((
-        *encoder.device_args, *reference.input_args, "-i", SOURCE, *streams, "-filter:v:0", filters,
-        "-fps_mode:v:0", "passthrough", *encode, *restore, OUTPUT,
-    ))  # fmt: skip
+    return Command(
+        (
+            *encoder.device_args,
+            *reference.input_args,
+            "-i",
+            SOURCE,
+            *streams,
+            "-filter:v:0",
+            filters,
+            "-fps_mode:v:0",
+            "passthrough",
+            *encode,
+            *restore,
+            OUTPUT,
+        )
+    )
 
 
 def _first_video_only(args: list[str]) -> list[str]:
@@ -191,14 +235,27 @@ def decode_to_y4m(
     after: Sequence[str],
     frame_rate: str,
     size: tuple[int, int],
+    rgb_matrix: str = "",
     stream_map: str = "v:0",
 ) -> Command:
     """Decode a source into a Y4M file of 8-bit 4:2:0 frames at one rate; options before and after its `-i`."""
-    filters = chain(normalise_filters(frame_rate, size))
-    return Command((
-        *before, "-i", SOURCE, "-map", f"0:{stream_map}", *_ONE_BY_ONE, *after, "-vf", filters,
-        "-f", "yuv4mpegpipe", OUTPUT,
-    ))  # fmt: skip
+    filters = chain([*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size)])
+    return Command(
+        (
+            *before,
+            "-i",
+            SOURCE,
+            "-map",
+            f"0:{stream_map}",
+            *_ONE_BY_ONE,
+            *after,
+            "-vf",
+            filters,
+            "-f",
+            "yuv4mpegpipe",
+            OUTPUT,
+        )
+    )
 
 
 def look_through(reference: ReferenceInput) -> Command:
@@ -216,11 +273,25 @@ def cut_out(reference: ReferenceInput, pieces: Sequence[tuple[int, int]]) -> Com
     lengths = [last - first for first, last in pieces]
     bounds = ",".join(str(sum(lengths[:count])) for count in range(1, len(lengths)))
     each = ["-segment_frames", bounds] if bounds else ["-segment_time", "1000000"]
-    return Command((
-        *_decode(reference), "-vf", chain([*_seen(reference), f"select={wanted}", *_counted(reference)]),
-        "-frames:v", str(sum(lengths)), "-c:v", "ffv1", "-g", "1",
-        "-f", "segment", *each, "-segment_format", "matroska", OUTPUT,
-    ))  # fmt: skip
+    return Command(
+        (
+            *_decode(reference),
+            "-vf",
+            chain([*_seen(reference), f"select={wanted}", *_counted(reference)]),
+            "-frames:v",
+            str(sum(lengths)),
+            "-c:v",
+            "ffv1",
+            "-g",
+            "1",
+            "-f",
+            "segment",
+            *each,
+            "-segment_format",
+            "matroska",
+            OUTPUT,
+        )
+    )
 
 
 def _decode(reference: ReferenceInput) -> list[str]:
@@ -229,7 +300,8 @@ def _decode(reference: ReferenceInput) -> list[str]:
 
 def _seen(reference: ReferenceInput) -> list[str]:
     """What the frames counted have been through: the user's filters, unless VMAF compares with what goes in."""
-    return [reference.user_filters] if reference.user_filters and reference.unfiltered_size is None else []
+    seen = reference.user_filters and reference.unfiltered_size is None
+    return [*reference.from_rgb(), reference.user_filters] if seen else []
 
 
 def _counted(reference: ReferenceInput) -> list[str]:
@@ -240,19 +312,51 @@ def _counted(reference: ReferenceInput) -> list[str]:
 def through_filters(before: Sequence[str], stream_map: str, filters: str, n_sample: int) -> Command:
     """Decode a stream through filters: times of all frames to stdout, and the first few into a lossless file."""
     mapped = ["-map", f"0:{stream_map}", "-vf", filters, *_ONE_BY_ONE]
-    return Command((
-        *before, "-i", SOURCE, *mapped, "-enc_time_base", "filter", "-c:v", "rawvideo", "-f", "framecrc", "-",
-        *mapped, "-frames:v", str(n_sample), "-c:v", "ffv1", "-f", "matroska", OUTPUT,
-    ))  # fmt: skip
+    return Command(
+        (
+            *before,
+            "-i",
+            SOURCE,
+            *mapped,
+            "-enc_time_base",
+            "filter",
+            "-c:v",
+            "rawvideo",
+            "-f",
+            "framecrc",
+            "-",
+            *mapped,
+            "-frames:v",
+            str(n_sample),
+            "-c:v",
+            "ffv1",
+            "-f",
+            "matroska",
+            OUTPUT,
+        )
+    )
 
 
 def frame_times(reference: ReferenceInput) -> Command:
     """Decode a source through the user's filters and write when each frame is shown, as `PTS TIME_BASE` lines."""
     filters = ["-vf", reference.user_filters] if reference.user_filters else []
-    return Command((
-        *_decode(reference), *filters, "-enc_time_base", "filter", "-c:v", "wrapped_avframe",
-        "-stats_enc_pre", OUTPUT, "-stats_enc_pre_fmt", "{pts} {tb}", "-f", "null", "-",
-    ))  # fmt: skip
+    return Command(
+        (
+            *_decode(reference),
+            *filters,
+            "-enc_time_base",
+            "filter",
+            "-c:v",
+            "wrapped_avframe",
+            "-stats_enc_pre",
+            OUTPUT,
+            "-stats_enc_pre_fmt",
+            "{pts} {tb}",
+            "-f",
+            "null",
+            "-",
+        )
+    )
 
 
 def video_packets() -> Command:
@@ -263,18 +367,37 @@ def video_packets() -> Command:
 def score_itself() -> Command:
     """One frame against itself."""
     graph = f"[0:v][1:v]{libvmaf_filter()}"
-    return Command((
-        *_TEST_PICTURES, *_TEST_PICTURES, "-filter_complex", graph, "-frames:v", "1", "-f", "null", "-",
-    ))  # fmt: skip
+    return Command(
+        (
+            *_TEST_PICTURES,
+            *_TEST_PICTURES,
+            "-filter_complex",
+            graph,
+            "-frames:v",
+            "1",
+            "-f",
+            "null",
+            "-",
+        )
+    )
 
 
 def try_encoder(encoder: EncoderInfo, preset: str, *, n_frames: int = 1, muxer: str = "null") -> Command:
     """A few test pictures through an encoder, at the middle of its declared range, into a container."""
     upload = ["-vf", chain(encoder.upload())] if encoder.upload() else []
-    return Command((
-        *encoder.device_args, *_TEST_PICTURES, "-frames:v", str(n_frames), *upload,
-        *encoder_args(encoder, preset, encoder.middle()), "-f", muxer, OUTPUT,
-    ))  # fmt: skip
+    return Command(
+        (
+            *encoder.device_args,
+            *_TEST_PICTURES,
+            "-frames:v",
+            str(n_frames),
+            *upload,
+            *encoder_args(encoder, preset, encoder.middle()),
+            "-f",
+            muxer,
+            OUTPUT,
+        )
+    )
 
 
 def test_clip(n_frames: int) -> Command:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media.ffmpeg import even_fit
+from vmaf_assay.media.reference import rgb_matrix
 from vmaf_assay.records import VideoInfo
 
 
@@ -56,7 +57,8 @@ def conversions(video: VideoInfo) -> list[str]:
     if video.bit_depth > 8:
         said.append(f"{video.bit_depth} bit are rounded to 8: the encode and the score are of 8-bit video")
     if video.chroma == "rgb":
-        said.append("RGB is converted to 4:2:0 with the BT.601 matrix")
+        matrix = {"bt709": "BT.709", "smpte170m": "BT.601"}[rgb_matrix(width, height)]
+        said.append(f"RGB is converted to 4:2:0 with the {matrix} matrix")
     elif video.chroma not in ("420", "gray"):
         said.append(f"chroma is reduced from {':'.join(video.chroma)} to 4:2:0; VMAF reads luma alone")
     if video.color_range == "pc" and video.chroma != "rgb":

@@ -27,26 +27,31 @@ class ReferenceInput:
     compares with what the encoder saw."""
     span: tuple[int, int] | None = None
     """(first, last + 1) of the file's frames that are meant, counted from 0; None means all."""
-
     stream_map: str = "v:0"
     """How ffmpeg names the stream in the file: `v:0`, or its index."""
     remarks: tuple[str, ...] = ()
     """What a decoder says of pictures before the first that can be decoded (`VideoInfo.remarks`)."""
+    rgb_matrix: str = ""
+    """Matrix that an RGB source becomes YUV by, in ffmpeg's words; empty for a source that is YUV."""
 
     def filters(self) -> list[str]:
         """The chain libvmaf sees the source through; without `unfiltered_size` also the encoder's."""
         if self.unfiltered_size is None:
             return [*self.encode_filters(), "setsar=1"]
-        return [*self._trim(), *self.distorted_filters()]
+        return [*self._trim(), *self.from_rgb(), *self.distorted_filters()]
 
     def encode_filters(self) -> list[str]:
         """The chain the encoder sees the source through, in trials and in the final encode alike."""
         mine = [self.user_filters] if self.user_filters else []
-        return [*self._trim(), *mine, *normalise_filters(self.rate(), self.size)]
+        return [*self._trim(), *self.from_rgb(), *mine, *normalise_filters(self.rate(), self.size)]
 
     def distorted_filters(self) -> list[str]:
         """The chain libvmaf sees a finished encode through."""
         return [*normalise_filters(self.rate(), self.unfiltered_size or self.size), "setsar=1"]
+
+    def from_rgb(self) -> list[str]:
+        """Filters that make YUV of an RGB source and tag it, before the user's: ffmpeg's own choice is BT.601."""
+        return from_rgb_filters(self.rgb_matrix)
 
     def rate(self) -> str:
         """The frame rate as ffmpeg reads it, `30000/1001`."""
@@ -58,6 +63,20 @@ class ReferenceInput:
 
     def _trim(self) -> list[str]:
         return [] if self.span is None else [f"trim=start_frame={self.span[0]}:end_frame={self.span[1]}"]
+
+
+def rgb_matrix(width: int, height: int) -> str:
+    """The matrix that players expect of a picture's size, in ffmpeg's words.
+
+    >>> rgb_matrix(1280, 720), rgb_matrix(720, 1280), rgb_matrix(640, 360)
+    ('bt709', 'bt709', 'smpte170m')
+    """
+    return "bt709" if max(width, height) >= 1280 or min(width, height) >= 720 else "smpte170m"
+
+
+def from_rgb_filters(matrix: str) -> list[str]:
+    """Filters that make tagged 4:4:4 YUV of RGB by a matrix; none without one."""
+    return [f"scale=flags=bicubic:out_color_matrix={matrix}:out_range=tv", "format=yuv444p"] if matrix else []
 
 
 def normalise_filters(frame_rate: str, size: tuple[int, int] | None) -> list[str]:

@@ -64,9 +64,11 @@ def encode_and_score(
 
     Raises:
       ToolError: ffmpeg failed.
-      MediaError: the source gave another number of frames than it should, a frame does not decode, or the two
-        sides are out of step.
+      MediaError: the encoder does not take the size, the source gave another number of frames than it should, a
+        frame does not decode, or the two sides are out of sync.
     """
+    if reference.size is not None:
+        encoder.check_size(*reference.size)
     command = commands.encode_and_score(reference, encoder, preset, rate_value)
     argv = command.argv(ffmpeg, progress=True, n_frames=reference.n_frames, threads=threads, source=reference.path)
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"

@@ -174,6 +174,7 @@ class Cuttings:
             stream_map="v:0",
             remarks=(),
             user_filters=filters,
+            rgb_matrix=self._reference.rgb_matrix if filters or not self._reference.user_filters else "",
             span=(start, start + span.last - span.first),
         )
 

@@ -13,16 +13,6 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 
-# Where each encoder names itself: in its bitstream (x264, x265) or in ffmpeg's verbose log (ffmpeg n9.0.2).
-_PATTERNS = {
-    "libx264": rb"x264 - core (\d+ ?r?\d* ?\w*)",
-    "libx265": rb"x265 \(build (\d+)\) - ([\w.+\-]+)",
-    "libsvtav1": rb"SVT-AV1 Encoder Lib (v[\w.\-]+)",
-    "libvpx-vp9": rb"\[libvpx-vp9[^\]]*\] (v\d[\w.\-]*)",
-    "libaom-av1": rb"\[libaom-av1[^\]]*\] (v?\d[\w.\-]*)",
-    "libvvenc": rb"libvvenc version[: ]+([\w.\-]+)",
-}
-
 
 def lavfi_frames(ffmpeg: Ffmpeg, folder: Path, *, n_frames: int = 2) -> ReferenceInput:
     """A generated 320x180 test clip in `folder`, as a reference."""
@@ -67,7 +57,7 @@ def encoder_version(ffmpeg: Ffmpeg, encoder: EncoderInfo, clip: Path) -> str:
             argv=done.argv,
             exit_code=done.exit_code,
         )
-    pattern = _PATTERNS.get(encoder.name)
+    pattern = encoder.version_pattern
     match = re.search(pattern, done.stdout + done.stderr.encode()) if pattern else None
     if match is None:
         return f"in ffmpeg {ffmpeg.version}"

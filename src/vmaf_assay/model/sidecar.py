@@ -205,7 +205,7 @@ class Sidecar(_Frozen):
     """`member` is one seed; `mean` is the fused ensemble."""
     feature_names: list[str]
     """Input columns, in order, [K]."""
-    encoder_vocab_version: Literal[2, 3]
+    encoder_vocab_version: Literal[2, 3, 4]
     """Version of the codec block's vocabulary."""
     encoder_vocab: list[str]
     """The vocabulary itself, by one-hot slot."""

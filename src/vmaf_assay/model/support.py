@@ -55,7 +55,7 @@ def trained_presets(sidecar: Sidecar, encoder: str, preset: str) -> list[SeenEnc
     probes; a regressor reads the encode itself (docs/forecast.md).
     """
     seen = {one.preset: one for one in sidecar.seen.encoders if one.encoder == encoder}
-    if sidecar.task == "fr" and preset not in seen:
+    if sidecar.task == "fr" and not encoder_info(encoder).equal_among(preset, seen):
         return []
     return [seen[name] for name in encoder_info(encoder).neighbours(preset, seen)]
 

@@ -242,7 +242,7 @@ def sample_answers(onnx: bytes, sidecar: Sidecar) -> dict[str, NDArray[np.float6
     encoders, presets, rates = zip(*queries, strict=True)
     inputs = {
         "features": np.tile(points, (len(seen.encoders), 1)).astype(np.float32),
-        "codec": codec_rows(encoders, presets, rates, version=sidecar.encoder_vocab_version),
+        "codec": codec_rows(encoders, presets, rates, version=sidecar.encoder_vocab_version, unknown=True),
     }
     session = open_session(onnx, sidecar)
     names = [output.name for output in session.get_outputs()]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vmaf_assay.corpus.store import Corpus
 from vmaf_assay.errors import CorpusError
-from vmaf_assay.model.codec_block import VocabVersion, codec_rows
+from vmaf_assay.model.codec_block import VocabVersion, codec_rows, vocabulary_for
 from vmaf_assay.model.features import DEFAULT_PROBES, F32, ProbeRows, forecast_feature_names, source_features
 from vmaf_assay.model.sidecar import ProbeSpec, probes_known, probes_read
 from vmaf_assay.records import CANONICAL6, VALUES, CellRecord
@@ -49,7 +49,9 @@ class TrainingRows:
     """Frame, or -1 for a pooled row, [N]."""
 
 
-def regressor_rows(corpus: Corpus, *, frames_per_cell: int) -> TrainingRows:
+def regressor_rows(
+    corpus: Corpus, *, frames_per_cell: int, vocabulary: VocabVersion | None = None
+) -> TrainingRows:
     """Per-frame rows of every encode that spans a rate range, at most `frames_per_cell` of each.
 
     Frames are the middles of `frames_per_cell` equal parts of the encode, so no seed is needed.
@@ -65,7 +67,7 @@ def regressor_rows(corpus: Corpus, *, frames_per_cell: int) -> TrainingRows:
         orient="row",
     )
     rows = corpus.frames.join(chosen, on=["cell", "frame_index"], how="inner").sort("cell", "frame_index")
-    return _rows(rows, rows.select(CANONICAL6).to_numpy().astype(np.float32), CANONICAL6, 2)
+    return _rows(rows, rows.select(CANONICAL6).to_numpy().astype(np.float32), CANONICAL6, 2, vocabulary)
 
 
 def _spread(count: int, wanted: int) -> list[int]:
@@ -115,7 +117,9 @@ def forecast_targets(corpus: Corpus) -> pl.DataFrame:
     return rows.with_columns(frame_index=pl.lit(-1, dtype=pl.Int32))
 
 
-def forecast_rows(corpus: Corpus, probes: Sequence[ProbeSpec] = DEFAULT_PROBES) -> TrainingRows:
+def forecast_rows(
+    corpus: Corpus, probes: Sequence[ProbeSpec] = DEFAULT_PROBES, *, vocabulary: VocabVersion | None = None
+) -> TrainingRows:
     """Pooled rows: features of the probes of a source, and the pooled VMAF of each of its other encodes.
 
     Sources of one frame are left out: `tune` refuses them, and a single key frame is coded unlike any clip.
@@ -144,7 +148,7 @@ def forecast_rows(corpus: Corpus, probes: Sequence[ProbeSpec] = DEFAULT_PROBES) 
         found = [measured[source, i] for i in read[encoder]]
         rows_of_probes = [one.rows for one in found]
         features.append(source_features(rows_of_probes, found[0].pixels, found[0].frame_rate, names, encoder))
-    return _rows(rows, np.stack(features).astype(np.float32), names, 3)
+    return _rows(rows, np.stack(features).astype(np.float32), names, 3, vocabulary)
 
 
 MIN_FRAMES = 2
@@ -210,10 +214,15 @@ def _asked_cells(corpus: Corpus) -> list[CellRecord]:
     return wanted
 
 
-def _rows(rows: pl.DataFrame, features: F32, names: tuple[str, ...], version: VocabVersion) -> TrainingRows:
+def _rows(
+    rows: pl.DataFrame, features: F32, names: tuple[str, ...], least: VocabVersion, given: VocabVersion | None
+) -> TrainingRows:
+    """Rows in the first vocabulary from `least` on that knows their encoders, or in the one given."""
     columns = {name: tuple(rows[name]) for name in ("cell", "group", "source", "encoder", "preset")}
     rate_value = rows["rate_value"].to_numpy()
-    codec = codec_rows(columns["encoder"], columns["preset"], rate_value.tolist(), version=version)
+    version = given or vocabulary_for(set(columns["encoder"]), least)
+    presets, rates = columns["preset"], rate_value.tolist()
+    codec = codec_rows(columns["encoder"], presets, rates, version=version, unknown=given is not None)
     return TrainingRows(
         features=features,
         codec=codec,

@@ -25,7 +25,7 @@ from vmaf_assay.errors import ConfigError, CorpusError
 from vmaf_assay.media import process
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file, write_bytes_atomic, write_json_atomic
 from vmaf_assay.model.bitrate import BitrateModel, fit_bitrate
-from vmaf_assay.model.codec_block import VOCABULARIES
+from vmaf_assay.model.codec_block import VOCABULARIES, VocabVersion
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
 from vmaf_assay.model.sidecar import (
     HeldOut,
@@ -85,6 +85,7 @@ def train_run(
     processes: int = 1,
     engine: str = "auto",
     on_progress: OnProgress | None = None,
+    vocabulary: VocabVersion | None = None,
 ) -> RunFile:
     """Train an ensemble on a corpus and write the run.
 
@@ -99,6 +100,7 @@ def train_run(
       processes: processes to train in; the result does not depend on it.
       engine: what trains, one of `training.train.ENGINES`.
       on_progress: called with (members trained, members).
+      vocabulary: of a model that is trained again; by default the first that knows the encoders.
 
     Raises:
       ConfigError: unknown model or recipe, doubled seeds, or `out` exists.
@@ -107,7 +109,7 @@ def train_run(
     spec, plan = _check_request(model_id, recipe, seeds, max_steps, out)
     seeds = sorted(seeds)
     corpus = _corpus(corpus_dir, spec.task)
-    rows = _rows_of(corpus, spec.task)
+    rows = _rows_of(corpus, spec.task, vocabulary)
     left_out = make_folds(rows.group, folds)
     chosen = choose_engine(engine, plan)
     members = _members(rows, left_out, seeds)
@@ -235,8 +237,11 @@ def _answers(corpus: Corpus, task: Task) -> str:
     return str(frames if task == "fr" else replace(frames, pooling="mean"))
 
 
-def _rows_of(corpus: Corpus, task: Task) -> TrainingRows:
-    rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL) if task == "fr" else forecast_rows(corpus)
+def _rows_of(corpus: Corpus, task: Task, vocabulary: VocabVersion | None = None) -> TrainingRows:
+    if task == "fr":
+        rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL, vocabulary=vocabulary)
+    else:
+        rows = forecast_rows(corpus, vocabulary=vocabulary)
     _check_groups(rows)
     return rows
 

@@ -24,7 +24,7 @@ from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
-from vmaf_assay.tune.forecast import Forecast, default_preset, trained_rates
+from vmaf_assay.tune.forecast import Forecast, chosen_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.plan import OnNote, calibrated_margin
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
@@ -184,7 +184,7 @@ def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_A
     refused: list[Refused] = []
     problem: ConfigError | None = None
     for one in check_compare(request, sorted({seen.encoder for seen in sidecar.seen.encoders})):
-        preset = one.preset or default_preset(sidecar, one.encoder, encoder_info(one.encoder).default_preset)
+        preset = chosen_preset(sidecar, one.encoder, one.preset)
         if (one.encoder, preset) in {known.pair for known in asked}:
             raise ConfigError("an encoder and preset is named twice", next_step="name each once")
         try:

@@ -53,7 +53,14 @@ class FinalEncode:
     def argv(self, ffmpeg: Ffmpeg, out: Path, restore: Sequence[str] = ()) -> list[str]:
         """The command: a trial's encode, its packets put at the source's times by `restore`."""
         command = commands.final_encode(
-            self.reference, self.info, self.preset, self.rate_value, streams=self.carry.args, restore=restore
+            self.reference,
+            self.info,
+            self.preset,
+            self.rate_value,
+            streams=self.carry.args,
+            restore=restore,
+            # Matroska has its own place for the layout; ffmpeg n9.0.2 does not decode a file that has both.
+            stereo=not self.info.writes_stereo or out.suffix.lower() not in (".mkv", ".webm"),
         )
         return command.argv(ffmpeg, progress=True, source=self.reference.path, output=out)
 

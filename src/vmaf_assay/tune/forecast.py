@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
@@ -105,10 +106,16 @@ def trained_rates(sidecar: Sidecar, encoder: str, preset: str) -> list[float]:
     )
 
 
-def default_preset(sidecar: Sidecar, encoder: str, fallback: str) -> str:
-    """The preset the model was trained on for an encoder, if there is just one; else `fallback`."""
+def chosen_preset(sidecar: Sidecar, encoder: str, asked: str | None) -> str:
+    """The preset to encode with: the one asked for, else the only one trained on, else the encoder's default.
+
+    Of presets that give the same bytes, the one that the model was trained on.
+    """
+    info = encoder_info(encoder)
     presets = [seen.preset for seen in sidecar.seen.encoders if seen.encoder == encoder]
-    return presets[0] if len(presets) == 1 else fallback
+    if asked is None:
+        return presets[0] if len(presets) == 1 else info.default_preset
+    return info.equal_among(asked, presets) or asked
 
 
 def forecast(
@@ -151,7 +158,9 @@ def forecast(
     row = source_features(measured, pixels, frame_rate, sidecar.feature_names, encoder)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)
-    codec = codec_rows([encoder] * n, [preset] * n, rates.tolist(), version=sidecar.encoder_vocab_version)
+    codec = codec_rows(
+        [encoder] * n, [preset] * n, rates.tolist(), version=sidecar.encoder_vocab_version, unknown=True
+    )
     answer = ensemble.predict(np.tile(row, (n, 1)).astype(np.float32), codec)
     kbps = np.full(n, np.nan)
     if sidecar.bitrate is not None:

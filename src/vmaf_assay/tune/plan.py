@@ -20,7 +20,7 @@ from vmaf_assay.tune.final import (
     FinalEncode,
     video_bytes,
 )
-from vmaf_assay.tune.forecast import default_preset, trained_rates
+from vmaf_assay.tune.forecast import chosen_preset, trained_rates
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.source import open_source
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
@@ -102,7 +102,7 @@ def make_plan(
 ) -> Plan:
     """Validate everything here, before anything is encoded."""
     info = check_request(request)
-    preset = request.preset or default_preset(verified.ensemble.sidecar, request.encoder, info.default_preset)
+    preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
     trained_rates(verified.ensemble.sidecar, request.encoder, preset)
     margin = calibrated_margin(verified, request, preset)
     if info.extra_args:

@@ -11,10 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError
+from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.files import read_plain
 from vmaf_assay.media.parquet import POLARS_ERRORS, parse_parquet
 from vmaf_assay.model.codec_block import codec_rows
-from vmaf_assay.model.sidecar import IntervalCalibration
+from vmaf_assay.model.sidecar import IntervalCalibration, Sidecar
 from vmaf_assay.model.support import unsupported_reason
 from vmaf_assay.promise.conformal import check_confidence, hcp_interval
 from vmaf_assay.records import CANONICAL6, Measurand
@@ -74,7 +75,8 @@ def score_features(
         interval = hcp_interval([np.array(group.residuals) for group in verified.calibration.groups], confidence)
         below, above = interval.lower, interval.upper
     sidecar = verified.ensemble.sidecar
-    codec = codec_rows(encoders, presets, rate_values, version=sidecar.encoder_vocab_version)
+    presets = [_trained_name(sidecar, *one) for one in zip(encoders, presets, strict=True)]
+    codec = codec_rows(encoders, presets, rate_values, version=sidecar.encoder_vocab_version, unknown=True)
     answer = verified.ensemble.predict(features.astype(np.float32), codec)
     reasons = [
         unsupported_reason(sidecar, row, encoder, preset, rate) or ""
@@ -94,6 +96,12 @@ def score_features(
 
 MAX_TABLE_BYTES = 256 * 1024 * 1024
 """Largest table read."""
+
+
+def _trained_name(sidecar: Sidecar, encoder: str, preset: str) -> str:
+    """A preset that the model was trained on and that gives the same bytes; else the preset itself."""
+    presets = [seen.preset for seen in sidecar.seen.encoders if seen.encoder == encoder]
+    return (ENCODERS[encoder].equal_among(preset, presets) if encoder in ENCODERS else "") or preset
 
 
 def read_table(path: Path) -> pl.DataFrame:

@@ -1,13 +1,14 @@
 """How long a whole job still takes: what is known of its stages before the first one, corrected by the clock.
 
 A stage is a number of frames and what one of them costs, relative to the others. The first figures are rough
-(`SOFTWARE_COST`); each stage that has run tells what its kind costs on this machine with this source.
+(`EncoderInfo.cost`); each stage that has run tells what its kind costs on this machine with this source.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import probes_needed
@@ -19,15 +20,6 @@ from vmaf_assay.tune.segments import SEGMENT_FRAMES, n_segments
 OnLeft = Callable[[float], None]
 """Called with the seconds that the whole job still takes, as far as is known."""
 
-SOFTWARE_COST = {
-    "libx264": 1.0,
-    "libx265": 2.0,
-    "libsvtav1": 1.5,
-    "libaom-av1": 5.0,
-    "libvpx-vp9": 4.0,
-    "libvvenc": 6.0,
-}
-"""Encoding one frame at the usual preset, in units of libx264 medium; set by hand, only for the first seconds."""
 SCORE_COST, LOOK_COST, COPY_COST = 0.7, 0.15, 0.25
 """Scoring a frame, looking at one for scenes or for a page, and cutting one out, in the same unit."""
 FIRST_UNIT_S = 0.02
@@ -57,7 +49,7 @@ class Stage:
 
 def encode_cost(encoder: str) -> float:
     """What encoding a frame costs at first sight; hardware encodes in no time."""
-    return SOFTWARE_COST.get(encoder, 0.3)
+    return encoder_info(encoder).cost
 
 
 class JobClock:

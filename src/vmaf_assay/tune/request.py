@@ -9,6 +9,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoder_names import check_named, read_encoder
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
 from vmaf_assay.media.files import not_a_file
+from vmaf_assay.media.filters import check_filters
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
 
@@ -49,6 +50,8 @@ class TuneRequest:
     """Overwrite `output`."""
     encoder_args: str = ""
     """More options for the encoder, in trials and the final encode, as `-tune grain -g 48`."""
+    unsafe_args: bool = False
+    """Pass on encoder options and filters that are not known to leave files alone."""
     filters: str = ""
     """ffmpeg filter chain that is applied first."""
     reference: ReferenceKind = "filtered"
@@ -142,7 +145,9 @@ def check_request(request: TuneRequest) -> EncoderInfo:
         raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
     if not 0 <= request.retry <= MAX_RETRIES:
         raise ConfigError(f"--retry is 0 to {MAX_RETRIES}, not {request.retry}", next_step="use --retry 1")
-    info = with_extra_args(encoder_info(request.encoder), request.encoder_args)
+    info = with_extra_args(encoder_info(request.encoder), request.encoder_args, unsafe=request.unsafe_args)
+    if not request.unsafe_args:
+        check_filters(request.filters)
     if request.probes not in (None, "few", "more"):
         raise ConfigError(f"--probes is few or more, not {request.probes!r}", next_step="leave it out")
     if request.preset is not None:

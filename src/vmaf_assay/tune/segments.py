@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.segments import Look, Span
 from vmaf_assay.promise.choice import Forecaster, Measured
@@ -18,13 +19,6 @@ SEGMENT_FRAMES = 72
 
 AROUND_FRAMES = 24
 """Most frames before and after a segment that are encoded and not scored."""
-
-AROUND = dict.fromkeys(("libx264", "libx265", "libvpx-vp9", "libvvenc"), (AROUND_FRAMES, AROUND_FRAMES))
-"""By encoder, frames that a trial encodes before and after a segment and does not score; as measured, results.md.
-libx264 and libx265 code the edges of a cut-out worse than the same frames in the title (by 0.2 to 0.5 points), and
-with 24 on each side as well; libvvenc by 1.8, and with 24 by 1.0. libvpx-vp9 codes it up to 1.3 better, with 24 up
-to 0.3 worse. libsvtav1 codes a cut-out up to 0.2 points better than the title, and one with more around it better
-still; libaom-av1 0.1 better either way. They, and every encoder not measured, get none."""
 
 BLOCK_SEGMENTS = 5
 """Segments taken from one part of the title's time."""
@@ -140,23 +134,15 @@ def _difficulty(seen: Look, unit: Span) -> float:
     return float(np.log(0.5 + detail) + np.log(0.1 + change))
 
 
-ALLOWANCE = {"libx264": 0.0, "libx265": 0.0}
-"""By encoder, points that its encode of a segment, with what `AROUND` gives it, scores above the same frames in
-the title. Measured within 0.06 of nothing for these (docs/results.md)."""
-
-OTHER_ALLOWANCE = 0.25
-"""Of all other encoders: libsvtav1's, measured at -0.10 to 0.31 points in five runs. libaom-av1's was 0.14 in one,
-libvpx-vp9's with 24 frames around 0.03 and -0.27, libvvenc's -0.99; others are not measured."""
-
-
 def allowance(encoder: str) -> float:
     """What is taken off an estimate from segments because they were encoded by themselves, points."""
-    return ALLOWANCE.get(encoder, OTHER_ALLOWANCE)
+    return encoder_info(encoder).segment_allowance
 
 
 def around(encoder: str) -> tuple[int, int]:
     """Frames that a trial encodes before and after a segment and does not score."""
-    return AROUND.get(encoder, (0, 0))
+    frames = encoder_info(encoder).segment_around
+    return frames, frames
 
 
 def _segment(unit: Span, n_frames: int) -> Segment:

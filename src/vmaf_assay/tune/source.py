@@ -13,7 +13,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
 from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.rates import rate_of
-from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
 from vmaf_assay.records import VideoInfo
 from vmaf_assay.tune.filter_files import absolute_files
 from vmaf_assay.tune.request import ReferenceKind
@@ -67,6 +67,7 @@ def open_source(
         user_filters=filters,
         stream_map=video.stream_map,
         remarks=video.remarks,
+        rgb_matrix=rgb_matrix(*even_fit(*size, None)) if video.chroma == "rgb" else "",
     )
     if reference == "source":
         opened = replace(opened, unfiltered_size=plain)

@@ -150,7 +150,7 @@ def plan_carry(
         args += ["-metadata:s:v:0", f"{name}="]
     if muxer in MOV_FAMILY:
         args += ["-movflags", "+faststart"]
-        args += ["-tag:v:0", "hvc1"] if "265" in encoder.name or "hevc" in encoder.name else []
+        args += ["-tag:v:0", encoder.mov_tag] if encoder.mov_tag else []
     return CarryPlan(
         args=(*args, "-f", muxer),
         losses=tuple(one.loss for one in fates if one.loss),

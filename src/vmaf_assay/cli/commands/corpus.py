@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmaf_assay.cli.options import FfmpegPath
+from vmaf_assay.cli.options import FfmpegPath, UnsafeArgs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Folder = Annotated[
     str, typer.Argument(help="A corpus: a folder, or a URL such as s3://bucket/corpus.", metavar="CORPUS")
+]
+Rendition = Annotated[
+    list[str] | None, typer.Option(help="A further, smaller size of each larger source: 640x360.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -55,6 +58,7 @@ def build(
         list[str] | None,
         typer.Option(metavar="[NAME=]OPTIONS", help="More options for an encoder: '-tune grain'; repeatable."),
     ] = None,
+    unsafe_args: UnsafeArgs = False,
     rates: Annotated[str | None, typer.Option(help="Rates of encoders without their own: 22,28,34.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells in flight (default: one a core).")] = None,
     workers: Annotated[
@@ -65,9 +69,7 @@ def build(
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Most frames used of each source.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Scale larger sources into this box: 1280x720.")] = None,
-    rendition: Annotated[
-        list[str] | None, typer.Option(help="A further, smaller size of each larger source: 640x360.")
-    ] = None,
+    rendition: Rendition = None,
     ffmpeg: FfmpegPath = None,
     as_json: Json = False,
 ) -> None:
@@ -87,6 +89,7 @@ def build(
         layout=layout,
         raw=raw,
         encoder_args=tuple(encoder_args or ()),
+        unsafe_args=unsafe_args,
         sizes=(_size(max_size) if max_size else None, *(_size(text) for text in rendition or [])),
         max_frames=max_frames,
         jobs=jobs,

@@ -17,6 +17,7 @@ from vmaf_assay.cli.options import (
     RunOptions,
     TargetVmaf,
     TrustPolicy,
+    UnsafeArgs,
     Verify,
     end,
     seconds_of,
@@ -35,6 +36,7 @@ Retry = Annotated[
         metavar="N", help="If the output misses: encode up to N times more, using the measurement (verifies)."
     ),
 ]
+Preset = Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")]
 EncoderArgs = Annotated[
     str, typer.Option(help='More options for the encoder, as "-tune grain"; ends the promise (see reasons).')
 ]
@@ -86,7 +88,7 @@ def tune(
     encoder: Encoder = "libx264",
     target_vmaf: TargetVmaf = 93.0,
     quality_confidence: Confidence = 0.95,
-    preset: Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")] = None,
+    preset: Preset = None,
     trials: Trials = 1,
     output: Output = None,
     out_dir: OutDir = None,
@@ -95,6 +97,7 @@ def tune(
     retry: Retry = 0,
     force: Force = False,
     encoder_args: EncoderArgs = "",
+    unsafe_args: UnsafeArgs = False,
     audio_codec: AudioCodec = "",
     vf: Filters = "",
     reference: Reference = "filtered",
@@ -111,8 +114,7 @@ def tune(
 ) -> None:
     """Find the cheapest encode that meets a VMAF target with a stated confidence, and make it.
 
-    Exit 0 promised (and met, if verified); 1 out of reach, not supported, over a limit, or found missed.
-    For several sources the highest code of any.
+    Exit 0 promised (and met, if verified); 1 unreachable, unsupported, over a limit, missed (of many the worst).
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
@@ -130,6 +132,7 @@ def tune(
         retry=retry,
         force=force,
         encoder_args=encoder_args,
+        unsafe_args=unsafe_args,
         audio_codec=audio_codec,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
@@ -138,9 +141,16 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    several = None if out_dir is None and len(sources) == 1 and not _is_many(sources[0]) else sources
     run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
-    end(_tune_one(request, run) if several is None else _tune_many(several, request, out_dir, container, run))
+    end(_tune(sources, request, out_dir, container, run))
+
+
+def _tune(
+    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
+) -> int:
+    if out_dir is None and len(sources) == 1 and not _is_many(sources[0]):
+        return _tune_one(request, run)
+    return _tune_many(sources, request, out_dir, container, run)
 
 
 def _is_many(path: Path) -> bool:

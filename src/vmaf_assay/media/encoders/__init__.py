@@ -1,0 +1,34 @@
+"""One record an encoder: how it is told its quality, its preset and its threads, and all that its name decides."""
+
+from vmaf_assay.errors import ConfigError
+from vmaf_assay.media.encoders.options import join_args, with_extra_args
+from vmaf_assay.media.encoders.record import EncoderInfo, RateMode, format_rate
+from vmaf_assay.media.encoders.table import ENCODERS
+
+__all__ = [
+    "ENCODERS",
+    "EncoderInfo",
+    "RateMode",
+    "encoder_info",
+    "format_rate",
+    "join_args",
+    "probed_by",
+    "with_extra_args",
+]
+
+
+def encoder_info(name: str) -> EncoderInfo:
+    """The table's entry for `name`; raises ConfigError for a name it does not hold."""
+    if name not in ENCODERS:
+        raise ConfigError(f"unknown encoder {name!r}", next_step=f"choose one of {', '.join(ENCODERS)}")
+    return ENCODERS[name]
+
+
+def probed_by(encoder: str) -> str:
+    """The software encoder whose probe tells most of an encoder; of a name outside the table, itself.
+
+    >>> [probed_by(name) for name in ("libx264", "h264_nvenc", "hevc_amf", "libvvenc", "libaom-av1", "libvpx-vp9")]
+    ['libx264', 'libx264', 'libx265', 'libx265', 'libsvtav1', 'libvpx-vp9']
+    """
+    info = ENCODERS.get(encoder)
+    return info.probed_by if info else encoder

@@ -1,0 +1,75 @@
+"""Whether a user's filter chain opens files.
+
+Filters that draw subtitles or apply a look-up table are known to read the one file they are given. Others that
+read or write files, load code or talk to a network are refused, unless the user allows them (`--unsafe-args`).
+"""
+
+import re
+
+from vmaf_assay.errors import ConfigError
+
+READERS = frozenset({"subtitles", "ass", "lut1d", "lut3d", "nnedi", "drawtext"})
+"""Filters that read a file named in the chain and do nothing else with it."""
+
+_OPEN_FILES = frozenset(
+    {
+        *(
+            "movie",
+            "amovie",
+            "avsynth",
+            "removelogo",
+            "find_rect",
+            "cover_rect",
+            "deshake",
+            "signature",
+            "haldclutsrc",
+        ),
+        *("vidstabdetect", "vidstabtransform", "vmafmotion", "libvmaf", "ocr", "sofalizer", "whisper", "lcevc"),
+        *("frei0r", "frei0r_src", "ladspa", "lv2", "openclsrc", "program_opencl", "coreimage", "coreimagesrc"),
+        *("dnn_processing", "dnn_detect", "dnn_classify", "derain", "sr", "drawvg", "qrencode", "qrencodesrc"),
+        *("sendcmd", "asendcmd", "zmq", "azmq", "metadata", "ametadata", "graphmonitor", "gfxcapture", "ddagrab"),
+    }
+)
+
+_FILE_OPTIONS = frozenset(
+    {
+        *("stats_file", "file", "f", "log_path", "psfile", "plot", "cmdfile", "commands", "custom_shader_path"),
+        *("shader_cache", "model", "model_path", "datapath", "result", "source", "extra_opts"),
+    }
+)
+"""Options that name a file in filters that need none, as `psnr=stats_file=x`."""
+
+
+def check_filters(filters: str) -> None:
+    """Refuse a chain that may open files other than those of `READERS`.
+
+    Raises:
+      ConfigError: it does; says which filter or option, and what to do.
+    """
+    for step in _split(filters, ",;"):
+        name, _, given = re.sub(r"^\s*(\[[^\]]*\]\s*)*", "", step).strip().partition("=")
+        name = name.partition("@")[0].strip()
+        if name in READERS:
+            continue
+        options = [option.partition("=")[0].strip() for option in _split(given, ":") if "=" in option]
+        loaded = next((option for option in options if option.startswith("/") or option in _FILE_OPTIONS), None)
+        if name in _OPEN_FILES or loaded:
+            raise ConfigError(
+                f"--vf {filters!r}: {name} may open files" + (f" ({loaded})" if loaded else ""),
+                next_step="leave it out, or add --unsafe-args if you trust it",
+            )
+
+
+def _split(text: str, at: str) -> list[str]:
+    """Parts between characters of `at` that are neither quoted nor escaped, as ffmpeg reads a filter chain."""
+    parts, quoted, escaped = [""], False, False
+    for letter in text:
+        if escaped or (letter == "\\" and not quoted):
+            escaped = not escaped
+        elif letter == "'":
+            quoted = not quoted
+        elif letter in at and not quoted:
+            parts.append("")
+            continue
+        parts[-1] += letter
+    return parts
