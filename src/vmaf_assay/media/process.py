@@ -2,7 +2,8 @@
 
 Every child leads its own process group. The group is killed on timeout, on any exception and on `Children.kill`.
 On Linux the child also dies with the thread that started it, so that a killed builder leaves no encoder running.
-util-linux's `setpriv` asks the kernel for that, because `preexec_fn` would fork, which JAX's threads forbid.
+It is `setpriv` of util-linux that asks the kernel for that, because `preexec_fn` would fork, which JAX's threads
+forbid.
 """
 
 import contextlib

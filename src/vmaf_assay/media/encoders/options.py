@@ -8,7 +8,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders.allowed import GENERIC, words
 from vmaf_assay.media.encoders.record import EncoderInfo
 
-# What decides quality, threads, frames or streams is never the user's to set, --unsafe-args or not.
+# The user never sets quality, threads, frames or streams, even with --unsafe-args.
 _OURS = words(
     "c codec vcodec b crf qp q qscale global_quality cq cpu-used preset threads row-mt i f map vf filter "
     "filter_complex lavfi r s ss sseof t to frames vframes fps_mode vsync enc_time_base flags pix_fmt bsf "
@@ -29,8 +29,8 @@ def with_extra_args(info: EncoderInfo, text: str, *, unsafe: bool = False) -> En
       unsafe: whether options outside the encoder's own list are passed on, those that open files among them.
 
     Raises:
-      ConfigError: an option without a value, a bare word (ffmpeg would take it for an output), one that decides
-        rate, preset, threads, frames or streams, or one that is not known to leave files alone.
+      ConfigError: an option without a value, a bare word (ffmpeg would take it for an output), or one that decides
+        rate, preset, threads, frames or streams. Also for one that is not known to leave files alone.
     """
     try:
         given = shlex.split(text)
@@ -40,7 +40,8 @@ def with_extra_args(info: EncoderInfo, text: str, *, unsafe: bool = False) -> En
     bare = next((word for word in options if not re.fullmatch(r"-[A-Za-z][\w:.-]*", word)), None)
     if bare is not None or len(options) != len(values):
         raise ConfigError(
-            f"--encoder-args {text!r}: " + (f"{bare!r} is no option" if bare else f"{options[-1]} has no value"),
+            f"--encoder-args {text!r}: "
+            + (f"{bare!r} is not an option" if bare else f"{options[-1]} has no value"),
             next_step="write pairs, as '-tune grain -g 48'",
         )
     for option, value in zip(options, values, strict=True):
