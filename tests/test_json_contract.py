@@ -1,6 +1,7 @@
 """`--json`: document, schema and real output say the same, and a change is in the changelog."""
 
 import copy
+import dataclasses
 import json
 import re
 import runpy
@@ -15,6 +16,7 @@ from tests.synthetic import write_synthetic_corpus
 from tests.tune.test_compare import two_encoders
 from vmaf_assay.cli.main import main
 from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.tune.result import TuneResult
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(vmaf_assay.__file__).parent / "schemas" / "output"
@@ -51,6 +53,16 @@ def test_published_schemas_are_the_document():
     for verb, schema in SCHEMAS.items():
         jsonschema.Draft202012Validator.check_schema(schema)
         assert json.loads((FOLDER / f"{verb}.schema.json").read_text()) == schema, verb
+
+
+def test_tables_are_the_records():
+    """The tables of `tune`, `compare` and pairs are what their records say, as the script writes them."""
+    page = (ROOT / "docs" / "json-output.md").read_text(encoding="utf-8")
+    assert SCRIPT["page"]() == page, "run scripts/write_output_schemas.py"
+    names = {name for name, _, _ in SCRIPT["fields_of"](TuneResult)}
+    assert {field.name for field in dataclasses.fields(TuneResult)} <= names
+    assert "measured_vmaf" in names
+    assert ("kbps", "number or null") in {(name, kind) for name, kind, _ in SCRIPT["fields_of"](TuneResult)}
 
 
 def test_every_field_has_a_type_and_a_meaning():
@@ -224,6 +236,7 @@ def test_every_verb_with_json_is_described():
         " ".join(path)
         for path, command in ALL
         if any("--json" in parameter.opts for parameter in command.params)
+        and not command.hidden  # an old name of another verb
         and not re.search(rf"assay {' '.join(path)}\b", page)
         and not (len(path) == 2 and f"## `assay {path[0]}`" in page and f"`{path[1]}" in page)
     ]

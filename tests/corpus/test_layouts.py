@@ -1,6 +1,7 @@
 """Published collections are read by their true names, raw files by their geometry."""
 
 import json
+import os
 from fractions import Fraction
 
 import pytest
@@ -175,3 +176,14 @@ def test_bad_raw_geometry_is_refused(text):
     """Each wrong form is one clear error."""
     with pytest.raises(ConfigError):
         parse_raw(text)
+
+
+def test_a_name_that_is_not_utf8_is_spelled(tmp_path):
+    """A source whose name is not UTF-8 has a name and a group that any document holds; a pipe is named as one."""
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.touch()
+    (source,) = sources_from_paths([tmp_path])
+    assert (source.name, source.group, source.path) == ("caf\\xe9", "caf\\xe9", path)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(MediaError, match="is a pipe; a source is read several times"):
+        sources_from_paths([tmp_path / "pipe.mp4"])

@@ -43,7 +43,8 @@ def frames(ffmpeg: str, path: Path) -> tuple[int, str]:
     """How many pictures of the first video stream decode, and their size as shown."""
     argv = [ffmpeg, "-v", "error", "-nostdin", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough"]
     text = run(*argv, "-f", "framecrc", "-").stdout.decode()
-    return sum(line[:1].isdigit() for line in text.splitlines()), re.findall(r"#dimensions 0: (\S+)", text)[0]
+    sizes = re.findall(r"#dimensions 0: (\S+)", text)
+    return sum(line[:1].isdigit() for line in text.splitlines()), sizes[0] if sizes else "0x0"
 
 
 def taken(ffmpeg: str, path: Path, index: int, suffix: str, folder: Path) -> bool:

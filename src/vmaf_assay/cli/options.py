@@ -20,6 +20,10 @@ NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Do not use the cache of encode results ($ASSAY_CACHE).")
 ]
 Filters = Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")]
+Stream = Annotated[
+    int | None,
+    typer.Option("--stream", metavar="N", help="The source's video stream 0:N (default: the first that moves)."),
+]
 ProbeSeconds = Annotated[
     str,
     typer.Option(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmaf_assay.media.encoders import EncoderInfo, join_args
-from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.ffmpeg import Ffmpeg, guards
 from vmaf_assay.media.reference import ReferenceInput, chain, from_rgb_filters, normalise_filters
 from vmaf_assay.media.sync import SIGNATURE_FILTER
 
@@ -177,8 +177,19 @@ def score_pair(reference: ReferenceInput) -> Command:
     left, right = chain(reference.distorted_filters()), chain(reference.filters())
     tick = reference.tick()
     graph = f"[0:v:0]{left},{tick}[d];[1:{reference.stream_map}]{right},{tick}[r];{compare_graph()}"
-    args = ["-i", DISTORTED, *reference.input_args, "-i", SOURCE, "-filter_complex", graph, *_compare_outputs()]
-    return Command(tuple(args))
+    return Command(
+        (
+            *guards(),
+            "-i",
+            DISTORTED,
+            *reference.input_args,
+            "-i",
+            SOURCE,
+            "-filter_complex",
+            graph,
+            *_compare_outputs(),
+        )
+    )
 
 
 def final_encode(
@@ -359,9 +370,9 @@ def frame_times(reference: ReferenceInput) -> Command:
     )
 
 
-def video_packets() -> Command:
-    """The packets of a file's first video stream, one line each."""
-    return Command(("-i", SOURCE, "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"))
+def video_packets(stream_map: str = "v:0") -> Command:
+    """The packets of a file's video stream, one line each."""
+    return Command((*guards(), "-i", SOURCE, "-map", f"0:{stream_map}", "-c", "copy", "-f", "framecrc", "-"))
 
 
 def score_itself() -> Command:

@@ -72,13 +72,15 @@ def damage_line(stderr: str, *, seeked: bool = False, remarks: tuple[str, ...] =
     return ""
 
 
-def start_remarks(stderr: str) -> tuple[str, ...]:
-    """What decoders say on missing references, of a video that starts inside a group of pictures.
+def start_remarks(before: str, after: str) -> tuple[str, ...]:
+    """What decoders say at the start of a video that begins inside a group of pictures.
 
     Args:
-      stderr: what ffmpeg wrote at level error on decoding its start.
+      before: what ffmpeg wrote at level error up to its first picture: all of it is of pictures that nobody sees.
+      after: the same up to some pictures later: of it, what is said of missing references.
     """
-    return tuple(sorted({words for _, words in _said(stderr) if _REFERENCES.search(words)}))
+    unseen = {words for _, words in _said(before)}
+    return tuple(sorted(unseen | {words for _, words in _said(after) if _REFERENCES.search(words)}))
 
 
 def _said(stderr: str) -> list[tuple[list[str], str]]:

@@ -87,8 +87,8 @@ _SIDE_DATA = {
 }
 """libavutil's words for side data, by PyAV's names, without encoders' user data."""
 
-_HEAD_FRAMES = 64
-"""Frames decoded to hear what a decoder says of a start inside a group of pictures."""
+_START_FRAMES = 16
+"""Frames decoded to hear what a decoder says of references that a start inside a group of pictures lacks."""
 
 
 def probe_video(
@@ -132,8 +132,8 @@ def probe_video(
     opened = _Opened(ffmpeg, path, info, input_args)
     track = read.tracks[chosen.index]
     starts_inside = bool(track.dropped) or not track.key_first
-    size, remarks = opened.start(_HEAD_FRAMES if starts_inside else 1)
-    info = replace(info, width=size[0], height=size[1], remarks=remarks if starts_inside else ())
+    size = opened.size()
+    info = replace(info, width=size[0], height=size[1], remarks=opened.remarks() if starts_inside else ())
     if _must_count(info, track):
         info = _with_count(info, opened.count(info.remarks))
     if info.alpha and info.n_frames > 1:
@@ -168,19 +168,22 @@ class _Opened:
         check_ended(f"{what} {self._path}", done)
         return done
 
-    def start(self, n_frames: int) -> tuple[tuple[int, int], tuple[str, ...]]:
-        """(width, height) as cropped by the container, which PyAV does not do; what the decoder says meanwhile.
+    def remarks(self) -> tuple[str, ...]:
+        """What the decoder says of pictures before the first that can be decoded by itself."""
+        before = self._decode("reading", "-frames:v", "1", "-f", "null", "-", decoder=("-threads", "1"))
+        after = self._decode("reading", "-frames:v", str(_START_FRAMES), "-f", "null", "-")
+        return start_remarks(before.stderr, after.stderr)
 
-        Remarks are of pictures before the first that can be decoded by itself.
-        """
-        done = self._decode("reading", "-frames:v", str(n_frames), "-f", "framecrc", "-")
+    def size(self) -> tuple[int, int]:
+        """(width, height) as cropped by the container, which PyAV does not do."""
+        done = self._decode("reading", "-frames:v", "1", "-f", "framecrc", "-")
         size = re.search(r"^#dimensions 0: (\d+)x(\d+)", done.stdout.decode(errors="replace"), re.MULTILINE)
         if size is None:
             raise MediaError(
                 f"no frame of {self._path} decodes: {done.tail(1) or 'ffmpeg gives none'}",
                 next_step="export it again",
             )
-        return (int(size[1]), int(size[2])), start_remarks(done.stderr)
+        return int(size[1]), int(size[2])
 
     def count(self, remarks: tuple[str, ...]) -> int:
         """Pictures that decode."""

@@ -32,7 +32,9 @@ def rate_of(stamps: Sequence[int], tick: Fraction, declared: Sequence[Fraction] 
         return (snap_rate(declared[0]) if declared else Fraction(0)), True
     mean = (len(stamps) - 1) / ((stamps[-1] - stamps[0]) * tick)
     near = [rate for rate in COMMON_RATES if abs(rate - mean) <= _SNAP * rate]
-    ordered = [rate for rate in declared if rate in COMMON_RATES] + near + list(declared)
+    # Matroska declares 60000/1001 in whole nanoseconds, which is read as 19001/317.
+    common = [snapped for rate in declared if (snapped := snap_rate(rate)) in COMMON_RATES]
+    ordered = [*common, *near, *declared]
     for rate in ordered:
         if _agrees(stamps, 1 / (rate * tick)):
             return rate, True

@@ -14,7 +14,7 @@ from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.demux import ReadFile, read_head
 from vmaf_assay.media.facts import FileFacts, Kind, Stream
-from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended, guards
 
 CONTAINERS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov", ".webm": "webm"}
 """Muxer by file name suffix."""
@@ -45,7 +45,7 @@ def check_numbering(ffmpeg: Ffmpeg, path: Path, found: FileFacts) -> None:
     Raises:
       MediaError: ffmpeg counts other streams, or other kinds of them.
     """
-    argv = [*ffmpeg.base_argv(), "-i", str(path.resolve()), "-map", "0", "-c", "copy", "-copy_unknown"]
+    argv = [*ffmpeg.base_argv(), *guards(), "-i", str(path.resolve()), "-map", "0", "-c", "copy", "-copy_unknown"]
     done = process.run([*argv, "-t", "0", "-f", "framecrc", "-"], timeout_s=120)
     check_ended(f"counting the streams of {path}", done)
     text = done.stdout.decode(errors="replace")
@@ -107,7 +107,7 @@ def container_takes(
     A muxer may succeed and write what nothing reads (Blu-ray PCM in MOV), or nothing (attachments in WebM). So a
     stream counts as accepted if the library finds one of its kind, of a codec it knows if it knew the source's.
     """
-    args = ["-i", str(path.resolve())]
+    args = [*guards(), "-i", str(path.resolve())]
     # A file of attachments alone is written, but no demuxer opens it: a picture goes beside them.
     beside = stream.kind == "attachment"
     args += ["-f", "lavfi", "-i", "color=size=64x64", "-map", "1:v", "-c:v", "mpeg4"] if beside else []

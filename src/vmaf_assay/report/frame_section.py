@@ -1,5 +1,6 @@
 """The part of a page on single frames: VMAF over time, and the worst seconds side by side."""
 
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -85,6 +86,13 @@ def _why_not_shown(d: Document, ffmpeg: Ffmpeg | None) -> str:
     return ""
 
 
+def _stream_map(d: Document) -> str:
+    """The source's stream that was encoded: what the command of the encode maps first."""
+    argv = [str(arg) for arg in d.get("encode_argv") or ()]
+    mapped = argv[argv.index("-map") + 1] if "-map" in argv[:-1] else "0:v:0"
+    return mapped.removeprefix("0:") if re.fullmatch(r"0:(v:)?\d{1,4}", mapped) else "v:0"
+
+
 def _shots(
     d: Document, ffmpeg: Ffmpeg, worst: list[WorstSecond], on_step: OnStep | None
 ) -> tuple[list[Shot], str]:
@@ -93,7 +101,15 @@ def _shots(
     source, output = path_of_text(d["source"]), path_of_text(d["output"])
     filters = d.get("filters") or ""
     try:
-        left = thumbnails(ffmpeg, source, numbers, filters=filters, what="frames of the source", on_step=on_step)
+        left = thumbnails(
+            ffmpeg,
+            source,
+            numbers,
+            filters=filters,
+            stream_map=_stream_map(d),
+            what="frames of the source",
+            on_step=on_step,
+        )
         right = thumbnails(ffmpeg, output, numbers, what="frames of the output", on_step=on_step)
     except AssayError as error:
         return [], f"The frames themselves are not shown: {error}."

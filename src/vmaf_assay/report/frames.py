@@ -14,7 +14,7 @@ import numpy as np
 
 from vmaf_assay.errors import AssayError
 from vmaf_assay.media import process
-from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.ffmpeg import Ffmpeg, failure, guards
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.segments import look
 from vmaf_assay.records import OnStep
@@ -114,6 +114,7 @@ def thumbnails(
     frames: list[int],
     *,
     filters: str = "",
+    stream_map: str = "v:0",
     what: str = "frames",
     on_step: OnStep | None = None,
 ) -> list[str]:
@@ -124,6 +125,7 @@ def thumbnails(
       path: a local file.
       frames: numbers counted from 0.
       filters: what the picture goes through first; checked by `safe_filters`.
+      stream_map: ffmpeg's name of the stream in the file.
       what: whose frames they are, for progress.
       on_step: called with frames decoded, of those up to the last one named.
 
@@ -139,9 +141,9 @@ def thumbnails(
         argv = [
             *ffmpeg.base_argv(),
             *("-progress", "pipe:1", "-stats_period", "0.25"),
-            *("-i", f"file:{path.resolve()}"),
-            *("-map", "0:v:0", "-fps_mode", "passthrough", "-frames:v", str(total), "-f", "null", "-"),
-            *("-map", "0:v:0", "-vf", ",".join(steps), "-fps_mode", "passthrough"),
+            *(*guards(), "-i", f"file:{path.resolve()}"),
+            *("-map", f"0:{stream_map}", "-fps_mode", "passthrough", "-frames:v", str(total), "-f", "null", "-"),
+            *("-map", f"0:{stream_map}", "-vf", ",".join(steps), "-fps_mode", "passthrough"),
             *("-frames:v", str(len(frames)), "-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "4"),
             str(Path(folder) / "%04d.jpg"),
         ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
-from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.ffmpeg import Ffmpeg, guards
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import VideoInfo
 
@@ -66,12 +66,12 @@ def check_shapes(
     )
     if whole.like(other):
         return
-    found = _bars(ffmpeg, reference.path, reference.user_filters, source.n_frames)
+    found = _bars(ffmpeg, reference.path, reference.user_filters, source)
     if found and (crop := _explains(found, whole, other)):
         before = f"{reference.user_filters}," if reference.user_filters else ""
         next_step = f"the reference has black bars: compare without them, with --vf {before}{crop}"
     else:
-        bars = _bars(ffmpeg, distorted_path, "", distorted.n_frames)
+        bars = _bars(ffmpeg, distorted_path, "", distorted)
         next_step = "bring the reference into the same shape with --vf, as --vf crop=WIDTH:HEIGHT:X:Y"
         if bars and (crop := _explains(bars, other, whole)):
             next_step = (
@@ -97,17 +97,18 @@ def _explains(found: tuple[int, int, int, int], barred: Shape, other: Shape) -> 
     return f"crop={width}:{height}:{x}:{y}"
 
 
-def _bars(ffmpeg: Ffmpeg, path: Path, filters: str, n_frames: int) -> tuple[int, int, int, int] | None:
+def _bars(ffmpeg: Ffmpeg, path: Path, filters: str, video: VideoInfo) -> tuple[int, int, int, int] | None:
     """Width, height, x and y of what is not black in any frame looked at; None if ffmpeg cannot say."""
-    step = max(1, n_frames // _LOOKED_AT)
+    step = max(1, video.n_frames // _LOOKED_AT)
     mine = f"{filters}," if filters else ""
     done = process.run(
         [
             *ffmpeg.base_argv(),
+            *guards(),
             "-i",
             str(path.resolve()),
             "-map",
-            "0:v:0",
+            f"0:{video.stream_map}",
             "-vf",
             rf"{mine}select=not(mod(n\,{step})),cropdetect=round=2:reset=0:skip=0,metadata=print:file=-",
             "-fps_mode",

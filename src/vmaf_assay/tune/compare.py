@@ -53,6 +53,7 @@ class CompareRequest:
     """A request for a comparison."""
 
     source: Path
+    """The source."""
     encoders: tuple[str, ...]
     """Each `NAME` or `NAME:PRESET`; BD-rates are against the first."""
     target_vmaf: float = DEFAULT_TARGET
@@ -67,6 +68,8 @@ class CompareRequest:
     """Path of the winner's encode; None makes no encode."""
     force: bool = False
     """Overwrite `output`."""
+    stream: int | None = None
+    """Index of the source's video stream; None takes the first that is no still picture."""
     filters: str = ""
     """ffmpeg filter chain that is applied first."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
@@ -84,6 +87,7 @@ class CompareRequest:
             target_vmaf=self.target_vmaf,
             confidence=self.confidence,
             trials=self.trials,
+            stream=self.stream,
             filters=self.filters,
             probe_seconds=self.probe_seconds,
             probes=self.probes,
@@ -148,7 +152,7 @@ def compare(
     asked, refused = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
     clock.step(f"open {request.source.name}", 0, 1)
-    reference, _ = open_source(ffmpeg, request.source, request.filters)
+    reference, _ = open_source(ffmpeg, request.source, request.filters, stream=request.stream)
     clock.plan(_stages(sidecar, request, asked, reference), reference)
     with ExitStack() as stack:
         if cache is None and request.output is not None:  # the winner's encode uses these measurements again

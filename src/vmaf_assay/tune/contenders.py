@@ -13,6 +13,7 @@ class Contender:
     """One encoder and preset."""
 
     encoder: str
+    """As ffmpeg names it."""
     preset: str
     """As ffmpeg names it."""
     rate_value: float
@@ -72,6 +73,7 @@ class Refused:
     """An encoder and preset that was asked about and cannot be answered for."""
 
     encoder: str
+    """As ffmpeg names it."""
     preset: str
     """As ffmpeg names it."""
     reason: str
@@ -101,6 +103,7 @@ class CompareResult:
     """The answer; `as_json` is the documented form."""
 
     source: str
+    """The source."""
     target_vmaf: float
     """Pooled VMAF asked for."""
     confidence: float

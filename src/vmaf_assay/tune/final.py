@@ -128,9 +128,9 @@ def _folder_beside(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def video_bytes(ffmpeg: Ffmpeg, path: Path) -> int:
-    """Bytes of a file's first video stream, by its packets."""
-    return sum(_video_packets(ffmpeg, path))
+def video_bytes(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> int:
+    """Bytes of a file's video stream, by its packets."""
+    return sum(_video_packets(ffmpeg, path, stream_map))
 
 
 def check_space(output: Path, wanted_bytes: float) -> None:
@@ -164,9 +164,9 @@ def frame_lines(what: str, total: int, on_step: OnStep | None) -> Callable[[str]
     return on_line
 
 
-def _video_packets(ffmpeg: Ffmpeg, path: Path) -> list[int]:
-    """Bytes of each packet of a file's first video stream."""
-    done = process.run(commands.video_packets().argv(ffmpeg, source=path))
+def _video_packets(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> list[int]:
+    """Bytes of each packet of a file's video stream."""
+    done = process.run(commands.video_packets(stream_map).argv(ffmpeg, source=path))
     if done.exit_code != 0:
         raise failure(f"reading {path.name}", done)
     lines = [line for line in done.stdout.decode().splitlines() if line and not line.startswith("#")]

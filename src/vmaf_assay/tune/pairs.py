@@ -29,6 +29,8 @@ class PairRequest:
     """Its encode."""
     filters: str = ""
     """ffmpeg filter chain that the reference goes through first."""
+    stream: int | None = None
+    """Index of the reference's video stream; None takes the first that is no still picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def score_files(
     """
     clock = clock or JobClock(on_step)
     clock.step(f"open {request.reference.name}", 0, 1)
-    reference, source = open_source(ffmpeg, request.reference, request.filters)
+    reference, source = open_source(ffmpeg, request.reference, request.filters, stream=request.stream)
     distorted = probe_video(ffmpeg, request.distorted)
     admit(request.distorted, distorted)
     check_shapes(ffmpeg, reference, source, request.distorted, distorted)

@@ -111,8 +111,8 @@ def make_plan(
         check_extra_args(ffmpeg, info)
     if on_step:
         on_step(f"open {request.source.name}", 0, 1)
-    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference)
-    carry = PLAIN
+    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
+    carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
     if request.output is not None:
         output, sound = request.output.name, request.audio_codec
         carry = plan_carry(ffmpeg, request.source, output, info, preset, picture=video.stream, audio_codec=sound)
@@ -127,7 +127,7 @@ def make_plan(
         margin=margin,
         carry=carry,
         source_s=video.duration_s,
-        source_video_bytes=video_bytes(ffmpeg, request.source),
+        source_video_bytes=video_bytes(ffmpeg, request.source, video.stream_map),
         on_step=on_step,
         on_note=on_note,
     )

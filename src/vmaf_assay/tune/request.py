@@ -50,6 +50,8 @@ class TuneRequest:
     """Overwrite `output`."""
     encoder_args: str = ""
     """More options for the encoder, in trials and the final encode, as `-tune grain -g 48`."""
+    stream: int | None = None
+    """Index of the source's video stream, as in `-map 0:INDEX`; None takes the first that is no still picture."""
     unsafe_args: bool = False
     """Pass on encoder options and filters that are not known to leave files alone."""
     filters: str = ""

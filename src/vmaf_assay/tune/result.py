@@ -95,17 +95,17 @@ class TuneResult:
     source: str
     """Path as given."""
     encoder: str
-    """Encoder."""
+    """As ffmpeg names it."""
     preset: str
-    """Preset."""
+    """As ffmpeg names it."""
     target_vmaf: float
-    """What was asked, points."""
+    """Pooled VMAF asked for, points."""
     confidence: float
-    """What was asked."""
+    """Probability asked for, in (0, 1)."""
     rate_value: float
-    """Chosen, on the encoder's own scale."""
+    """The choice, on the encoder's own scale; the best there is when the target is out of reach."""
     mu: float
-    """Corrected forecast there, points."""
+    """Forecast of pooled VMAF there, after trials, points."""
     lower_bound: float
     """Forecast less the margin, points."""
     forecast_kbps: float | None
@@ -123,9 +123,9 @@ class TuneResult:
     encode_argv: list[str]
     """The final encode's command, whether it was run or not."""
     output: str | None
-    """The file written, or None."""
+    """The file written; None without `-o`, and when nothing is promised."""
     measured_vmaf: float | None
-    """Pooled VMAF of the whole output, if verified."""
+    """Pooled VMAF of the whole output; None without `--verify` and `--retry`."""
     kbps: float | None
     """Measured bitrate of the output's video, if encoded."""
     reasons: list[str]
@@ -141,9 +141,9 @@ class TuneResult:
     losses: list[str] = field(default_factory=list)
     """Parts of the source that the output lacks, or holds in another form."""
     max_kbps: float | None = None
-    """Bitrate limit asked for."""
+    """Bitrate limit asked for, kbps."""
     max_bytes: float | None = None
-    """Size limit asked for."""
+    """Size limit asked for, bytes."""
     bitrate_met: bool | None = None
     """Whether the bitrate, measured if encoded, else forecast, is within `max_kbps`; None without a limit."""
     size_met: bool | None = None
@@ -177,8 +177,8 @@ class TuneResult:
     missed: list[Retry] = field(default_factory=list)
     """Final encodes that were measured below the target and made again (`--retry`), in order."""
     implied_rate_value: float | None = None
-    """If the output was measured below the target: the rate value that the measurement implies. None if the target
-    is met, nothing was measured, or no rate value of the trained range is expected to meet it."""
+    """The rate value that a measurement below the target implies. None if the target is met, nothing was measured,
+    or no trained rate value is expected to meet it."""
 
     def as_json(self) -> dict[str, Any]:
         """The document of docs/json-output.md."""

@@ -27,7 +27,6 @@ def open_source(
     path: Path,
     filters: str = "",
     reference: ReferenceKind = "filtered",
-    *,
     stream: int | None = None,
 ) -> tuple[ReferenceInput, VideoInfo]:
     """A title as the reference of every comparison, at its own size made even, through the user's filters.

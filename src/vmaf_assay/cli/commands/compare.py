@@ -17,6 +17,7 @@ from vmaf_assay.cli.options import (
     ProbeSeconds,
     Registry,
     RunOptions,
+    Stream,
     TargetVmaf,
     TrustPolicy,
     container_of,
@@ -63,6 +64,7 @@ def compare(
     container: Container = "mkv",
     force: Force = False,
     vf: Filters = "",
+    stream: Stream = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
     report: Page = None,
@@ -92,6 +94,7 @@ def compare(
         trials=trials,
         output=_output(source, output, out_dir, container),
         force=force,
+        stream=stream,
         filters=vf,
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare

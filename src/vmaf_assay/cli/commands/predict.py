@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmaf_assay.cli.options import FfmpegPath, Filters, Json, Page, Registry, RunOptions, TrustPolicy
+from vmaf_assay.cli.options import FfmpegPath, Filters, Json, Page, Registry, RunOptions, Stream, TrustPolicy
 
 if TYPE_CHECKING:
     from vmaf_assay.api import MadeBy, PairRequest, PairScore, Scores, VerifiedEnsemble
@@ -33,6 +33,7 @@ def predict(
     preset: Annotated[str | None, typer.Option(help="Its preset (default: the encoder's).")] = None,
     rate_value: Annotated[float | None, typer.Option("--rate-value", help="Its CRF, CQ or QP.")] = None,
     vf: Filters = "",
+    stream: Stream = None,
     table: Table = None,
     confidence: Annotated[
         float, typer.Option(metavar="SHARE", help="Confidence of each bound, as 0.95 for 95 %.")
@@ -67,7 +68,7 @@ def predict(
                 next_step="give --encoder NAME and --rate-value NUMBER, or neither to measure only",
             )
         made_by = None if encoder is None or rate_value is None else MadeBy(encoder, rate_value, preset)
-        _pair(PairRequest(reference, distorted, vf), made_by, confidence, run)
+        _pair(PairRequest(reference, distorted, vf, stream), made_by, confidence, run)
     else:
         raise ConfigError("give a pair or a table", next_step="--reference R --distorted D, or --table FILE")
 

@@ -15,6 +15,7 @@ from vmaf_assay.cli.options import (
     ProbeSeconds,
     Registry,
     RunOptions,
+    Stream,
     TargetVmaf,
     TrustPolicy,
     UnsafeArgs,
@@ -100,6 +101,7 @@ def tune(
     unsafe_args: UnsafeArgs = False,
     audio_codec: AudioCodec = "",
     vf: Filters = "",
+    stream: Stream = None,
     reference: Reference = "filtered",
     max_bitrate: MaxBitrate = None,
     max_size: MaxSize = None,
@@ -121,10 +123,7 @@ def tune(
     from vmaf_assay.api import TuneRequest
 
     request = TuneRequest(
-        source=sources[0],
-        encoder=encoder,
-        target_vmaf=target_vmaf,
-        confidence=quality_confidence,
+        *(sources[0], encoder, target_vmaf, quality_confidence),
         preset=preset,
         trials=trials,
         output=output,
@@ -134,6 +133,7 @@ def tune(
         encoder_args=encoder_args,
         unsafe_args=unsafe_args,
         audio_codec=audio_codec,
+        stream=stream,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
         max_kbps=max_bitrate,
