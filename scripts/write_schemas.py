@@ -6,6 +6,7 @@ from vmaf_assay.media.files import write_json_atomic
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.registry.manifest import Registry
 from vmaf_assay.registry.signing import Envelope
+from vmaf_assay.registry.tie import Tie
 from vmaf_assay.registry.trust import TrustPolicy
 from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.training.schema import CalibrationFile, LosoFile, RunFile
@@ -20,6 +21,7 @@ RECORDS = {
     "sidecar": Sidecar,
     "signatures": Envelope,
     "trust-policy": TrustPolicy,
+    "tie": Tie,
     "tune_record": TuneRecord,
     "verdict": Verdict,
 }

@@ -7,20 +7,23 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from vmaf_assay.media.files import sha256_bytes, write_bytes_atomic, write_json_atomic
-from vmaf_assay.model.codec_block import VOCABULARIES, codec_width
+from vmaf_assay.model.codec_block import VOCABULARIES, codec_rows, codec_width
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
-from vmaf_assay.model.sidecar import HeldOut, ProbeSpec, Seen, SeenEncoder, Sidecar
-from vmaf_assay.model.weights import MemberWeights
+from vmaf_assay.model.seen import seen_of
+from vmaf_assay.model.sidecar import HeldOut, ProbeSpec, Seen, Sidecar
+from vmaf_assay.model.weights import MemberWeights, reference_predict
 from vmaf_assay.promise.calibrate import calibration_from_predictions
 from vmaf_assay.promise.gate import PREDICTION_COLUMNS
 from vmaf_assay.promise.metrics import plcc, rmse, srocc
 from vmaf_assay.records import CANONICAL6
+from vmaf_assay.registry.tie import Commitment, Shipped, Tie, draw, shipped_bytes, witness_bytes
+from vmaf_assay.registry.tie_check import held_out_of
 from vmaf_assay.training.schema import CalibrationFile, CodeFacts, CorpusFacts, FoldScores, LosoFile, RunFile
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -121,13 +124,38 @@ def make_run(
     write_json_atomic(folder / "calibration.json", document)
     for loso in losos:
         write_json_atomic(folder / f"loso_seed{loso.seed}.json", loso.model_dump(mode="json"))
-    base = _sidecar_base(model_id, digest, probes, float(np.mean([loso.mean_plcc for loso in losos])))
+    rows = table.filter(pl.col("seed") == seeds[0]).sort("row")
+    features, pixels = crafted_features(rows), np.full(rows.height, 2, dtype=np.int64)
+    names = ("encoder", "preset", "rate_value")
+    seen = seen_of(rows["encoder"], rows["preset"], rows["rate_value"].to_numpy(), features, pixels)
+    base = _sidecar_base(model_id, digest, probes, held_out_of(table), seen)
     shape = (len(base["feature_names"]), codec_width(base["encoder_vocab_version"]))
-    members = [member_weights(weights_of(seed), *shape) for seed in seeds]
+    members = [near_truth(member_weights(weights_of(seed), *shape)) for seed in seeds]
     for seed, weights in zip(seeds, members, strict=True):
         _write_model(folder, f"{model_id}_seed{seed}", member_graph(weights), "member", base)
     mean_base = base | {"calibration": document["calibration"]}
     _write_model(folder, f"{model_id}_mean", mean_graph(members), "mean", mean_base)
+    codec = codec_rows(*(rows[name].to_list() for name in names), version=base["encoder_vocab_version"])
+    commitment = Commitment(
+        model_id=model_id,
+        task=task,
+        seeds=sorted(seeds),
+        corpus_digest=digest,
+        n_rows=rows.height,
+        protocol="leave-one-group-out",
+        recipe={"name": "crafted"},
+        code={"version": "0", "commit": None, "dirty": None},
+        engine={},
+        made_at_utc="2026-12-01T00:00:00+00:00",
+    )
+    write_bytes_atomic(folder / "commitment.json", commitment.to_bytes())
+    groups = sorted(set(table["group"].to_list()))
+    digests = {
+        str(s): {g: sha256_bytes(f"{s}|{g}|{weights_of(s)}".encode()) for g in groups} for s in sorted(seeds)
+    }
+    write_bytes_atomic(folder / "tie.json", Tie(commitment=commitment, held_out_members=digests).to_bytes())
+    by_seed = dict(zip(seeds, members, strict=True))
+    write_shipped(folder, model_id, Crafted(features, pixels, codec, by_seed, base["feature_names"]))
     run = RunFile(
         model_id=model_id,
         task=task,
@@ -142,11 +170,62 @@ def make_run(
         code=CodeFacts(version="0"),
         environment={"python": "3"},
         files={},
-        generated_at_utc="2026-11-24T00:00:00+00:00",
+        generated_at_utc="2026-12-01T00:00:00+00:00",
     )
     write_json_atomic(folder / "run.json", run.model_dump(mode="json"))
     seal(folder)
     return folder
+
+
+class Crafted(NamedTuple):
+    """What shipped members read."""
+
+    features: np.ndarray
+    """[N, K]."""
+    pixels: np.ndarray
+    """[N]."""
+    codec: np.ndarray
+    """[N, D]."""
+    members: dict[int, MemberWeights]
+    """By seed."""
+    names: Sequence[str]
+    """Of features."""
+
+
+def write_shipped(folder: Path, model_id: str, crafted: Crafted) -> None:
+    """Write what a run's shipped members predict, and the witness of it."""
+    seeds = sorted(crafted.members)
+    predicted = [reference_predict(crafted.members[seed], crafted.features, crafted.codec) for seed in seeds]
+    shipped = Shipped(crafted.features, crafted.pixels, np.stack(predicted, axis=1).astype(np.float32))
+    data = shipped_bytes(shipped, crafted.names, seeds)
+    write_bytes_atomic(folder / "shipped.parquet", data)
+    reseal_witness(folder, shipped, crafted.codec)
+
+
+def reseal_witness(folder: Path, shipped: Shipped, codec: np.ndarray) -> None:
+    """Write the witness that a run's files draw."""
+    files = {path.stem: sha256_bytes(path.read_bytes()) for path in (folder / "members").glob("*.onnx")}
+    data = [(folder / name).read_bytes() for name in ("shipped.parquet", "predictions.parquet")]
+    drawn = draw(len(shipped.pixels), sha256_bytes(data[0]), sha256_bytes(data[1]), files)
+    write_bytes_atomic(folder / "witness.npy", witness_bytes(shipped, codec, drawn))
+
+
+def crafted_features(rows: pl.DataFrame) -> np.ndarray:
+    """Features [N, 6] of which the first gives the truth away, and the others are noise in 0 to 1."""
+    features = np.random.default_rng(9).uniform(0, 1, (rows.height, 6)).astype(np.float32)
+    features[:, 0] = rows["truth"].to_numpy() / 100
+    return features
+
+
+def near_truth(weights: MemberWeights) -> MemberWeights:
+    """A member that answers 100 times its first feature, and a little of its random weights."""
+    w1, b1, w2, b2 = (np.array(part) for part in (weights.w1, weights.b1, weights.w2, weights.b2))
+    w3 = np.array(weights.w3) * 0.02
+    # GELU is the identity far above zero: unit 0 carries the feature through.
+    w1[:, 0], w1[0, 0], b1[0] = 0, 1, 10
+    w2[:, 0], w2[0, 0], b2[0] = 0, 1, 0
+    w3[0] = 10
+    return weights._replace(w1=w1, b1=b1, w2=w2, b2=b2, w3=w3, b3=np.array([-108], np.float32))
 
 
 def seal(folder: Path) -> None:
@@ -206,7 +285,9 @@ def _loso(table: pl.DataFrame, seed: int, digest: str) -> LosoFile:
     )
 
 
-def _sidecar_base(model_id: str, digest: str, probes: Sequence[ProbeSpec], mean_plcc: float) -> dict[str, Any]:
+def _sidecar_base(
+    model_id: str, digest: str, probes: Sequence[ProbeSpec], held_out: HeldOut, seen: Seen
+) -> dict[str, Any]:
     version = 2 if model_id == FR else 3
     names = list(CANONICAL6) if model_id == FR else [f"probe0.{name}" for name in CANONICAL6]
     return {
@@ -216,18 +297,10 @@ def _sidecar_base(model_id: str, digest: str, probes: Sequence[ProbeSpec], mean_
         "encoder_vocab": list(VOCABULARIES[version]),
         "opset": OPSET,
         "probes": [] if model_id == FR else list(probes),
-        "seen": Seen(
-            encoders=[SeenEncoder(encoder="libx264", preset="medium", rate_values=list(RATES))],
-            feature_min=[0.0] * 6,
-            feature_max=[1.0] * 6,
-            feature_mean=[0.5] * 6,
-            feature_std=[0.2] * 6,
-            min_pixels=1,
-            max_pixels=2,
-        ),
+        "seen": seen,
         "recipe": {"name": "crafted"},
         "corpus_digest": digest,
-        "held_out": HeldOut(mean_plcc=mean_plcc, mean_srocc=0.9, mean_rmse=1.0),
+        "held_out": held_out,
     }
 
 

@@ -278,17 +278,17 @@ def test_a_rollback_asks_for_what_is_not_here(registry, tmp_path):
     other = shutil.copytree(registry, tmp_path / "other")
     shutil.rmtree(registry / "history")
     before = content(registry)
-    with pytest.raises(ConfigError, match=r"does not have 13 files of verdict 1 on .*--from"):
+    with pytest.raises(ConfigError, match=r"does not have 16 files of verdict 1 on .*--from"):
         rollback(registry, FR, WHY)
     for source in (tmp_path / "absent", tmp_path):
-        with pytest.raises(ConfigError, match=rf"neither .* nor {source} has 13 files"):
+        with pytest.raises(ConfigError, match=rf"neither .* nor {source} has 16 files"):
             rollback(registry, FR, WHY, source=source)
     assert content(registry) == before
     assert rollback(registry, FR, WHY, source=other).sequence == 3
     assert models_of(registry) == models_of_first(other)
     assert load_verified(registry, FR).verdict.act.returns_to.sequence == 1
     assert statuses(registry) == {"production"}
-    assert len(list((registry / "history").iterdir())) == 13
+    assert len(list((registry / "history").iterdir())) == 16
 
 
 def models_of_first(registry) -> dict[str, str]:

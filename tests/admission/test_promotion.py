@@ -161,7 +161,7 @@ def killed_at(monkeypatch, n_th: int) -> list[str]:
     return written
 
 
-WRITES = 6 + 6 + 1 + 1 + 1 + 1
+WRITES = 6 + 6 + 1 + 3 + 1 + 1 + 1
 """Models, sidecars, predictions, numbered verdict, registry.json, plain verdict."""
 
 
@@ -215,7 +215,7 @@ def test_another_run_can_follow_a_killed_first_promotion(runs, tmp_path, monkeyp
     """A number that was written is not given twice, and what was left over stays harmless."""
     registry = tmp_path / "registry"
     with monkeypatch.context() as patch:
-        killed_at(patch, 15)
+        killed_at(patch, 18)
         with pytest.raises(Killed):
             promote(load_run(runs["first"]), registry)
     verdict = promote(load_run(runs["second"]), registry)

@@ -154,7 +154,7 @@ def test_the_audit_page(registry, capsys):
     assert main(["registry", "verify", "--deep", FR, "--json"]) == 0
     document = answer(capsys)
     assert document["agrees"]
-    assert [check["outcome"] for check in document["checks"]] == ["agrees"] * 3
+    assert [check["outcome"] for check in document["checks"]] == ["agrees"] * 5
     verdict = document["verdict"]
     for fact in (
         document["verdict_sha256"],

@@ -216,8 +216,15 @@ def test_options_that_may_open_files_are_refused(name, text):
 @pytest.mark.ffmpeg
 @pytest.mark.parametrize("info", ENCODERS.values(), ids=lambda info: info.name)
 def test_no_option_on_the_list_takes_a_file(ffmpeg, info):
-    """Of the encoder's own options those that take a text are looked at by name: none is a file's."""
-    text = process.run([ffmpeg.path, "-hide_banner", "-h", f"encoder={info.name}"]).stdout.decode()
+    """Each is one that the encoder, or another of its family, has. None of those that take a text names a file."""
+
+    def listed(name: str) -> str:
+        return process.run([ffmpeg.path, "-hide_banner", "-h", f"encoder={name}"]).stdout.decode()
+
+    text, kin = listed(info.name), [one.name for one in ENCODERS.values() if one.options is info.options]
+    had = {name for one in kin for name in re.findall(r"^  -([\w:-]+) +<", listed(one), re.MULTILINE)}
+    assert "videotoolbox" in info.name or info.options <= had
+    assert not {word for word in info.options | info.params if word.startswith("-") or word.endswith("-")}
     texts = set(re.findall(r"^  -([\w:-]+) +<(?:string|dictionary|binary)>", text, re.MULTILINE))
     named = {name for name in info.options & texts if re.search(r"file|stats|path|plugin|opts|dump", name)}
     assert named == set()

@@ -130,3 +130,39 @@ def test_single_thread_encodes_repeat_to_the_bit(ffmpeg, clip):
     assert first.bytes == second.bytes
     assert np.array_equal(first.vmaf, second.vmaf)
     assert np.array_equal(first.features, second.features)
+
+
+@pytest.mark.parametrize("name", ["libx264", "libx265", "libsvtav1"])
+@pytest.mark.parametrize(
+    "layout", [("-x264-params", "frame-packing=3"), ("-metadata:s:v:0", "stereo_mode=left_right")]
+)
+def test_3d_video_is_scored(ffmpeg, clip, tmp_path, layout, name):
+    """A picture for each eye, said by the stream or by the container, is scored like any other."""
+    argv = ["-i", str(clip), "-c:v", "libx264", "-crf", "10", *layout, str(tmp_path / "both.mkv")]
+    assert process.run([*ffmpeg.base_argv(), *argv]).exit_code == 0
+    reference = ReferenceInput(tmp_path / "both.mkv", Fraction(25), 12)
+    info = encoder_info(name)
+    assert encode_and_score(ffmpeg, reference, info, info.presets[-1], 30).pooled_vmaf > 50
+
+
+@pytest.mark.parametrize(("size", "matrix"), [("1280x720", "bt709"), ("640x360", "bt470bg")])
+def test_rgb_becomes_yuv_by_the_matrix_of_its_size(ffmpeg, tmp_path, size, matrix):
+    """The encode says which matrix, and pure green has the luma of that matrix: 173 of BT.709, 145 of BT.601.
+
+    Y = 16 + 219 * Kg, with Kg 0.7152 (BT.709) and 0.587 (BT.601).
+    """
+    from vmaf_assay.media.commands import final_encode
+    from vmaf_assay.media.probe import probe_video
+    from vmaf_assay.media.reference import rgb_matrix
+
+    width, height = map(int, size.split("x"))
+    source, out = tmp_path / "rgb.mkv", tmp_path / "out.mkv"
+    green = ["-f", "lavfi", "-i", f"color=0x00ff00:size={size}:rate=25,format=gbrp", "-frames:v", "3"]
+    assert process.run([*ffmpeg.base_argv(), *green, "-c:v", "ffv1", str(source)]).exit_code == 0
+    reference = ReferenceInput(source, Fraction(25), 3, (width, height), rgb_matrix=rgb_matrix(width, height))
+    command = final_encode(reference, encoder_info("libx264"), "ultrafast", 10, streams=["-map", "0:v:0"])
+    assert process.run(command.argv(ffmpeg, source=source, output=out)).exit_code == 0
+    assert probe_video(ffmpeg, out).color_space == matrix
+    raw = process.run([*ffmpeg.base_argv(), "-i", str(out), "-frames:v", "1", "-f", "rawvideo", "-"]).stdout
+    luma = np.frombuffer(raw, np.uint8)[: width * height].mean()
+    assert luma == pytest.approx(16 + 219 * (0.7152 if matrix == "bt709" else 0.587), abs=1)

@@ -9,7 +9,7 @@ from tests.crafted import SEEDS, held_out_predictions
 from vmaf_assay.errors import CorpusError
 from vmaf_assay.promise.choice import Curve
 from vmaf_assay.promise.gate import choice_coverage, evaluate_gate, held_out_protocol, interval_coverage
-from vmaf_assay.promise.policy import CoveragePolicy
+from vmaf_assay.promise.policy import ADR_0303, CoveragePolicy
 
 GOOD = held_out_predictions()
 
@@ -85,7 +85,7 @@ def test_identical_members_are_refused():
 
 def test_scores_are_means_of_folds_by_an_independent_calculation():
     """A seed's score is the plain mean over groups of SciPy's Pearson correlation."""
-    result, folds = evaluate_gate(GOOD, SEEDS)
+    result, folds = evaluate_gate(GOOD, SEEDS, ADR_0303)
     for seed in SEEDS:
         parts = GOOD.filter(seed_is(seed)).partition_by("group")
         scores = [stats.pearsonr(part["truth"], part["prediction"])[0] for part in parts]
@@ -96,13 +96,15 @@ def test_scores_are_means_of_folds_by_an_independent_calculation():
 
 def test_the_order_of_rows_does_not_matter():
     """Shuffled predictions give the same gate to the last bit."""
-    assert evaluate_gate(GOOD.sample(fraction=1, shuffle=True, seed=1), SEEDS) == evaluate_gate(GOOD, SEEDS)
+    assert evaluate_gate(GOOD.sample(fraction=1, shuffle=True, seed=1), SEEDS, ADR_0303) == evaluate_gate(
+        GOOD, SEEDS, ADR_0303
+    )
 
 
 def test_bad_predictions_are_a_hold():
     """Predictions that are noise are evidence, and not good enough."""
     noise = np.random.default_rng(0).normal(80, 10, GOOD.height).astype(np.float32)
-    result, _ = evaluate_gate(GOOD.with_columns(prediction=pl.Series(noise)), SEEDS)
+    result, _ = evaluate_gate(GOOD.with_columns(prediction=pl.Series(noise)), SEEDS, ADR_0303)
     assert not result.passed
     assert result.failing_seeds == list(SEEDS)
 
@@ -152,6 +154,6 @@ def test_grouped_folds_are_evidence_and_are_named():
     """The same predictions out of 4 folds: the same gate, group by group, and the protocol said."""
     number = pl.col("group").str.slice(1).cast(pl.Int32) % 4 + 1
     grouped = GOOD.with_columns(fold=pl.format("fold {} of 4", number))
-    assert evaluate_gate(grouped, SEEDS) == evaluate_gate(GOOD, SEEDS)
+    assert evaluate_gate(grouped, SEEDS, ADR_0303) == evaluate_gate(GOOD, SEEDS, ADR_0303)
     assert held_out_protocol(grouped) == "4 grouped folds"
     assert held_out_protocol(GOOD) == "leave-one-group-out"

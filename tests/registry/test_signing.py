@@ -128,7 +128,7 @@ def test_the_envelope_is_dsse_over_in_toto(signed, keys):
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicate"]["verificationResult"] == "PASSED"
     assert statement["predicate"]["sequence"] == 2
-    assert len(statement["subject"]) == 1 + 6 + 6 + 1
+    assert len(statement["subject"]) == 1 + 6 + 6 + 1 + 3
     for subject in statement["subject"]:
         assert sha256_bytes((signed / subject["name"]).read_bytes()) == subject["digest"]["sha256"]
 

@@ -38,7 +38,7 @@ def test_a_promote_says_everything_it_rests_on(runs):
     assert verdict["coverage_policy_sha256"] == COVERAGE_POLICY.digest()
     assert len(verdict["folds"]) == 5 * 22
     assert verdict["code"]["version"] == "0"
-    assert (verdict["adr"], verdict["parent_adr"]) == ("ADR-0320", "ADR-0303")
+    assert (verdict["adr"], verdict["parent_adr"]) == ("ADR-0320", "ADR-0411")
 
 
 def test_fields_of_the_first_schema_are_kept(runs):
@@ -55,6 +55,7 @@ def test_fields_of_the_first_schema_are_kept(runs):
         "parent_adr",
     } <= set(read(runs["first"]))
     assert set(read(runs["first"])["gate"]) == {
+        "conditions",
         "passed",
         "mean_plcc",
         "mean_plcc_threshold",

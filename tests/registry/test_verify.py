@@ -104,7 +104,7 @@ def test_any_flipped_byte_of_registry_json_is_refused(registry):
 def test_history_is_kept_whole(registry):
     """A flipped byte in what an earlier verdict rests on is refused by `verify`: it is what one rolls back to."""
     older = list((registry / "history").iterdir())
-    assert len(older) == 6 + 6 + 1
+    assert len(older) == 6 + 6 + 1 + 3
     for path in older:
         good = path.read_bytes()
         flip(path, len(good) // 2)
@@ -120,7 +120,7 @@ def test_what_earlier_verdicts_rest_on_may_be_elsewhere(registry):
     assert {report.status for report in reports} == {"production", "not here"}
     (absent,) = [report for report in reports if report.status == "not here"]
     assert absent.row_id == FR
-    assert absent.reason.startswith("13 files of verdict 1; ")
+    assert absent.reason.startswith("16 files of verdict 1; ")
     assert f"`assay registry rollback {FR} --to N --from FOLDER`" in absent.reason
     assert loads(registry)
     assert main(["registry", "verify", "--registry", str(registry)]) == 0

@@ -212,3 +212,34 @@ def test_long_lists_of_times_lie_in_a_file(ffmpeg, tmp_path):
     out = lavfi(ffmpeg, tmp_path / "o.mp4", "-frames:v", "10000", "-c:v", "mpeg4", "-bf", "2", *args, graph=graph)
     shown = sorted(row[2] for row in packets(ffmpeg, out))
     assert [time - shown[0] for time in shown] == [tick * stamps.tick for tick in ticks]
+
+
+@pytest.mark.parametrize(("name", "asked", "answered"), [("libaom-av1", "8", "6"), ("libaom-av1", "6", "6")])
+def test_an_equal_preset_is_answered_as_the_trained_one(name, asked, answered):
+    """The shipped forecast was trained on libaom-av1 6; 7 and 8 give the same bytes."""
+    from vmaf_assay.registry.store import load_verified, registry_dir
+    from vmaf_assay.tune.forecast import chosen_preset
+
+    sidecar = load_verified(registry_dir(None), "vmaf_forecast_ensemble_v1").ensemble.sidecar
+    assert chosen_preset(sidecar, name, asked) == answered
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_the_final_encode_of_3d_video_can_be_scored(ffmpeg, sources, tmp_path, suffix):
+    """Ffmpeg n9.0.2 does not decode H.264 in Matroska whose header and stream both say the 3D layout."""
+    both = tmp_path / "cfr.mkv"
+    argv = [
+        "-i",
+        str(sources["cfr"]),
+        "-c:v",
+        "libx264",
+        "-crf",
+        "10",
+        "-x264-params",
+        "frame-packing=3",
+        str(both),
+    ]
+    assert process.run([*ffmpeg.base_argv(), *argv]).exit_code == 0
+    reference = reference_of(both)
+    out = final_file(ffmpeg, reference, "libx264", tmp_path / f"out.{suffix}")
+    assert score_pair(ffmpeg, reference, out).n_frames == N_FRAMES

@@ -40,7 +40,6 @@ def folder(tmp_path_factory) -> Path:
 
 
 RATES_TO_COME = {
-    "sixty.mkv": "mkvmerge rounds 60000/1001 to nanoseconds, which is read as 19001/317",
     "sixty.avi": "H.264 in AVI: the stamps of its first frames are taken for a gap",
     "xvid.avi": "packed B-frames in AVI: the stamps of those not shown are taken for a gap",
 }

@@ -5,14 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from vmaf_assay.errors import ConfigError
+from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.files import read_bound, read_file, verdict_name
 from vmaf_assay.registry.history import predictions_name
-from vmaf_assay.registry.recompute import Check, recompute
+from vmaf_assay.registry.recompute import OF_THAT_TIME, Check, read_tied, recompute
 from vmaf_assay.registry.signing import Signed
 from vmaf_assay.registry.store import read_registry, verify_row
 from vmaf_assay.registry.trust import Trust, signatures_on
@@ -20,16 +18,7 @@ from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.registry.verify import verify_registry
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from vmaf_assay.model.sidecar import Sidecar
-
-TOLERANCE_POINTS = 0.01
-"""How far predictions of a model trained again may lie from the verdict's, VMAF points. On the same class of
-machine with the same libraries they are the same bytes; elsewhere sums are taken in another order."""
-
-TOLERANCE_PLCC = 1e-4
-"""The same for the gate's numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,118 +128,61 @@ def audit(
     )
 
 
-def _scores(verdict: Verdict, seed: int) -> SeedScores:
-    folds = [fold for fold in verdict.folds if fold.seed == seed]
-    worst = min(folds, key=lambda fold: fold.plcc)
-    return SeedScores(sum(fold.plcc for fold in folds) / len(folds), worst.plcc, worst.held_out)
-
-
-def retrain(
-    folder: Path,
-    audited: Audit,
-    corpus_dir: Path,
-    workspace: Path,
-    *,
-    processes: int = 1,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[Check]:
-    """Train the ensemble again from its corpus, and compare predictions, gate and models with the verdict's.
+def check_corpus(folder: Path, audited: Audit, corpus_dir: Path) -> list[Check]:
+    """Compare an ensemble's predictions and sidecars with the corpus it is said to be trained on.
 
     Args:
       folder: the registry.
       audited: what `audit` found.
-      corpus_dir: the corpus it was trained on.
-      workspace: an empty folder for the run.
-      processes: processes to train in; the result does not depend on it.
-      on_progress: called with (members trained, members).
+      corpus_dir: the corpus.
 
     Raises:
-      ConfigError: another corpus, or a recipe that this version does not have.
+      ConfigError: it is another corpus.
     """
-    from vmaf_assay.corpus.store import load_corpus
-    from vmaf_assay.promise.folds import LEAVE_ONE_OUT
-    from vmaf_assay.training.evidence import load_run
-    from vmaf_assay.training.recipe import RECIPES
-    from vmaf_assay.training.run import train_run
+    import polars as pl
 
-    verdict, recipe = audited.verdict, audited.sidecar.recipe
-    if load_corpus(corpus_dir).digest != verdict.corpus.get("digest"):
+    from vmaf_assay.admission.corpus_match import Claim, check_facts, check_rows, check_seen
+    from vmaf_assay.corpus.same_content import check_groups_differ
+    from vmaf_assay.corpus.store import load_corpus
+    from vmaf_assay.promise.calibrate import parse_predictions
+
+    verdict, sidecar = audited.verdict, audited.sidecar
+    corpus = load_corpus(corpus_dir)
+    check_corpus_digest(corpus_dir, corpus.digest, verdict)
+    name = predictions_name(verdict)
+    table = parse_predictions(read_bound(folder, name, verdict.predictions_sha256), where=name)
+    rows = table.filter(pl.col("seed") == min(verdict.seeds)).sort("row")
+    claim = Claim(corpus.digest, sidecar.task, sidecar.answers, rows)
+    tied = read_tied(folder, verdict, table)
+    checks = [_checked("corpus: rows", lambda: check_rows(claim, corpus), f"{rows.height} rows, every truth")]
+    if checks[0].outcome == "differs":
+        return checks
+    checks.append(_checked("corpus: groups", lambda: check_groups_differ(corpus), "no two show the same content"))
+    if tied is None:
+        said = "what the sidecar has seen; its bitrate model was not compared: " + OF_THAT_TIME
+        return [*checks, _checked("corpus: sidecar", lambda: check_seen(claim, sidecar.seen, corpus), said)]
+    said = "features, picture sizes and bitrate model, made again from the corpus"
+    return [*checks, _checked("corpus: facts", lambda: check_facts(tied, corpus), said)]
+
+
+def check_corpus_digest(corpus_dir: Path, digest: str, verdict: Verdict) -> None:
+    """Raise ConfigError if a corpus is not the one that a verdict is of."""
+    if digest != verdict.corpus.get("digest"):
         raise ConfigError(
             f"{corpus_dir} is not the corpus of verdict {verdict.sequence}",
             next_step=f"name the one with digest {str(verdict.corpus.get('digest'))[:12]}",
         )
-    name = str(recipe.get("name"))
-    today = RECIPES[name].as_dict() | {"max_steps": recipe.get("max_steps")} if name in RECIPES else {}
-    # Sidecars without `prior_scale` are of 0.1.0, which drew other dropout masks under the same recipe.
-    if "prior_scale" not in recipe or {key: recipe.get(key) for key in today} != today or not today:
-        commit = verdict.code.get("commit") or f"version {verdict.code.get('version')}"
-        raise ConfigError(f"this version trains {name} otherwise", next_step=f"use the code of {commit}")
-    train_run(
-        corpus_dir,
-        verdict.ensemble,
-        workspace / "run",
-        seeds=verdict.seeds,
-        recipe=name,
-        folds=None if verdict.protocol == LEAVE_ONE_OUT else int(verdict.protocol.split()[0]),
-        max_steps=recipe.get("max_steps"),
-        processes=processes,
-        on_progress=on_progress,
-        vocabulary=audited.sidecar.encoder_vocab_version,
-    )
-    again = load_run(workspace / "run")
-    return [
-        _compare_predictions(folder, verdict, again.predictions, again.file.files["predictions.parquet"]),
-        _compare_gate(verdict, again.gate()[0].mean_plcc, again.gate()[0].plcc_spread),
-        _compare_models(folder, verdict, audited.sidecar, workspace / "run" / "members"),
-    ]
 
 
-def _compare_predictions(folder: Path, verdict: Verdict, again: "pl.DataFrame", sha256: str) -> Check:
-    from vmaf_assay.promise.calibrate import parse_predictions
-
-    what = "retrained: held-out predictions"
-    if sha256 == verdict.predictions_sha256:
-        return Check(what, "agrees", "byte for byte the same")
-    name = predictions_name(verdict)
-    data = read_bound(folder, name, verdict.predictions_sha256)
-    said = parse_predictions(data, where=name).sort("seed", "row")
-    again = again.sort("seed", "row")
-    if not said.drop("prediction").equals(again.drop("prediction")):
-        return Check(what, "differs", "they are of other rows")
-    largest = float(np.abs(said["prediction"].to_numpy() - again["prediction"].to_numpy()).max())
-    return Check(
-        what,
-        "agrees" if largest <= TOLERANCE_POINTS else "differs",
-        f"largest difference {largest:.6f} points, tolerance {TOLERANCE_POINTS:g}",
-    )
+def _checked(what: str, check: Callable[[], None], said: str) -> Check:
+    try:
+        check()
+    except AssayError as error:
+        return Check(what, "differs", error.what)
+    return Check(what, "agrees", said)
 
 
-def _compare_gate(verdict: Verdict, mean_plcc: float, plcc_spread: float) -> Check:
-    said = verdict.gate
-    largest = max(abs(said.mean_plcc - mean_plcc), abs(said.plcc_spread - plcc_spread))
-    return Check(
-        "retrained: gate",
-        "agrees" if largest <= TOLERANCE_PLCC else "differs",
-        f"mean PLCC {mean_plcc:.6f}, largest difference {largest:.2g}, tolerance {TOLERANCE_PLCC:g}",
-    )
-
-
-def _compare_models(folder: Path, verdict: Verdict, sidecar: "Sidecar", members: Path) -> Check:
-    """Same bytes, or fused models that answer the same over what they have seen."""
-    from vmaf_assay.registry.files import content_name
-    from vmaf_assay.training.evidence import sample_answers
-
-    found = {row_id: (members / f"{row_id}.onnx").read_bytes() for row_id in verdict.members}
-    same = sum(sha256_bytes(data) == verdict.members[row_id] for row_id, data in found.items())
-    said = f"{same} of {len(found)} files byte for byte the same"
-    if same == len(found):
-        return Check("retrained: models", "agrees", said)
-    mean = f"{verdict.ensemble}_mean"
-    before = read_bound(folder, content_name(mean, verdict.members[mean], "onnx"), verdict.members[mean])
-    answers = [sample_answers(data, sidecar)["mu"] for data in (before, found[mean])]
-    largest = float(np.abs(answers[0] - answers[1]).max())
-    return Check(
-        "retrained: models",
-        "agrees" if largest <= TOLERANCE_POINTS else "differs",
-        f"{said}; the fused answers differ by {largest:.6f} points, tolerance {TOLERANCE_POINTS:g}",
-    )
+def _scores(verdict: Verdict, seed: int) -> SeedScores:
+    folds = [fold for fold in verdict.folds if fold.seed == seed]
+    worst = min(folds, key=lambda fold: fold.plcc)
+    return SeedScores(sum(fold.plcc for fold in folds) / len(folds), worst.plcc, worst.held_out)

@@ -11,6 +11,7 @@ from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.promise.policy import COVERAGE_POLICY, POLICY
 from vmaf_assay.registry.files import content_name
 from vmaf_assay.registry.manifest import FileRef, Kind, Row
+from vmaf_assay.registry.tie import WITNESS_ROWS, TieRef
 from vmaf_assay.registry.verdict import FoldPlcc, Verdict, rule_in_force
 from vmaf_assay.training.evidence import RunEvidence
 
@@ -47,6 +48,13 @@ def judge(run: RunEvidence) -> Verdict:
         coverage_rule=rule_in_force(run.file.task),
         code=run.file.code.model_dump(),
         environment=dict(run.file.environment),
+        parent_adr=POLICY.name,
+        tie=TieRef(
+            tie_sha256=run.file.files["tie.json"],
+            shipped_sha256=run.file.files["shipped.parquet"],
+            witness_sha256=run.file.files["witness.npy"],
+            n_rows=min(WITNESS_ROWS, facts.n_rows),
+        ),
         measurand=run.models()[f"{run.file.model_id}_mean"][2].measurand,
         generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         made_by=__version__,

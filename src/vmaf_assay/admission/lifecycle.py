@@ -6,22 +6,32 @@ history.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmaf_assay import __version__
 from vmaf_assay.admission.archive import bring_back
+from vmaf_assay.admission.audit import Audit
 from vmaf_assay.admission.judge import rows_of
 from vmaf_assay.admission.promotion import State, Who, add_signatures, commit, locked, now_utc, read_state
-from vmaf_assay.errors import ConfigError, IntegrityError
+from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
+from vmaf_assay.media.files import write_bytes_atomic
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.promise.policy import COVERAGE_POLICY, POLICY
 from vmaf_assay.records import OnStep
+from vmaf_assay.registry.attest import Retrained, attest, attestations_on
 from vmaf_assay.registry.entries import verdict_refs
-from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, verdict_name
+from vmaf_assay.registry.files import RESTORE, content_name, parse, read_bound, read_file, verdict_name
 from vmaf_assay.registry.history import digests_of, origin, predictions_name
 from vmaf_assay.registry.manifest import FileRef, Row, ensemble_of
+from vmaf_assay.registry.recompute import OF_THAT_TIME, read_tied
 from vmaf_assay.registry.store import admitting_verdict, verify_row
 from vmaf_assay.registry.verdict import Act, ReturnsTo, Verdict, rule_in_force
 from vmaf_assay.registry.verify import verify_registry
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vmaf_assay.promise.policy import GateResult
 
 
 def rollback(
@@ -123,21 +133,13 @@ def revalidate(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = N
       ConfigError: the ensemble is out of service, or is a HOLD today.
       IntegrityError: a file it depends on does not verify.
     """
-    from vmaf_assay.promise.calibrate import calibration_from_predictions, coverage_of, parse_predictions
-    from vmaf_assay.promise.gate import evaluate_gate
+    from vmaf_assay.promise.calibrate import calibration_from_predictions, coverage_of
 
     with locked(folder, who.wait_s):
         state = _with_history(folder, ensemble)
         current = state.history[0]
         admitting_verdict(folder, next(row for row in state.registry.rows if ensemble_of(row.id) == ensemble))
-        name = predictions_name(current)
-        table = parse_predictions(read_bound(folder, name, current.predictions_sha256), where=str(folder / name))
-        gate, _ = evaluate_gate(table, current.seeds, metric=current.metric)
-        if not gate.passed:
-            raise ConfigError(
-                f"{ensemble} is a HOLD today: {'; '.join(gate.reasons())}",
-                next_step=f"take it out of service: `assay registry retire {ensemble}`",
-            )
+        table, gate = _gate_today(folder, current)
         sidecar = _models(folder, current)[f"{ensemble}_mean"][2]
         calibration = calibration_from_predictions(
             table,
@@ -157,6 +159,7 @@ def revalidate(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = N
                 "coverage": coverage,
                 "confidence_eligible": eligible,
                 "rows": {row.id: row.binding() for row in rows},
+                "parent_adr": POLICY.name,
                 "policy_sha256": POLICY.digest(),
                 "coverage_policy_sha256": COVERAGE_POLICY.digest(),
                 "coverage_rule": rule_in_force(sidecar.task),
@@ -165,6 +168,31 @@ def revalidate(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = N
         )
         commit(state, verdict, rows, who)
     return verdict
+
+
+def _gate_today(folder: Path, current: Verdict) -> "tuple[pl.DataFrame, GateResult]":
+    """Held-out predictions of the models in force, and today's gate on them.
+
+    Raises:
+      ConfigError: it is a HOLD, or the verdict has no evidence that today's policy asks for.
+    """
+    from vmaf_assay.promise.calibrate import parse_predictions
+    from vmaf_assay.promise.gate import evaluate_gate
+
+    ensemble, name = current.ensemble, predictions_name(current)
+    table = parse_predictions(read_bound(folder, name, current.predictions_sha256), where=str(folder / name))
+    tied = read_tied(folder, current, table)
+    if tied is None:
+        raise ConfigError(
+            f"{ensemble} has {OF_THAT_TIME}, and today's policy needs that", next_step="train and promote again"
+        )
+    gate, _ = evaluate_gate(table, current.seeds, metric=current.metric, shipped=tied.shipped.mean)
+    if not gate.passed:
+        raise ConfigError(
+            f"{ensemble} is a HOLD today: {'; '.join(gate.reasons())}",
+            next_step=f"take it out of service: `assay registry retire {ensemble}`",
+        )
+    return table, gate
 
 
 def sign_verdict(folder: Path, ensemble: str, who: Who) -> tuple[Verdict, list[str]]:
@@ -179,6 +207,35 @@ def sign_verdict(folder: Path, ensemble: str, who: Who) -> tuple[Verdict, list[s
             if report.status == "refused":
                 raise IntegrityError(f"not signed: {report.row_id}: {report.reason}", next_step=RESTORE)
         return current, add_signatures(folder, current, who)
+
+
+def attest_verdict(folder: Path, audited: Audit, retrained: Retrained, who: Who) -> tuple[Verdict, list[str]]:
+    """File an attestation on the verdict in force by every key of `who`; it, and the ids of all keys that attest.
+
+    Args:
+      folder: the registry.
+      audited: the audit that trained again, and agrees.
+      retrained: what came out.
+      who: whose keys.
+
+    Raises:
+      ToolError: another verdict came into force meanwhile.
+      IntegrityError: the verdict or anything that it rests on does not verify.
+    """
+    with locked(folder, who.wait_s):
+        ensemble = audited.ensemble
+        state = _with_history(folder, ensemble)
+        current = state.history[0]
+        if _digest(state, ensemble) != audited.verdict_sha256:
+            raise ToolError(f"another verdict on {ensemble} came into force", next_step="attest to that one")
+        for report in verify_registry(folder, ensemble=ensemble):
+            if report.status == "refused":
+                raise IntegrityError(f"not attested: {report.row_id}: {report.reason}", next_step=RESTORE)
+        data = read_file(folder, verdict_name(ensemble, current.sequence))
+        for key in who.keys:
+            name, envelope = attest(current, data, retrained, key)
+            write_bytes_atomic(folder / name, envelope)
+        return current, [one.key_id for one in attestations_on(folder, current, data)]
 
 
 def _with_history(folder: Path, ensemble: str) -> State:

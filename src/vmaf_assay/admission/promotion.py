@@ -28,11 +28,13 @@ from vmaf_assay.registry.files import (
     RESTORE,
     envelope_name,
     parse,
+    read_bound,
     read_file,
     verdict_name,
 )
-from vmaf_assay.registry.history import bound_files, chain, check_numbers, numbered, predictions_name
+from vmaf_assay.registry.history import bound_files, chain, check_numbers, numbered, predictions_name, tie_names
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
+from vmaf_assay.registry.recompute import read_sidecar, recompute
 from vmaf_assay.registry.signing import read_envelope, sign
 from vmaf_assay.registry.store import admitting_verdict, parse_registry, verify_row
 from vmaf_assay.registry.trust import signatures_on
@@ -63,6 +65,8 @@ class Who:
     """Private keys that sign."""
     expires_at_utc: str | None = None
     """When the signatures end, ISO 8601; None for never."""
+    audited: tuple[str, ...] = ()
+    """What was audited beyond the registry itself, of `signing.AUDITS`: `corpus`, `retraining`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,18 +205,41 @@ def commit(state: State, verdict: Verdict, rows: Sequence[Row], who: Who) -> Non
 
 
 def add_signatures(folder: Path, verdict: Verdict, who: Who) -> list[str]:
-    """Sign a filed verdict with every key that has not signed it yet; the ids of all keys that have."""
+    """Audit a filed verdict, then sign it with every key that has not yet; the ids of all keys that have.
+
+    Raises:
+      IntegrityError: something that is computed again differs; nothing is signed.
+    """
     data = read_file(folder, verdict_name(verdict.ensemble, verdict.sequence))
     signed = signatures_on(folder, verdict, data)
     if not who.keys:
         return signed.key_ids if signed else []
+    audited = (*audit_to_sign(folder, verdict), *who.audited)
     name, before = envelope_name(verdict.ensemble, verdict.sequence), signed
     for key in who.keys:
-        envelope = sign(verdict, data, key, existing=signed, expires_at_utc=who.expires_at_utc)
+        envelope = sign(verdict, data, key, audited=audited, existing=signed, expires_at_utc=who.expires_at_utc)
         signed = read_envelope(folder, verdict, data, envelope.to_bytes())
     if signed and signed != before:
         write_bytes_atomic(folder / name, signed.envelope.to_bytes())
     return signed.key_ids if signed else []
+
+
+def audit_to_sign(folder: Path, verdict: Verdict) -> tuple[str, ...]:
+    """All that the registry alone can show of a verdict, computed again; what of `signing.AUDITS` that was.
+
+    Raises:
+      IntegrityError: a file does not match its digest, or something that is computed again differs.
+    """
+    for name, digest in bound_files(verdict).items():
+        read_bound(folder, name, digest)
+    if verdict.verdict == "SUPERSEDED":
+        return ("bytes",)
+    sidecar = read_sidecar(folder, verdict, f"{verdict.ensemble}_mean")
+    checks = recompute(folder, verdict, sidecar, deep=True)
+    for check in checks:
+        if check.outcome == "differs":
+            raise IntegrityError(f"not signed: {check.what}: {check.detail}", next_step=RESTORE)
+    return ("bytes", *(check.what for check in checks if check.outcome == "agrees"))
 
 
 def _is_finished(folder: Path, verdict: Verdict) -> bool:
@@ -291,4 +318,6 @@ def _copy_models(run: "RunEvidence", folder: Path, verdict: Verdict) -> list[Row
         write_bytes_atomic(folder / row.onnx, run.data[f"members/{row.id}.onnx"])
         write_bytes_atomic(folder / row.sidecar.file, run.data[f"members/{row.id}.json"])
     write_bytes_atomic(folder / predictions_name(verdict), run.data["predictions.parquet"])
+    for name, of_run in zip(tie_names(verdict), ("tie.json", "shipped.parquet", "witness.npy"), strict=True):
+        write_bytes_atomic(folder / name, run.data[of_run])
     return rows

@@ -1,7 +1,7 @@
 """Train an ensemble, judge it, and promote it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vmaf_assay.admission.judge import judge, write_verdict
@@ -28,6 +28,7 @@ def write_run(
     engine: str = "auto",
     jobs: int | None = None,
     on_step: OnStep | None = None,
+    on_commit: Callable[[str], None] | None = None,
 ) -> RunFile:
     """Train an ensemble, leaving out one group at a time, and write the run; what `assay train` does.
 
@@ -42,6 +43,7 @@ def write_run(
       engine: `auto`, `native` (a C compiler; the same bits everywhere), `jax`, or `jax-gpu`.
       jobs: processes; by default one a core.
       on_step: called with members done.
+      on_commit: called before training with the digest of the commitment.
 
     Raises:
       ConfigError: the extra `train` is not installed, or the request is invalid.
@@ -62,6 +64,7 @@ def write_run(
         engine=engine,
         processes=jobs or os.cpu_count() or 1,
         on_progress=None if on_step is None else lambda done, total: on_step("members", done, total),
+        on_commit=on_commit,
     )
 
 

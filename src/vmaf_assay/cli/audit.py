@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vmaf_assay.admission.audit import Audit
 
+RETRAINED = "retrained: models"
+"""What the check is called that compares models trained again."""
+
 WIDTH, LABEL = 80, 14
 """Columns of the page, and of its labels; a SHA-256 in full fits beside one."""
 
@@ -58,7 +61,18 @@ def _facts(audit: "Audit") -> Iterator[tuple[str, str]]:
     yield "", ""
     for check in audit.checks:
         yield "computed", f"{check.what}: {check.outcome}; {check.detail}"
-    yield "verified", "every byte" if audit.status == "verified" else f"NO: {audit.status}"
+    yield "verified", _verified(audit)
+
+
+def _verified(audit: "Audit") -> str:
+    if audit.status != "verified":
+        return f"NO: {audit.status}"
+    if wrong := next((check for check in audit.checks if check.outcome == "differs"), None):
+        return f"NO: {wrong.what}: {wrong.detail}"
+    retrained = next((check for check in audit.checks if check.what == RETRAINED), None)
+    if retrained and "tolerance" in retrained.detail:
+        return f"every file against its digest; trained again within the tolerance: {retrained.detail}"
+    return "every byte"
 
 
 def _signatures(audit: "Audit") -> str:

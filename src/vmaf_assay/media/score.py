@@ -64,8 +64,8 @@ def encode_and_score(
 
     Raises:
       ToolError: ffmpeg failed.
-      MediaError: the encoder does not take the size, the source gave another number of frames than it should, a
-        frame does not decode, or the two sides are out of sync.
+      MediaError: the encoder does not take the size, a frame does not decode, or the source gave another number of
+        frames than it should. Also if the two sides are out of sync.
     """
     if reference.size is not None:
         encoder.check_size(*reference.size)

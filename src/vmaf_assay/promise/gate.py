@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from vmaf_assay.errors import ConfigError, CorpusError
 from vmaf_assay.promise.choice import Curve, cross_fitted_choices
+from vmaf_assay.promise.conditions import measure_conditions
 from vmaf_assay.promise.conformal import covered_enough, hcp_interval
 from vmaf_assay.promise.folds import protocol_of
 from vmaf_assay.promise.metrics import plcc
@@ -171,8 +173,16 @@ def evaluate_gate(
     seeds: Sequence[int],
     policy: GatePolicy = POLICY,
     metric: Metric = MEAN_VMAF.metric,
+    shipped: NDArray[np.float64] | None = None,
 ) -> tuple[GateResult, list[dict[str, Any]]]:
     """The gate on held-out predictions, and its per-fold table.
+
+    Args:
+      predictions: held-out predictions.
+      seeds: the seeds they should be of.
+      policy: the conditions.
+      metric: the scale of what was predicted.
+      shipped: what the shipped ensemble predicts of every row, points, [N], for a policy that asks.
 
     Raises:
       CorpusError: the predictions are not evidence; see `check_evidence`.
@@ -180,7 +190,10 @@ def evaluate_gate(
     check_evidence(predictions, seeds, policy, metric)
     folds = fold_table(predictions)
     per_seed = {seed: float(np.mean([row["plcc"] for row in folds if row["seed"] == seed])) for seed in seeds}
-    return gate_from_scores(per_seed, policy), folds
+    result = gate_from_scores(per_seed, policy)
+    if policy.limits():
+        result = result.with_conditions(measure_conditions(predictions, seeds, policy, shipped))
+    return result, folds
 
 
 def interval_coverage(

@@ -21,14 +21,16 @@ HISTORY = "history"
 TRUST_POLICY = "ASSAY_TRUST_POLICY"
 """Environment variable that names a trust policy if no option does."""
 
-CONTENT_NAMED = re.compile(r"[a-z0-9_]+\.([0-9a-f]{12})\.(onnx|json|parquet)")
+CONTENT_NAMED = re.compile(r"[a-z0-9_]+\.([0-9a-f]{12})\.(onnx|json|parquet|npy)")
 """A file named by the first 12 hex digits of its SHA-256."""
 
 MAX_SEQUENCE = 999_999
 """Highest number of a verdict; a file with a higher one is not a verdict."""
 
-VERDICT_NAMED = re.compile(r"[a-z0-9_]+_seed_flip_PROMOTE(\.[1-9][0-9]{0,5}(\.dsse)?)?\.json")
-"""A verdict's file, plain or numbered, or the signatures on a numbered one."""
+VERDICT_NAMED = re.compile(
+    r"[a-z0-9_]+_seed_flip_PROMOTE(\.[1-9][0-9]{0,5}(\.dsse|\.attest\.[0-9a-f]{12})?)?\.json"
+)
+"""A verdict's file, plain or numbered, or the signatures or an attestation on a numbered one."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

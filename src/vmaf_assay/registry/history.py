@@ -128,8 +128,27 @@ def predictions_name(verdict: Verdict) -> str:
     return content_name(f"{verdict.ensemble}_predictions", verdict.predictions_sha256, "parquet")
 
 
+def tie_names(verdict: Verdict) -> tuple[str, str, str]:
+    """Where a verdict's tie, the predictions of its shipped members, and their witness are kept.
+
+    Raises:
+      IntegrityError: the verdict has none.
+    """
+    if verdict.tie is None:
+        raise IntegrityError(f"the verdict on {verdict.ensemble} has no tie", next_step="train and promote again")
+    return (
+        content_name(f"{verdict.ensemble}_tie", verdict.tie.tie_sha256, "json"),
+        content_name(f"{verdict.ensemble}_shipped", verdict.tie.shipped_sha256, "parquet"),
+        content_name(f"{verdict.ensemble}_witness", verdict.tie.witness_sha256, "npy"),
+    )
+
+
 def bound_files(verdict: Verdict) -> dict[str, str]:
     """Digest of every file that a verdict depends on, by name."""
     models = {content_name(row_id, digest, "onnx"): digest for row_id, digest in verdict.members.items()}
     sidecars = {content_name(row_id, digest, "json"): digest for row_id, digest in verdict.sidecars.items()}
-    return models | sidecars | {predictions_name(verdict): verdict.predictions_sha256}
+    found = models | sidecars | {predictions_name(verdict): verdict.predictions_sha256}
+    if verdict.tie is not None:
+        digests = (verdict.tie.tie_sha256, verdict.tie.shipped_sha256, verdict.tie.witness_sha256)
+        found |= dict(zip(tie_names(verdict), digests, strict=True))
+    return found

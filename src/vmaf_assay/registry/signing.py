@@ -12,7 +12,7 @@ inside a registry. The cryptography is imported when it is needed: a load withou
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,24 @@ if TYPE_CHECKING:
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:vmaf-assay:verdict:v1"
-"""What the predicate is; its fields are those of SLSA's verification summary where these exist (docs/trust.md)."""
+"""The predicate of version 1, which says nothing of an audit; it stays valid. Its fields are those of SLSA's
+verification summary where these exist (docs/trust.md)."""
+
+AUDITED_TYPE = "urn:vmaf-assay:verdict:v2"
+"""The predicate that is signed today: version 1's, with what the first signer audited and what not."""
+
+AUDITS = (
+    "bytes",
+    "gate",
+    "fused graph",
+    "shipped members",
+    "calibration",
+    "coverage",
+    "corpus",
+    "retraining",
+)
+"""What a signer can audit: every file against its digest; what `registry verify` and `--deep` compute again; the
+rows and facts of the corpus; a second training."""
 
 PRIVATE_NAME, PUBLIC_NAME = "private.pem", "public.json"
 """Files of `assay keys generate`."""
@@ -92,6 +109,8 @@ class Signed:
     """When its first signer said it was, ISO 8601."""
     expires_at_utc: str | None
     """When its signers said it ends; None for never."""
+    audited: tuple[str, ...] | None = None
+    """What its first signer audited, of `AUDITS`; None for statements of version 1."""
 
     @property
     def key_ids(self) -> list[str]:
@@ -139,7 +158,7 @@ def generate_key(folder: Path, passphrase: str | None = None, owner: str | None 
         handle.write(pem)
         handle.flush()
         os.fsync(handle.fileno())
-    key = _public_of(private).model_copy(update={"owner": owner})
+    key = public_of(private).model_copy(update={"owner": owner})
     write_json_atomic(folder / PUBLIC_NAME, key.model_dump(mode="json"))
     return key
 
@@ -153,7 +172,7 @@ def read_public_key(path: Path, passphrase: Passphrase | None = None) -> PublicK
     """
     path = path / PUBLIC_NAME if path.is_dir() else path
     if path.suffix != ".json":
-        return _public_of(load_private_key(path, passphrase))
+        return public_of(load_private_key(path, passphrase))
     if not path.is_file():
         raise ConfigError(f"{path} does not exist", next_step="make a key with `assay keys generate -o DIR`")
     key = parse(PublicKey, path.read_bytes(), path)
@@ -213,24 +232,39 @@ def _refuse_registry(folder: Path) -> None:
             raise ConfigError(f"{place} is a registry: no key may lie in it", next_step="keep keys elsewhere")
 
 
-def _public_of(private: "Ed25519PrivateKey") -> PublicKey:
+def public_of(private: "Ed25519PrivateKey") -> PublicKey:
+    """The public half of a private key."""
     public = private.public_key().public_bytes_raw().hex()
     return PublicKey(key_id=key_id_of(public), public=public)
 
 
-def statement(verdict: Verdict, verdict_bytes: bytes, signed_at_utc: str, expires_at_utc: str | None) -> bytes:
+def statement(
+    verdict: Verdict,
+    verdict_bytes: bytes,
+    signed_at_utc: str,
+    expires_at_utc: str | None,
+    audited: Sequence[str] | None = None,
+) -> bytes:
     """The in-toto statement on a filed verdict, in its one byte string.
 
-    Version 1 is made again, letter by letter, whenever a signature is checked: another statement is another
-    predicate type.
+    With `audited` it is of version 2, without of version 1. Either is made again, byte for byte, whenever a
+    signature is checked: another statement is another predicate type.
     """
     files = {verdict_name(verdict.ensemble, verdict.sequence): sha256_bytes(verdict_bytes)} | bound_files(verdict)
     act = verdict.act.kind if verdict.act else "promote"
+    audit = (
+        {}
+        if audited is None
+        else {
+            "audited": [one for one in AUDITS if one in audited],
+            "notAudited": [one for one in AUDITS if one not in audited],
+        }
+    )
     return canonical_json(
         {
             "_type": STATEMENT_TYPE,
             "subject": [{"name": name, "digest": {"sha256": files[name]}} for name in sorted(files)],
-            "predicateType": PREDICATE_TYPE,
+            "predicateType": PREDICATE_TYPE if audited is None else AUDITED_TYPE,
             "predicate": {
                 "resourceUri": verdict.ensemble,
                 "timeVerified": verdict.generated_at_utc,
@@ -242,6 +276,7 @@ def statement(verdict: Verdict, verdict_bytes: bytes, signed_at_utc: str, expire
                 "previousVerdict": verdict.previous_verdict_sha256,
                 "signedAt": signed_at_utc,
                 "expiresAt": expires_at_utc,
+                **audit,
             },
         }
     )
@@ -252,6 +287,7 @@ def sign(
     verdict_bytes: bytes,
     key: "Ed25519PrivateKey",
     *,
+    audited: Sequence[str],
     existing: Signed | None = None,
     expires_at_utc: str | None = None,
 ) -> Envelope:
@@ -261,11 +297,12 @@ def sign(
       verdict: the verdict, as filed.
       verdict_bytes: the bytes of its numbered file.
       key: the private key.
+      audited: what the signer has audited, of `AUDITS`.
       existing: the signatures it has; the statement signed is then theirs.
       expires_at_utc: when the signatures end; for the first signer to say.
 
     Raises:
-      ConfigError: the signatures there have another end.
+      ConfigError: the signatures there have another end, or say of audits that this signer has not made.
     """
     from securesystemslib import dsse
     from securesystemslib.signer import CryptoSigner
@@ -275,13 +312,19 @@ def sign(
             f"the signatures on verdict {verdict.sequence} end {existing.expires_at_utc or 'never'}",
             next_step="sign without an end of your own",
         )
+    if existing and (lacking := [one for one in existing.audited or () if one not in audited]):
+        raise ConfigError(
+            f"the signatures on verdict {verdict.sequence} say that {', '.join(lacking)} was audited",
+            next_step="audit it too: add --corpus DIR" + (" --retrain" if "retraining" in lacking else ""),
+        )
     when = existing.signed_at_utc if existing else datetime.now(UTC).isoformat(timespec="seconds")
     until = existing.expires_at_utc if existing else expires_at_utc
-    payload = statement(verdict, verdict_bytes, when, until)
+    says = existing.audited if existing else audited
+    payload = statement(verdict, verdict_bytes, when, until, says)
     mine = dsse.Envelope(payload, PAYLOAD_TYPE, {})
     mine.sign(CryptoSigner(key))
     document = mine.to_dict()
-    public = _public_of(key).public
+    public = public_of(key).public
     added = Signature(keyid=key_id_of(public), sig=document["signatures"][0]["sig"], public=public)
     kept = [one for one in existing.envelope.signatures if one.keyid != added.keyid] if existing else []
     signatures = sorted([*kept, added], key=lambda one: one.keyid)
@@ -305,21 +348,26 @@ def read_envelope(folder: Path, verdict: Verdict, verdict_bytes: bytes, data: by
     ids = [signature.keyid for signature in envelope.signatures]
     if data != envelope.to_bytes() or ids != sorted(set(ids)):
         raise IntegrityError(f"{path} was edited by hand", next_step=RESTORE)
-    payload = _check_signatures(path, envelope)
+    payload = check_signatures(path, envelope)
     predicate = parse_json_strict(payload, where=str(path)).get("predicate")
     facts: Mapping[str, Any] = predicate if isinstance(predicate, dict) else {}
     when, until = facts.get("signedAt"), facts.get("expiresAt")
     if not _is_time(when) or not (until is None or _is_time(until)):
         raise IntegrityError(f"{path} does not say when it was signed", next_step=RESTORE)
-    if payload != statement(verdict, verdict_bytes, str(when), until):
+    audited = facts.get("audited")
+    if isinstance(audited, list):
+        audited = tuple(one for one in AUDITS if one in audited)
+    elif audited is not None:
+        raise IntegrityError(f"{path} does not say what was audited", next_step=RESTORE)
+    if payload != statement(verdict, verdict_bytes, str(when), until, audited):
         raise IntegrityError(
             f"{path} signs another verdict than {verdict_name(verdict.ensemble, verdict.sequence)}",
             next_step="sign this one, or restore the registry",
         )
-    return Signed(envelope, str(when), until)
+    return Signed(envelope, str(when), until, audited)
 
 
-def _check_signatures(path: Path, envelope: Envelope) -> bytes:
+def check_signatures(path: Path, envelope: Envelope) -> bytes:
     """The payload, if every signature on it verifies with its own key."""
     from securesystemslib import dsse
     from securesystemslib.exceptions import UnverifiedSignatureError

@@ -3,6 +3,7 @@
     registry.json                               rows, in the one form `promote` writes
     <id>.<sha12>.onnx, <id>.<sha12>.json        models and sidecars, named by content
     <ensemble>_predictions.<sha12>.parquet      held-out predictions the verdict was recomputed from
+    <ensemble>_tie, _shipped, _witness          what ties the shipped members to those judged (`registry/tie.py`)
     <ensemble>_seed_flip_PROMOTE.json           the verdict that admitted the current rows
     <ensemble>_seed_flip_PROMOTE.<n>.json       every verdict by sequence number
     <ensemble>_seed_flip_PROMOTE.<n>.dsse.json  signatures on it, if there are any
@@ -25,8 +26,9 @@ from vmaf_assay.model.infer import Ensemble, described_ensemble, open_graph
 from vmaf_assay.model.onnx import check_self_contained
 from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, Sidecar
 from vmaf_assay.registry.files import RESTORE, TRUST_POLICY, parse, parse_bound, read_bound, read_file
-from vmaf_assay.registry.history import bound_files, chain, predictions_name
+from vmaf_assay.registry.history import bound_files, chain, predictions_name, tie_names
 from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
+from vmaf_assay.registry.tie import check_witness
 from vmaf_assay.registry.unexpected_files import refuse_strays
 from vmaf_assay.registry.verdict import Verdict, rule_in_force
 
@@ -208,12 +210,25 @@ def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = No
                 _admitted_model(folder, member, verdict)
                 _admitted_sidecar(folder, registry, member, verdict)
         read_bound(folder, predictions_name(verdict), verdict.predictions_sha256)
+        witness = _read_tie(folder, verdict)
         refuse_strays(folder, registry, ensemble_id, bound_files(verdict))
         if believes:
             _check_trust(folder, verdict, trust_policy)
     eligible = row.confidence_eligible and verdict.coverage_rule == rule_in_force(sidecar.task)
     ensemble = described_ensemble(opening.result(), sidecar)
+    if verdict.tie is not None:
+        check_witness(witness, ensemble, len(verdict.seeds), verdict.tie.n_rows)
     return VerifiedEnsemble(ensemble, calibration, eligible, verdict)
+
+
+def _read_tie(folder: Path, verdict: Verdict) -> bytes:
+    """Every file of a verdict's tie against its digest; the bytes of its witness. None of that time: empty."""
+    if verdict.tie is None:
+        return b""
+    tie, shipped, witness = tie_names(verdict)
+    read_bound(folder, tie, verdict.tie.tie_sha256)
+    read_bound(folder, shipped, verdict.tie.shipped_sha256)
+    return read_bound(folder, witness, verdict.tie.witness_sha256)
 
 
 def _check_trust(folder: Path, verdict: Verdict, trust_policy: Path | None) -> None:

@@ -44,6 +44,12 @@ class Rule(Frozen):
     """How many of them must have signed."""
     allow_unsigned: bool = False
     """Whether a verdict without any signature is believed all the same."""
+    attested_by: Annotated[int, Field(ge=0)] = 0
+    """How many other keys must attest that training again gave the same (`assay registry attest`)."""
+    attesters: Annotated[list[Digest], Field(max_length=64)] = Field(default_factory=list)
+    """Ids of the keys whose attestations count; empty for `keys`. One that signed the verdict never counts."""
+    tied: bool = False
+    """Whether verdicts that say nothing of their shipped members (of before ADR-0410) are refused."""
     min_sequence: Annotated[int, Field(ge=0)] = 0
     """No verdict below this number is believed, whatever this machine remembers."""
     expires_at_utc: str | None = None
@@ -102,7 +108,7 @@ def read_trust(path: Path) -> Trust:
     for name, rule in {"default": policy.default, **policy.ensembles}.items():
         if rule is None:
             continue
-        if unknown := set(rule.keys) - set(policy.keys):
+        if unknown := {*rule.keys, *rule.attesters} - set(policy.keys):
             raise IntegrityError(
                 f"{path}: {name} names key {min(unknown)[:12]}, which it does not hold", next_step=MEND_POLICY
             )
@@ -157,7 +163,33 @@ def check_trust(folder: Path, verdict: Verdict, trust: Trust, *, remember: bool)
             )
     else:
         _check_signers(which, signed, rule, trust)
+    if rule.tied and verdict.tie is None and verdict.verdict != "SUPERSEDED":
+        raise IntegrityError(
+            f"{which} does not say what its shipped members predict, and {trust.path} asks for that",
+            next_step="train and promote again",
+        )
+    if rule.attested_by and verdict.verdict != "SUPERSEDED":
+        _check_attested(folder, which, verdict, signed.key_ids if signed else [], rule, trust)
     _check_newest(which, verdict, sha256_bytes(data), rule, trust, remember=remember)
+
+
+def _check_attested(
+    folder: Path, which: str, verdict: Verdict, signers: list[str], rule: Rule, trust: Trust
+) -> None:
+    """Enough keys attest to a verdict, or to the one that a rollback admits again, and none of them signed it."""
+    from vmaf_assay.registry.attest import attestations_on
+
+    returns_to = verdict.act.returns_to if verdict.act else None
+    number = returns_to.sequence if returns_to else verdict.sequence
+    data = read_file(folder, verdict_name(verdict.ensemble, number))
+    about = parse(Verdict, data, folder / verdict_name(verdict.ensemble, number))
+    believed = set(rule.attesters or rule.keys) - set(signers)
+    good = {one.key_id for one in attestations_on(folder, about, data)} & believed
+    if len(good) < rule.attested_by:
+        raise IntegrityError(
+            f"{which} has {len(good)} of the {rule.attested_by} attestations that {trust.path} asks for",
+            next_step=f"have another machine run `assay registry attest {verdict.ensemble}`",
+        )
 
 
 def signatures_on(folder: Path, verdict: Verdict, verdict_bytes: bytes) -> Signed | None:

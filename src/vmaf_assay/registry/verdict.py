@@ -23,12 +23,14 @@ from vmaf_assay.promise.policy import (
     GatePolicy,
     GateResult,
     PolicyKind,
+    complete,
     gate_from_scores,
     known_policy,
 )
 from vmaf_assay.records import MEAN_VMAF, Measurand, Metric
 from vmaf_assay.registry.files import MAX_SEQUENCE
 from vmaf_assay.registry.manifest import Digest, Frozen
+from vmaf_assay.registry.tie import TieRef
 
 
 class FoldPlcc(Frozen):
@@ -138,6 +140,8 @@ class Verdict(Frozen):
     measurand: MeasurandName | None = Field(default=None, exclude_if=lambda text: text is None)
     """What was predicted and judged, as in the sidecars it admits; None likewise."""
 
+    tie: TieRef | None = Field(default=None, exclude_if=lambda ref: ref is None)
+    """What ties the shipped members to those judged; None in verdicts of before ADR-0410."""
     made_by: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, exclude_if=lambda text: text is None
     )
@@ -187,6 +191,8 @@ class Verdict(Frozen):
             raise self._contradiction("does not bind one distinct model for every seed")
         if self.confidence_eligible != (bool(self.coverage) and all(c.passed for c in self.coverage)):
             raise self._contradiction("contradicts its own coverage table")
+        if policy.needs_tie and self.tie is None:
+            raise self._contradiction("says nothing of what its shipped members predict")
         again = self._judge_folds(policy)
         if not same(again.model_dump(), self.gate.model_dump()):
             raise self._contradiction("contradicts its own fold table")
@@ -203,9 +209,15 @@ class Verdict(Frozen):
         if not whole or self.corpus.get("n_groups") != n_groups:
             raise self._contradiction("lacks a fold or has one twice")
         try:
-            return gate_from_scores({s: float(np.mean(list(v.values()))) for s, v in by_seed.items()}, policy)
+            scores = {s: float(np.mean(list(v.values()))) for s, v in by_seed.items()}
+            again = gate_from_scores(scores, policy)
         except CorpusError as error:
             raise IntegrityError(error.what, next_step="validate again") from error
+        if not policy.limits():
+            return again
+        if not complete(self.gate.conditions, policy):
+            raise self._contradiction("lacks a condition of its policy")
+        return again.with_conditions(list(self.gate.conditions or ()))
 
     def _contradiction(self, what: str) -> IntegrityError:
         return IntegrityError(f"the verdict on {self.ensemble} {what}", next_step="validate again")

@@ -9,6 +9,7 @@ from vmaf_assay.errors import AssayError, IntegrityError
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.records import OnStep
+from vmaf_assay.registry.attest import attestation_names, attestations_on
 from vmaf_assay.registry.files import (
     CONTENT_NAMED,
     HISTORY,
@@ -154,7 +155,9 @@ def _check_history(folder: Path, ref: FileRef, ensemble: str) -> None:
     """Every file that the verdict in force rests on is there, and each of an earlier verdict has its digest."""
     verdicts = chain(folder, ensemble, ref)
     for admitted in verdicts:
-        signatures_on(folder, admitted, read_file(folder, verdict_name(ensemble, admitted.sequence)))
+        data = read_file(folder, verdict_name(ensemble, admitted.sequence))
+        signatures_on(folder, admitted, data)
+        attestations_on(folder, admitted, data)
         for file, digest in bound_files(admitted).items():
             if admitted is verdicts[0] or is_here(folder, file):
                 read_bound(folder, file, digest)
@@ -222,5 +225,6 @@ def _accounted(folder: Path, registry: Registry) -> set[str]:
             continue  # the row's own report says why; its files are then reported too
         for verdict in verdicts:
             known |= {verdict_name(name, verdict.sequence), envelope_name(name, verdict.sequence)}
+            known |= set(attestation_names(folder, verdict))
             known |= set(bound_files(verdict))
     return known

@@ -8,12 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.files import parse_record, read_plain, sha256_bytes
-from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.infer import open_session
 from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, ProbeSpec, Sidecar
 from vmaf_assay.promise.calibrate import (
@@ -23,10 +21,13 @@ from vmaf_assay.promise.calibrate import (
     parse_predictions,
 )
 from vmaf_assay.promise.folds import protocol_of
-from vmaf_assay.promise.gate import evaluate_gate, folds_of_groups
+from vmaf_assay.promise.gate import check_evidence, evaluate_gate, folds_of_groups
 from vmaf_assay.promise.policy import CoverageResult, GateResult
 from vmaf_assay.records import Measurand, OnStep
+from vmaf_assay.registry.tie import Tie
+from vmaf_assay.registry.tie_check import Tied, check_models_fused, check_tied
 from vmaf_assay.training.schema import CalibrationFile, LosoFile, RunFile
+from vmaf_assay.training.tying import TIE_FILES
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Largest file read from a run."""
@@ -62,7 +63,23 @@ class RunEvidence:
 
     def gate(self) -> tuple[GateResult, list[dict[str, Any]]]:
         """The gate, recomputed; and its fold table."""
-        return evaluate_gate(self.predictions, self.file.seeds, metric=self.measurand.metric)
+        shipped = self.tied.shipped.mean
+        return evaluate_gate(self.predictions, self.file.seeds, metric=self.measurand.metric, shipped=shipped)
+
+    @cached_property
+    def tied(self) -> Tied:
+        """What ties the shipped members to those judged, beside what it is evidence of."""
+        found = self.models()
+        return Tied(
+            ensemble=self.file.model_id,
+            seeds=sorted(self.file.seeds),
+            models={row: (self.data[f"members/{row}.onnx"], sidecar) for row, (_, _, sidecar) in found.items()},
+            predictions=self.predictions,
+            predictions_sha256=self.file.files["predictions.parquet"],
+            tie=_parse(Tie, self.data["tie.json"], self.folder / "tie.json"),
+            shipped_data=self.data["shipped.parquet"],
+            witness_data=self.data["witness.npy"],
+        )
 
     def coverage(self, on_step: OnStep | None = None) -> list[CoverageResult]:
         """The coverage policy, recomputed from these bytes on the first call; `on_step` reports progress."""
@@ -104,6 +121,7 @@ def load_run(folder: Path) -> RunEvidence:
     calibration = _parse(CalibrationFile, data["calibration.json"], folder / "calibration.json").calibration
     run = RunEvidence(folder, file, data, calibration)
     gate, folds = _check_predictions(run)
+    _check_commitment(run)
     folds_by_group = folds_of_groups(run.predictions)
     if file.protocol != protocol_of(folds_by_group):
         raise CorpusError(
@@ -128,14 +146,27 @@ def load_run(folder: Path) -> RunEvidence:
             f"{folder}: calibration.json is not what the predictions give", next_step="train again"
         )
     _check_models(run, gate, list(probes))
+    check_tied(run.tied)
     return run
+
+
+def _check_commitment(run: RunEvidence) -> None:
+    """The commitment made before training is the one in the tie."""
+    if run.tied.tie.commitment.to_bytes() != run.data["commitment.json"]:
+        raise IntegrityError(
+            f"{run.folder / 'tie.json'} holds another commitment than commitment.json", next_step="train again"
+        )
 
 
 def required_files(file: RunFile) -> set[str]:
     """Every file a run must hold besides `run.json` and its verdict."""
     ids = [f"{file.model_id}_seed{seed}" for seed in file.seeds] + [f"{file.model_id}_mean"]
     models = {f"members/{row_id}.{suffix}" for row_id in ids for suffix in ("onnx", "json")}
-    return models | {f"loso_seed{seed}.json" for seed in file.seeds} | {"predictions.parquet", "calibration.json"}
+    return (
+        models
+        | {f"loso_seed{seed}.json" for seed in file.seeds}
+        | {"predictions.parquet", "calibration.json", *TIE_FILES}
+    )
 
 
 def _read_files(folder: Path, file: RunFile) -> dict[str, bytes]:
@@ -194,8 +225,9 @@ def _check_score(where: str, said: float, measured: float) -> None:
 
 
 def _check_predictions(run: RunEvidence) -> tuple[GateResult, list[dict[str, Any]]]:
-    """The gate and its folds, for predictions that cover the run's corpus."""
-    judged = run.gate()  # refuses invalid evidence before anything is derived from it
+    """The gate and its folds, of predictions that cover the corpus the run names."""
+    # Refuses what is not evidence before anything is derived from it.
+    check_evidence(run.predictions, run.file.seeds, metric=run.measurand.metric)
     table = run.predictions
     n_groups, n_rows = table["group"].n_unique(), table["row"].n_unique()
     if n_groups != run.file.corpus.n_groups:
@@ -207,7 +239,7 @@ def _check_predictions(run: RunEvidence) -> tuple[GateResult, list[dict[str, Any
         raise CorpusError(
             f"predictions hold {n_rows} rows, the corpus gave {run.file.corpus.n_rows}", next_step="train again"
         )
-    return judged
+    return run.gate()
 
 
 def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -> None:
@@ -215,7 +247,6 @@ def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -
     models = run.models()
     if len({onnx for onnx, _, _ in models.values()}) != len(models):
         raise CorpusError("two members are the same file: sigma would say nothing", next_step="train again")
-    answers: dict[str, dict[str, NDArray[np.float64]]] = {}
     for row_id, (_, _, sidecar) in models.items():
         expected = (run.file.task, run.file.corpus.digest, "mean" if row_id.endswith("_mean") else "member")
         if (sidecar.task, sidecar.corpus_digest, sidecar.role) != expected or sidecar.probes != probes:
@@ -229,41 +260,9 @@ def _check_models(run: RunEvidence, gate: GateResult, probes: list[ProbeSpec]) -
             raise IntegrityError(f"the sidecar of {row_id} states another score", next_step="train again")
         if sidecar.role == "mean" and sidecar.calibration != run.calibration:
             raise IntegrityError(f"{row_id}: its sidecar holds another calibration", next_step="train again")
-        answers[row_id] = sample_answers(run.data[f"members/{row_id}.onnx"], sidecar)
-    _check_fused(run.file, answers)
-
-
-def sample_answers(onnx: bytes, sidecar: Sidecar) -> dict[str, NDArray[np.float64]]:
-    """Every output of a model at five feature rows of its range, for each encoder it has seen."""
-    seen = sidecar.seen
-    mean, std = np.array(seen.feature_mean), np.array(seen.feature_std)
-    points = np.stack([mean, mean + std, mean - std, np.array(seen.feature_min), np.array(seen.feature_max)])
-    queries = [(e.encoder, e.preset, e.rate_values[0]) for e in seen.encoders for _ in points]
-    encoders, presets, rates = zip(*queries, strict=True)
-    inputs = {
-        "features": np.tile(points, (len(seen.encoders), 1)).astype(np.float32),
-        "codec": codec_rows(encoders, presets, rates, version=sidecar.encoder_vocab_version, unknown=True),
-    }
-    session = open_session(onnx, sidecar)
-    names = [output.name for output in session.get_outputs()]
-    return {
-        name: np.asarray(values, dtype=np.float64)
-        for name, values in zip(names, session.run(names, inputs), strict=True)
-    }
-
-
-def _check_fused(file: RunFile, answers: dict[str, dict[str, NDArray[np.float64]]]) -> None:
-    fused = answers[f"{file.model_id}_mean"]
-    members = np.stack([answers[f"{file.model_id}_seed{seed}"]["score"] for seed in file.seeds], axis=1)
-    expected = {"members": members, "mu": members.mean(axis=1), "sigma": members.std(axis=1, ddof=1)}
-    # float32 sums in another order: a few units in the seventh digit of about 100 points.
-    if not all(
-        fused[name].shape == values.shape and np.allclose(fused[name], values, rtol=1e-4, atol=1e-2)
-        for name, values in expected.items()
-    ):
-        raise IntegrityError(
-            f"{file.model_id}_mean does not compute the mean of its members", next_step="train again"
-        )
+        open_session(run.data[f"members/{row_id}.onnx"], sidecar)
+    graphs = {row_id: run.data[f"members/{row_id}.onnx"] for row_id in models}
+    check_models_fused(run.file.model_id, sorted(run.file.seeds), graphs)
 
 
 def _parse(kind: type[_Model], data: bytes, path: Path) -> _Model:

@@ -8,16 +8,15 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from vmaf_assay import __version__
 from vmaf_assay.corpus.store import Corpus, load_corpus
@@ -27,12 +26,11 @@ from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file, wr
 from vmaf_assay.model.bitrate import BitrateModel, fit_bitrate
 from vmaf_assay.model.codec_block import VOCABULARIES, VocabVersion
 from vmaf_assay.model.onnx import OPSET, mean_graph, member_graph
+from vmaf_assay.model.seen import seen_of
 from vmaf_assay.model.sidecar import (
     HeldOut,
     ProbeSpec,
     Role,
-    Seen,
-    SeenEncoder,
     Sidecar,
     Task,
     first_measurand,
@@ -41,13 +39,14 @@ from vmaf_assay.model.sidecar import (
 from vmaf_assay.model.weights import MemberWeights, reference_predict
 from vmaf_assay.promise.calibrate import calibration_from_predictions
 from vmaf_assay.promise.folds import Fold, make_folds, protocol_of
-from vmaf_assay.promise.gate import folds_of_groups
 from vmaf_assay.promise.metrics import plcc, rmse, srocc
 from vmaf_assay.records import Measurand
+from vmaf_assay.registry.tie import Commitment
 from vmaf_assay.training.recipe import RECIPES, Member, Recipe
 from vmaf_assay.training.rows import TrainingRows, forecast_rows, probes_of, regressor_rows
 from vmaf_assay.training.schema import CalibrationFile, CodeFacts, CorpusFacts, FoldScores, LosoFile, RunFile
 from vmaf_assay.training.train import choose_engine, engine_facts, n_trained_inputs, train_stacked
+from vmaf_assay.training.tying import commit, now_utc, row_pixels, write_tie
 
 OnProgress = Callable[[int, int], None]
 
@@ -85,6 +84,7 @@ def train_run(
     processes: int = 1,
     engine: str = "auto",
     on_progress: OnProgress | None = None,
+    on_commit: Callable[[str], None] | None = None,
     vocabulary: VocabVersion | None = None,
 ) -> RunFile:
     """Train an ensemble on a corpus and write the run.
@@ -100,6 +100,7 @@ def train_run(
       processes: processes to train in; the result does not depend on it.
       engine: what trains, one of `training.train.ENGINES`.
       on_progress: called with (members trained, members).
+      on_commit: called before training with the digest of the commitment, for whoever publishes it.
       vocabulary: of a model that is trained again; by default the first that knows the encoders.
 
     Raises:
@@ -113,23 +114,61 @@ def train_run(
     left_out = make_folds(rows.group, folds)
     chosen = choose_engine(engine, plan)
     members = _members(rows, left_out, seeds)
-    started = time.monotonic()
-    weights = _train(rows, members, plan, processes, chosen, on_progress)
-    n_held_out = len(seeds) * len(left_out)
-    return _write_whole(
-        out,
-        _Trained(
-            corpus=corpus,
-            rows=rows,
-            folds=left_out,
-            model_id=model_id,
-            task=spec.task,
-            recipe=plan,
-            predictions=_predictions(rows, left_out, seeds, weights[:n_held_out]),
-            members=weights[n_held_out:],
-            wall_time_s=time.monotonic() - started,
-            trained_by=engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan),
-        ),
+    trained_by = engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan)
+    commitment = _commitment(model_id, corpus, rows, left_out, seeds, plan, trained_by)
+    with _whole(out) as folder:
+        announce = on_commit or (lambda _digest: None)
+        announce(commit(folder, commitment))
+        started = time.monotonic()
+        weights = _train(rows, members, plan, processes, chosen, on_progress)
+        return _write(folder, _trained(corpus, rows, left_out, commitment, plan, weights, started))
+
+
+def _trained(
+    corpus: Corpus,
+    rows: TrainingRows,
+    folds: Sequence[Fold],
+    commitment: Commitment,
+    recipe: Recipe,
+    weights: Sequence[MemberWeights],
+    started: float,
+) -> "_Trained":
+    """What a run is written from; `weights` in the order of `_members`."""
+    n_held_out = len(commitment.seeds) * len(folds)
+    return _Trained(
+        corpus=corpus,
+        rows=rows,
+        folds=folds,
+        commitment=commitment,
+        recipe=recipe,
+        predictions=_predictions(rows, folds, commitment.seeds, weights[:n_held_out]),
+        held_out=weights[:n_held_out],
+        members=weights[n_held_out:],
+        wall_time_s=time.monotonic() - started,
+    )
+
+
+def _commitment(
+    model_id: str,
+    corpus: Corpus,
+    rows: TrainingRows,
+    folds: Sequence[Fold],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    trained_by: dict[str, str],
+) -> Commitment:
+    """What decides the bytes that come out of training."""
+    return Commitment(
+        model_id=model_id,
+        task=MODELS[model_id].task,
+        seeds=list(seeds),
+        corpus_digest=corpus.digest,
+        n_rows=len(rows.target),
+        protocol=protocol_of({rows.group[row]: fold.held_out for fold in folds for row in fold.test}),
+        recipe=_recipe_record(recipe, rows),
+        code=code_facts().model_dump(),
+        engine=trained_by,
+        made_at_utc=now_utc(),
     )
 
 
@@ -167,28 +206,28 @@ class _Trained:
     corpus: Corpus
     rows: TrainingRows
     folds: Sequence[Fold]
-    model_id: str
-    task: Task
+    commitment: Commitment
+    """What was written down before training."""
     recipe: Recipe
     predictions: pl.DataFrame
     """Held-out predictions of every seed."""
+    held_out: Sequence[MemberWeights]
+    """Leave-one-out members: every fold of the first seed, then of the next."""
     members: Sequence[MemberWeights]
     """One a seed, trained on all rows."""
     wall_time_s: float
-    trained_by: dict[str, str]
-    """What the bits of the weights depend on."""
 
 
-def _write_whole(out: Path, trained: _Trained) -> RunFile:
-    """Write a run beside `out` and rename it, so that a reader sees it complete or not at all."""
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that is renamed to it at the end, so that a reader sees all of a run or nothing."""
     temporary = out.with_name(f".{out.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        run = _write(temporary, trained)
+        yield temporary
         temporary.replace(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return run
 
 
 def _check_request(
@@ -282,7 +321,8 @@ def _predictions(
 
 def _write(folder: Path, trained: _Trained) -> RunFile:
     """Write every file of a run into `folder`, `run.json` last."""
-    corpus, rows, task, model_id = trained.corpus, trained.rows, trained.task, trained.model_id
+    corpus, rows = trained.corpus, trained.rows
+    task, model_id = trained.commitment.task, trained.commitment.model_id
     predictions, recipe = trained.predictions, trained.recipe
     probes = probes_of(corpus) if task == "forecast" else ()
     buffer = io.BytesIO()
@@ -297,13 +337,15 @@ def _write(folder: Path, trained: _Trained) -> RunFile:
     )
     document = CalibrationFile(calibration=calibration)
     write_json_atomic(folder / "calibration.json", document.model_dump(mode="json"), indent=None)
-    bitrate = _bitrate(corpus, rows, probes) if task == "forecast" else None
+    bitrate = bitrate_of(corpus, rows, probes) if task == "forecast" else None
     base = _sidecar_base(corpus, rows, task, recipe, losos) | {"probes": list(probes)}
     for seed, weights in zip(seeds, trained.members, strict=True):
         data = member_graph(weights)
         _write_model(folder, f"{model_id}_seed{seed}", data, "member", base)
     mean_extra = {"calibration": calibration, "bitrate": bitrate and bitrate.model_dump(mode="json")}
     _write_model(folder, f"{model_id}_mean", mean_graph(trained.members), "mean", base | mean_extra)
+    pixels = row_pixels(corpus, rows)
+    write_tie(folder, trained.commitment, rows, pixels, trained.folds, trained.held_out, trained.members)
     run = RunFile(
         model_id=model_id,
         task=task,
@@ -312,11 +354,11 @@ def _write(folder: Path, trained: _Trained) -> RunFile:
             digest=corpus.digest, n_rows=len(rows.target), n_cells=len(corpus.cells), n_groups=len(set(rows.group))
         ),
         recipe=_recipe_record(recipe, rows),
-        code=code_facts(),
-        environment=_environment() | trained.trained_by,
+        code=CodeFacts(**trained.commitment.code),
+        environment=environment() | trained.commitment.engine,
         files={str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()},
-        generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        protocol=protocol_of(folds_of_groups(predictions)),
+        generated_at_utc=now_utc(),
+        protocol=trained.commitment.protocol,
         notes={"bitrate_held_out_error": bitrate.held_out_error} if bitrate else {},
     )
     write_json_atomic(folder / "run.json", run.model_dump(mode="json"))
@@ -364,7 +406,7 @@ def _loso(trained: _Trained, seed: int) -> LosoFile:
     )
 
 
-def _bitrate(corpus: Corpus, rows: TrainingRows, probes: Sequence[ProbeSpec]) -> BitrateModel | None:
+def bitrate_of(corpus: Corpus, rows: TrainingRows, probes: Sequence[ProbeSpec]) -> BitrateModel | None:
     """The bitrate forecast, or None for a corpus without bitrates (an imported one)."""
     cells = {cell.key: cell for cell in corpus.cells}
     if min(cell.kbps for cell in corpus.cells) <= 0:
@@ -388,27 +430,6 @@ def _sidecar_base(
     corpus: Corpus, rows: TrainingRows, task: Task, recipe: Recipe, losos: Sequence[LosoFile]
 ) -> dict[str, Any]:
     measurand = _answers(corpus, task)
-    pairs = sorted(set(zip(rows.encoder, rows.preset, strict=True)))
-    used = set(rows.cell)
-    pixels: dict[tuple[str, str], set[int]] = {pair: set() for pair in pairs}
-    for cell in corpus.cells:
-        if cell.key in used:
-            pixels[cell.encoder, cell.preset].add(cell.width * cell.height)
-    encoders = [
-        SeenEncoder(
-            encoder=encoder,
-            preset=preset,
-            rate_values=_rates(rows, encoder, preset),
-            min_pixels=min(pixels[encoder, preset]),
-            max_pixels=max(pixels[encoder, preset]),
-        )
-        for encoder, preset in pairs
-    ]
-
-    def listed(values: NDArray[np.float32]) -> list[float]:
-        return [float(value) for value in values]
-
-    features = rows.features.astype(np.float64)
     return {
         "task": task,
         "measurand": None if measurand == first_measurand(task) else measurand,
@@ -416,15 +437,7 @@ def _sidecar_base(
         "encoder_vocab_version": rows.vocab_version,
         "encoder_vocab": list(VOCABULARIES[rows.vocab_version]),
         "opset": OPSET,
-        "seen": Seen(
-            encoders=encoders,
-            feature_min=listed(features.min(axis=0)),
-            feature_max=listed(features.max(axis=0)),
-            feature_mean=listed(features.mean(axis=0)),
-            feature_std=listed(features.std(axis=0)),
-            min_pixels=min(min(sizes) for sizes in pixels.values()),
-            max_pixels=max(max(sizes) for sizes in pixels.values()),
-        ),
+        "seen": seen_of(rows.encoder, rows.preset, rows.rate_value, rows.features, row_pixels(corpus, rows)),
         "recipe": _recipe_record(recipe, rows),
         "corpus_digest": corpus.digest,
         "held_out": HeldOut(
@@ -438,11 +451,6 @@ def _sidecar_base(
 def _recipe_record(recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:
     """The recipe with its feature scales; runs written before 2026-11-25 lack `prior_scale`."""
     return recipe.as_dict() | {"prior_scale": [float(scale) for scale in rows.prior_scale]}
-
-
-def _rates(rows: TrainingRows, encoder: str, preset: str) -> list[float]:
-    pairs = zip(rows.encoder, rows.preset, rows.rate_value, strict=True)
-    return sorted({float(rate) for e, p, rate in pairs if (e, p) == (encoder, preset)})
 
 
 def _write_model(folder: Path, name: str, data: bytes, role: Role, base: dict[str, Any]) -> None:
@@ -465,7 +473,8 @@ def code_facts() -> CodeFacts:
     return CodeFacts(version=__version__, commit=head.stdout.decode().strip(), dirty=bool(status.stdout.strip()))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Versions, platform and cores of this machine."""
     names = ("numpy", "scipy", "onnx", "onnxruntime", "polars")
     facts = {name: version(name) for name in names}
     return facts | {

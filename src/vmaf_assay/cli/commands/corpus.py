@@ -195,33 +195,41 @@ def _print_info(
 
 
 def verify(folder: Folder) -> None:
-    """Check every cell and the index against their digests.
+    """Check every cell and the index against their digests, and that no two groups show the same content.
 
     Example: assay corpus verify corpus
     """
     from vmaf_assay.cli.render import steps
+    from vmaf_assay.corpus.same_content import check_groups_differ
     from vmaf_assay.corpus.store import check_cells
 
     corpus = _load(folder)
     with steps("checking") as on_step:
         check_cells(folder, corpus.cells, on_step)
+    check_groups_differ(corpus)
     typer.echo(f"{folder}: {len(corpus.cells)} cells verify, digest {corpus.digest}")
 
 
 def pack(
-    folder: Folder, out: Annotated[str, typer.Option("-o", "--out", help="Folder or URL for the packed corpus.")]
+    folder: Folder,
+    out: Annotated[str, typer.Option("-o", "--out", help="Folder or URL for the packed corpus.")],
+    join: Annotated[
+        bool, typer.Option("--join-same", help="Give groups that show the same content one group.")
+    ] = False,
 ) -> None:
-    """Copy a corpus into two files, an index and one Parquet file; the digest stays.
+    """Copy a corpus into two files, an index and one Parquet file; the digest stays unless groups are joined.
 
     Example: assay corpus pack corpus -o data/corpus
     """
     from vmaf_assay.cli.render import steps
+    from vmaf_assay.corpus.same_content import join_same
     from vmaf_assay.corpus.store import index_versions
     from vmaf_assay.corpus.store import pack as pack_corpus
 
     with steps("packing") as on_step:
         on_step("read", 0, 2)
         corpus = _load(folder)
+        corpus = join_same(corpus) if join else corpus
         on_step("compressed", 1, 2)
         digest = pack_corpus(corpus, out, index_versions(folder))
     typer.echo(f"{out}: digest {digest}")

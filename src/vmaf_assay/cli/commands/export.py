@@ -1,4 +1,4 @@
-"""`assay export mlflow`."""
+"""`assay export mlflow | reference`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the `export` group."""
     group = typer.Typer(no_args_is_help=True, help="Export runs and models to other tools.")
-    group.callback()(lambda: None)  # keeps the name of the only command
     group.command("mlflow")(mlflow)
+    group.command("reference")(reference)
     app.add_typer(group, name="export")
 
 
@@ -63,6 +63,31 @@ def mlflow(
             render.say(_line(one))
     if any(one.export.verdict == "HOLD" for one in done):
         raise typer.Exit(1)
+
+
+def reference(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    registry: Annotated[Path | None, typer.Option(help="Registry to export (default: the shipped one).")] = None,
+    ensemble: Annotated[str | None, typer.Option(help="Only this ensemble of the registry.")] = None,
+    trust_policy: TrustPolicy = None,
+    as_json: Json = False,
+) -> None:
+    """Write what a registry has in production as the reference system's validator and schema accept it.
+
+    The registry is verified first. What is the same there and what is not: docs/reference-system.md.
+
+    Example: assay export reference model/tiny --registry models
+    """
+    from vmaf_assay.cli import render
+    from vmaf_assay.export.reference import export_reference
+    from vmaf_assay.registry.store import registry_dir
+    from vmaf_assay.registry.trust import find_trust
+
+    rows = export_reference(registry_dir(registry), out, ensemble, find_trust(trust_policy))
+    if as_json:
+        render.emit_json({"out": str(out), "rows": rows})
+    else:
+        render.say(f"{out}: {len(rows)} models with sidecars, and the verdicts that admitted them")
 
 
 def _exports(

@@ -1,16 +1,16 @@
-"""`assay registry list | show | verify | history | rollback | revalidate | retire | sign`."""
+"""`assay registry list | show | verify | history | rollback | revalidate | retire | sign | attest`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.auditing import Deeper, audited, first_wrong
 from vmaf_assay.cli.commands.promote import By, Expires, Sign, Wait, who_of
+from vmaf_assay.cli.signatures import attest, sign
 
 if TYPE_CHECKING:
-    from vmaf_assay.admission.audit import Audit
     from vmaf_assay.registry.entries import Entry
-    from vmaf_assay.registry.recompute import Check
     from vmaf_assay.registry.verdict import Verdict
 
 Folder = Annotated[Path | None, typer.Option("--registry", help="Registry folder (default: the shipped one).")]
@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     group.command("rejudge", hidden=True)(revalidate)
     group.command("supersede", hidden=True)(retire)
     group.command("sign")(sign)
+    group.command("attest")(attest)
     app.add_typer(group, name="registry")
 
 
@@ -116,7 +117,9 @@ def verify(
     registry: Folder = None,
     deep: Annotated[bool, typer.Option("--deep", help="Recompute calibration and coverage as well.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train again from --corpus and compare.")] = False,
-    corpus: Annotated[Path | None, typer.Option(help="The corpus, for --retrain.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="The corpus, to compare rows and facts with; for --retrain.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes for --retrain (default: one a core).")] = None,
     trust_policy: Policy = None,
     as_json: Json = False,
@@ -134,74 +137,34 @@ def verify(
         raise ConfigError(
             "--retrain trains one ensemble", next_step="name it: assay registry verify ROW --retrain"
         )
-    if retrain != (corpus is not None):
-        raise ConfigError("--retrain and --corpus go together", next_step="add --retrain --corpus DIR")
+    if retrain and corpus is None:
+        raise ConfigError("--retrain needs the corpus", next_step="add --corpus DIR")
+    if row is None and corpus is not None:
+        raise ConfigError(
+            "--corpus is of one ensemble", next_step="name it: assay registry verify --deep ROW --corpus DIR"
+        )
     folder = registry_dir(registry)
     if row is None:
         _verify_all(folder, trust_policy, deep=deep, as_json=as_json)
     else:
-        _verify_one(folder, row, trust_policy, deep=deep, corpus=corpus, jobs=jobs, as_json=as_json)
+        deeper = Deeper(deep or corpus is not None, corpus, retrain, jobs)
+        _verify_one(folder, row, trust_policy, deeper, as_json=as_json)
 
 
-def _verify_one(
-    folder: Path,
-    row: str,
-    trust_policy: Path | None,
-    *,
-    deep: bool,
-    corpus: Path | None,
-    jobs: int | None,
-    as_json: bool,
-) -> None:
-    from dataclasses import replace
-
-    from vmaf_assay.admission.audit import audit
+def _verify_one(folder: Path, row: str, trust_policy: Path | None, deeper: Deeper, *, as_json: bool) -> None:
     from vmaf_assay.cli import render
     from vmaf_assay.cli.audit import page
     from vmaf_assay.errors import IntegrityError
-    from vmaf_assay.registry.manifest import ensemble_of
     from vmaf_assay.registry.trust import find_trust
 
-    trust = find_trust(trust_policy)
-    with render.steps("verifying") as on_step:
-        found = audit(folder, ensemble_of(row), deep=deep or corpus is not None, trust=trust, on_step=on_step)
-    if corpus is not None:
-        found = replace(found, checks=[*found.checks, *_retrained(folder, found, corpus, jobs)])
+    found = audited(folder, row, find_trust(trust_policy), deeper)
     if as_json:
         render.emit_json({"registry": str(folder), **found.as_dict()})
     else:
         for line in page(found):
             render.say(line)
-    if not found.agrees:
-        wrong = [f"{check.what}: {check.detail}" for check in found.checks if check.outcome == "differs"]
-        raise IntegrityError(f"{found.ensemble} does not verify: {(wrong or [found.status])[0]}")
-
-
-def _retrained(folder: Path, found: "Audit", corpus: Path, jobs: int | None) -> "list[Check]":
-    import os
-    import tempfile
-
-    from vmaf_assay.admission.audit import retrain
-    from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-
-    with (
-        tempfile.TemporaryDirectory(prefix="assay-retrain-") as workspace,
-        render.progress_bar("members") as update,
-    ):
-        try:
-            return retrain(
-                folder,
-                found,
-                corpus,
-                Path(workspace),
-                processes=jobs or os.cpu_count() or 1,
-                on_progress=lambda done, total: update(done, f"of {total}"),
-            )
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"training needs {error.name}", next_step="pip install 'vmaf-assay[train]'"
-            ) from error
+    if wrong := first_wrong(found):
+        raise IntegrityError(f"{found.ensemble} does not verify: {wrong}")
 
 
 def _verify_all(folder: Path, trust_policy: Path | None, *, deep: bool, as_json: bool) -> None:
@@ -352,34 +315,6 @@ def retire(
     folder = registry_dir(registry)
     verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait))
     _acted(folder, verdict, "out of service", as_json=as_json)
-
-
-def sign(
-    ensemble: Ensemble,
-    sign: Sign = None,
-    registry: Folder = None,
-    expires_days: Expires = None,
-    wait: Wait = None,
-    as_json: Json = False,
-) -> None:
-    """Add a signature to the verdict in force; those it has stay.
-
-    Example: assay registry sign vmaf_forecast_ensemble_v1 --sign ~/assay-key --registry models
-    """
-    from vmaf_assay.admission.lifecycle import sign_verdict
-    from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.store import registry_dir
-
-    if not sign:
-        raise ConfigError("nothing to sign with", next_step="add --sign KEY")
-    folder = registry_dir(registry)
-    verdict, keys = sign_verdict(folder, ensemble, who_of(sign, expires_days, None, None, wait))
-    if as_json:
-        render.emit_json({"ensemble": ensemble, "sequence": verdict.sequence, "signed_by": keys})
-        return
-    named = ", ".join(key[:12] for key in keys)
-    render.say(f"{folder}: verdict {verdict.sequence} on {ensemble} is signed by {len(keys)}: {named}")
 
 
 def _acted(folder: Path, verdict: "Verdict", what: str, *, as_json: bool) -> None:

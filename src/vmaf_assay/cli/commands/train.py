@@ -60,6 +60,7 @@ def train(
             engine=engine,
             jobs=jobs,
             on_step=on_step,
+            on_commit=lambda digest: render.note(f"commitment {digest}, made before training"),
         )
     losos = [json.loads((out / f"loso_seed{seed}.json").read_text()) for seed in run.seeds]
     if as_json:

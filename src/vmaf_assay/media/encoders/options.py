@@ -10,13 +10,13 @@ from vmaf_assay.media.encoders.record import EncoderInfo
 
 # The user never sets quality, threads, frames or streams, even with --unsafe-args.
 _OURS = words(
-    "c codec vcodec b crf qp q qscale global_quality cq cpu-used preset threads row-mt i f map vf filter "
-    "filter_complex lavfi r s ss sseof t to frames vframes fps_mode vsync enc_time_base flags pix_fmt bsf "
-    "y n"
+    "c codec vcodec b crf qp q qscale global_quality cq cpu-used preset threads row-mt i f map vf filter",
+    "filter_complex lavfi r s ss sseof t to frames vframes fps_mode vsync enc_time_base flags pix_fmt bsf",
+    "y n",
 )
 _OUR_KEYS = words(
-    "crf qp bitrate rc tbr pass threads lookahead-threads sliced-threads pools numa-pools frame-threads "
-    "lp pin tile-threads fps preset"
+    "crf qp bitrate rc tbr pass threads lookahead-threads sliced-threads pools numa-pools frame-threads",
+    "lp pin tile-threads fps preset",
 )
 
 
@@ -29,8 +29,8 @@ def with_extra_args(info: EncoderInfo, text: str, *, unsafe: bool = False) -> En
       unsafe: whether options outside the encoder's own list are passed on, those that open files among them.
 
     Raises:
-      ConfigError: an option without a value, a bare word (ffmpeg would take it for an output), or one that decides
-        rate, preset, threads, frames or streams. Also for one that is not known to leave files alone.
+      ConfigError: an option without a value, or a bare word, which ffmpeg would take for an output. Also one that
+        decides rate, preset, threads, frames or streams, or that is not known to leave files alone.
     """
     try:
         given = shlex.split(text)
