@@ -166,6 +166,15 @@ def test_corpora_and_training(tmp_path, capsys):
     write_synthetic_corpus(tmp_path / "corpus")
     assert main(["corpus", "info", str(tmp_path / "corpus"), "--json"]) == 0
     check("corpus_info", capsys.readouterr().out)
+    there, packed, rows = (str(tmp_path / name) for name in ("corpus", "packed", "rows.jsonl"))
+    assert main(["corpus", "verify", there, "--json"]) == 0
+    digest = check("corpus_verify", capsys.readouterr().out)["digest"]
+    assert main(["corpus", "pack", there, "-o", packed, "--json"]) == 0
+    assert check("corpus_pack", capsys.readouterr().out) == {"path": packed, "digest": digest}
+    assert main(["corpus", "export", there, "-o", rows, "--json"]) == 0
+    assert check("corpus_export", capsys.readouterr().out)["n_rows"] > 0
+    assert main(["corpus", "import", rows, "-o", str(tmp_path / "again"), "--preset", "medium", "--json"]) == 0
+    check("corpus_import", capsys.readouterr().out)
     argv = ["train", str(tmp_path / "corpus"), "-o", str(tmp_path / "run"), "--seeds", "0,1", "--json"]
     assert main(argv) == 0
     check("train", capsys.readouterr().out)

@@ -98,6 +98,12 @@ def test_one_file_starts_processes():
     assert calls == set()
 
 
+def test_one_file_parses_media_in_c():
+    """Only the process that reads one file and ends imports PyAV; so `assay --help` stays fast."""
+    assert files_importing("av") == {"media/demux_child.py"}
+    assert not any("demux_child" in dotted for tree in TREES.values() for dotted in imported(tree))
+
+
 def test_jax_stays_in_training():
     """Only the JAX engine imports JAX or optax, so `predict`, `tune` and native training can never need them."""
     assert files_importing("jax", "jaxlib", "optax") == {"training/jax_engine.py"}

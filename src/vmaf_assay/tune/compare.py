@@ -196,7 +196,8 @@ def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_A
             asked.append(_Asked(one, preset, calibrated_margin(verified, one, preset)))
         except ConfigError as error:
             problem = problem or error
-            refused.append(Refused(one.encoder, preset, str(error)))
+            said = str(error).removeprefix(f"no forecast for {one.encoder} {preset}: ")
+            refused.append(Refused(one.encoder, preset, said))
     if problem is not None and not asked:
         raise problem
     return asked, refused

@@ -194,7 +194,7 @@ def _print_info(
         typer.echo(f"options  {name} {preset}: {given}")
 
 
-def verify(folder: Folder) -> None:
+def verify(folder: Folder, as_json: Json = False) -> None:
     """Check every cell and the index against their digests, and that no two groups show the same content.
 
     Example: assay corpus verify corpus
@@ -207,7 +207,8 @@ def verify(folder: Folder) -> None:
     with steps("checking") as on_step:
         check_cells(folder, corpus.cells, on_step)
     check_groups_differ(corpus)
-    typer.echo(f"{folder}: {len(corpus.cells)} cells verify, digest {corpus.digest}")
+    words = f"{len(corpus.cells)} cells verify, digest {corpus.digest}"
+    _done(folder, words, {"digest": corpus.digest, "n_cells": len(corpus.cells)}, as_json=as_json)
 
 
 def pack(
@@ -216,6 +217,7 @@ def pack(
     join: Annotated[
         bool, typer.Option("--join-same", help="Give groups that show the same content one group.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Copy a corpus into two files, an index and one Parquet file; the digest stays unless groups are joined.
 
@@ -232,37 +234,49 @@ def pack(
         corpus = join_same(corpus) if join else corpus
         on_step("compressed", 1, 2)
         digest = pack_corpus(corpus, out, index_versions(folder))
-    typer.echo(f"{out}: digest {digest}")
+    _done(out, f"digest {digest}", {"digest": digest}, as_json=as_json)
 
 
 def export_jsonl(
     folder: Folder,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSONL file to write.")],
+    as_json: Json = False,
 ) -> None:
     """Write one JSON object a frame: src, encoder, cq, frame_index, vmaf, adm2, vif_scale0..3, motion2.
 
     Example: assay corpus export corpus -o corpus.jsonl
     """
-    from vmaf_assay.cli.render import say, steps
+    from vmaf_assay.cli.render import steps
     from vmaf_assay.corpus.jsonl import write_jsonl
 
     with steps("writing") as on_step:
         n_rows = write_jsonl(_load(folder), out, on_step)
-    say(f"{out}: {n_rows} rows")
+    _done(out, f"{n_rows} rows", {"n_rows": n_rows}, as_json=as_json)
 
 
 def import_jsonl(
     file: Annotated[Path, typer.Argument(help="JSONL file of per-frame rows.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Corpus folder to write.")],
     preset: Annotated[str | None, typer.Option(help="Preset of rows without one.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Read the flat JSONL of earlier tools into a corpus.
 
     Example: assay corpus import corpus.jsonl -o corpus
     """
-    from vmaf_assay.cli.render import say, steps
+    from vmaf_assay.cli.render import steps
     from vmaf_assay.corpus.jsonl import read_jsonl
 
     with steps("reading") as on_step:
         digest = read_jsonl(file, out, preset=preset, on_step=on_step)
-    say(f"{out}: digest {digest}")
+    _done(out, f"digest {digest}", {"digest": digest}, as_json=as_json)
+
+
+def _done(where: str | Path, words: str, facts: "dict[str, str | int]", *, as_json: bool) -> None:
+    """Print what was checked or written, and where it is."""
+    from vmaf_assay.cli.render import emit_json, say
+
+    if as_json:
+        emit_json({"path": str(where), **facts})
+    else:
+        say(f"{where}: {words}")

@@ -57,7 +57,7 @@ def _check_option(info: EncoderInfo, option: str, *, unsafe: bool) -> None:
     if option == info.preset_flag:
         raise ConfigError(
             f"--encoder-args: {option} of {info.name} is set by --preset",
-            next_step="use --preset, or -e NAME:PRESET in `compare` and `corpus build`",
+            next_step=f"use --preset, or -e {info.name}:PRESET",
         )
     name = option[1:].partition(":")[0]
     flags = {
