@@ -85,7 +85,7 @@ _SIDE_DATA = {
     "FILM_GRAIN_PARAMS": "Film grain parameters",
     "AMBIENT_VIEWING_ENVIRONMENT": "Ambient viewing environment",
 }
-"""libavutil's words for side data, by PyAV's names; what encoders leave as user data is none."""
+"""libavutil's words for side data, by PyAV's names, without encoders' user data."""
 
 _START_FRAMES = 16
 """Frames decoded to hear what a decoder says of references that a start inside a group of pictures lacks."""
@@ -373,7 +373,7 @@ def _field_order(header: VideoFacts, first: FirstFrame) -> str:
 
 
 def _may_have_alpha(pixels: PixelFacts, stream: Stream) -> bool:
-    """By the format, or by WebM's `AlphaMode` of this very stream."""
+    """By the format, or by WebM's `AlphaMode` of this stream."""
     return pixels.alpha or any(name.lower() == "alpha_mode" and value == "1" for name, value in stream.tags)
 
 
