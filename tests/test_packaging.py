@@ -88,8 +88,8 @@ def test_the_registry_of_a_wheel_verifies(wheel, tmp_path):
     assert statuses == {"production", "not here"}
     assert load_verified(models, FORECAST).confidence_eligible
     with pytest.raises(ConfigError, match="--from"):
-        rollback(models, FORECAST, Who(reason="misses"))
-    assert rollback(models, FORECAST, Who(reason="misses"), source=PACKAGE / "models").act.kind == "rollback"
+        rollback(models, FORECAST, Who(reason="misses"), to=1)
+    assert rollback(models, FORECAST, Who(reason="misses"), to=1, source=PACKAGE / "models").act.kind == "rollback"
     assert load_verified(models, FORECAST).verdict.act.kind == "rollback"
 
 
