@@ -35,7 +35,7 @@ PHRASES = (
     r"\bin vain\b",
     r"\b(is|are) no document\b",
     r"\ban enemy\b",
-    r"(?<!there )\b(is|are) none\b(?! of)",
+    r"(?<!there )\b(is|are) (?-i:none)\b(?! of)",
     r"^on it\.$",
     r"\bof its own making\b",
     r"\bis not to be had\b",
