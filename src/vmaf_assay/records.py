@@ -1,4 +1,4 @@
-"""Frozen records that cross folders. No I/O and no logic beyond what a record knows of itself."""
+"""Frozen records that cross folders. No I/O, and no logic beyond their own fields."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CANONICAL6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
-"""The six libvmaf features every model reads, in the order every model reads them."""
+"""The six libvmaf features that every model reads, in this order."""
 
 Pooling = Literal["frame", "mean"]
 """What one number is of: one frame, or the mean over all frames of an encode."""
@@ -27,13 +27,13 @@ class Metric:
     ceiling: float
     """Highest score, points."""
     roughness: float
-    """Standard deviation of a measured curve around a smooth one, points. It limits what one trial says about an
-    encode beside it. A replay on curves measured four rate values apart cannot see it."""
+    """Standard deviation of a measured curve around a smooth one, points. It limits what a trial tells about a
+    neighbouring rate value. Curves measured four rate values apart do not show it."""
 
 
 METRICS = {
     # Roughness: seven clips of 72 frames, libx264, steps of 0.1 CRF: 0.04 to 0.26 between neighbours, 0.14 their
-    # root mean square; libsvtav1 0.11 (`bench/roughness.py`, docs/results.md, 2026-11-25).
+    # root mean square; libsvtav1 0.11 (`bench/roughness.py`, docs/log/choice.md, 2026-11-25).
     metric.model: metric
     for metric in (Metric("vmaf_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),)
 }
@@ -83,7 +83,7 @@ MEAN_VMAF = Measurand("vmaf_v0.6.1", "mean", 8)
 
 
 OnStep = Callable[[str, int, int], None]
-"""Told of progress: what is being done, how much of it is done, of how much."""
+"""Called with progress: what is being done, units done, units in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,7 @@ class VideoInfo:
     start_s: float
     """Time stamp of the first frame, seconds."""
     constant_rate: bool
-    """True if every frame is where `frame_rate` puts it, within the container's rounding; true if there are no
-    time stamps."""
+    """True if every frame fits `frame_rate`, within the container's rounding, or if there are no time stamps."""
     side_data: tuple[str, ...]
     """Side data of the stream or its first frame, in ffmpeg's words (`Mastering display metadata`)."""
     stream: int = 0
@@ -194,7 +193,7 @@ class Scored:
         return float(self.vmaf.mean(dtype=np.float64))
 
     def part(self, first: int, n_frames: int, frame_rate: Fraction) -> "Scored":
-        """Some of its frames as if they were all; needs `frame_bytes` for a size that is not 0."""
+        """A part of its frames as an encode of their own; needs `frame_bytes` for a size other than 0."""
         kept = slice(first, first + n_frames)
         sizes = None if self.frame_bytes is None else self.frame_bytes[kept]
         total = 0 if sizes is None else int(sizes.sum())
@@ -227,9 +226,7 @@ class CellRecord:
     group: str
     """What must not be split between folds."""
     encoder: str
-    """ffmpeg encoder name."""
     preset: str
-    """The encoder's preset."""
     rate_mode: str
     """`crf`, `cq` or `qp`."""
     rate_value: float

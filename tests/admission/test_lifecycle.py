@@ -65,9 +65,9 @@ def test_a_rollback_is_a_new_number_in_the_chain(registry, runs, tmp_path):
 def test_where_a_rollback_goes(registry):
     """By default before what is in force, never back to what was left; with --to anywhere that came in."""
     assert rollback(registry, FR, WHY).act.returns_to.sequence == 1
-    with pytest.raises(ConfigError, match=r"nothing came in before verdict 1 .*--to \(2, 1\)"):
+    with pytest.raises(ConfigError, match=r"has no verdict before 1.*--to \(2, 1\)"):
         rollback(registry, FR, WHY)
-    with pytest.raises(ConfigError, match="what verdict 1 admitted is in force"):
+    with pytest.raises(ConfigError, match="verdict 1 is in force already"):
         rollback(registry, FR, WHY, to=1)
     with pytest.raises(ConfigError, match="no verdict 3 on"):
         rollback(registry, FR, WHY, to=3)

@@ -133,7 +133,7 @@ def test_out_of_reach_exits_1(source, capsys):
         (["-o", "nowhere/out.mkv"], "is not a folder"),
         (["--probe-seconds", "some"], "a number of seconds or `all`, not 'some'"),
         (["--probe-seconds", "-3"], "--probe-seconds is a number of seconds"),
-        (["--probe-seconds", "0.2"], "fewer than 8 say too little of a title"),
+        (["--probe-seconds", "0.2"], "fewer than 8 are too few for a title"),
     ],
 )
 @pytest.mark.ffmpeg

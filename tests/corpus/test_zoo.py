@@ -311,7 +311,7 @@ def test_a_video_that_changes_on_the_way_is_refused(ffmpeg, tmp_path):
         tmp_path,
         "is not one video: its (range or colours|pixel format) changes? from .* at 0.48 s",
     )
-    with pytest.raises(MediaError, match="size, range or colours change on the way"):
+    with pytest.raises(MediaError, match="size, range or colours change within the stream"):
         look(ffmpeg, ReferenceInput(joined, Fraction(25), 24, (192, 108)), tmp_path)
 
 

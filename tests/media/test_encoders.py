@@ -154,8 +154,8 @@ def test_params_are_joined_not_replaced():
     ("name", "text", "reason"),
     [
         ("libx264", "-tune", "-tune has no value"),
-        ("libx264", "grain", "'grain' is no option"),
-        ("libx264", "-tune grain out.mp4", "'out.mp4' is no option"),
+        ("libx264", "grain", "'grain' is not an option"),
+        ("libx264", "-tune grain out.mp4", "'out.mp4' is not an option"),
         ("libx264", "-tune 'grain", "No closing quotation"),
         ("libx264", "-crf 20", "-crf of libx264 is set"),
         ("libx264", "-preset slow", "-preset of libx264 is set by --preset; use --preset"),

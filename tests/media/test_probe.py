@@ -157,5 +157,5 @@ def test_an_ffmpeg_that_was_killed_says_nothing_of_the_file(clip, tmp_path):
     fake = tmp_path / "ffmpeg"
     fake.write_text("#!/bin/sh\nkill -9 $$\n")
     fake.chmod(0o755)
-    with pytest.raises(ToolError, match=r"ffmpeg was killed reading .*; look for what killed it"):
+    with pytest.raises(ToolError, match=r"ffmpeg was killed reading .*; find what killed it"):
         probe_video(Ffmpeg(str(fake), "9.0", "test"), clip)

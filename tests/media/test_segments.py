@@ -71,7 +71,7 @@ def test_cuts_are_found_to_the_frame(ffmpeg, title, tmp_path):
 @pytest.mark.ffmpeg
 def test_a_wrong_count_is_refused(ffmpeg, title, tmp_path):
     """A title that gives other frames than were counted is no basis for segments by number."""
-    with pytest.raises(MediaError, match="gives 121 frames, where 120 were counted"):
+    with pytest.raises(MediaError, match="gives 121 frames, but 120 were counted"):
         look(ffmpeg, ReferenceInput(title, Fraction(25), 120, SIZE), tmp_path)
 
 

@@ -97,7 +97,7 @@ def test_real_encodes_out_of_step_are_refused_with_the_offset(ffmpeg, tmp_path, 
     if said is None:
         assert score_pair(ffmpeg, pair, distorted).pooled_vmaf > 30
         return
-    with pytest.raises(MediaError, match=f"out of step: distorted frame n shows reference frame {said}"):
+    with pytest.raises(MediaError, match=f"out of sync: distorted frame n shows reference frame {said}"):
         score_pair(ffmpeg, pair, distorted)
 
 
@@ -121,7 +121,9 @@ def test_a_side_that_lacks_a_frame_is_refused_with_both_counts(ffmpeg, clip, tmp
     )
     info = probe_video(ffmpeg, clip)
     reference = ReferenceInput(clip, info.frame_rate, info.n_frames)
-    with pytest.raises(MediaError, match="11 distorted frames against 12 of the reference; those that are there"):
+    with pytest.raises(
+        MediaError, match="11 distorted frames against 12 of the reference; the frames that are there"
+    ):
         score_pair(ffmpeg, reference, short)
     with pytest.raises(MediaError, match=r"11 distorted frames against 12 .*reference frame n\+1 from frame 0 on"):
         score_pair(ffmpeg, reference, late)

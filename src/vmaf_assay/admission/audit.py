@@ -26,7 +26,6 @@ class Audit:
     """Everything that admitted an ensemble, for one page."""
 
     ensemble: str
-    """The ensemble."""
     status: str
     """`verified`, or why it is refused."""
     verdict: Verdict
@@ -38,7 +37,6 @@ class Audit:
     sources: list[str]
     """Sources of the held-out predictions."""
     per_seed: "dict[int, SeedScores]"
-    """By seed."""
     signed: Signed | None
     """Signatures on the verdict; None if there are none."""
     checks: list[Check]
@@ -73,7 +71,6 @@ class SeedScores:
     """One seed's PLCC over its folds."""
 
     mean: float
-    """Mean."""
     lowest: float
     """Lowest fold."""
     lowest_group: str

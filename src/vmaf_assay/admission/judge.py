@@ -19,7 +19,7 @@ LICENSE = "BSD-2-Clause-Patent"
 
 
 def judge(run: RunEvidence) -> Verdict:
-    """Judge a run whose files have been checked. Raises CorpusError if it is no evidence."""
+    """Judge a run whose files have been checked. Raises CorpusError if it is not valid evidence."""
     gate, folds = run.gate()
     coverage = run.coverage()
     eligible = bool(coverage) and all(result.passed for result in coverage)
@@ -76,15 +76,15 @@ def rows_of(
 ) -> list[Row]:
     """The registry rows of an ensemble's models, in order of id, without verdicts.
 
-    File names carry the first 12 hex digits of their content, so that a promotion never overwrites a file that the
-    registry it replaces still needs. Verdicts bind these rows letter by letter, and a rollback makes them again:
-    a text that changes here can no longer be rolled back to.
+    File names carry the first 12 hex digits of their content's digest, so that a promotion never overwrites a file
+    that the present registry needs. Verdicts bind these rows byte for byte, and a rollback makes them again. So a
+    text changed here breaks every rollback to earlier verdicts.
 
     Args:
       ensemble: the ensemble's id.
       models: model digest, sidecar digest and sidecar, by row id.
       n_groups: groups in the corpus.
-      confidence_eligible: whether promises may rest on the rows.
+      confidence_eligible: whether promises may use the rows.
     """
     rows = []
     for row_id, (onnx_sha256, sidecar_sha256, sidecar) in sorted(models.items()):
@@ -119,9 +119,9 @@ _TASKS = {
 
 
 def write_verdict(folder: Path, verdict: Verdict) -> Path:
-    """Write `PROMOTE.json` or `HOLD.json` into a run, and never leave both.
+    """Write `PROMOTE.json` or `HOLD.json` into a run, never both.
 
-    The other goes first: a kill in between leaves a run without a verdict, which cannot be promoted.
+    The other is removed first: a kill in between leaves a run without a verdict, which cannot be promoted.
     """
     other = folder / ("HOLD.json" if verdict.verdict == "PROMOTE" else "PROMOTE.json")
     other.unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def verdict_path(folder: Path) -> Path:
     """A run's one verdict.
 
     Raises:
-      ConfigError: there is none, or there are both.
+      ConfigError: the run has no verdict, or both.
     """
     found = [path for name in ("PROMOTE", "HOLD") if (path := folder / f"{name}.json").is_file()]
     if len(found) != 1:

@@ -1,7 +1,8 @@
-"""What follows a promotion: roll back, judge again, take out of service, sign, and read who did what.
+"""Acts after a promotion: roll back, judge again, take out of service, and sign.
 
-Each act but signing is a new verdict with the next number in the same chain of digests, committed as a promotion
-is. So the invariant needs no exception: rows change only with a fresh verdict, and nothing leaves the history.
+Each act but signing is a new verdict with the next number in the same chain of digests, committed like a
+promotion. So the invariant has no exception: rows change only with a fresh verdict, and nothing leaves the
+history.
 """
 
 from pathlib import Path
@@ -42,12 +43,12 @@ def rollback(
       folder: the registry.
       ensemble: whose rows.
       who: who and why.
-      to: number of the verdict to return to; by default the newest one that came in before what is in force.
+      to: number of the verdict to return to; by default the one admitted before the verdict in force.
       source: a registry to take files of that verdict from, where this one does not have them.
 
     Raises:
       ConfigError: no such verdict, nothing to return to, or its files are in neither registry.
-      IntegrityError: that verdict, or a file it rests on, does not verify.
+      IntegrityError: that verdict, or a file it depends on, does not verify.
     """
     with locked(folder, who.wait_s):
         state = _with_history(folder, ensemble)
@@ -77,7 +78,7 @@ def _target(state: State, ensemble: str, to: int | None) -> Verdict:
         came_in = [one for one in came_in if one.sequence < origin(current)]
         if not came_in:
             raise ConfigError(
-                f"nothing came in before verdict {origin(current)} on {ensemble}",
+                f"{ensemble} has no verdict before {origin(current)}",
                 next_step=f"name one with --to ({numbers}), or `assay registry retire {ensemble}`",
             )
         return came_in[0]
@@ -85,7 +86,7 @@ def _target(state: State, ensemble: str, to: int | None) -> Verdict:
     if found is None:
         raise ConfigError(f"no verdict {to} on {ensemble} to return to", next_step=f"there are: {numbers}")
     if origin(current) == to:
-        raise ConfigError(f"what verdict {to} admitted is in force", next_step="nothing is to be done")
+        raise ConfigError(f"verdict {to} is in force already", next_step="nothing is to be done")
     return found
 
 
@@ -130,7 +131,7 @@ def revalidate(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = N
 
     Raises:
       ConfigError: the ensemble is out of service, or is a HOLD today.
-      IntegrityError: what it rests on does not verify.
+      IntegrityError: a file it depends on does not verify.
     """
     from vmaf_assay.promise.calibrate import calibration_from_predictions, coverage_of
 
@@ -198,7 +199,7 @@ def sign_verdict(folder: Path, ensemble: str, who: Who) -> tuple[Verdict, list[s
     """Add signatures to the verdict in force; it, and the ids of all keys that have signed it.
 
     Raises:
-      IntegrityError: the verdict, anything that it rests on, or a signature that it has, does not verify.
+      IntegrityError: the verdict, a file it depends on, or one of its signatures does not verify.
     """
     with locked(folder, who.wait_s):
         current = _with_history(folder, ensemble).history[0]

@@ -19,7 +19,7 @@ Threads = Literal["single", "auto"]
 """Threads that decode and score. The encoder's are its record's `fixed_args`, the same everywhere."""
 
 FORMAT = 2
-"""Changes when the rows that a command gives change for a reason that its options do not show."""
+"""Raise it when a command's rows change for a reason that its options do not show."""
 
 VMAF_MODEL = "vmaf_v0.6.1"
 """The libvmaf model of every corpus and every score here."""
@@ -67,7 +67,7 @@ class Command:
         """
         given = {f"<{role}>": _file(path) for role, path in files.items()}
         given |= {_FRAMES: str(n_frames), _THREADS: "1" if threads == "single" else "0"}
-        # With one cell a core, more libvmaf threads only fight each other.
+        # With one cell a core, more libvmaf threads only compete with each other.
         vmaf_threads = "1" if threads == "single" else str(max(1, os.cpu_count() or 1))
         said = PROGRESS if progress else ()
         filled = (given.get(arg, arg).replace(_VMAF_THREADS, vmaf_threads) for arg in self.args)
@@ -102,7 +102,7 @@ def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float) -> list[s
 def libvmaf_filter() -> str:
     """The libvmaf call, log into `vmaf.json` of the working folder; inputs [distorted][reference].
 
-    `shortest=1:repeatlast=0`: a missing frame must end the comparison, not be filled in with its neighbour.
+    `shortest=1:repeatlast=0`: a missing frame must end the comparison, not be replaced by its neighbour.
     """
     return (
         f"libvmaf=model=version={VMAF_MODEL}:shortest=1:repeatlast=0:n_threads={_VMAF_THREADS}"
@@ -202,7 +202,7 @@ def final_encode(
     restore: Sequence[str] = (),
     stereo: bool = True,
 ) -> Command:
-    """The trial's encode of every frame, with all that belongs to the source, into a file.
+    """The trial's encode of every frame, with the source's other streams, into a file.
 
     Args:
       reference: the source.
@@ -235,7 +235,7 @@ def final_encode(
 
 
 def _first_video_only(args: list[str]) -> list[str]:
-    """Options of the encoder, given to the first video stream alone: a cover stays a copy."""
+    """Options of the encoder for the first video stream only, so that a cover stays a copy."""
     own = {"-c:v": "-c:v:0", "-pix_fmt": "-pix_fmt:v:0", "-flags:v": "-flags:v:0"}
     return [own.get(arg, arg) for arg in args]
 
@@ -310,7 +310,7 @@ def _decode(reference: ReferenceInput) -> list[str]:
 
 
 def _seen(reference: ReferenceInput) -> list[str]:
-    """What the frames counted have been through: the user's filters, unless VMAF compares with what goes in."""
+    """Filters already applied to the counted frames; none if VMAF compares with the unfiltered source."""
     seen = reference.user_filters and reference.unfiltered_size is None
     return [*reference.from_rgb(), reference.user_filters] if seen else []
 

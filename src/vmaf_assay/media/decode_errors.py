@@ -1,4 +1,4 @@
-"""What ffmpeg says of a file that is not whole, or of a frame that does not decode.
+"""ffmpeg's messages about incomplete files and about frames that do not decode.
 
 ffmpeg conceals damage and exits 0. What counts is who speaks and at which level: at `-v error` each line of a
 demuxer or video decoder is an error of that file. Its words are not searched: they may quote paths and tags.
@@ -28,29 +28,31 @@ _REFERENCES = re.compile(
 )
 """What decoders say of pictures before the first one that can be decoded by itself."""
 
-# Frames are numbered by `setpts=N`, so that the count restarts only where ffmpeg builds its filters anew.
+# Frames are numbered by `setpts=N`, so the count restarts only where ffmpeg rebuilds its filters.
 _RESTARTED = re.compile(r"non monotonically increasing dts")
 
 
 def check_decoded(what: str, stderr: str, *, seeked: bool = False, remarks: tuple[str, ...] = ()) -> None:
-    """Refuse what ffmpeg read and numbered, if its words say that the frames are not all there or not one kind.
+    """Refuse a file if ffmpeg's messages say that frames are damaged or of different kinds.
 
     Args:
-      what: what was done to which file, for the message.
+      what: the operation and the file, for the message.
       stderr: what ffmpeg wrote at level error.
       seeked: as in `damage_line`.
       remarks: as in `damage_line`.
 
     Raises:
-      MediaError: a frame does not decode, or the video changes its size, range or colours on the way.
+      MediaError: a frame does not decode, or size, range or colours change within the video.
     """
     if any(_RESTARTED.search(words) for _, words in _said(stderr)):
         raise MediaError(
-            f"{what}: its size, range or colours change on the way, so that it is not one video",
-            next_step="export it with the same throughout, or give its parts one by one",
+            f"{what}: its size, range or colours change within the stream",
+            next_step="export it with constant size, range and colours, or give its parts one by one",
         )
     if damage := damage_line(stderr, seeked=seeked, remarks=remarks):
-        raise MediaError(f"{what}: a frame does not decode whole: {damage}", next_step="export the file again")
+        raise MediaError(
+            f"{what}: a frame does not decode completely: {damage}", next_step="export the file again"
+        )
 
 
 def damage_line(stderr: str, *, seeked: bool = False, remarks: tuple[str, ...] = ()) -> str:
@@ -58,8 +60,8 @@ def damage_line(stderr: str, *, seeked: bool = False, remarks: tuple[str, ...] =
 
     Args:
       stderr: what ffmpeg wrote at level error.
-      seeked: True if decoding started inside the file: a stream with open GOPs then misses references for pictures
-        before that point, which nobody asked for.
+      seeked: True if decoding started inside the file. A stream with open GOPs then lacks references for pictures
+        before that point, which are not used.
       remarks: what is said of the pictures before the first that can be decoded (`start_remarks`); no error.
     """
     for speakers, words in _said(stderr):

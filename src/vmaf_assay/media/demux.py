@@ -60,7 +60,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class FirstFrame:
-    """What the first picture that decodes says."""
+    """Facts of the first picture that decodes."""
 
     picture: Picture
     """Size, format and colours."""
@@ -74,7 +74,7 @@ class FirstFrame:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """What reading all packets of one video stream tells."""
+    """Facts from reading all packets of one video stream."""
 
     pts: list[int | None]
     """Presentation stamps in the file's order, ticks, without packets that an edit list takes out."""
@@ -105,7 +105,7 @@ class ReadFile:
     tracks: dict[int, Track]
     """Its video streams, by index."""
     damage: str
-    """Why the demuxer says that the file is not whole; empty if it does not."""
+    """Why the demuxer reports an incomplete file; else empty."""
 
 
 def read_facts(path: Path) -> FileFacts:
@@ -152,7 +152,7 @@ def _child(path: Path, mode: str, input_args: tuple[str, ...]) -> dict[str, Any]
     if done.killed:
         raise ToolError(
             f"reading {path} was killed",
-            next_step="look for what killed it (out of memory?), and run the same command again",
+            next_step="find what killed it (out of memory?), and run the same command again",
             argv=argv,
         )
     if done.exit_code != 0 and "ModuleNotFoundError" in done.tail(1):

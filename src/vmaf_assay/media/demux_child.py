@@ -1,8 +1,8 @@
 """Read one media file with libavformat and write what it says as JSON to standard output.
 
-Runs as a process of its own (`media/demux.py` starts it), because libav parses untrusted input in C: a crash, an
-endless loop or a memory hog then ends this process and nothing else. It imports the standard library and PyAV
-alone, knows no demuxer that opens other files, and can write nowhere but into its pipe.
+Runs as a process of its own (`media/demux.py` starts it), because libav parses untrusted input in C. A crash, an
+endless loop or excessive memory then ends only this process. It imports the standard library and PyAV alone, knows
+no demuxer that opens other files, and can write nowhere but into its pipe.
 
 argv: FILE, MODE (`header`, `head` or `packets`), the demuxers allowed; of a raw file also its format and options
 (`key=value`).

@@ -1,8 +1,8 @@
-"""Which sources can be scored, and what is done to them first, in words.
+"""Which sources can be scored, and how they are converted first.
 
-libvmaf's `vmaf_v0.6.1` was trained on progressive SDR pictures and reads 8-bit luma. A source is converted where
-its score keeps that meaning, and refused where it does not. The conversions themselves are
-`ffmpeg.normalise_filters`, on both sides of every comparison, and so part of every cell's key.
+libvmaf's `vmaf_v0.6.1` was trained on progressive SDR pictures and reads 8-bit luma. A source is converted if its
+score stays a valid VMAF, and refused otherwise. The conversions themselves are `ffmpeg.normalise_filters`, on both
+sides of every comparison, and so part of every cell's key.
 """
 
 from pathlib import Path
@@ -14,10 +14,10 @@ from vmaf_assay.records import VideoInfo
 
 
 def admit(path: Path, video: VideoInfo) -> list[str]:
-    """What is done to a source before it is encoded and scored, one line each; empty if nothing.
+    """Conversions of a source before it is encoded and scored, one line each; empty if there are no conversions.
 
     Raises:
-      MediaError: a score of it would not mean what a VMAF score means.
+      MediaError: its score would not be a valid VMAF.
     """
     if refusal := refuse(video):
         reason, next_step = refusal
@@ -35,7 +35,7 @@ def refuse(video: VideoInfo) -> tuple[str, str] | None:
             "tone-map it to SDR first (docs/corpus.md)",
         )
     if any("DOVI" in name for name in video.side_data) and video.color_transfer == "unknown":
-        return "is Dolby Vision without a base layer that stands alone", "give an SDR version"
+        return "is Dolby Vision without a base layer that can be shown alone", "give an SDR version"
     if video.interlaced:
         return (
             f"is interlaced ({video.field_order} field first); VMAF compares whole frames",
@@ -51,7 +51,7 @@ def refuse(video: VideoInfo) -> tuple[str, str] | None:
 
 
 def conversions(video: VideoInfo) -> list[str]:
-    """What an admitted source goes through before it is encoded and scored, one line each."""
+    """Conversions of an eligible source before it is encoded and scored, one line each."""
     width, height = video.shown_size
     said = []
     if video.bit_depth > 8:

@@ -36,14 +36,14 @@ def guards(demuxers: str = DEMUXERS) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Ffmpeg:
-    """An ffmpeg that can do what is asked of it here."""
+    """A usable ffmpeg."""
 
     path: str
     """The executable."""
     version: str
     """The word after `ffmpeg version`."""
     how_found: str
-    """Which step of the search found it, for `assay doctor`."""
+    """Step of the search that found it, for `assay doctor`."""
 
     def base_argv(self, *, level: str = "error") -> list[str]:
         """The options every call begins with."""
@@ -54,7 +54,7 @@ def find_ffmpeg(explicit: str | None = None) -> Ffmpeg:
     """The first usable of: `explicit`, `$ASSAY_FFMPEG`, one on PATH with libvmaf, imageio-ffmpeg's.
 
     Raises:
-      ToolError: the one asked for is not usable, or none is.
+      ToolError: the requested ffmpeg is not usable, or no usable one was found.
     """
     for name, how in ((explicit, "--ffmpeg"), (os.environ.get("ASSAY_FFMPEG"), "$ASSAY_FFMPEG")):
         if name:
@@ -83,7 +83,7 @@ def find_ffmpeg(explicit: str | None = None) -> Ffmpeg:
 def _bundled_path() -> str:
     import imageio_ffmpeg
 
-    # IMAGEIO_FFMPEG_EXE would answer with any other ffmpeg; the point here is the one in the wheel.
+    # IMAGEIO_FFMPEG_EXE could name any other ffmpeg; this looks for the one in the wheel.
     folder = Path(imageio_ffmpeg.__file__).parent / "binaries"
     return next((str(path) for path in sorted(folder.glob("ffmpeg-*"))), "ffmpeg")
 
@@ -106,10 +106,10 @@ def _inspect(name: str, how: str) -> tuple[Ffmpeg | None, str]:
 
 
 def failure(what: str, done: process.Completed, *, next_step: str = "") -> ToolError:
-    """A ToolError that says what was being done, how ffmpeg ended, and its first and last words."""
+    """A ToolError with the operation, ffmpeg's exit, and its first and last messages."""
     if done.killed:
         said = f"ffmpeg was killed {what}"
-        next_step = "look for what killed it (out of memory?), and run the same command again"
+        next_step = "find what killed it (out of memory?), and run the same command again"
     elif done.timed_out:
         said, next_step = f"ffmpeg did not end in time {what}", "run the same command again"
     else:
@@ -124,12 +124,12 @@ def failure(what: str, done: process.Completed, *, next_step: str = "") -> ToolE
 
 
 def check_ended(what: str, done: process.Completed) -> None:
-    """Refuse to conclude anything from an ffmpeg that was killed, or whose time was up.
+    """Raise if ffmpeg was killed or timed out, because its output then proves nothing.
 
-    What such a command leaves looks like a file that does not decode or an encoder that does not work.
+    Otherwise its output would look like a file that does not decode or an encoder that does not work.
 
     Raises:
-      ToolError: it did not come to its own end.
+      ToolError: it was killed or timed out.
     """
     if done.killed or done.timed_out:
         raise failure(what, done)

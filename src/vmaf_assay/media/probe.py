@@ -85,7 +85,7 @@ _SIDE_DATA = {
     "FILM_GRAIN_PARAMS": "Film grain parameters",
     "AMBIENT_VIEWING_ENVIRONMENT": "Ambient viewing environment",
 }
-"""libavutil's words for side data, by PyAV's names; what encoders leave as user data is none."""
+"""libavutil's words for side data, by PyAV's names, without encoders' user data."""
 
 _START_FRAMES = 16
 """Frames decoded to hear what a decoder says of references that a start inside a group of pictures lacks."""
@@ -135,7 +135,7 @@ def probe_video(
     size = opened.size()
     info = replace(info, width=size[0], height=size[1], remarks=opened.remarks() if starts_inside else ())
     if _must_count(info, track):
-        info = _with_count(info, opened.count(info.remarks))
+        info = _with_count(info, *opened.count(info.remarks), declared=frame_rate)
     if info.alpha and info.n_frames > 1:
         info = replace(info, alpha=not opened.opaque(info.n_frames, size))
     return info
@@ -185,13 +185,16 @@ class _Opened:
             )
         return int(size[1]), int(size[2])
 
-    def count(self, remarks: tuple[str, ...]) -> int:
-        """Pictures that decode."""
-        done = self._decode("decoding", "-f", "framecrc", "-")
+    def count(self, remarks: tuple[str, ...]) -> tuple[list[int], Fraction]:
+        """Stamps of the pictures that decode, in order of time, and their unit, seconds."""
+        done = self._decode("decoding", "-enc_time_base", "filter", "-f", "framecrc", "-")
         if done.exit_code != 0 or (broken := damage_line(done.stderr, remarks=remarks)):
             words = broken if done.exit_code == 0 else done.tail(1)
             raise MediaError(f"{self._path} does not decode: {words}", next_step="export it again")
-        return sum(line[:1].isdigit() for line in done.stdout.decode(errors="replace").splitlines())
+        text = done.stdout.decode(errors="replace")
+        unit = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
+        stamps = sorted(int(line.split(",")[2]) for line in text.splitlines() if line[:1].isdigit())
+        return stamps, Fraction(int(unit[1]), int(unit[2])) if unit else Fraction(0)
 
     def opaque(self, n_frames: int, size: tuple[int, int]) -> bool:
         """Whether every alpha sample of every picture is the largest there is."""
@@ -256,8 +259,16 @@ def _must_count(info: VideoInfo, track: Track) -> bool:
     )
 
 
-def _with_count(info: VideoInfo, n_frames: int) -> VideoInfo:
-    return replace(info, n_frames=n_frames, duration_s=float(n_frames / info.frame_rate))
+def _with_count(info: VideoInfo, stamps: list[int], tick: Fraction, *, declared: Fraction | None) -> VideoInfo:
+    """The facts with the pictures that decode, and their rate where they have times of their own."""
+    n_frames = len(stamps)
+    rate, constant = info.frame_rate, info.constant_rate
+    timed = declared is None and info.container != "avi" and info.container not in _RAW_DEMUXERS
+    if timed and n_frames > 1 and len(set(stamps)) == n_frames:
+        rate, constant = rate_of(stamps, tick, [one for one in (info.declared_rate, rate) if one])
+    return replace(
+        info, n_frames=n_frames, frame_rate=rate, constant_rate=constant, duration_s=float(n_frames / rate)
+    )
 
 
 def _assemble(path: Path, read: ReadFile, stream: Stream, frame_rate: Fraction | None) -> VideoInfo:
@@ -362,7 +373,7 @@ def _field_order(header: VideoFacts, first: FirstFrame) -> str:
 
 
 def _may_have_alpha(pixels: PixelFacts, stream: Stream) -> bool:
-    """By the format, or by WebM's `AlphaMode` of this very stream."""
+    """By the format, or by WebM's `AlphaMode` of this stream."""
     return pixels.alpha or any(name.lower() == "alpha_mode" and value == "1" for name, value in stream.tags)
 
 

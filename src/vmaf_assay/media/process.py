@@ -1,8 +1,9 @@
 """Run one command. The only file that imports subprocess.
 
-Every child leads its own process group, is killed with it on timeout, on any exception and on `Children.kill`,
-and (on Linux) dies with the thread that started it, so that a killed builder leaves no encoder running. That last
-is asked of the kernel by util-linux's `setpriv`, because `preexec_fn` would fork, which JAX's threads forbid.
+Every child leads its own process group. The group is killed on timeout, on any exception and on `Children.kill`.
+On Linux the child also dies with the thread that started it, so that a killed builder leaves no encoder running.
+It is `setpriv` of util-linux that asks the kernel for that, because `preexec_fn` would fork, which JAX's threads
+forbid.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ _UNLESS_ORPHANED = '[ "$PPID" = "$0" ] || exit 137; exec "$@"'
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a finished command left."""
+    """Result of a finished command."""
 
     argv: tuple[str, ...]
     """The command."""
@@ -39,11 +40,11 @@ class Completed:
     stderr: str
     """The last megabyte of standard error, undecodable bytes replaced."""
     timed_out: bool = False
-    """True if it was killed here, because its time was up."""
+    """True if it was killed here after its timeout."""
 
     @property
     def killed(self) -> bool:
-        """True if somebody else killed it: the kernel, out of memory, or an operator."""
+        """True if it was killed from outside: by the kernel (out of memory) or an operator."""
         return self.exit_code == -signal.SIGKILL and not self.timed_out
 
     def tail(self, lines: int = 3) -> str:
@@ -51,7 +52,7 @@ class Completed:
         return " | ".join(self._lines()[-lines:])
 
     def gist(self) -> str:
-        """The first line of standard error and the last three: what went wrong first, and what came of it."""
+        """The first line of standard error and the last three: the cause and its consequences."""
         kept = self._lines()
         return " | ".join(kept if len(kept) <= 4 else [kept[0], "...", *kept[-3:]])
 
@@ -96,12 +97,12 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
 
 
 def _dying_with_parent(argv: Sequence[str]) -> list[str]:
-    """The command, started so that the kernel kills it when its parent dies, where that can be had."""
+    """The command, wrapped so that the kernel kills it when its parent dies, where that is supported."""
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-    # A missing program is left to fail here and now, in Popen, with its own name.
+    # A missing program must fail in Popen, with its own name.
     if setpriv is None or shutil.which(argv[0]) is None:
         return list(argv)
-    # A parent that died before `setpriv` asked the kernel would go unnoticed; the shell looks once more, after.
+    # A parent that died before `setpriv` asked the kernel would be missed, so the shell checks again afterwards.
     return [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _UNLESS_ORPHANED, str(os.getpid()), *argv]
 
 
@@ -113,7 +114,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
     children: Children | None = None,
 ) -> Completed:
-    """Run a command to its end and return what it left, whatever its exit status.
+    """Run a command to its end and return its result, whatever its exit status.
 
     Args:
       argv: the command, never through a shell.
@@ -166,7 +167,7 @@ def run(
 def _deadline(
     child: subprocess.Popen[bytes], timeout_s: float | None
 ) -> tuple[threading.Timer | None, threading.Event]:
-    """A timer that kills the child, not started yet, and what it sets when it does."""
+    """A timer that kills the child, not started yet, and the event that it then sets."""
     late = threading.Event()
 
     def end() -> None:

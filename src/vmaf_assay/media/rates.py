@@ -1,4 +1,4 @@
-"""Frame rates: what a header declares, held against the stamps that frames have."""
+"""Frame rates: what a header declares, checked against the frames' stamps."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -9,14 +9,15 @@ COMMON_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)) + 
 """Rates that cameras, broadcasts and films have."""
 
 _SNAP = Fraction(1, 5000)
-"""Containers with millisecond stamps put a mean rate off by up to this share over a few seconds of video."""
+"""Millisecond stamps make a mean rate wrong by up to this fraction over a few seconds of video."""
 
 
 def rate_of(stamps: Sequence[int], tick: Fraction, declared: Sequence[Fraction] = ()) -> tuple[Fraction, bool]:
-    """(frames a second, whether every frame is where that puts it).
+    """(frames a second, whether every stamp fits it).
 
-    A declared rate that agrees with every stamp is the rate, a common one first. Where none agrees, the mean over
-    the stamps is, snapped to a common rate near it. Without usable stamps the first declared one counts, or 0.
+    The rate is a declared one that agrees with every stamp, preferably a common one. If no declared rate agrees,
+    it is the mean over the stamps, or a common rate near it. Without usable stamps it is the first declared one,
+    or 0.
 
     Args:
       stamps: of the frames in order of time, ticks.
@@ -41,7 +42,7 @@ def rate_of(stamps: Sequence[int], tick: Fraction, declared: Sequence[Fraction] 
 
 
 def is_constant(stamps: Sequence[int]) -> bool:
-    """Whether every stamp is where the mean rate puts it, within the rounding of the container."""
+    """Whether every stamp fits the mean rate, within the rounding of the container."""
     if len(stamps) < 3:
         return True
     return _agrees(stamps, Fraction(stamps[-1] - stamps[0], len(stamps) - 1))
@@ -49,7 +50,7 @@ def is_constant(stamps: Sequence[int]) -> bool:
 
 def _agrees(stamps: Sequence[int], period: Fraction) -> bool:
     """Whether stamp n is n periods after the first."""
-    # A stamp is rounded once and the period's ends once each; 2 % more for muxers that round down.
+    # A stamp is rounded once and both ends of the period once; 2 % more for muxers that round down.
     slack = Fraction(3, 2) + period / 50
     return all(abs(stamp - stamps[0] - index * period) <= slack for index, stamp in enumerate(stamps))
 

@@ -2,8 +2,8 @@
 
 The encoder's packets go back in through a loopback decoder (`-dec 0:0`), so nothing is written to disk and the
 reference is decoded once. Both sides get one time base and the frame number as time stamp before libvmaf pairs
-them; the frames are then counted on both sides and looked at (`media/sync.py`), because a pair that is out of
-step looks like a bad encode.
+them. Frames are then counted on both sides and compared (`media/sync.py`), because a pair out of sync looks like a
+bad encode.
 """
 
 import tempfile
@@ -28,13 +28,13 @@ from vmaf_assay.records import CANONICAL6, Scored
 OnFrames = Callable[[int], None]
 
 FLUSH_TRIES = 8
-"""Times an encode is made whose encoder kept frames back at the end.
+"""How often an encode is tried if the encoder keeps frames back at the end.
 
-ffmpeg takes an encoder that answers once without a packet, after the last frame, to be empty. libvvenc's threads
-do that now and then on clips shorter than their queue: of 48 frames at 640x360 none came back in 3 of 6 encodes on
-a busy machine, and all in 10 of 10 on an idle one (ffmpeg n9.0.2, 2026-11-28). The next encode of the same is
-whole, or lost again: with three busy loops beside it on two cores, two of three QPs were lost eight times over.
-With `-vvenc-params threads=0` none of 12 was, but that makes other bytes, so other cells.
+After the last frame, ffmpeg stops asking an encoder that once returns no packet. libvvenc's threads do that now
+and then on clips shorter than their queue. Of 48 frames at 640x360 none came back in 3 of 6 encodes on a busy
+machine, and all in 10 of 10 on an idle one (ffmpeg n9.0.2, 2026-11-28). A second try may succeed or fail again:
+with three busy loops beside it on two cores, two of three QPs failed eight times. With `-vvenc-params threads=0`
+none of 12 failed, but that gives other bytes, so other cells.
 """
 
 _KEPT_BACK = (
@@ -57,7 +57,7 @@ def encode_and_score(
 ) -> Scored:
     """Encode a reference at one rate value and score the result against it, in one process.
 
-    `scratch` is where its logs lie meanwhile: a caller that may be killed names a folder it will clear.
+    `scratch` holds its logs meanwhile: a caller that may be killed names a folder that it will clear.
 
     Returns:
       Per-frame VMAF and canonical-6 of all `reference.n_frames` frames, with the encode's size.
@@ -103,7 +103,7 @@ def score_pair(
 
     Raises:
       ToolError: ffmpeg failed.
-      MediaError: the two do not have the same number of frames, are out of step, or a frame does not decode.
+      MediaError: the two differ in the number of frames or are out of sync, or a frame does not decode.
     """
     argv = commands.score_pair(reference).argv(
         ffmpeg, progress=True, distorted=distorted_path, source=reference.path
@@ -121,8 +121,8 @@ def score_pair(
 
 
 def _lost_at_the_end(folder: Path, done: process.Completed, reference: ReferenceInput) -> bool:
-    """Whether the encoder was given every frame and kept some: see `FLUSH_TRIES`."""
-    if done.exit_code != 0:  # it kept them all
+    """Whether the encoder got every frame and kept some back: see `FLUSH_TRIES`."""
+    if done.exit_code != 0:  # it kept all frames back
         return "Cannot initialize a standalone decoder" in done.stderr
     n_packets = len((folder / "packets.txt").read_text().splitlines())
     n_reference = len(read_signatures((folder / "reference.gray").read_bytes()))
@@ -130,7 +130,7 @@ def _lost_at_the_end(folder: Path, done: process.Completed, reference: Reference
 
 
 def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str) -> None:
-    """Refuse a pair with damaged frames, with unequal or unexpected frame counts, or out of step."""
+    """Refuse a pair with damaged frames, with unequal or unexpected frame counts, or out of sync."""
     check_decoded(what, stderr, seeked="-ss" in reference.input_args, remarks=reference.remarks)
     reference_signs, distorted_signs = (
         read_signatures((folder / f"{side}.gray").read_bytes()) for side in ("reference", "distorted")
@@ -138,10 +138,10 @@ def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str)
     n_reference, n_distorted, expected = len(reference_signs), len(distorted_signs), reference.n_frames
     slip = find_slip(reference_signs, distorted_signs)
     if n_reference != n_distorted:
-        where = f": {slip}" if slip else "; those that are there are in step"
+        where = f": {slip}" if slip else "; the frames that are there are in sync"
         problem = f"{n_distorted} distorted frames against {n_reference} of the reference{where}"
     elif slip:
-        problem = f"the pair is out of step: {slip}"
+        problem = f"the pair is out of sync: {slip}"
     elif n_reference != expected:
         problem = f"{n_reference} frames on both sides, where the source has {expected}"
     else:

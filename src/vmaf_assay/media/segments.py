@@ -1,7 +1,7 @@
-"""Look at a whole title cheaply, and cut segments out of it: both decode it once, in order, counting frames.
+"""Scan a long title cheaply, and cut segments out of it. Both decode it once, in order, counting frames.
 
-Frames are found by counting, never by seeking: time stamps that start late, edit lists and streams that cannot be
-entered in the middle then cannot put a segment off by a frame.
+Frames are found by counting, never by seeking. So late time stamps, edit lists and streams without random access
+cannot shift a segment by a frame.
 """
 
 import shutil
@@ -23,24 +23,24 @@ from vmaf_assay.media.sync import SIGNATURE_SIZE
 F32 = NDArray[np.float32]
 
 _CHUNK_FRAMES = 4096
-"""Frames looked at together: bounded memory on titles of any length."""
+"""Frames processed together, which bounds memory on titles of any length."""
 
 _LEAST_CUT = 8.0
 """Mean difference of two frames below which they are one scene, grey levels of 255."""
 
 _CUT_RATIO = 3.0
-"""How much more a cut changes than the frames around it."""
+"""Ratio of a cut's change to that of the frames around it."""
 
 _CUT_WINDOW = 12
 """Frames around a cut that it is compared with, on each side."""
 
 _FFV1_SHARE = 0.7
-"""Share of raw size that FFV1 takes of grainy pictures; most take half of that."""
+"""FFV1's fraction of raw size for grainy pictures; most need half of that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a title's frames look like, at the size of a signature."""
+    """Detail and change of a title's frames, at the size of a signature."""
 
     detail: F32
     """Mean step between neighbouring pixels of each frame, grey levels, [F]."""
@@ -50,14 +50,14 @@ class Look:
     def cuts(self) -> list[int]:
         """Frames that begin a scene, ascending, the first frame among them.
 
-        A cut changes the picture by `_LEAST_CUT` and by `_CUT_RATIO` times the mean change around it: a pan or a
-        flicker changes every frame alike. Fades are no cuts.
+        A cut changes the picture by `_LEAST_CUT` and by `_CUT_RATIO` times the mean change around it, because a
+        pan or a flicker changes every frame alike. Fades are not cuts.
         """
         change = self.change.astype(np.float64)
         found = [0]
         for frame in np.flatnonzero(change > _LEAST_CUT).tolist():
             first, last = max(1, frame - _CUT_WINDOW), min(len(change), frame + _CUT_WINDOW + 1)
-            # The cut itself and the one frame a flash adds beside it would hide it.
+            # The cut itself, and a flash's second change beside it, would hide it.
             around = np.sort(change[first:last])[: max(1, last - first - 2)]
             if change[frame] > _CUT_RATIO * float(around.mean()) and frame - found[-1] > 1:
                 found.append(frame)
@@ -65,16 +65,16 @@ class Look:
 
 
 def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames: OnFrames | None = None) -> Look:
-    """Decode a whole title once and say what each frame looks like at 32x18.
+    """Decode a title once and measure detail and change of each frame at 32x18.
 
     Args:
       ffmpeg: the ffmpeg to run.
       reference: the title.
       scratch: folder for the small pictures meanwhile, 576 bytes a frame.
-      on_frames: told of frames done.
+      on_frames: called with the number of frames done.
 
     Raises:
-      MediaError: a frame does not decode, or there are more or fewer than there should be.
+      MediaError: a frame does not decode, or their number is unexpected.
       ToolError: ffmpeg failed.
     """
     small = scratch / "look.gray"
@@ -84,7 +84,7 @@ def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames:
     n_frames = small.stat().st_size // (width * height)
     if n_frames != reference.n_frames:
         raise MediaError(
-            f"{reference.path.name} gives {n_frames} frames, where {reference.n_frames} were counted",
+            f"{reference.path.name} gives {n_frames} frames, but {reference.n_frames} were counted",
             next_step="export the file again",
         )
     frames = np.memmap(small, np.uint8, "r", shape=(n_frames, height, width))
@@ -95,7 +95,7 @@ def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames:
 
 
 def _chunks(frames: NDArray[np.uint8]) -> Iterator[F32]:
-    """Frames in runs that each begin with the last of the run before (the first with itself)."""
+    """Frames in runs; each run begins with the last frame of the run before (the first with itself)."""
     for start in range(0, len(frames), _CHUNK_FRAMES):
         first = frames[max(0, start - 1)][None]
         yield np.concatenate([first, frames[start : start + _CHUNK_FRAMES]]).astype(np.float32)
@@ -110,7 +110,7 @@ def _facts(run: F32) -> tuple[F32, F32]:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some frames of a title."""
+    """A range of frames of a title."""
 
     first: int
     """Counted from 0."""
@@ -119,7 +119,7 @@ class Span:
 
 
 def merged(spans: Sequence[Span]) -> list[Span]:
-    """Spans in the order of time, those that touch or overlap made one.
+    """Spans in the order of time; those that touch or overlap are merged.
 
     >>> merged([Span(20, 30), Span(0, 5), Span(28, 40)])
     [Span(first=0, last=5), Span(first=20, last=40)]
@@ -164,7 +164,7 @@ class Cuttings:
         """A span as the reference of comparisons."""
         index = next(i for i, p in enumerate(self._pieces) if p.first <= span.first and span.last <= p.last)
         start = span.first - self._pieces[index].first
-        # What the user's filters do is done already, unless VMAF compares with what goes into them.
+        # The user's filters are applied already, unless VMAF compares with the unfiltered source.
         filters = "" if self._reference.unfiltered_size is None else self._reference.user_filters
         return replace(
             self._reference,

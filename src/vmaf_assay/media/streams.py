@@ -104,8 +104,8 @@ def container_takes(
 ) -> tuple[Kind, str] | None:
     """What a stream is once it is in a container, kind and codec; None if the container does not take it.
 
-    A muxer may end well and write what nothing reads (Blu-ray PCM in MOV), or nothing (attachments in WebM): a
-    stream counts as taken if the library finds one of its kind, of a codec it knows if it knew the source's.
+    A muxer may succeed and write what nothing reads (Blu-ray PCM in MOV), or nothing (attachments in WebM). So a
+    stream counts as accepted if the library finds one of its kind, of a codec it knows if it knew the source's.
     """
     args = [*guards(), "-i", str(path.resolve())]
     # A file of attachments alone is written, but no demuxer opens it: a picture goes beside them.

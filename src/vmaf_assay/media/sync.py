@@ -22,9 +22,9 @@ _REACH = 30
 _WINDOW = 24
 """Frames judged together; a slip in mid-stream shows in the windows after it."""
 
-# Measured 2026-11-24 on ten of the 42 clips at the worst rate value of libx264, libx265, libsvtav1, libvpx-vp9:
-# in sync, the error one frame off is at least 0.98 times the error in place. For two clips at libx264 CRF 30 it is
-# 51 and 430 times that.
+# Measured 2026-11-24 on ten of the 42 clips at the worst rate value of libx264, libx265, libsvtav1, libvpx-vp9. In
+# sync, the error one frame off is at least 0.98 times the error in place. For two clips at libx264 CRF 30 it is 51
+# and 430 times that.
 _MUCH_BETTER = 3.0
 _LEAST_ERROR = 2.0
 """Mean squared grey levels below which a difference is ignored: still pictures are in sync anyway."""

@@ -1,4 +1,4 @@
-"""Versions of the tools whose change changes a measurement: ffmpeg, libvmaf, each encoder."""
+"""Versions of the tools that determine a measurement: ffmpeg, libvmaf, each encoder."""
 
 import re
 import tempfile
@@ -27,9 +27,9 @@ def lavfi_frames(ffmpeg: Ffmpeg, folder: Path, *, n_frames: int = 2) -> Referenc
 def tool_versions(ffmpeg: Ffmpeg, encoders: list[str], *, scratch: Path | None = None) -> dict[str, str]:
     """Versions by name: `ffmpeg`, `libvmaf` and every encoder given.
 
-    `scratch` is where the test frames lie meanwhile; by default the system's temporary folder.
+    `scratch` holds the test frames; by default the system's temporary folder.
 
-    An encoder that does not name itself (hardware: the driver decides) is known by ffmpeg's own version.
+    An encoder that reports no version (hardware: the driver decides) gets ffmpeg's version.
 
     Raises:
       ToolError: an encoder is not usable here; the message says why.
@@ -45,7 +45,7 @@ def tool_versions(ffmpeg: Ffmpeg, encoders: list[str], *, scratch: Path | None =
 
 
 def encoder_version(ffmpeg: Ffmpeg, encoder: EncoderInfo, clip: Path) -> str:
-    """What the encoder calls itself when it encodes `clip`; raises ToolError if it cannot."""
+    """The encoder's version, from an encode of `clip`; raises ToolError if that fails."""
     argv = commands.name_itself(encoder).argv(ffmpeg, level="verbose", source=clip)
     done = process.run(argv, timeout_s=120)
     if done.exit_code != 0 or not done.stdout:

@@ -18,7 +18,6 @@ class Entry:
     """One verdict of a history."""
 
     verdict: Verdict
-    """The verdict."""
     sha256: str
     """SHA-256 of its file."""
     signed_by: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Files of a registry folder: read as if an enemy had written them, and named so that content can be told."""
+"""Files of a registry folder: read as untrusted input, and named by content."""
 
 import os
 import re
@@ -19,13 +19,13 @@ HISTORY = "history"
 """Folder beside `registry.json` for files that only earlier verdicts rest on; it may be absent (ADR-0415)."""
 
 TRUST_POLICY = "ASSAY_TRUST_POLICY"
-"""Environment variable that names a trust policy, where no option does."""
+"""Environment variable that names a trust policy if no option does."""
 
 CONTENT_NAMED = re.compile(r"[a-z0-9_]+\.([0-9a-f]{12})\.(onnx|json|parquet|npy)")
 """A file named by the first 12 hex digits of its SHA-256."""
 
 MAX_SEQUENCE = 999_999
-"""Highest number of a verdict. A file with a higher one is not a verdict's."""
+"""Highest number of a verdict; a file with a higher one is not a verdict."""
 
 VERDICT_NAMED = re.compile(
     r"[a-z0-9_]+_seed_flip_PROMOTE(\.[1-9][0-9]{0,5}(\.dsse|\.attest\.[0-9a-f]{12})?)?\.json"
@@ -36,7 +36,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def read_file(folder: Path, name: str) -> bytes:
-    """A registry file's bytes; links, special and oversized files, and files anybody may write, are refused.
+    """A registry file's bytes; links, special, oversized and world-writable files are refused.
 
     Raises:
       IntegrityError: any of these, or it is missing or unreadable.
@@ -77,19 +77,19 @@ def is_here(folder: Path, name: str) -> bool:
 
 
 def parse(kind: type[_Model], data: bytes, path: Path) -> _Model:
-    """A record from JSON bytes. Raises IntegrityError if they are not exactly of its schema."""
+    """A record from JSON bytes. Raises IntegrityError if they do not match its schema."""
     return parse_record(kind, data, where=str(path), next_step=RESTORE)
 
 
 def parse_bound(kind: type[_Model], data: bytes, path: Path) -> _Model:
-    """`parse` of bytes that a verdict names by digest, at half of its time.
+    """`parse` for bytes that a verdict names by digest, in half the time.
 
-    It does not look for keys that come twice: whoever filed the verdict did, and nobody else chose these bytes.
+    It does not check for duplicate keys: that was done when the verdict was filed, and the digest fixes the bytes.
     """
     try:
         return kind.model_validate_json(data)
     except ValidationError:
-        return parse(kind, data, path)  # which says what is wrong
+        return parse(kind, data, path)  # which names the error
 
 
 def content_name(stem: str, sha256: str, suffix: str) -> str:

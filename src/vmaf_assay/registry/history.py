@@ -1,10 +1,10 @@
-"""Verdicts by sequence number: an unbroken chain of digests from the one that rows name back to the first.
+"""Verdicts by sequence number: an unbroken chain of digests from the verdict in force back to the first.
 
 A promotion writes the numbered verdict before the commit (the rename of `registry.json`), and the plain copy
-`<ensemble>_seed_flip_PROMOTE.json` after it; the very first promotion, which replaces nothing, writes the plain
-copy before. So at every moment the plain copy exists and is the verdict that rows name or the one before it.
+`<ensemble>_seed_flip_PROMOTE.json` after it; the first promotion, which replaces nothing, writes the plain copy
+before. So at every moment the plain copy exists and is the verdict that rows name or the one before it.
 
-Rollback, rejudging and supersedure are new numbers in the same chain: nothing is taken out of it. Signatures lie
+Rollback, rejudging and supersedure are new numbers in the same chain; nothing is removed from it. Signatures lie
 beside the numbered verdict they sign.
 """
 
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
 def numbered(folder: Path, ensemble: str) -> dict[int, Path]:
-    """Numbered verdicts of an ensemble that are in the folder, whether or not anything rests on them."""
+    """Numbered verdicts of an ensemble in the folder, used or not."""
     found = {}
     head = verdict_name(ensemble).removesuffix("json")
     for name in os.listdir(folder):
@@ -34,17 +34,17 @@ def numbered(folder: Path, ensemble: str) -> dict[int, Path]:
 
 
 def check_numbers(folder: Path, ensemble: str, newest: int) -> None:
-    """Refuse numbered verdicts that no killed act leaves: it leaves the next number, and whole.
+    """Refuse unexpected numbered verdicts; a killed act leaves at most the next number, complete.
 
     Args:
       folder: the registry.
       ensemble: whose verdicts.
-      newest: number of the verdict in force; 0 if there is none.
+      newest: number of the verdict in force; 0 without one.
 
     Raises:
-      IntegrityError: a file is not a verdict on the ensemble under its number, or a number before it is free.
+      IntegrityError: a file is not a verdict on the ensemble with its number, or a lower number is missing.
     """
-    remove = "remove it: no row rests on it"
+    remove = "remove it: no row uses it"
     for at, (number, path) in enumerate(
         sorted(one for one in numbered(folder, ensemble).items() if one[0] > newest)
     ):
@@ -96,7 +96,7 @@ def digests_of(verdicts: list[Verdict], ref: FileRef) -> list[str]:
 
 
 def _check_acts(folder: Path, digests: list[str], verdicts: list[Verdict]) -> None:
-    """A rollback admits what the verdict it names admitted, no more; only a supersedure ends service."""
+    """Check that a rollback admits exactly what its target admitted, and that only a supersedure ends service."""
     for at, verdict in enumerate(verdicts):
         where = folder / verdict_name(verdict.ensemble, verdict.sequence)
         kind = verdict.act.kind if verdict.act else "promote"
@@ -118,7 +118,7 @@ def _admits_the_same(verdict: Verdict, target: Verdict) -> bool:
 
 
 def origin(verdict: Verdict) -> int:
-    """The number under which what a verdict admits came in: a rollback's is that of its target."""
+    """The number of the verdict that first admitted these models: for a rollback, that of its target."""
     returns_to = verdict.act.returns_to if verdict.act else None
     return returns_to.sequence if returns_to else verdict.sequence
 
@@ -144,7 +144,7 @@ def tie_names(verdict: Verdict) -> tuple[str, str, str]:
 
 
 def bound_files(verdict: Verdict) -> dict[str, str]:
-    """Digest of every file a verdict rests on, by name."""
+    """Digest of every file that a verdict depends on, by name."""
     models = {content_name(row_id, digest, "onnx"): digest for row_id, digest in verdict.members.items()}
     sidecars = {content_name(row_id, digest, "json"): digest for row_id, digest in verdict.sidecars.items()}
     found = models | sidecars | {predictions_name(verdict): verdict.predictions_sha256}

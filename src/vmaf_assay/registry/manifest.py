@@ -58,7 +58,6 @@ class Row(Frozen):
     notes: str = Field(max_length=512)
     """What to know before using it."""
     sidecar: FileRef
-    """Its sidecar."""
     verdict: FileRef | None = None
     """The verdict that admitted it; required if `smoke` is false. On a smoke row: what took it out of service."""
     confidence_eligible: bool = False

@@ -1,4 +1,4 @@
-"""A verdict's evidence, computed again from the held-out predictions that the registry keeps."""
+"""A verdict's evidence, recomputed from the held-out predictions in the registry."""
 
 import math
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ CheckOutcome = Literal["agrees", "differs", "not comparable"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing computed again."""
+    """One recomputed item."""
 
     what: str
     """What was computed."""
     outcome: CheckOutcome
-    """Whether it is what the verdict says."""
+    """Whether it equals the verdict."""
     detail: str
     """How, in words."""
 
@@ -46,7 +46,7 @@ def recompute(
       on_step: told how far that is.
 
     Raises:
-      AssayError: the predictions are not there, cannot be read, or are no evidence.
+      AssayError: the predictions are missing, cannot be read, or are not valid evidence.
     """
     from vmaf_assay.promise.calibrate import parse_predictions
     from vmaf_assay.promise.gate import evaluate_gate
@@ -143,9 +143,9 @@ OF_THAT_TIME = "evidence of that time: it does not say what the shipped members 
 
 
 def _compare_extent(predictions: "pl.DataFrame", verdict: Verdict) -> Check | None:
-    """What contradicts the verdict's words on how groups were left out and how much was predicted, if anything.
+    """A contradiction between the verdict's folds and counts and its predictions; empty without one.
 
-    `n_cells` counts the probes' encodes too, which nothing is predicted of; the predictions can only bound it.
+    `n_cells` also counts the probes' encodes, which are not predicted, so the predictions only bound it.
     """
     from vmaf_assay.promise.gate import held_out_protocol
 

@@ -70,7 +70,6 @@ class PublicKey(Frozen):
     key_id: Digest
     """SHA-256 of the key's canonical description, as securesystemslib counts it."""
     public: PublicHex
-    """The public key."""
     owner: Annotated[str, Field(max_length=200)] | None = None
     """Who says they hold it."""
 
@@ -106,7 +105,6 @@ class Signed:
     """An envelope whose every signature verifies with the key that it carries."""
 
     envelope: Envelope
-    """The envelope."""
     signed_at_utc: str
     """When its first signer said it was, ISO 8601."""
     expires_at_utc: str | None

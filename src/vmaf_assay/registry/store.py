@@ -1,4 +1,4 @@
-"""The registry on disk, and the one way out of it: `load_verified`.
+"""The registry on disk, and the only way to load from it: `load_verified`.
 
     registry.json                               rows, in the one form `promote` writes
     <id>.<sha12>.onnx, <id>.<sha12>.json        models and sidecars, named by content
@@ -9,7 +9,7 @@
     <ensemble>_seed_flip_PROMOTE.<n>.dsse.json  signatures on it, if there are any
     history/                                    models, sidecars, predictions of earlier verdicts; may be absent
 
-Everything fails closed: what is absent, unreadable, edited, unknown or HOLD is refused.
+Everything fails closed: anything absent, unreadable, edited, unknown or on HOLD is refused.
 """
 
 import os
@@ -38,9 +38,9 @@ class VerifiedEnsemble:
     """An ensemble that has been checked byte by byte against the verdict that admitted it."""
 
     ensemble: Ensemble
-    """Ready to be asked."""
+    """The ensemble, ready for queries."""
     calibration: IntervalCalibration | ChoiceCalibration
-    """What its bounds are computed from."""
+    """Calibration of its bounds."""
     confidence_eligible: bool
     """Whether promises may rest on it."""
     verdict: Verdict
@@ -60,7 +60,7 @@ def read_registry(folder: Path) -> Registry:
     """Parse `registry.json`.
 
     Raises:
-      IntegrityError: absent, unreadable, of another schema, with a row twice, or not in the form `promote` writes.
+      IntegrityError: absent, unreadable, of another schema, with a doubled row, or not as `promote` writes it.
     """
     return parse_registry(read_file(folder, "registry.json"), folder)
 
@@ -81,7 +81,7 @@ def admitting_verdict(folder: Path, row: Row) -> Verdict:
     """The verdict that a production row names, with its history checked and its gate judged again.
 
     Raises:
-      IntegrityError: it does not stand, or the row is scaffolded or out of service.
+      IntegrityError: it does not verify, or the row is scaffolded or out of service.
     """
     if row.verdict is None:
         raise IntegrityError(
@@ -107,13 +107,13 @@ def verify_row(
       folder: the registry.
       registry: its rows.
       row: the row.
-      verdict: what `admitting_verdict` gave for a row that names the same one; by default it is asked.
+      verdict: from `admitting_verdict` for a row with the same verdict; by default it is called here.
 
     Returns:
-      The very model bytes that were hashed, the sidecar, and the verdict.
+      The model bytes that were hashed, the sidecar, and the verdict.
 
     Raises:
-      IntegrityError: anything at all does not fit, or the row is only scaffolded or out of service.
+      IntegrityError: anything does not verify, or the row is scaffolded or out of service.
     """
     verdict = verdict or admitting_verdict(folder, row)
     onnx = _admitted_model(folder, row, verdict)
@@ -130,7 +130,7 @@ def _admitted_model(folder: Path, row: Row, verdict: Verdict) -> bytes:
     onnx = read_bound(folder, row.onnx, row.sha256)
     if verdict.members.get(row.id) != row.sha256:
         raise IntegrityError(f"the verdict did not admit the model of {row.id}", next_step=RESTORE)
-    check_self_contained(onnx)  # of a member too, which a load does not open
+    check_self_contained(onnx)  # for a member too, which a load does not open
     return onnx
 
 
@@ -142,7 +142,7 @@ def _admitted_sidecar(
     *,
     read: Callable[[type[Sidecar], bytes, Path], Sidecar] = parse_bound,
 ) -> Sidecar:
-    """The sidecar of a row, if it and the row are what a verdict admits; `read` parses it."""
+    """The sidecar of a row, if the verdict admits both; `read` parses it."""
     data = read_bound(folder, row.sidecar.file, row.sidecar.sha256)
     if verdict.sidecars.get(row.id) != row.sidecar.sha256:
         raise IntegrityError(f"the verdict did not admit the sidecar of {row.id}", next_step=RESTORE)
@@ -164,7 +164,7 @@ def _admitted_sidecar(
 
 
 def _check_beside(registry: Registry, row: Row, verdict: Verdict) -> None:
-    """A row stands only with every row of its verdict beside it, the fused one too, under the same verdict."""
+    """Refuse a row unless all rows of its verdict are there, the fused one too, under the same verdict."""
     for row_id in verdict.members:
         other = registry.row(row_id)
         if other is None or other.smoke or other.verdict != row.verdict:
@@ -177,14 +177,14 @@ def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = No
     Args:
       folder: the registry.
       ensemble_id: the ensemble, without `_seedN` or `_mean`.
-      trust_policy: whose signatures to believe; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
+      trust_policy: whose signatures to accept; by default the file that `$ASSAY_TRUST_POLICY` names, if any.
 
     Returns:
       The ensemble; not `confidence_eligible` if its coverage was measured with another rule than today's.
 
     Raises:
-      IntegrityError: the ensemble is not in the registry, is scaffolded or out of service, does not verify, or the
-        trust policy does not believe it.
+      IntegrityError: the ensemble is not in the registry, is scaffolded or out of service, does not verify, or is
+        refused by the trust policy.
     """
     registry = read_registry(folder)
     row = registry.row(f"{ensemble_id}_mean")
@@ -194,19 +194,19 @@ def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = No
         )
     believes = trust_policy is not None or TRUST_POLICY in os.environ
     if believes and row.smoke and row.verdict is not None:
-        # Out of service: what stood before is older from now on.
+        # Out of service: from now on, earlier verdicts count as older.
         _check_trust(folder, chain(folder, ensemble_id, row.verdict)[0], trust_policy)
     verdict = admitting_verdict(folder, row)
     onnx = _admitted_model(folder, row, verdict)
-    # onnxruntime makes a session outside of Python's lock: meanwhile all else is checked, and without that no one
-    # gets the session.
+    # onnxruntime makes a session without Python's lock. Meanwhile everything else is checked; the session is
+    # returned only if that passes.
     with ThreadPoolExecutor(1) as beside:
         opening = beside.submit(open_graph, onnx, row.id)
         sidecar = _admitted_sidecar(folder, registry, row, verdict)
         calibration = _calibration(sidecar, verdict)
         for member in registry.rows:
             if member.id in verdict.members and member.id != row.id:
-                # Of the same verdict: `_check_beside` saw to that.
+                # Of the same verdict, as `_check_beside` has checked.
                 _admitted_model(folder, member, verdict)
                 _admitted_sidecar(folder, registry, member, verdict)
         read_bound(folder, predictions_name(verdict), verdict.predictions_sha256)
@@ -232,7 +232,7 @@ def _read_tie(folder: Path, verdict: Verdict) -> bytes:
 
 
 def _check_trust(folder: Path, verdict: Verdict, trust_policy: Path | None) -> None:
-    # 18 ms that a load without a policy need not pay.
+    # imported here: 18 ms that a load without a policy saves.
     from vmaf_assay.registry.trust import check_trust, find_trust
 
     if (trust := find_trust(trust_policy)) is not None:
@@ -243,8 +243,8 @@ def _calibration(sidecar: Sidecar, verdict: Verdict) -> IntervalCalibration | Ch
     """The calibration in the sidecar of a fused model, if it is the verdict's."""
     if sidecar.calibration is None:
         raise IntegrityError(f"the sidecar of {sidecar.id} holds no calibration", next_step=RESTORE)
-    # pydantic writes its canonical JSON in a fifth of the time, but for a few floats (1e-5, not 1e-05). Whatever
-    # has the digest is the text that was hashed.
+    # pydantic writes canonical JSON in a fifth of the time, except for a few floats (1e-5, not 1e-05). If the
+    # digest matches, the text is right.
     digest = sha256_bytes(to_json(sidecar.calibration))
     if digest != verdict.calibration_sha256:
         digest = sha256_bytes(canonical_json(sidecar.calibration.model_dump(mode="json")))

@@ -31,7 +31,6 @@ class TrustedKey(Frozen):
     """A key that a policy names."""
 
     public: PublicHex
-    """The public key."""
     owner: Annotated[str, Field(max_length=200)] | None = None
     """Who holds it, for messages."""
 
@@ -69,7 +68,6 @@ class TrustPolicy(Frozen):
     default: Rule | None = None
     """For ensembles not named below; None: these are refused."""
     ensembles: dict[str, Rule] = Field(default_factory=dict)
-    """By ensemble."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
-"""The verdict: PROMOTE or HOLD, with everything it rests on bound by digest.
+"""The verdict: PROMOTE or HOLD, with everything it depends on bound by digest.
 
 A verdict is written by `validate` beside its run, and again by `promote` into the registry, where it gets its
-place in the sequence. What it says is recomputed from the run's held-out predictions; nothing is taken from a
-report.
+place in the sequence. Its numbers are recomputed from the run's held-out predictions; no report is trusted.
 """
 
 import json
@@ -38,7 +37,6 @@ class FoldPlcc(Frozen):
     """One fold of one seed."""
 
     seed: int
-    """The seed."""
     held_out: str
     """The group left out."""
     plcc: float
@@ -57,23 +55,23 @@ class ReturnsTo(Frozen):
 
 
 class Act(Frozen):
-    """Why a verdict is in a registry's sequence: who did what to the rows, when and why."""
+    """The act that put a verdict into a registry's sequence, with author, time and reason."""
 
     kind: Literal["promote", "rollback", "supersede", "rejudge"]
-    """`promote`: a run came in. `rollback`: an earlier verdict admits again. `supersede`: the rows went out of
-    service. `rejudge`: the same models were judged again, under today's policies and rules."""
+    """One of `promote` (a run was admitted), `rollback` (an earlier verdict is in force again), `supersede` (the
+    rows were taken out of service), or `rejudge` (the same models were judged again)."""
     at_utc: str
     """ISO 8601, UTC."""
     by: Annotated[str, Field(max_length=200)] | None = None
-    """Who, in the words they gave; a signature says it better."""
+    """Who, as they stated; only a signature proves it."""
     reason: Annotated[str, Field(max_length=500)] | None = None
-    """Why, in the words they gave."""
+    """Why, as they stated."""
     returns_to: ReturnsTo | None = None
     """Of a rollback: the verdict that admits again."""
 
 
 ADMITTED_BY_ACT = {"sequence", "previous_verdict_sha256", "act", "made_by"}
-"""What a rollback's verdict has of its own; all else is that of the verdict it returns to."""
+"""Fields of a rollback's own; all others are those of the verdict it returns to."""
 
 
 class Verdict(Frozen):
@@ -82,7 +80,7 @@ class Verdict(Frozen):
     schema_version: Literal[2] = 2
     """2: version 1's fields, and what binds them."""
     verdict: Literal["PROMOTE", "HOLD", "SUPERSEDED"]
-    """The answer; SUPERSEDED only in a registry, of rows that were taken out of service."""
+    """The answer; SUPERSEDED only in a registry, for rows taken out of service."""
     ensemble: str
     """The ensemble judged."""
     gate: GateResult
@@ -132,13 +130,13 @@ class Verdict(Frozen):
     parent_adr: str = "ADR-0303"
     """The decision that defines the gate."""
     sequence: Annotated[int, Field(ge=0, le=MAX_SEQUENCE)] = 0
-    """Place among the ensemble's promotions, from 1; 0 for a verdict that is not in a registry."""
+    """Number in the ensemble's sequence, from 1; 0 for a verdict outside a registry."""
     previous_verdict_sha256: Digest | None = None
     """The verdict that this one replaced."""
     validated_sha256: Digest | None = None
     """SHA-256 of the run's own PROMOTE.json."""
     act: Act | None = None
-    """What put it into the sequence; None in a run, and in registries written before this field."""
+    """The act that put it into the sequence; None in a run, and in registries written before this field."""
     measurand: MeasurandName | None = Field(default=None, exclude_if=lambda text: text is None)
     """What was predicted and judged, as in the sidecars it admits; None likewise."""
 
@@ -160,11 +158,11 @@ class Verdict(Frozen):
         return int(self.corpus.get("n_groups", 0))
 
     def to_bytes(self) -> bytes:
-        """The one byte string of a verdict's file in a registry."""
+        """The canonical bytes of a verdict's file in a registry."""
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False).encode() + b"\n"
 
     def gate_policy(self) -> GatePolicy:
-        """The gate policy it was given under. Raises IntegrityError if that is none that this version knows."""
+        """The gate policy it was given under. Raises IntegrityError if this version does not know it."""
         return self._policy(POLICY, self.policy_sha256)
 
     def coverage_policy(self) -> CoveragePolicy:
@@ -206,7 +204,7 @@ class Verdict(Frozen):
         by_seed = {s: {f.held_out: f.plcc for f in self.folds if f.seed == s} for s in self.seeds}
         n_groups = len(self.folds) // max(len(self.seeds), 1)
         groups = {frozenset(scores) for scores in by_seed.values()}
-        # `corpus` is JSON of any kind: what stands there is compared, not hashed.
+        # `corpus` is JSON of any kind: it is compared, not hashed.
         whole = len(groups) == 1 and {len(group) for group in groups} == {n_groups}
         if not whole or self.corpus.get("n_groups") != n_groups:
             raise self._contradiction("lacks a fold or has one twice")
@@ -226,7 +224,7 @@ class Verdict(Frozen):
 
 
 def same(a: Any, b: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Whether two JSON values are equal, numbers to 1e-9: another machine sums in another order.
+    """Whether two JSON values are equal, numbers to 1e-9, because machines sum in different orders.
 
     >>> same({"x": [0.1 + 0.2]}, {"x": [0.3]}), same({"x": 1}, {"y": 1})
     (True, False)
@@ -241,5 +239,5 @@ def same(a: Any, b: Any) -> bool:  # noqa: ANN401 - any JSON value
 
 
 def rule_in_force(task: Task) -> int:
-    """Version of the rule that promises of such an ensemble are made with today."""
+    """Version of the rule with which promises of such an ensemble are made today."""
     return CHOICE_RULE if task == "forecast" else INTERVAL_RULE

@@ -34,7 +34,7 @@ Status = Literal["production", "scaffolded", "superseded", "leftover", "not here
 
 @dataclass(frozen=True, slots=True)
 class RowReport:
-    """What verification says of one row, or of one file that belongs to no row."""
+    """Result of verification for one row, or for one file that belongs to no row."""
 
     row_id: str
     """The row's id, or the file's name."""
@@ -63,14 +63,14 @@ def verify_registry(
       deep: recompute the calibration and the coverage policy too (up to a minute instead of milliseconds).
       ensemble: only this ensemble's rows, and no files that belong to none.
       trust: whose signatures to believe; what this machine has accepted is compared, and not changed.
-      on_step: told of each row, and within it of what takes long.
+      on_step: called for each row, and within it for long computations.
 
     Returns:
       One report a row, one an ensemble of whose earlier verdicts files are not here, and one for each file that no
       row or verdict accounts for.
 
     Raises:
-      IntegrityError: `registry.json` itself cannot be believed.
+      IntegrityError: `registry.json` itself does not verify.
     """
     registry = read_registry(folder)
     judged: dict[FileRef, Judged] = {}
@@ -96,17 +96,16 @@ class Asked:
     deep: bool
     """Whether calibration and coverage are computed again too."""
     on_step: OnStep | None
-    """Told how far that is."""
+    """Reports progress."""
 
 
 @dataclass(slots=True)
 class Judged:
-    """What has been found out about one verdict, so that its other rows need not ask again."""
+    """Results for one verdict, so that its other rows need no second check."""
 
     verdict: Verdict
-    """The verdict."""
     reason: str | None = None
-    """Why its evidence does not hold; '' if it does; None before it was recomputed."""
+    """Why its evidence does not verify; '' if it does; None before it was recomputed."""
 
 
 def _verify(folder: Path, registry: Registry, row: Row, judged: dict[FileRef, Judged], asked: Asked) -> RowReport:
@@ -129,22 +128,22 @@ def _verify(folder: Path, registry: Registry, row: Row, judged: dict[FileRef, Ju
 
 
 def _check_scaffolded(folder: Path, row: Row) -> None:
-    """A scaffolded row has no claims, and still matches its own digests."""
+    """Check that a scaffolded row claims nothing and matches its own digests."""
     if not row.smoke or row.confidence_eligible:
-        raise IntegrityError(f"{row.id}: a verdict, and only a verdict, makes it production", next_step=RESTORE)
+        raise IntegrityError(f"{row.id}: only a verdict makes a row production", next_step=RESTORE)
     sidecar_bytes = read_bound(folder, row.sidecar.file, row.sidecar.sha256)
     sidecar = parse(Sidecar, sidecar_bytes, folder / row.sidecar.file)
     open_session(read_bound(folder, row.onnx, row.sha256), sidecar)
 
 
 def _check_superseded(folder: Path, row: Row, trust: Trust | None) -> None:
-    """A row out of service is as its last verdict left it, and so is all that the history rests on."""
+    """Check that a row out of service and all files of its history are as its last verdict left them."""
     _check_scaffolded(folder, row)
     if row.verdict is None:
         return
     verdict = chain(folder, ensemble_of(row.id), row.verdict)[0]
     if verdict.verdict != "SUPERSEDED":
-        raise IntegrityError(f"{row.id}: only a verdict takes it out of production", next_step=RESTORE)
+        raise IntegrityError(f"{row.id}: only a verdict takes a row out of production", next_step=RESTORE)
     if verdict.rows.get(row.id) != row.binding():
         raise IntegrityError(f"row {row.id} was edited after its verdict", next_step=RESTORE)
     if trust is not None:
@@ -196,7 +195,7 @@ def _recompute(folder: Path, ref: FileRef, verdict: Verdict, sidecar: Sidecar, a
 
 
 def _other_files(folder: Path, registry: Registry) -> Iterator[RowReport]:
-    """A report on every file that no row and no verdict in a row's history accounts for."""
+    """A report on every file that no row and no verdict in a row's history names."""
     known = _accounted(folder, registry)
     history = folder / HISTORY
     paths = sorted(folder.iterdir()) + (sorted(history.iterdir()) if is_history(history) else [])
@@ -209,7 +208,7 @@ def _other_files(folder: Path, registry: Registry) -> Iterator[RowReport]:
         if reason := not_left_over(path.parent, path):
             yield RowReport(name, "refused", reason, False)
         else:
-            yield RowReport(name, "leftover", "whole, but nothing rests on it; it may be removed", False)
+            yield RowReport(name, "leftover", "complete but unused; it may be removed", False)
 
 
 def _accounted(folder: Path, registry: Registry) -> set[str]:

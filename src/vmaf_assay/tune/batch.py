@@ -76,7 +76,6 @@ class Item:
     """One source of many."""
 
     source: Path
-    """The source."""
     output: Path | None
     """Path of its encode; None makes no encode."""
 

@@ -45,7 +45,6 @@ class FinalEncode:
     info: EncoderInfo
     """The encoder."""
     preset: str
-    """Its preset."""
     rate_value: float
     """On its own scale."""
     carry: CarryPlan = PLAIN

@@ -44,7 +44,6 @@ class Plan:
     info: EncoderInfo
     """The encoder."""
     preset: str
-    """Its preset."""
     reference: ReferenceInput
     """The source."""
     conversions: tuple[str, ...]

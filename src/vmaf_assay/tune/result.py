@@ -177,8 +177,8 @@ class TuneResult:
     missed: list[Retry] = field(default_factory=list)
     """Final encodes that were measured below the target and made again (`--retry`), in order."""
     implied_rate_value: float | None = None
-    """If the output was measured below the target: the rate value that the measurement implies. None if the target
-    is met, nothing was measured, or no rate value of the trained range is expected to meet it."""
+    """The rate value that a measurement below the target implies. None if the target is met, nothing was measured,
+    or no trained rate value is expected to meet it."""
 
     def as_json(self) -> dict[str, Any]:
         """The document of docs/json-output.md."""

@@ -15,7 +15,7 @@ from vmaf_assay.promise.sampling import MIN_SEGMENTS, n_tried, spread_evenly, st
 from vmaf_assay.tune.result import SampleFacts
 
 SEGMENT_FRAMES = 72
-"""Frames of a segment, about: those of a clip of the calibration's corpus."""
+"""Approximate frames of a segment, as in a clip of the calibration's corpus."""
 
 AROUND_FRAMES = 24
 """Most frames before and after a segment that are encoded and not scored."""
@@ -39,11 +39,11 @@ class Segment:
 
     @property
     def scored(self) -> Span:
-        """The frames that count."""
+        """The frames that are scored."""
         return Span(self.first, self.first + self.n_frames)
 
     def encoded(self, around: tuple[int, int] = (AROUND_FRAMES, AROUND_FRAMES)) -> Span:
-        """With as many frames before and after it as asked for, as far as there are any."""
+        """The segment with the given number of frames before and after it, as far as the title has them."""
         before, after = min(around[0], self.before), min(around[1], self.after)
         return Span(self.first - before, self.first + self.n_frames + after)
 
@@ -53,7 +53,7 @@ class SegmentPlan:
     """The segments of a title that are probed."""
 
     segments: tuple[Segment, ...]
-    """In the order of `evaluate.sampling.stratified`: neighbours are alike."""
+    """In the order of `promise.sampling.stratified`: neighbours are alike."""
     n_units: int
     """Units the title was divided into."""
 
@@ -77,7 +77,7 @@ def n_segments(reference: ReferenceInput, probe_seconds: float) -> int | None:
     """How many segments are probed; None if the whole source is.
 
     Raises:
-      ConfigError: too few to promise anything.
+      ConfigError: too few for a promise.
     """
     wanted_s = Fraction(probe_seconds)
     if wanted_s == 0 or reference.n_frames <= wanted_s * reference.frame_rate:
@@ -87,7 +87,7 @@ def n_segments(reference: ReferenceInput, probe_seconds: float) -> int | None:
         least_s = float(MIN_SEGMENTS * SEGMENT_FRAMES / reference.frame_rate)
         raise ConfigError(
             f"--probe-seconds {probe_seconds:g} is {count} segments of {SEGMENT_FRAMES} frames; fewer than "
-            f"{MIN_SEGMENTS} say too little of a title",
+            f"{MIN_SEGMENTS} are too few for a title",
             next_step=f"give {least_s + 0.05:.1f} or more, or `all` to probe every frame",
         )
     return None if count * SEGMENT_FRAMES >= reference.n_frames else count
@@ -96,14 +96,14 @@ def n_segments(reference: ReferenceInput, probe_seconds: float) -> int | None:
 def units_of(cuts: list[int], n_frames: int) -> list[Span]:
     """A title divided into units of about `SEGMENT_FRAMES`, none across a cut if scenes are long enough.
 
-    Scenes shorter than half a unit are joined to the one after; longer ones are divided evenly. Every frame is in
+    Scenes shorter than half a unit are joined to the next one; longer ones are divided evenly. Every frame is in
     exactly one unit.
     """
     bounds = [0]
     for cut in [*cuts[1:], n_frames]:
         if cut - bounds[-1] >= SEGMENT_FRAMES / 2:
             bounds.append(cut)
-    if bounds[-1] != n_frames:  # what is left over is too short for a unit
+    if bounds[-1] != n_frames:  # the rest is too short for a unit
         bounds = [*bounds[:-1], n_frames] if len(bounds) > 1 else [0, n_frames]
     units = []
     for first, last in pairwise(bounds):
@@ -114,7 +114,7 @@ def units_of(cuts: list[int], n_frames: int) -> list[Span]:
 
 
 def plan_sample(seen: Look, count: int) -> SegmentPlan | None:
-    """`count` units of a title as segments, spread over its time and its content; None if that is nearly all.
+    """`count` units of a title as segments, spread over its time and content; None if that is nearly all of it.
 
     The same title gives the same segments.
     """
@@ -128,14 +128,14 @@ def plan_sample(seen: Look, count: int) -> SegmentPlan | None:
 
 
 def _difficulty(seen: Look, unit: Span) -> float:
-    """How hard a unit looks: detail times change, in logarithms; the change at its first frame may be a cut."""
+    """Difficulty of a unit: log of detail times change, without the first frame, whose change may be a cut."""
     detail = float(seen.detail[unit.first : unit.last].mean())
     change = float(seen.change[unit.first + 1 : unit.last].mean())
     return float(np.log(0.5 + detail) + np.log(0.1 + change))
 
 
 def allowance(encoder: str) -> float:
-    """What is taken off an estimate from segments because they were encoded by themselves, points."""
+    """Points subtracted from an estimate from segments, because they were encoded separately."""
     return encoder_info(encoder).segment_allowance
 
 
@@ -181,11 +181,11 @@ def sample_facts(
 
 
 def sample_reasons(facts: SampleFacts | None) -> list[str]:
-    """In words; none if every frame was probed."""
+    """The sample in words; empty if every frame was probed."""
     if facts is None:
         return []
     tried = f", a trial encodes {facts.segments_tried} of them" if facts.segments_tried else ""
     return [
-        f"a sample: {facts.segments} of {facts.units} segments were probed, {facts.seconds:.0f} s{tried}; that "
-        f"not all was seen is {facts.sampling_part:.2f} points of uncertainty (more --probe-seconds give less)"
+        f"a sample: {facts.segments} of {facts.units} segments were probed, {facts.seconds:.0f} s{tried}; "
+        f"sampling adds {facts.sampling_part:.2f} points of uncertainty (more --probe-seconds give less)"
     ]

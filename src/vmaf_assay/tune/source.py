@@ -19,7 +19,7 @@ from vmaf_assay.tune.filter_files import absolute_files
 from vmaf_assay.tune.request import ReferenceKind
 
 MAX_LONG_SIDE_PX, MAX_SHORT_SIDE_PX = 2560, 1440
-"""Above both VMAF has a model of its own (`vmaf_4k_v0.6.1`), for which nothing here is calibrated."""
+"""Above both, VMAF has a 4K model of its own (`vmaf_4k_v0.6.1`), which is not calibrated here."""
 
 
 def open_source(
@@ -43,7 +43,7 @@ def open_source(
 
     Raises:
       ConfigError: there is no such video stream.
-      MediaError: it cannot be read, is a still picture, or is of a kind that calibration never saw.
+      MediaError: it cannot be read, is a still picture, or is of an uncalibrated kind.
       ToolError: the filters do not run.
     """
     filters = absolute_files(filters, Path.cwd())
@@ -81,7 +81,7 @@ def pixels(reference: ReferenceInput) -> int:
 
 
 def seconds(reference: ReferenceInput) -> float:
-    """How long it plays."""
+    """Duration."""
     return float(reference.n_frames / reference.frame_rate)
 
 
@@ -107,8 +107,8 @@ def _check_kind(path: Path, video: VideoInfo, *, through: str) -> None:
 def _check_size(path: Path, width: int, height: int) -> None:
     if max(width, height) > MAX_LONG_SIDE_PX and min(width, height) > MAX_SHORT_SIDE_PX:
         raise MediaError(
-            f"{path} is compared at {width}x{height}: VMAF judges 4K with a model of its own, and nothing is "
-            "calibrated for that one",
+            f"{path} is compared at {width}x{height}: VMAF has a 4K model of its own, which is not "
+            "calibrated here",
             next_step="scale it to 1080p: `tune --vf scale=1920:-2` (portrait: scale=-2:1920)",
         )
 

@@ -1,4 +1,4 @@
-"""What of a source goes into the output beside its picture, and what cannot: decided before any encode.
+"""Which other streams of a source go into the output, and which cannot; decided before any encode.
 
 Every stream of the source has one fate: encoded, copied, converted, written anew by the muxer, or left out and
 announced. What a container keeps is read back from a trial of the final command (`rehearse`), not from a table.
@@ -37,7 +37,7 @@ _REHEARSALS = 3
 Fate = Literal["encoded", "copied", "converted", "written anew", "left out"]
 
 _TEXT_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
-"""What text subtitles become in a container that does not take them as they are."""
+"""Text subtitle codec by container, where the source's codec is not accepted."""
 
 _STYLED = {"ass", "ssa", "webvtt", "mov_text"}
 """Subtitles that say more than words and times."""
@@ -54,7 +54,7 @@ _STATISTICS = (
     "_STATISTICS_WRITING_DATE_UTC",
     "_STATISTICS_TAGS",
 )
-"""mkvmerge's tags about the picture's old stream, false of the new one."""
+"""mkvmerge's tags about the old video stream, wrong for the new one."""
 
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
 """Tags that a muxer writes of its own file."""
@@ -79,7 +79,7 @@ class CarryPlan:
     args: tuple[str, ...]
     """Output options: what is mapped and how, picture first; ends with the muxer's own."""
     losses: tuple[str, ...]
-    """What does not come through whole, one line each."""
+    """Losses, one line each."""
     mapped: tuple[Stream, ...] = ()
     """Streams of the source in the output's order, picture first."""
     expected: tuple[tuple[Kind, str], ...] = ()
@@ -91,7 +91,6 @@ class _Fate:
     """What becomes of one stream."""
 
     stream: Stream
-    """The stream."""
     fate: Fate
     """What becomes of it."""
     args: tuple[str, ...] = ()
@@ -127,7 +126,7 @@ def plan_carry(
       audio_codec: encoder for sound that the container does not take; empty refuses such sound.
 
     Raises:
-      ConfigError: the container takes neither this encoder's video nor all of the sound.
+      ConfigError: the container cannot hold this encoder's video, or some of the sound.
       MediaError: the source cannot be read, or ffmpeg and the library number its streams differently.
     """
     muxer = CONTAINERS[Path(output_name).suffix.lower()]
@@ -193,13 +192,10 @@ class _Planner:
     ffmpeg: Ffmpeg
     """The ffmpeg to ask."""
     source: Path
-    """The source."""
     output_name: str
     """File name of the output."""
     encoder: EncoderInfo
-    """The encoder."""
     preset: str
-    """Its preset."""
     found: FileFacts
     """What the source holds."""
     picture: Stream

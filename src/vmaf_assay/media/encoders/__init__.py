@@ -1,4 +1,4 @@
-"""One record an encoder: how it is told its quality, its preset and its threads, and all that its name decides."""
+"""One record an encoder: options for quality, preset and threads, and all other facts by encoder name."""
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders.options import join_args, with_extra_args
@@ -25,7 +25,7 @@ def encoder_info(name: str) -> EncoderInfo:
 
 
 def probed_by(encoder: str) -> str:
-    """The software encoder whose probe tells most of an encoder; of a name outside the table, itself.
+    """The software encoder that is probed for an encoder; for a name outside the table, itself.
 
     >>> [probed_by(name) for name in ("libx264", "h264_nvenc", "hevc_amf", "libvvenc", "libaom-av1", "libvpx-vp9")]
     ['libx264', 'libx264', 'libx265', 'libx265', 'libsvtav1', 'libvpx-vp9']

@@ -8,7 +8,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders.allowed import GENERIC, words
 from vmaf_assay.media.encoders.record import EncoderInfo
 
-# What decides quality, threads, frames or streams is never the user's to set, --unsafe-args or not.
+# The user never sets quality, threads, frames or streams, even with --unsafe-args.
 _OURS = words(
     "c codec vcodec b crf qp q qscale global_quality cq cpu-used preset threads row-mt i f map vf filter",
     "filter_complex lavfi r s ss sseof t to frames vframes fps_mode vsync enc_time_base flags pix_fmt bsf",
@@ -40,7 +40,8 @@ def with_extra_args(info: EncoderInfo, text: str, *, unsafe: bool = False) -> En
     bare = next((word for word in options if not re.fullmatch(r"-[A-Za-z][\w:.-]*", word)), None)
     if bare is not None or len(options) != len(values):
         raise ConfigError(
-            f"--encoder-args {text!r}: " + (f"{bare!r} is no option" if bare else f"{options[-1]} has no value"),
+            f"--encoder-args {text!r}: "
+            + (f"{bare!r} is not an option" if bare else f"{options[-1]} has no value"),
             next_step="write pairs, as '-tune grain -g 48'",
         )
     for option, value in zip(options, values, strict=True):

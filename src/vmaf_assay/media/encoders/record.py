@@ -1,4 +1,4 @@
-"""How one encoder is driven, and every fact that is known by its name."""
+"""How one encoder is driven, and every fact by encoder name."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class EncoderInfo:
     rate_max: float
     """Highest rate value the encoder declares."""
     rate_step: float
-    """Smallest step that a choice is made between; calibrations replay choices at this step."""
+    """Step between rate values to choose from; calibrations replay choices at this step."""
     lower_is_better: bool
     """True if a smaller rate value gives higher quality and more bits."""
     preset_flag: str
@@ -44,17 +44,17 @@ class EncoderInfo:
     default_preset: str
     """The preset used when none is named."""
     probed_by: str
-    """The software encoder whose probe tells most of this one: its codec's; for VVC, HEVC's."""
+    """The software encoder that is probed for this one: its codec's; for VVC, HEVC's."""
     rate_resolution: float = 1.0
-    """Finest step that the encoder takes: ffmpeg rounds finer values, half to even, and says nothing."""
+    """Finest step that the encoder accepts: ffmpeg silently rounds finer values, half to even."""
     fine_rate_flag: str = ""
     """The option that takes a rate value that is not whole, where `rate_flag` takes none."""
     equal_presets: tuple[tuple[str, ...], ...] = ()
-    """Presets that give the same bytes (ffmpeg n9.0.2); one of a set is answered as any other of it."""
+    """Sets of presets that give the same bytes (ffmpeg n9.0.2); all of a set get the same answer."""
     constant_quality_args: tuple[str, ...] = ()
-    """What else makes the rate mode truly constant quality."""
+    """Further options that make the rate mode constant quality."""
     fixed_args: tuple[str, ...] = ()
-    """What makes the output independent of the machine's core count, in every encode (ADR-0401)."""
+    """Options that make the output independent of the machine's core count, in every encode (ADR-0401)."""
     device_args: tuple[str, ...] = ()
     """Options before the input, which open the device that frames are uploaded to."""
     upload_filter: str = ""
@@ -88,13 +88,13 @@ class EncoderInfo:
     pix_fmts: tuple[str, ...] = ("yuv420p",)
     """Pixel formats this table feeds the encoder, preferred first."""
     caption_args: tuple[str, ...] = ()
-    """What makes it write closed captions that lie in the frames, if it does not by itself."""
+    """Options that make it write closed captions in the frames, if it does not by default."""
     size_multiple: int = 2
     """What both sides of a picture are a multiple of."""
     writes_stereo: bool = False
     """True if it writes the layout of 3D video into its stream."""
     cost: float = 1.0
-    """Encoding one frame at the usual preset, in units of libx264 medium; set by hand, for a first guess."""
+    """Cost of one frame at the usual preset, in units of libx264 medium; set by hand, for a first estimate."""
     extra_args: tuple[str, ...] = ()
     """The user's own options, in pairs of option and value; see `with_extra_args`."""
 
@@ -128,9 +128,9 @@ class EncoderInfo:
         return self.presets.index(self.check_preset(preset)) / max(1, len(self.presets) - 1)
 
     def neighbours(self, preset: str, among: Iterable[str]) -> tuple[str, ...]:
-        """`preset` itself if it is `among`, else the nearest slower and the nearest faster one that are.
+        """`preset` itself if it is in `among`, else the nearest slower and the nearest faster one there.
 
-        Empty if there is none on one side: then `preset` lies outside them.
+        Empty if one side has no preset: then `preset` lies outside them.
 
         >>> from vmaf_assay.media.encoders.table import ENCODERS
         >>> ENCODERS["libx264"].neighbours("fast", ["slow", "medium", "veryfast"])
@@ -145,7 +145,7 @@ class EncoderInfo:
         return (self.presets[slower[-1]], self.presets[faster[0]]) if slower and faster else ()
 
     def equal_among(self, preset: str, among: Iterable[str]) -> str:
-        """`preset` if it is `among`, else one that is and gives the same bytes; empty if there is none.
+        """`preset` if it is in `among`, else one there that gives the same bytes; else empty.
 
         >>> from vmaf_assay.media.encoders.table import ENCODERS
         >>> ENCODERS["libaom-av1"].equal_among("8", ["4", "6"])
@@ -163,7 +163,7 @@ class EncoderInfo:
         return preset
 
     def check_size(self, width: int, height: int) -> None:
-        """Raise MediaError if the encoder does not take pictures of a size, px."""
+        """Raise MediaError if the encoder does not accept pictures of a size, px."""
         if width % self.size_multiple or height % self.size_multiple:
             fit = [side // self.size_multiple * self.size_multiple for side in (width, height)]
             raise MediaError(

@@ -1,7 +1,7 @@
 """The table of encoders. Adding one is an entry here and a name in the newest vocabulary (`model/codec_block.py`).
 
 Ranges are the encoder's own declared ones (`ffmpeg -h encoder=NAME`, ffmpeg n9.0.2, 2026-11-24), never those seen
-in a corpus: `crf_norm` and `preset_norm` are computed from them, so changing a range or a preset list changes what
+in a corpus. From them `crf_norm` and `preset_norm` are computed, so changing a range or a preset list changes what
 every model reads.
 """
 
@@ -62,8 +62,8 @@ def _hardware(name: str, codec: Codec, driven: EncoderInfo) -> EncoderInfo:
 
 
 def _nvenc(codec: Codec, rate_max: float) -> EncoderInfo:
-    # -b:v 0 with vbr and -cq is NVENC's constant quality; without it the default 2 Mb/s caps the rate. -qp would
-    # be constant too, but leaves out the adaptive quantisation that makes NVENC worth using.
+    # -b:v 0 with vbr and -cq is NVENC's constant quality; without it the default 2 Mb/s caps the rate. With -qp it
+    # would be constant too, but without the adaptive quantisation that makes NVENC worth using.
     driven = EncoderInfo(
         "",
         "cq",
@@ -302,7 +302,7 @@ _ENCODERS = (
         "libx265",
         constant_quality_args=("-qpa", "0"),
         fixed_args=("-threads", "4"),
-        # NUT takes any stream but VVC, for which it has no tag (ffmpeg n9.0.2).
+        # NUT accepts any stream but VVC, for which it has no tag (ffmpeg n9.0.2).
         pix_fmts=("yuv420p10le",),
         raw_muxer="matroska",
         version_pattern=rb"libvvenc version[: ]+([\w.\-]+)",
