@@ -28,11 +28,25 @@ def corpus_of(sources: dict[str, tuple[str, np.ndarray, str]]) -> Corpus:
     for name, (group, rows, sha256) in sources.items():
         cells.append(
             CellRecord(
-                key=f"{name:0>64}", source=name, group=group, encoder="libx264", preset="medium", rate_mode="crf",
-                rate_value=30.0, width=192, height=108, frame_rate="25/1", n_frames=len(rows), bytes=1, kbps=1.0,
-                encode_s=0.1, versions={}, content_sha256=content_sha256(rows), source_sha256=sha256,
+                key=f"{name:0>64}",
+                source=name,
+                group=group,
+                encoder="libx264",
+                preset="medium",
+                rate_mode="crf",
+                rate_value=30.0,
+                width=192,
+                height=108,
+                frame_rate="25/1",
+                n_frames=len(rows),
+                bytes=1,
+                kbps=1.0,
+                encode_s=0.1,
+                versions={},
+                content_sha256=content_sha256(rows),
+                source_sha256=sha256,
             )
-        )  # fmt: skip
+        )
         table = pl.DataFrame({column: rows[:, i] for i, column in enumerate(VALUES)}).with_row_index("frame_index")
         tables.append(table.with_columns(cell=pl.lit(cells[-1].key), source=pl.lit(name), group=pl.lit(group)))
     return Corpus(corpus_digest(cells), tuple(cells), pl.concat(tables))

@@ -57,13 +57,30 @@ def test_the_verdict_has_the_fields_of_its_schema_one(promoted, tmp_path):
     export_reference(promoted, tmp_path / "out", FR)
     verdict = json.loads((tmp_path / "out" / f"{FR}_seed_flip_PROMOTE.json").read_bytes())
     assert set(verdict) == {
-        "schema_version", "verdict", "gate", "corpus", "seeds", "loso_dir", "generated_at_utc", "recommendation",
-        "adr", "parent_adr",
-    }  # fmt: skip
+        "schema_version",
+        "verdict",
+        "gate",
+        "corpus",
+        "seeds",
+        "loso_dir",
+        "generated_at_utc",
+        "recommendation",
+        "adr",
+        "parent_adr",
+    }
     assert set(verdict["gate"]) == {
-        "passed", "mean_plcc", "mean_plcc_threshold", "mean_plcc_pass", "plcc_spread", "plcc_spread_max",
-        "plcc_spread_pass", "per_seed_plccs", "per_seed_min", "per_seed_pass", "failing_seeds",
-    }  # fmt: skip
+        "passed",
+        "mean_plcc",
+        "mean_plcc_threshold",
+        "mean_plcc_pass",
+        "plcc_spread",
+        "plcc_spread_max",
+        "plcc_spread_pass",
+        "per_seed_plccs",
+        "per_seed_min",
+        "per_seed_pass",
+        "failing_seeds",
+    }
     assert not list((tmp_path / "out").glob(f"{FORECAST}*"))
 
 

@@ -237,11 +237,11 @@ def readmit(folder, name_of, data: bytes, change) -> None:
         file.write_bytes(verdict.to_bytes())
     digest = sha256_bytes(verdict.to_bytes())
     rows = [
-        one if one.verdict != row.verdict else one.model_copy(
-            update={"verdict": one.verdict.model_copy(update={"sha256": digest})}
-        )
+        one
+        if one.verdict != row.verdict
+        else one.model_copy(update={"verdict": one.verdict.model_copy(update={"sha256": digest})})
         for one in registry.rows
-    ]  # fmt: skip
+    ]
     (folder / "registry.json").write_bytes(Registry(rows=rows).to_bytes())
 
 

@@ -45,11 +45,30 @@ def sources(ffmpeg, tmp_path_factory) -> dict[str, Path]:
     for name, times in (("cfr", "setpts=N/25/TB"), ("vfr", UNEVEN)):
         graph = f"testsrc2=size=192x108:rate=60,settb=1/90000,{times},format=yuv420p,setsar=4/3"
         made[name] = lavfi(
-            ffmpeg, folder / f"{name}.mp4", "-f", "lavfi", "-i", "sine=duration=2.5", "-frames:v", str(N_FRAMES),
-            "-vf", "setpts=PTS+0.24/TB", "-fps_mode", "passthrough", "-enc_time_base", "1/90000",
-            "-c:v", "libx264", "-crf", "8", "-c:a", "aac",
-            "-video_track_timescale", "90000", graph=graph,
-        )  # fmt: skip
+            ffmpeg,
+            folder / f"{name}.mp4",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=duration=2.5",
+            "-frames:v",
+            str(N_FRAMES),
+            "-vf",
+            "setpts=PTS+0.24/TB",
+            "-fps_mode",
+            "passthrough",
+            "-enc_time_base",
+            "1/90000",
+            "-c:v",
+            "libx264",
+            "-crf",
+            "8",
+            "-c:a",
+            "aac",
+            "-video_track_timescale",
+            "90000",
+            graph=graph,
+        )
     return made
 
 

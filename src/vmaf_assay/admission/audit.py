@@ -1,4 +1,4 @@
-"""The audit: everything that admitted an ensemble, computed again as far down as asked, even from the corpus."""
+"""The audit: everything that admitted an ensemble, recomputed to the requested depth, even from the corpus."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -40,11 +40,11 @@ class Audit:
     signed: Signed | None
     """Signatures on the verdict; None if there are none."""
     checks: list[Check]
-    """What was computed again."""
+    """Recomputed items."""
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing that was computed again differs."""
+        """Whether all recomputed items agree."""
         return self.status == "verified" and all(check.outcome != "differs" for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def audit(
 
     Raises:
       ConfigError: the registry has no such ensemble in service.
-      IntegrityError: it cannot even be read.
+      IntegrityError: it cannot be read.
     """
     from vmaf_assay.promise.calibrate import parse_predictions
 

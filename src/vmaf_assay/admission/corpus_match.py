@@ -1,7 +1,7 @@
-"""Whether held-out predictions are of the corpus that their run names: every row, every truth, none left out.
+"""Whether held-out predictions match the corpus that their run names: every row, every truth, none missing.
 
-Without the corpus a run can only be asked whether it agrees with itself, and a run made up as a whole does. With
-the corpus at hand its rows are made again, and the predictions must be of exactly those.
+Without the corpus only the consistency of a run can be checked, which an invented run passes. With the corpus its
+rows are made again, and the predictions must be of exactly those rows.
 """
 
 from dataclasses import dataclass, replace
@@ -129,7 +129,7 @@ def check_seen(claim: Claim, said: Seen, corpus: Corpus) -> None:
 
 
 def _rows(claim: Claim, said: pl.DataFrame, corpus: Corpus) -> pl.DataFrame:
-    """What training on this corpus would have been asked for."""
+    """The rows that training on this corpus would use."""
     if claim.task == "forecast":
         targets = forecast_targets(corpus).rename({"vmaf": "truth"})
         return targets.with_row_index("row").select(_IDENTITY)

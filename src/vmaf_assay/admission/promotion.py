@@ -1,4 +1,4 @@
-"""The one way into a registry: `promote`. What follows it is in `admission/lifecycle.py` and commits the same way.
+"""The only way into a registry: `promote`. Later acts are in `admission/lifecycle.py` and commit the same way.
 
 Order of writes: models, sidecars and predictions under names that carry their content; the numbered verdict, and
 its signatures if it is signed; then `registry.json` by rename, which is the commit; then the plain copy of the
@@ -48,15 +48,15 @@ if TYPE_CHECKING:
     from vmaf_assay.training.evidence import RunEvidence
 
 LOCK_TIMEOUT_S = 60.0
-"""How long one promotion waits for another, unless told otherwise."""
+"""Default time for which one promotion waits for another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """What the history is to say of an act, and how long the act may wait."""
+    """Author, reason and signing keys of an act, and how long it may wait."""
 
     by: str | None = None
-    """Who, in their own words; never guessed."""
+    """Who, as they stated; never guessed."""
     reason: str | None = None
     """Why."""
     wait_s: float | None = None
@@ -64,7 +64,7 @@ class Who:
     keys: "tuple[Ed25519PrivateKey, ...]" = ()
     """Private keys that sign."""
     expires_at_utc: str | None = None
-    """When the signatures end, ISO 8601; None for never."""
+    """When the signatures expire, ISO 8601; None for never."""
     audited: tuple[str, ...] = ()
     """What was audited beyond the registry itself, of `signing.AUDITS`: `corpus`, `retraining`."""
 
@@ -76,7 +76,7 @@ class State:
     folder: Path
     """Where it is."""
     before: bytes
-    """`registry.json` as read; empty if there is none."""
+    """`registry.json` as read; empty if absent."""
     registry: Registry
     """Its rows."""
     history: list[Verdict] = field(default_factory=list)
@@ -101,15 +101,15 @@ class State:
 
 
 def promote(run: "RunEvidence", folder: Path, who: Who | None = None) -> Verdict:
-    """Flip an ensemble's rows to `smoke: false`, all or nothing, under the registry's lock.
+    """Flip an ensemble's rows to `smoke: false`, all or none, under the registry's lock.
 
-    The run must hold a PROMOTE whose every digest still fits; the gate is run again. The registry must be what it
-    was when this began (compare and swap on its bytes). A run that is promoted already changes nothing.
+    The run must hold a PROMOTE whose digests all match; the gate is run again. The registry must not have changed
+    meanwhile (compare and swap on its bytes). A run that is promoted already changes nothing.
 
     Args:
       run: the run, checked by `runs.store.load_run`.
       folder: the registry; made if absent.
-      who: what the history is to say.
+      who: author, reason and keys for the history.
 
     Returns:
       The verdict as filed, with its place in the sequence.
@@ -151,7 +151,7 @@ def now_utc() -> str:
 
 @contextmanager
 def locked(folder: Path, wait_s: float | None = None) -> Iterator[None]:
-    """Hold a registry's lock. Raises ToolError if it cannot be had in `wait_s` seconds."""
+    """Hold a registry's lock. Raises ToolError after `wait_s` seconds."""
     wait_s = LOCK_TIMEOUT_S if wait_s is None else wait_s
     try:
         with exclusive(folder / ".lock", wait_s):
@@ -167,7 +167,7 @@ def read_state(folder: Path, ensemble: str) -> State:
     """The registry as it is, with an ensemble's history.
 
     Raises:
-      IntegrityError: it cannot be believed, or the folder holds a file of the ensemble that no act leaves.
+      IntegrityError: it does not verify, or the folder holds an unexpected file of the ensemble.
     """
     before = read_file(folder, "registry.json") if (folder / "registry.json").exists() else b""
     registry = parse_registry(before, folder) if before else Registry()
@@ -179,16 +179,16 @@ def read_state(folder: Path, ensemble: str) -> State:
 
 
 def commit(state: State, verdict: Verdict, rows: Sequence[Row], who: Who) -> None:
-    """File a verdict under its number, signed if `who` has keys, and make `rows` the ensemble's, all or nothing.
+    """File a verdict under its number, signed if `who` has keys, and set the ensemble's `rows`, all or none.
 
-    Every file the rows rest on must be in the folder. The lock must be held.
+    Every file that the rows name must be in the folder. The lock must be held.
 
     Raises:
-      IntegrityError: the rows would not stand, or the registry is no longer what `state` says.
+      IntegrityError: the rows would not verify, or the registry has changed since `state`.
     """
     folder, data = state.folder, verdict.to_bytes()
     if state.history and not _is_finished(folder, state.history[0]):
-        _finish(folder, state.history[0])  # an act that was killed may have left its plain copy to the next one
+        _finish(folder, state.history[0])  # a killed act may have left its plain copy unwritten
     write_bytes_atomic(folder / verdict_name(verdict.ensemble, verdict.sequence), data)
     add_signatures(folder, verdict, who)
     if not state.history:
@@ -248,7 +248,7 @@ def _is_finished(folder: Path, verdict: Verdict) -> bool:
 
 
 def _finish(folder: Path, verdict: Verdict) -> None:
-    """Make the plain copy that of the verdict in force, letter by letter."""
+    """Make the plain copy equal to the verdict in force, byte for byte."""
     data = read_file(folder, verdict_name(verdict.ensemble, verdict.sequence))
     write_bytes_atomic(folder / verdict_name(verdict.ensemble), data)
 
@@ -259,9 +259,9 @@ def _with_rows(registry: Registry, ensemble: str, new: Mapping[str, Row]) -> Reg
 
 
 def _check_rows(folder: Path, after: Registry, verdict: Verdict, new: Mapping[str, Row]) -> None:
-    """Nothing is committed that would not verify."""
+    """Refuse to commit rows that would not verify."""
     if verdict.verdict == "SUPERSEDED":
-        return  # the rows' own files were checked as they stood; none is served from here on
+        return  # the rows' own files were checked before; none is in service from here on
     admitting = admitting_verdict(folder, next(iter(new.values())))
     for row in new.values():
         verify_row(folder, after, row, admitting)
@@ -279,7 +279,7 @@ def _validated(run: "RunEvidence") -> tuple[Verdict, str]:
 
 
 def check_judged(run: "RunEvidence", verdict: Verdict) -> None:
-    """Judge a run again. Raises IntegrityError if that does not give the verdict written into it."""
+    """Judge a run again. Raises IntegrityError if that does not give the run's verdict."""
     where_and_when = {"generated_at_utc", "loso_dir", "made_by"}
     again = judge(run).model_dump(mode="json", exclude=where_and_when)
     if not same(again, verdict.model_dump(mode="json", exclude=where_and_when)):
@@ -290,7 +290,7 @@ def check_judged(run: "RunEvidence", verdict: Verdict) -> None:
 
 
 def _check_others(folder: Path, ensemble: str) -> bool:
-    """Refuse a registry in which anything but this ensemble's rows fails; whether these verify."""
+    """Whether this ensemble's rows verify; refuses a registry in which anything else fails."""
     intact = True
     for report in verify_registry(folder):
         if report.status != "refused":
@@ -312,7 +312,7 @@ def _ref(registry: Registry, ensemble: str) -> FileRef:
 
 
 def _copy_models(run: "RunEvidence", folder: Path, verdict: Verdict) -> list[Row]:
-    """Copy what a verdict binds into the registry; the rows that it will admit."""
+    """Copy the files that a verdict binds into the registry; returns the rows that it will admit."""
     rows = planned_rows(run, confidence_eligible=verdict.confidence_eligible)
     for row in rows:
         write_bytes_atomic(folder / row.onnx, run.data[f"members/{row.id}.onnx"])

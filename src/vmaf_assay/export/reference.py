@@ -23,8 +23,16 @@ REFERENCE_SCHEMA = 0
 """The one version that the reference system's first schema and its later ones both accept."""
 
 VERDICT_FIELDS = (
-    "verdict", "gate", "corpus", "seeds", "loso_dir", "generated_at_utc", "recommendation", "adr", "parent_adr",
-)  # fmt: skip
+    "verdict",
+    "gate",
+    "corpus",
+    "seeds",
+    "loso_dir",
+    "generated_at_utc",
+    "recommendation",
+    "adr",
+    "parent_adr",
+)
 """Fields of verdict schema version 1."""
 
 

@@ -1,12 +1,12 @@
 """Signatures on verdicts: DSSE envelopes over in-toto statements, Ed25519, offline.
 
-An envelope lies beside the numbered verdict it signs. Its payload is a statement whose subjects are the verdict's
-file and every file the verdict binds, so that a tool that knows only in-toto can check them all. Each signature
-carries the public key it was made with. Who holds that key is what a trust policy is for (`registry/trust.py`);
-but anybody can see that not a byte of the envelope changed.
+An envelope lies beside the numbered verdict it signs. The subjects of its statement are the verdict's file and
+every file the verdict binds, so that any in-toto tool can check them all. Each signature carries its public key,
+so anyone can check that no byte of the envelope changed. Whether to accept that key is for a trust policy to say
+(`registry/trust.py`).
 
 Private keys are PKCS#8 PEM files that only their owner may read. They are never printed, and never written or used
-inside a registry. The cryptography is imported when it is needed: a load without a trust policy never pays for it.
+inside a registry. The cryptography is imported when needed, so a load without a trust policy does not wait for it.
 """
 
 import json
@@ -56,14 +56,14 @@ PRIVATE_NAME, PUBLIC_NAME = "private.pem", "public.json"
 """Files of `assay keys generate`."""
 
 Passphrase = Callable[[], str]
-"""Asked for a passphrase, only when a key has one."""
+"""Called for a passphrase if a key has one."""
 
 PublicHex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """An Ed25519 public key: 32 bytes in lower-case hex."""
 
 
 class PublicKey(Frozen):
-    """`public.json`: what others need to know of a key."""
+    """`public.json`: the public part of a key."""
 
     schema_version: Literal[1] = 1
     """Major version of this schema."""
@@ -82,7 +82,7 @@ class Signature(Frozen):
     sig: Annotated[str, Field(max_length=200)]
     """Base64 of the 64 bytes."""
     public: PublicHex
-    """The public key; whether to believe whoever holds it is a trust policy's answer."""
+    """The public key; a trust policy says whether to accept it."""
 
 
 class Envelope(Frozen):
@@ -96,7 +96,7 @@ class Envelope(Frozen):
     """By key id, each key once."""
 
     def to_bytes(self) -> bytes:
-        """The one byte string of an envelope's file."""
+        """The canonical bytes of an envelope's file."""
         return json.dumps(self.model_dump(mode="json"), indent=1).encode() + b"\n"
 
 
@@ -106,9 +106,9 @@ class Signed:
 
     envelope: Envelope
     signed_at_utc: str
-    """When its first signer said it was, ISO 8601."""
+    """Time stated by its first signer, ISO 8601."""
     expires_at_utc: str | None
-    """When its signers said it ends; None for never."""
+    """Expiry stated by its signers; None for never."""
     audited: tuple[str, ...] | None = None
     """What its first signer audited, of `AUDITS`; None for statements of version 1."""
 
@@ -167,7 +167,7 @@ def read_public_key(path: Path, passphrase: Passphrase | None = None) -> PublicK
     """The public half of a key: from `public.json`, a private key's file, or a folder that holds them.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: no key is there.
       IntegrityError: the file contradicts itself.
     """
     path = path / PUBLIC_NAME if path.is_dir() else path
@@ -211,7 +211,9 @@ def load_private_key(path: Path, passphrase: Passphrase | None = None) -> "Ed255
 def _read_private(path: Path) -> bytes:
     try:
         with path.open("rb") as handle:
-            mode = os.fstat(handle.fileno()).st_mode  # of what was opened, not of what the name means by then
+            mode = os.fstat(
+                handle.fileno()
+            ).st_mode  # of the opened file, not of the name, which may point elsewhere by now
             if not stat.S_ISREG(mode):
                 raise ConfigError(f"{path} is no plain file", next_step="name the key's own file")
             if os.name == "posix" and mode & 0o077:
@@ -245,7 +247,7 @@ def statement(
     expires_at_utc: str | None,
     audited: Sequence[str] | None = None,
 ) -> bytes:
-    """The in-toto statement on a filed verdict, in its one byte string.
+    """The canonical bytes of the in-toto statement on a filed verdict.
 
     With `audited` it is of version 2, without of version 1. Either is made again, byte for byte, whenever a
     signature is checked: another statement is another predicate type.
@@ -298,8 +300,8 @@ def sign(
       verdict_bytes: the bytes of its numbered file.
       key: the private key.
       audited: what the signer has audited, of `AUDITS`.
-      existing: the signatures it has; the statement signed is then theirs.
-      expires_at_utc: when the signatures end; for the first signer to say.
+      existing: its present signatures; the new one signs the same statement.
+      expires_at_utc: when the signatures expire; set by the first signer.
 
     Raises:
       ConfigError: the signatures there have another end, or say of audits that this signer has not made.
@@ -332,7 +334,7 @@ def sign(
 
 
 def read_envelope(folder: Path, verdict: Verdict, verdict_bytes: bytes, data: bytes) -> Signed:
-    """Check an envelope's every byte: each signature against the key it carries, the payload against the verdict.
+    """Check an envelope completely: each signature against its key, the payload against the verdict.
 
     Args:
       folder: the registry, for messages.
@@ -341,7 +343,7 @@ def read_envelope(folder: Path, verdict: Verdict, verdict_bytes: bytes, data: by
       data: the envelope's bytes.
 
     Raises:
-      IntegrityError: it is of another form, a signature does not verify, or it signs something else.
+      IntegrityError: it is malformed, a signature does not verify, or it signs something else.
     """
     path = folder / envelope_name(verdict.ensemble, verdict.sequence)
     envelope = parse(Envelope, data, path)

@@ -1,8 +1,8 @@
-"""Whom a consumer believes: a trust policy, and the newest verdict that this machine has accepted.
+"""Whose verdicts a consumer accepts: a trust policy, and the newest verdict that this machine has accepted.
 
-A registry without a policy is checked against itself: nothing in it changed since its verdict. A policy adds that
-the verdict comes from people the consumer named, that it has not ended, and that it is no older than one accepted
-before. Each failure has words of its own.
+Without a policy a registry is checked against itself: nothing in it changed since its verdict. With one, the
+verdict must also come from people whom the consumer named, must not have expired, and must not be older than one
+accepted before. Each failure has its own message.
 """
 
 import os
@@ -22,7 +22,7 @@ from vmaf_assay.registry.signing import PublicHex, Signed, key_id_of, read_envel
 from vmaf_assay.registry.verdict import Verdict
 
 STATE_LOCK_TIMEOUT_S = 10.0
-"""How long to wait for another process that remembers something."""
+"""How long to wait for another process that records an acceptance."""
 
 MEND_POLICY = "mend the trust policy (docs/trust.md has one)"
 
@@ -36,14 +36,14 @@ class TrustedKey(Frozen):
 
 
 class Rule(Frozen):
-    """What an ensemble's verdict needs to be believed."""
+    """What an ensemble's verdict needs to be accepted."""
 
     keys: Annotated[list[Digest], Field(max_length=64)]
     """Ids of the keys whose signatures count."""
     threshold: Annotated[int, Field(ge=1)] = 1
     """How many of them must have signed."""
     allow_unsigned: bool = False
-    """Whether a verdict without any signature is believed all the same."""
+    """Whether a verdict without any signature is accepted."""
     attested_by: Annotated[int, Field(ge=0)] = 0
     """How many other keys must attest that training again gave the same (`assay registry attest`)."""
     attesters: Annotated[list[Digest], Field(max_length=64)] = Field(default_factory=list)
@@ -51,9 +51,9 @@ class Rule(Frozen):
     tied: bool = False
     """Whether verdicts that say nothing of their shipped members (of before ADR-0410) are refused."""
     min_sequence: Annotated[int, Field(ge=0)] = 0
-    """No verdict below this number is believed, whatever this machine remembers."""
+    """No verdict below this number is accepted, whatever this machine has recorded."""
     expires_at_utc: str | None = None
-    """When this rule ends, ISO 8601; None for never."""
+    """When this rule expires, ISO 8601; None for never."""
 
 
 class TrustPolicy(Frozen):
@@ -62,7 +62,7 @@ class TrustPolicy(Frozen):
     schema_version: Literal[1] = 1
     """Major version of this schema."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-    """Which registry it is for; what this machine remembers is kept under this name."""
+    """Which registry it is for; accepted verdicts are recorded under this name."""
     keys: dict[Digest, TrustedKey]
     """Keys by id."""
     default: Rule | None = None
@@ -85,7 +85,7 @@ def find_trust(explicit: Path | None = None) -> Trust | None:
 
     Raises:
       ConfigError: the variable is set and names nothing.
-      IntegrityError: a policy is named and cannot be believed.
+      IntegrityError: the named policy is invalid.
     """
     if explicit is not None:
         return read_trust(explicit)
@@ -101,7 +101,7 @@ def find_trust(explicit: Path | None = None) -> Trust | None:
 
 
 def read_trust(path: Path) -> Trust:
-    """Read a policy. Raises IntegrityError if it is absent, of another form, or contradicts itself."""
+    """Read a policy. Raises IntegrityError if it is absent, malformed, or contradicts itself."""
     policy = parse(TrustPolicy, read_file(path.parent, path.name), path)
     if wrong := [key for key, value in policy.keys.items() if key != key_id_of(value.public)]:
         raise IntegrityError(f"{path}: {wrong[0][:12]} is not the id of its key", next_step=MEND_POLICY)
@@ -121,7 +121,7 @@ def read_trust(path: Path) -> Trust:
 
 
 def _end(path: Path, name: str, text: str | None) -> datetime | None:
-    """When something ends. Raises IntegrityError if the text is no time."""
+    """A time of expiry. Raises IntegrityError if the text is not a time."""
     if text is None:
         return None
     try:
@@ -132,17 +132,18 @@ def _end(path: Path, name: str, text: str | None) -> datetime | None:
 
 
 def check_trust(folder: Path, verdict: Verdict, trust: Trust, *, remember: bool) -> None:
-    """Refuse a verdict that the policy does not believe.
+    """Refuse a verdict that the policy does not accept.
 
     Args:
       folder: the registry.
       verdict: the verdict in force, its history checked.
       trust: the policy.
-      remember: whether to note it as accepted, so that an older one is refused from now on.
+      remember: whether to record it as accepted, so that an older one is refused from now on.
 
     Raises:
-      IntegrityError: unsigned, signed by others, altered, by too few, ended, or older than one accepted before.
-      ToolError: what this machine has accepted cannot be read or written down.
+      IntegrityError: unsigned, altered, expired, signed by other or too few keys, or older than one accepted
+        before.
+      ToolError: the record of accepted verdicts cannot be read or written.
     """
     rule = trust.policy.ensembles.get(verdict.ensemble, trust.policy.default)
     which = f"verdict {verdict.sequence} on {verdict.ensemble}"
@@ -236,7 +237,8 @@ Remembered = dict[str, dict[str, Accepted]]
 class Memory(Frozen):
     """`accepted.json`: what this machine has accepted, by policy name and ensemble.
 
-    It is written with its first entry, so a file without one has lost it. No field has a default for that reason.
+    It is first written with an entry, so a file without entries has lost them. For that reason no field has a
+    default.
     """
 
     schema_version: Literal[1]
@@ -246,7 +248,7 @@ class Memory(Frozen):
 
 
 def _check_newest(which: str, verdict: Verdict, digest: str, rule: Rule, trust: Trust, *, remember: bool) -> None:
-    """Refuse what is older than, or another than, what was accepted; note what is newer."""
+    """Refuse a verdict older than, or different from, the accepted one; record a newer one."""
     if verdict.sequence < rule.min_sequence:
         raise IntegrityError(
             f"{which} is older than no. {rule.min_sequence}, the least that {trust.path} accepts",
@@ -256,7 +258,7 @@ def _check_newest(which: str, verdict: Verdict, digest: str, rule: Rule, trust: 
     if not remember:
         _compare(which, verdict, digest, _recall(folder), trust)
         return
-    from vmaf_assay.media.lock import exclusive  # a load without a policy need not pay for it
+    from vmaf_assay.media.lock import exclusive  # a load without a policy does not need it
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -275,7 +277,7 @@ def _check_newest(which: str, verdict: Verdict, digest: str, rule: Rule, trust: 
 
 
 def _recall(folder: Path) -> Remembered:
-    """What was accepted so far. Raises IntegrityError if it cannot be read, or is there and holds nothing."""
+    """The accepted verdicts. Raises IntegrityError if the file cannot be read, or exists and is empty."""
     path = folder / "accepted.json"
     if not os.path.lexists(path):
         return {}

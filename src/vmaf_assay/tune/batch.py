@@ -23,13 +23,13 @@ from vmaf_assay.media.files import (
     write_json_atomic,
 )
 from vmaf_assay.media.streams import CONTAINERS
-from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.result import TuneResult
 
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
+    from vmaf_assay.tune.cache import Cache
 
 
 VIDEO_SUFFIXES = {
@@ -207,7 +207,7 @@ def tune_many(
     tune_one: Callable[[TuneRequest], TuneResult],
     *,
     digest: str,
-    cache: Cache,
+    cache: "Cache",
 ) -> Iterator[ItemResult]:
     """Tune each source in turn, and yield its outcome.
 
@@ -235,7 +235,7 @@ def _failed(item: Item, problem: AssayError | OSError) -> ItemResult:
 
 
 def _one(
-    item: Item, base: TuneRequest, tune_one: Callable[[TuneRequest], TuneResult], digest: str, cache: Cache
+    item: Item, base: TuneRequest, tune_one: Callable[[TuneRequest], TuneResult], digest: str, cache: "Cache"
 ) -> ItemResult:
     if kept := _finished(item, digest, cache):
         return ItemResult(item, "skipped", kept.met, kept.result)
@@ -254,7 +254,7 @@ def _one(
     return ItemResult(item, "done", result.met, result.as_json(), result)
 
 
-def _finished(item: Item, digest: str, cache: Cache) -> TuneRecord | None:
+def _finished(item: Item, digest: str, cache: "Cache") -> TuneRecord | None:
     """The record of this encode, if its output is there, unchanged."""
     if item.record is None or item.output is None or not item.record.is_file() or not item.output.is_file():
         return None

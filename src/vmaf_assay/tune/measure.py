@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
@@ -18,7 +18,6 @@ from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
 from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.records import OnStep, Scored
-from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
 from vmaf_assay.tune.segments import (
@@ -30,6 +29,10 @@ from vmaf_assay.tune.segments import (
     plan_sample,
 )
 
+if TYPE_CHECKING:
+    from vmaf_assay.tune.cache import Cache
+
+
 PLAN_VERSION = 1
 """Raise it when the same title would get other segments."""
 
@@ -38,7 +41,7 @@ class Measurer:
     """Measures encodes of one source, completely or by segments; a context manager."""
 
     def __init__(
-        self, ffmpeg: Ffmpeg, reference: ReferenceInput, cache: Cache | None, on_step: OnStep | None
+        self, ffmpeg: Ffmpeg, reference: ReferenceInput, cache: "Cache | None", on_step: OnStep | None
     ) -> None:
         self.reference = reference
         self.spent = 0

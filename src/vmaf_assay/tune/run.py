@@ -16,7 +16,6 @@ from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
 from vmaf_assay.records import OnStep
-from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
     check_space,
@@ -46,6 +45,7 @@ from vmaf_assay.tune.trials import implied_rate, make_trials
 
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
+    from vmaf_assay.tune.cache import Cache
 
 
 def tune(
@@ -53,7 +53,7 @@ def tune(
     verified: "VerifiedEnsemble",
     request: TuneRequest,
     *,
-    cache: Cache | None = None,
+    cache: "Cache | None" = None,
     on_step: OnStep | None = None,
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
