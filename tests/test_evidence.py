@@ -22,13 +22,14 @@ from tests.training.test_evidence import (
     same_member_twice,
     set_in,
 )
-from vmaf_assay.admission.corpus_match import check_belongs
+from vmaf_assay.admission.corpus_match import Claim, check_belongs, check_rows
 from vmaf_assay.admission.judge import judge, write_verdict
 from vmaf_assay.admission.promotion import promote
 from vmaf_assay.cli.main import exit_code, main
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import AssayError, CorpusError
 from vmaf_assay.model.features import DEFAULT_PROBES
+from vmaf_assay.records import MEAN_VMAF
 from vmaf_assay.training.evidence import load_run
 from vmaf_assay.training.rows import forecast_rows
 
@@ -416,11 +417,14 @@ FOREIGN = {
 
 
 def test_honest_predictions_belong(corpus, tmp_path, capsys):
-    """Every row of the corpus predicted once with its truth: taken; by `validate --corpus` too."""
-    run = forecast_run(tmp_path / "run", corpus, honest(corpus))
-    check_belongs(load_run(run), load_corpus(corpus))
-    assert main(["validate", str(run), "--corpus", str(corpus)]) == 0
-    assert "PROMOTE" in capsys.readouterr().out
+    """Every row of the corpus predicted once with its truth is accepted; features it does not give are refused."""
+    table, loaded = honest(corpus), load_corpus(corpus)
+    rows = table.filter(pl.col("seed") == 0).sort("row")
+    check_rows(Claim(loaded.digest, "forecast", str(MEAN_VMAF), rows), loaded)
+    run = forecast_run(tmp_path / "run", corpus, table)
+    assert main(["validate", str(run), "--corpus", str(corpus)]) == 4
+    assert "the features of the corpus rows stated are not the corpus's" in last_line(capsys)
+    assert not list(run.glob("*PROMOTE*"))
 
 
 @pytest.mark.parametrize("what", FOREIGN)

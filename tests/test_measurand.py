@@ -12,8 +12,8 @@ from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.model.sidecar import ChoiceCalibration, Sidecar
 from vmaf_assay.records import FRAME_VMAF, MEAN_VMAF, METRICS, CellRecord, Measurand
 from vmaf_assay.registry.store import admitting_verdict, read_registry, registry_dir, verify_row
+from vmaf_assay.tune.plan import calibrated_margin
 from vmaf_assay.tune.request import TuneRequest
-from vmaf_assay.tune.run import calibrated_margin
 
 
 def cell(**changes) -> CellRecord:

@@ -98,7 +98,16 @@ def test_refused_sources_are_named_and_the_rest_is_built(ffmpeg, clips, undistur
     """One with alpha, one of one frame, one damaged inside: a line each, exit 2, and the digest of the others."""
     mixed, folder = tmp_path / "mixed", tmp_path / "corpus"
     shutil.copytree(clips, mixed)
-    lavfi(ffmpeg, mixed / "alpha.mov", "-vf", "format=argb", "-frames:v", "4", "-c:v", "qtrle")
+    lavfi(
+        ffmpeg,
+        mixed / "alpha.mov",
+        "-vf",
+        "format=argb,colorchannelmixer=aa=0.5",
+        "-frames:v",
+        "4",
+        "-c:v",
+        "qtrle",
+    )
     lavfi(ffmpeg, mixed / "one.mp4", "-frames:v", "1", "-c:v", "libx264")
     whole = bytearray((clips / "c1.mp4").read_bytes())
     middle = len(whole) // 2
@@ -222,7 +231,7 @@ def test_source_that_changed_between_runs(ffmpeg, clips, undisturbed, tmp_path):
     lavfi(ffmpeg, mine / "c1.mp4", "-frames:v", "24", "-c:v", "libx264", graph="smptebars=size=160x90:rate=25")
     code, out, err = finish(build_argv(mine, folder))
     assert code == 0
-    assert "source c1 is not the file it was" in err
+    assert "source c1 has changed" in err
     assert "3 finished cells of the old file are left out" in err
     assert digest_of(out) != undisturbed
     assert n_cells(folder) == 12

@@ -203,6 +203,8 @@ def _run(ffmpeg, *args: str, cwd: Path | None = None) -> process.Completed:
 def _by_hand(ffmpeg, path: Path, size: tuple[int, int], rate: str, folder: Path) -> list[float]:
     """Per-frame VMAF by three steps through disk, written here without the package's graph."""
     scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range=tv,format=yuv420p,setsar=1"
+    if path.name == "rgb.mkv":  # its matrix first, at full chroma; then the chroma planes are made smaller
+        scale = f"scale=flags=bicubic:out_color_matrix=smpte170m:out_range=tv,format=yuv444p,{scale}"
     quality = encoder_args(encoder_info("libx264"), "veryfast", 30)
     _run(ffmpeg, "-i", str(path), "-vf", scale, "-fps_mode", "passthrough", "r.yuv", cwd=folder)
     raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{size[0]}x{size[1]}", "-r", rate]

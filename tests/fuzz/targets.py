@@ -180,7 +180,9 @@ def _table_targets(folder: Path, run: Path) -> dict[str, Target]:
 
     def judged(data: bytes) -> None:
         table = parse_predictions(data, where="predictions.parquet")
-        evaluate_gate(table, SEEDS)
+        names = set(table.columns)
+        first = table.filter(pl.col("seed") == 0).sort("row") if {"seed", "row", "truth"} <= names else None
+        evaluate_gate(table, SEEDS, shipped=None if first is None else first["truth"].to_numpy())
         calibration_from_predictions(table, "fr", FR, "d")
 
     table = pl.DataFrame(

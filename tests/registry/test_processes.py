@@ -19,17 +19,17 @@ from vmaf_assay.registry.store import load_verified
 from vmaf_assay.registry.verify import verify_registry
 
 ROOT = Path(__file__).parents[2]
-MODELS, SIDECARS, PREDICTIONS, VERDICT, ENVELOPE, REGISTRY, PLAIN = 6, 6, 1, 1, 1, 1, 1
+MODELS, SIDECARS, PREDICTIONS, TIE, VERDICT, ENVELOPE, REGISTRY, PLAIN = 6, 6, 1, 3, 1, 1, 1, 1
 WRITES = {
     "sign": ENVELOPE,
     "rollback": VERDICT + ENVELOPE + REGISTRY + PLAIN,
     "retire": VERDICT + ENVELOPE + REGISTRY + PLAIN,
     "revalidate": VERDICT + ENVELOPE + REGISTRY + PLAIN,
-    "promote": MODELS + SIDECARS + PREDICTIONS + VERDICT + ENVELOPE + REGISTRY + PLAIN,
+    "promote": MODELS + SIDECARS + PREDICTIONS + TIE + VERDICT + ENVELOPE + REGISTRY + PLAIN,
 }
 """Files that each act writes; it can be killed before each is made durable, and before each is renamed."""
-MOVED_BEFORE = {"rollback": MODELS + SIDECARS + PREDICTIONS}
-MOVED_AFTER = {act: MODELS + SIDECARS + PREDICTIONS for act in ("rollback", "promote")}
+MOVED_BEFORE = {"rollback": MODELS + SIDECARS + PREDICTIONS + TIE}
+MOVED_AFTER = {act: MODELS + SIDECARS + PREDICTIONS + TIE for act in ("rollback", "promote")}
 """Files that each act renames from the history before its commit, and into it afterwards."""
 
 
@@ -111,7 +111,7 @@ def third(tmp_path_factory) -> Path:
 
 def test_a_killed_rollback_and_signature(promoted, third, key, tmp_path):
     """A process that signs or rolls back, killed before the commit and after it: the old state or the new."""
-    check_every_kill("rollback", promoted, third, key, tmp_path / "rollback", (5, 14, 18, 19, 20, 25, 34))
+    check_every_kill("rollback", promoted, third, key, tmp_path / "rollback", (5, 17, 21, 22, 23, 28, 40))
     check_every_kill("sign", promoted, third, key, tmp_path / "sign", (0, 1, 2))
 
 

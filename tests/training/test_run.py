@@ -167,8 +167,13 @@ def test_processes_and_order_of_seeds_change_nothing(run_dir, corpus_dir, tmp_pa
     train_run(corpus_dir, FORECAST, tmp_path / "run", seeds=[3, 1, 4, 0, 2], processes=2)
     one, other = (json.loads((folder / "run.json").read_text()) for folder in (run_dir, tmp_path / "run"))
     assert one["seeds"] == other["seeds"] == SEEDS
-    measured = {name for name in one["files"] if not name.startswith("loso")}  # those hold wall seconds
+    timed = ("loso", "commitment", "tie")  # these hold the time
+    measured = {name for name in one["files"] if not name.startswith(timed)}
     assert {n: one["files"][n] for n in measured} == {n: other["files"][n] for n in measured}
+    ties = [json.loads((folder / "tie.json").read_text()) for folder in (run_dir, tmp_path / "run")]
+    for tie in ties:
+        tie["commitment"].pop("made_at_utc")
+    assert ties[0] == ties[1]
 
 
 def test_regressor_run(corpus_dir, tmp_path, monkeypatch):

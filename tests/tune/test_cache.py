@@ -50,7 +50,7 @@ def test_a_second_question_costs_no_probe(ffmpeg, source, tmp_path):
     for cache_again in (cache, Cache(tmp_path)):
         warm.append(tune(ffmpeg, verified(), first, cache=cache_again, on_step=lambda *step: steps.append(step)))
     assert [(w.encodes_spent, w.encodes_cached) for w in warm] == [(0, 3), (0, 3)]
-    assert steps == []
+    assert {what.split()[0] for what, _, _ in steps} <= {"open"}
     assert warm[0].rate_value == cold.rate_value
     assert warm[0].probes == cold.probes
     assert warm[0].curve == cold.curve

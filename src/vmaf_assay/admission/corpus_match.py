@@ -100,7 +100,8 @@ def check_facts(tied: Tied, corpus: Corpus) -> None:
     """
     task, sidecar = tied.tie.commitment.task, tied.mean_sidecar
     rows = forecast_rows(corpus) if task == "forecast" else _frames(tied.rows, corpus)
-    if not np.allclose(rows.features, tied.shipped.features, rtol=1e-5, atol=1e-6):
+    shipped = tied.shipped.features
+    if rows.features.shape != shipped.shape or not np.allclose(rows.features, shipped, rtol=1e-5, atol=1e-6):
         raise _stated(tied, "features of the corpus rows")
     if not np.array_equal(row_pixels(corpus, rows), tied.shipped.pixels):
         raise _stated(tied, "picture sizes")
