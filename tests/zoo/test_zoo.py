@@ -39,21 +39,9 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("zoo")
 
 
-RATES_TO_COME = {
-    "sixty.avi": "H.264 in AVI: the stamps of its first frames are taken for a gap",
-    "xvid.avi": "packed B-frames in AVI: the stamps of those not shown are taken for a gap",
-}
-"""Files whose rate is not yet read as their maker meant it, and why."""
-
-
 def each_recipe() -> list:
     """Every recipe as a test's parameter."""
-    made = []
-    for number, recipe in enumerate(recipes()):
-        why = RATES_TO_COME.get(recipe.name)
-        marks = [pytest.mark.xfail(reason=why, strict=False)] if why else []
-        made.append(pytest.param(number, id=shown(recipe.name), marks=marks))
-    return made
+    return [pytest.param(number, id=shown(recipe.name)) for number, recipe in enumerate(recipes())]
 
 
 @pytest.mark.parametrize("number", each_recipe())

@@ -17,7 +17,7 @@ from vmaf_assay.media.facts import Stream, VideoFacts
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended, guards
 from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.pixels import PixelFacts, pixel_facts
-from vmaf_assay.media.rates import is_constant, rate_of
+from vmaf_assay.media.rates import few_gaps, is_constant, rate_of, snap_rate
 from vmaf_assay.records import VideoInfo
 
 # Demuxers of bare elementary streams: they carry no time, so libavformat makes the stamps up.
@@ -356,6 +356,8 @@ def _timing(
     if frame_rate is not None:
         return stamps, frame_rate, is_constant(stamps)
     rate, constant = rate_of(stamps, stream.time_base or Fraction(0), declared)
+    if container == "avi" and declared and few_gaps(stamps):
+        rate = snap_rate(declared[0])  # one chunk a frame: the header's rate is the rate, whatever the gaps
     if not rate:
         raise MediaError(
             f"{path} states no frame rate, and its pictures have no times", next_step="export it as .mkv or .mp4"

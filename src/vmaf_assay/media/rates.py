@@ -41,6 +41,17 @@ def rate_of(stamps: Sequence[int], tick: Fraction, declared: Sequence[Fraction] 
     return snap_rate(mean), is_constant(stamps)
 
 
+def few_gaps(stamps: Sequence[int]) -> bool:
+    """Whether hardly a tick between the first frame and the last is without a frame of its own.
+
+    A muxer may begin an AVI file with empty chunks, to put its sound in time.
+
+    >>> few_gaps([0, 3, 4, 5, 6]), few_gaps([0, 2, 4, 6, 8, 10, 12])
+    (True, False)
+    """
+    return stamps[-1] - stamps[0] - (len(stamps) - 1) <= max(3, len(stamps) // 50)
+
+
 def is_constant(stamps: Sequence[int]) -> bool:
     """Whether every stamp fits the mean rate, within the rounding of the container."""
     if len(stamps) < 3:
