@@ -104,6 +104,17 @@ def test_one_file_parses_media_in_c():
     assert not any("demux_child" in dotted for tree in TREES.values() for dotted in imported(tree))
 
 
+def test_commands_are_made_in_one_room():
+    """Only the command files complete an ffmpeg argv; `rehearse` takes one apart that they made."""
+    calls = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "base_argv"
+    }
+    assert calls == {"media/commands.py", "tune/streams_plan.py"}
+
+
 def test_jax_stays_in_training():
     """Only the JAX engine imports JAX or optax, so `predict`, `tune` and native training can never need them."""
     assert files_importing("jax", "jaxlib", "optax") == {"training/jax_engine.py"}

@@ -14,10 +14,11 @@ from vmaf_assay.media import process
 from vmaf_assay.media.decode_errors import damage_line, start_remarks
 from vmaf_assay.media.demux import FirstFrame, ReadFile, Track, read_file
 from vmaf_assay.media.facts import Stream, VideoFacts
-from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended, guards
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
 from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.pixels import PixelFacts, pixel_facts
 from vmaf_assay.media.rates import few_gaps, is_constant, rate_of, snap_rate
+from vmaf_assay.media.reading_commands import decode_animation, decode_stream
 from vmaf_assay.records import VideoInfo
 
 # Demuxers of bare elementary streams: they carry no time, so libavformat makes the stamps up.
@@ -148,23 +149,9 @@ class _Opened:
         self._ffmpeg, self._path, self._info, self._before = ffmpeg, path, info, input_args
 
     def _decode(self, what: str, *args: str, decoder: tuple[str, ...] = ()) -> process.Completed:
-        done = process.run(
-            [
-                *self._ffmpeg.base_argv(),
-                "-noautorotate",
-                *decoder,
-                *guards(self._info.container.partition(",")[0]),
-                *self._before,
-                "-i",
-                str(self._path.resolve()),
-                "-map",
-                f"0:{self._info.stream_map}",
-                "-fps_mode",
-                "passthrough",
-                *args,
-            ],
-            timeout_s=36000,
-        )
+        container = self._info.container.partition(",")[0]
+        command = decode_stream(container, self._info.stream_map, *args, decoder=decoder, before=self._before)
+        done = process.run(command.argv(self._ffmpeg, source=self._path), timeout_s=36000)
         check_ended(f"{what} {self._path}", done)
         return done
 
@@ -409,20 +396,7 @@ def _of_webp(ffmpeg: Ffmpeg, path: Path, frame_rate: Fraction | None, stream: in
     """Facts of an animated WebP's decoded pictures: ffmpeg 9 reads it, PyAV's libavformat (62) does not."""
     with tempfile.TemporaryDirectory(prefix="assay-webp-") as folder:
         decoded = Path(folder) / "decoded.nut"
-        done = process.run(
-            [
-                *ffmpeg.base_argv(),
-                *guards("webp_anim,webp_pipe"),
-                "-i",
-                str(path.resolve()),
-                "-fps_mode",
-                "passthrough",
-                "-c:v",
-                "ffv1",
-                str(decoded),
-            ],
-            timeout_s=3600,
-        )
+        done = process.run(decode_animation().argv(ffmpeg, source=path, output=decoded), timeout_s=3600)
         check_ended(f"decoding {path}", done)
         if done.exit_code != 0 or (broken := damage_line(done.stderr)):
             words = broken if done.exit_code == 0 else done.tail(1)

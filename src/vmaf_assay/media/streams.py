@@ -15,6 +15,7 @@ from vmaf_assay.media import process
 from vmaf_assay.media.demux import ReadFile, read_head
 from vmaf_assay.media.facts import FileFacts, Kind, Stream
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended, guards
+from vmaf_assay.media.reading_commands import list_streams, write_container
 
 CONTAINERS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov", ".webm": "webm"}
 """Muxer by file name suffix."""
@@ -45,8 +46,7 @@ def check_numbering(ffmpeg: Ffmpeg, path: Path, found: FileFacts) -> None:
     Raises:
       MediaError: ffmpeg counts other streams, or other kinds of them.
     """
-    argv = [*ffmpeg.base_argv(), *guards(), "-i", str(path.resolve()), "-map", "0", "-c", "copy", "-copy_unknown"]
-    done = process.run([*argv, "-t", "0", "-f", "framecrc", "-"], timeout_s=120)
+    done = process.run(list_streams().argv(ffmpeg, source=path), timeout_s=120)
     check_ended(f"counting the streams of {path}", done)
     text = done.stdout.decode(errors="replace")
     listed = tuple(re.findall(r"^#media_type \d+: (\w+)", text, re.MULTILINE))
@@ -82,7 +82,7 @@ def try_container(ffmpeg: Ffmpeg, name: str, args: Sequence[str]) -> Trial:
 
 
 def _try_in(out: Path, ffmpeg: Ffmpeg, args: Sequence[str]) -> Trial:
-    done = process.run([*ffmpeg.base_argv(), *args, str(out)], timeout_s=600)
+    done = process.run(write_container(args).argv(ffmpeg, output=out), timeout_s=600)
     check_ended(f"trying {CONTAINERS[out.suffix]}", done)
     if done.exit_code != 0:
         return Trial(None, why_not(done))

@@ -14,7 +14,8 @@ import numpy as np
 
 from vmaf_assay.errors import AssayError
 from vmaf_assay.media import process
-from vmaf_assay.media.ffmpeg import Ffmpeg, failure, guards
+from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.reading_commands import pictures
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.segments import look
 from vmaf_assay.records import OnStep
@@ -132,21 +133,11 @@ def thumbnails(
     Raises:
       ToolError: ffmpeg failed.
     """
-    wanted = "+".join(f"eq(n\\,{frame})" for frame in frames)
-    steps = [filters] if filters else []
-    steps += [f"select={wanted}", f"scale=w=min(iw\\,{THUMB_WIDTH_PX}):h=-2:flags=area"]
     total = max(frames, default=0) + 1
     with tempfile.TemporaryDirectory(prefix="assay-frames-") as folder:
-        # ffmpeg counts the frames of its first output only: an empty one, so that every frame decoded is counted.
-        argv = [
-            *ffmpeg.base_argv(),
-            *("-progress", "pipe:1", "-stats_period", "0.25"),
-            *(*guards(), "-i", f"file:{path.resolve()}"),
-            *("-map", f"0:{stream_map}", "-fps_mode", "passthrough", "-frames:v", str(total), "-f", "null", "-"),
-            *("-map", f"0:{stream_map}", "-vf", ",".join(steps), "-fps_mode", "passthrough"),
-            *("-frames:v", str(len(frames)), "-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "4"),
-            str(Path(folder) / "%04d.jpg"),
-        ]
+        command = pictures(stream_map, frames, filters, THUMB_WIDTH_PX)
+        made_in = f"{Path(folder) / '%04d.jpg'}"
+        argv = command.argv(ffmpeg, progress=True, source=f"file:{path.resolve()}", output=made_in)
 
         def on_line(line: str) -> None:
             if on_step and line.startswith("frame="):

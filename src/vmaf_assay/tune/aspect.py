@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
-from vmaf_assay.media.ffmpeg import Ffmpeg, guards
+from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.reading_commands import detect_bars
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import VideoInfo
 
@@ -100,24 +101,8 @@ def _explains(found: tuple[int, int, int, int], barred: Shape, other: Shape) -> 
 def _bars(ffmpeg: Ffmpeg, path: Path, filters: str, video: VideoInfo) -> tuple[int, int, int, int] | None:
     """Width, height, x and y of what is not black in any frame looked at; None if ffmpeg cannot say."""
     step = max(1, video.n_frames // _LOOKED_AT)
-    mine = f"{filters}," if filters else ""
-    done = process.run(
-        [
-            *ffmpeg.base_argv(),
-            *guards(),
-            "-i",
-            str(path.resolve()),
-            "-map",
-            f"0:{video.stream_map}",
-            "-vf",
-            rf"{mine}select=not(mod(n\,{step})),cropdetect=round=2:reset=0:skip=0,metadata=print:file=-",
-            "-fps_mode",
-            "passthrough",
-            "-f",
-            "null",
-            "-",
-        ]
-    )
+    command = detect_bars(video.stream_map, filters, step)
+    done = process.run(command.argv(ffmpeg, source=path))
     text = done.stdout.decode(errors="replace")
     last = [re.findall(rf"^lavfi\.cropdetect\.{name}=(-?\d+)$", text, re.MULTILINE) for name in "whxy"]
     if done.exit_code != 0 or not all(last):

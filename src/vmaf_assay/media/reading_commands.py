@@ -1,0 +1,64 @@
+"""ffmpeg commands that look at a file without encoding or scoring it: pure functions, hashed in no key."""
+
+from collections.abc import Sequence
+
+from vmaf_assay.media.commands import OUTPUT, SOURCE, Command
+from vmaf_assay.media.ffmpeg import guards
+
+_ONE_BY_ONE = ("-fps_mode", "passthrough")
+_NOWHERE = ("-f", "null", "-")
+
+
+def list_streams() -> Command:
+    """The kind of every stream, in ffmpeg's order; no packet is read."""
+    copied = ("-map", "0", "-c", "copy", "-copy_unknown", "-t", "0")
+    return Command((*guards(), "-i", SOURCE, *copied, "-f", "framecrc", "-"))
+
+
+def write_container(args: Sequence[str]) -> Command:
+    """Write a file with inputs and options given by the caller, to see whether its container takes them."""
+    return Command((*args, OUTPUT))
+
+
+def decode_stream(
+    container: str, stream_map: str, *args: str, decoder: Sequence[str] = (), before: Sequence[str] = ()
+) -> Command:
+    """Decode one stream frame by frame, as it is stored.
+
+    Args:
+      container: the demuxer that opens it.
+      stream_map: ffmpeg's name of the stream.
+      args: what comes out.
+      decoder: options of the decoder.
+      before: further options before `-i`.
+    """
+    opened = ("-noautorotate", *decoder, *guards(container), *before, "-i", SOURCE)
+    return Command((*opened, "-map", f"0:{stream_map}", *_ONE_BY_ONE, *args))
+
+
+def decode_animation() -> Command:
+    """Decode an animated WebP into a lossless file."""
+    return Command((*guards("webp_anim,webp_pipe"), "-i", SOURCE, *_ONE_BY_ONE, "-c:v", "ffv1", OUTPUT))
+
+
+def detect_bars(stream_map: str, filters: str, step: int) -> Command:
+    """What of the picture is not black, in every `step`-th frame, as metadata on stdout."""
+    mine = f"{filters}," if filters else ""
+    looked_at = rf"{mine}select=not(mod(n\,{step})),cropdetect=round=2:reset=0:skip=0,metadata=print:file=-"
+    return Command((*guards(), "-i", SOURCE, "-map", f"0:{stream_map}", "-vf", looked_at, *_ONE_BY_ONE, *_NOWHERE))
+
+
+def pictures(stream_map: str, frames: Sequence[int], filters: str, width_px: int) -> Command:
+    """Some frames as JPEG pictures no wider than `width_px`; an empty output first counts every frame decoded."""
+    wanted = "+".join(f"eq(n\\,{frame})" for frame in frames)
+    mine = f"{filters}," if filters else ""
+    steps = f"{mine}select={wanted},scale=w=min(iw\\,{width_px}):h=-2:flags=area"
+    total = str(max(frames, default=0) + 1)
+    return Command(
+        (
+            *(*guards(), "-i", SOURCE),
+            *("-map", f"0:{stream_map}", *_ONE_BY_ONE, "-frames:v", total, *_NOWHERE),
+            *("-map", f"0:{stream_map}", "-vf", steps, *_ONE_BY_ONE),
+            *("-frames:v", str(len(frames)), "-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "4", OUTPUT),
+        )
+    )
