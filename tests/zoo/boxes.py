@@ -69,14 +69,15 @@ CAPTION = bytes([0xB5, 0x00, 0x31]) + b"GA94" + bytes([0x03, 0x42, 0xFF, 0xFC, 0
 """A/53 user data of one frame: a CEA-608 pair on line 21, and an empty one."""
 
 
-def add_captions(path: Path) -> None:
-    """Put closed captions before each picture of an H.264 byte stream of one slice a picture."""
+def add_captions(path: Path, *, first: int = 0) -> None:
+    """Put closed captions before each picture, from `first` on, of an H.264 byte stream of one slice a picture."""
     units = re.split(rb"\x00?\x00\x00\x01", path.read_bytes())[1:]
     message = bytes([6, 4, len(CAPTION)]) + CAPTION + b"\x80"
-    out = b""
+    out, pictures = b"", 0
     for unit in units:
         if unit[0] & 31 in (1, 5):
-            out += b"\0\0\0\1" + message
+            out += b"\0\0\0\1" + message if pictures >= first else b""
+            pictures += 1
         out += b"\0\0\0\1" + unit
     path.write_bytes(out)
 

@@ -86,6 +86,8 @@ class Track:
     """Packets that the demuxer calls corrupt."""
     n_empty: int
     """Packets without a byte."""
+    captions: bool
+    """True if a packet that was read holds A53 closed captions: H.264, HEVC and MPEG-2 only."""
     first: FirstFrame | None
     """The first picture; None if none decodes at the start."""
     settled: bool
@@ -276,6 +278,7 @@ def _track(one: dict[str, Any]) -> Track:
         key_first=one["key_first"],
         n_corrupt=one["n_corrupt"],
         n_empty=one["n_empty"],
+        captions=one["captions"],
         first=first,
         settled=head["settled"],
         dropped=frozenset(head["dropped"]),

@@ -263,6 +263,11 @@ class Changes:
                 return
 
 
+# A53 closed captions: registered user data of an SEI message, or user data of MPEG-2.
+SEI_CAPTIONS, MPEG2_CAPTIONS = b"\xb5\x00\x31GA94\x03", b"\x00\x00\x01\xb2GA94\x03"
+CAPTION_MARKS = {"h264": SEI_CAPTIONS, "hevc": SEI_CAPTIONS, "mpeg2video": MPEG2_CAPTIONS}
+
+
 class Track:
     """Everything that reading one video stream to its end tells."""
 
@@ -274,6 +279,8 @@ class Track:
         self.key_first: bool | None = None
         self.n_corrupt = self.n_empty = 0
         self.end = 0
+        self.captions = False
+        self.caption_mark = CAPTION_MARKS.get(stream.codec_context.name)
 
     def take(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
         """One packet, or the empty one that ends a stream."""
@@ -288,6 +295,8 @@ class Track:
                 self.pts.append(packet.pts)
                 self.dts.append(packet.dts)
             self.changes.look(packet)
+            if self.caption_mark and not self.captions:
+                self.captions = self.caption_mark in bytes(packet)
         self.head.feed(packet)
 
     def facts(self) -> dict[str, Any]:
@@ -298,6 +307,7 @@ class Track:
             "key_first": bool(self.key_first),
             "n_corrupt": self.n_corrupt,
             "n_empty": self.n_empty,
+            "captions": self.captions,
             "head": self.head.facts(len(self.head.fed) >= len(self.pts)),
             "pictures": self.changes.pictures,
         }

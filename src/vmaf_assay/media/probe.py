@@ -88,6 +88,9 @@ _SIDE_DATA = {
 }
 """libavutil's words for side data, by PyAV's names, without encoders' user data."""
 
+CAPTIONS = _SIDE_DATA["A53_CC"]
+"""Closed captions, as `VideoInfo.side_data` names them."""
+
 _START_FRAMES = 16
 """Frames decoded to hear what a decoder says of references that a start inside a group of pictures lacks."""
 
@@ -293,7 +296,7 @@ def _assemble(path: Path, read: ReadFile, stream: Stream, frame_rate: Fraction |
         sample_aspect=header.sample_aspect,
         start_s=float(stamps[0] * (stream.time_base or Fraction(1))) if stamps else 0.0,
         constant_rate=constant,
-        side_data=tuple(sorted(_SIDE_DATA[name] for name in first.side_data if name in _SIDE_DATA)),
+        side_data=_side_data_of(read.tracks[stream.index], first),
         stream=stream.index,
         stream_map="v:0" if stream.index == videos[0] else str(stream.index),
         container=read.facts.container,
@@ -318,6 +321,12 @@ def _check_constant(path: Path, track: Track, stream: Stream) -> None:
                 f"{path} is not one video: {change}{at}",
                 next_step="export it with the same throughout, or give its parts one by one",
             )
+
+
+def _side_data_of(track: Track, first: FirstFrame) -> tuple[str, ...]:
+    """Names of the side data on the first picture, and of captions wherever they begin."""
+    names = {_SIDE_DATA[name] for name in first.side_data if name in _SIDE_DATA}
+    return tuple(sorted(names | ({CAPTIONS} if track.captions else set())))
 
 
 def _known(stamps: list[int | None]) -> list[int]:

@@ -9,6 +9,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.probe import CAPTIONS
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import Choice, Margin, nearest_margin
@@ -115,7 +116,16 @@ def make_plan(
     carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
     if request.output is not None:
         output, sound = request.output.name, request.audio_codec
-        carry = plan_carry(ffmpeg, request.source, output, info, preset, picture=video.stream, audio_codec=sound)
+        carry = plan_carry(
+            ffmpeg,
+            request.source,
+            output,
+            info,
+            preset,
+            picture=video.stream,
+            audio_codec=sound,
+            captions=CAPTIONS in video.side_data,
+        )
     said = tuple(conversions(video))
     plan = Plan(
         ffmpeg=ffmpeg,

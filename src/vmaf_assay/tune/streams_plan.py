@@ -59,6 +59,7 @@ _STATISTICS = (
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
 """Tags that a muxer writes of its own file."""
 
+_LOST = "{} is lost: the encoder does not write it"
 _IN_FRAMES = {
     "A53_CC": "closed captions inside the picture (CEA-608/708)",
     "AFD": "the active format description",
@@ -110,6 +111,7 @@ def plan_carry(
     *,
     picture: int | None = None,
     audio_codec: str = "",
+    captions: bool = False,
 ) -> CarryPlan:
     """Decide what happens to every stream, chapter and tag of a source.
 
@@ -124,6 +126,7 @@ def plan_carry(
       preset: its preset.
       picture: index of the stream that is encoded; None is the first video stream.
       audio_codec: encoder for sound that the container does not take; empty refuses such sound.
+      captions: the picture holds closed captions, perhaps not from its first frame on.
 
     Raises:
       ConfigError: the container cannot hold this encoder's video, or some of the sound.
@@ -145,7 +148,7 @@ def plan_carry(
     args = ["-map", f"0:v:{_rank(found, film)}"]
     for position, one in enumerate(rest, start=1):
         args += ["-map", f"0:{one.stream.index}", f"-c:{position}", *one.args]
-    args += ["-map_metadata", "0", "-map_chapters", "0", *planner.picture_args(fates)]
+    args += ["-map_metadata", "0", "-map_chapters", "0", *planner.picture_args(fates, captions=captions)]
     for name in _STATISTICS if muxer == "matroska" else ():
         args += ["-metadata:s:v:0", f"{name}="]
     if muxer in MOV_FAMILY:
@@ -153,7 +156,7 @@ def plan_carry(
         args += ["-tag:v:0", encoder.mov_tag] if encoder.mov_tag else []
     return CarryPlan(
         args=(*args, "-f", muxer),
-        losses=tuple(one.loss for one in fates if one.loss),
+        losses=(*(one.loss for one in fates if one.loss), *planner.late_captions(captions=captions)),
         mapped=(film, *(one.stream for one in rest)),
         expected=(("video", ""), *(one.becomes for one in rest)),
     )
@@ -225,15 +228,23 @@ class _Planner:
             return made
         return _Fate(stream, "left out", loss=f"{self.muxer} cannot hold {stream}: left out")
 
-    def picture_args(self, fates: Sequence[_Fate]) -> list[str]:
+    def picture_args(self, fates: Sequence[_Fate], *, captions: bool) -> list[str]:
         """Options that keep what lies in the picture's stream: captions, and a timecode track's first value."""
         args: list[str] = []
-        if self.encoder.caption_args and "A53_CC" in frame_side_data(read_head(self.source), self.picture.index):
+        if captions or self._captions_first():
             args += self.encoder.caption_args
         anew = (one.stream.timecode for one in fates if one.fate == "written anew" and one.stream.timecode)
         if (timecode := next(anew, "")) and not self.picture.timecode:
             args += ["-metadata:s:v:0", f"timecode={timecode}"]
         return args
+
+    def _captions_first(self) -> bool:
+        return "A53_CC" in frame_side_data(read_head(self.source), self.picture.index)
+
+    def late_captions(self, *, captions: bool) -> list[str]:
+        """The loss of captions that begin after the first frame, which a rehearsal does not see."""
+        lost = captions and not self.encoder.caption_args and not self._captions_first()
+        return [_LOST.format(_IN_FRAMES["A53_CC"])] if lost else []
 
     def _retimed(self, stream: Stream) -> bool:
         """Whether a stream is a timecode track, which the muxer makes again from the picture's tag."""
@@ -377,4 +388,4 @@ def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str) -> 
         said.append(f"{name} keeps {after.n_chapters} of {before.n_chapters} chapters")
     gone = frame_side_data(source, picture.index) - trial.in_frames
     words = [words for key, words in _IN_FRAMES.items() if key in gone]
-    return said + [f"{what} is lost: the encoder does not write it" for what in words]
+    return said + [_LOST.format(what) for what in words]

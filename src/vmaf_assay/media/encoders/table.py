@@ -191,6 +191,7 @@ _ENCODERS = (
         "libx264",
         rate_resolution=0.01,
         fixed_args=("-threads", "4"),
+        caption_args=("-a53cc:v:0", "1"),
         version_pattern=rb"x264 - core (\d+ ?r?\d* ?\w*)",
         segment_around=24,
         segment_allowance=0.0,
