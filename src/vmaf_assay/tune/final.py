@@ -46,7 +46,7 @@ class FinalEncode:
     """The encoder."""
     preset: str
     rate_value: float
-    """On its own scale."""
+    """On the encoder's own scale."""
     carry: CarryPlan = PLAIN
     """Plan of the other streams of the output."""
 

@@ -60,7 +60,7 @@ class Plan:
     on_step: OnStep | None
     """Called with progress."""
     on_note: OnNote | None
-    """Called with notes that cannot wait."""
+    """Called with notes that are shown at once."""
 
     @property
     def calibrated_target(self) -> bool:
