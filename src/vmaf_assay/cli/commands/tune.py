@@ -12,6 +12,7 @@ from vmaf_assay.cli.options import (
     Filters,
     Force,
     NoCache,
+    NoOutcomes,
     ProbeSeconds,
     Registry,
     RunOptions,
@@ -109,6 +110,7 @@ def tune(
     probes: Probes = None,
     report: Report = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -141,7 +143,9 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    run = RunOptions(
+        registry, trust_policy, ffmpeg, no_cache=no_cache, no_outcomes=no_outcomes, report=report, as_json=as_json
+    )
     end(_tune(sources, request, out_dir, container, run))
 
 
