@@ -10,7 +10,7 @@ import vmaf_assay.tune.run
 print(json.dumps(sorted(name for name in sys.modules if name.startswith("vmaf_assay."))))
 """
 MOST_MODULES = 59
-"""Packages included: 55 of ADR-0420, and since ADR-0435 what compares the tools in use with the calibrated ones."""
+"""Packages included: 55 of ADR-0420, and what compares the tools in use with the calibrated ones (ADR-0435)."""
 
 
 def test_tuning_loads_nothing_of_the_other_wing():

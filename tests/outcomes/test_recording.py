@@ -64,7 +64,8 @@ def test_a_verified_tune_is_recorded(ffmpeg, source, tmp_path):
 def test_only_the_promised_encode_counts_as_promised(ffmpeg, source, tmp_path):
     """An encode that missed is recorded, and the ones after it as retries, of which nothing was promised."""
     seen = []
-    request = TuneRequest(source, "libx264", 85.0, 0.9, trials=0, output=tmp_path / "out.mkv", verify=True, retry=2)
+    out = tmp_path / "out.mkv"
+    request = TuneRequest(source, "libx264", 85.0, 0.9, trials=0, output=out, verify=True, retry=2)
     result = tune(ffmpeg, verified(centre=49.0), request, on_measured=lambda path, one: seen.append((path, one)))
     assert result.missed
     assert {path for path, _ in seen} == {source}

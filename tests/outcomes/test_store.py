@@ -24,7 +24,7 @@ def test_what_goes_in_comes_out(tmp_path):
     put = [
         outcome(1),
         outcome(1, kind="trial", promised=False, measured=92.0, trials=0),
-        outcome(2, host=7, day="2026-12-01", kind="scene", span=(100, 48), forecasted=replace(FORECASTED, width=2)),
+        outcome(2, host=7, day="2026-12-01", kind="scene", span=(9, 48), forecasted=replace(FORECASTED, width=2)),
         outcome(3, plain=False, promised=False, whole=False, tools=()),
     ]
     with OutcomeStore(tmp_path) as store:

@@ -11,4 +11,5 @@ if __name__ == "__main__":
     with OutcomeStore(Path(sys.argv[1])) as store:
         for number in range(first, first + int(sys.argv[3])):
             store.add([outcome(number)])
-            print(number, flush=True)
+            sys.stdout.write(f"{number}\n")
+            sys.stdout.flush()
