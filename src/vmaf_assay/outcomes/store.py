@@ -6,53 +6,18 @@ preset, tools, ...) are kept once, in `names`; a forecast is kept once for all o
 """
 
 import json
-import os
 import re
-import secrets
 import sqlite3
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmaf_assay.errors import AssayError, ConfigError, CorpusError, ToolError
+from vmaf_assay.errors import AssayError, ConfigError, CorpusError
 from vmaf_assay.media.files import canonical_json
-from vmaf_assay.media.user_folders import shared_by
+from vmaf_assay.outcomes.file import FILE, check_private, check_schema, connect, failed, no_store, prepare
 from vmaf_assay.outcomes.record import Delivered, Forecasted, Outcome, check, forecasted_json, forecasted_of
-
-FILE = "outcomes.sqlite"
-SCHEMA = 1
-"""`PRAGMA user_version` of a store that this release reads."""
-BUSY_S = 30.0
-"""Seconds that one process waits for another's write."""
-
-_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE names (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE forecasts (id BLOB PRIMARY KEY, facts BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE outcomes (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
-  id BLOB NOT NULL UNIQUE,
-  source BLOB NOT NULL, host BLOB NOT NULL, day TEXT NOT NULL,
-  kind INTEGER NOT NULL, encoder INTEGER NOT NULL, preset INTEGER NOT NULL, measurand INTEGER NOT NULL,
-  plain INTEGER NOT NULL, target REAL NOT NULL, confidence REAL NOT NULL, trials INTEGER NOT NULL,
-  rate_value REAL NOT NULL, forecast REAL NOT NULL, bound REAL NOT NULL, promised INTEGER NOT NULL,
-  measured REAL NOT NULL, whole INTEGER NOT NULL, kbps REAL NOT NULL,
-  model INTEGER NOT NULL, calibration INTEGER NOT NULL, tools INTEGER NOT NULL,
-  first_frame INTEGER NOT NULL, n_frames INTEGER NOT NULL,
-  forecasted BLOB NOT NULL,
-  counts INTEGER NOT NULL
-);
-CREATE INDEX by_source ON outcomes (source, calibration) WHERE promised;
-CREATE INDEX watched ON outcomes
-  (calibration, encoder, target, measurand, confidence, counts, (measured >= target)) WHERE promised;
-CREATE TABLE builds (
-  id TEXT NOT NULL, day TEXT NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (id, day)
-) WITHOUT ROWID;
-"""
-# The expression in `watched` lets a check read the index alone.
 
 _COLUMNS = (
     *("id", "source", "host", "day", "kind", "encoder", "preset", "measurand", "plain", "target", "confidence"),
@@ -92,13 +57,13 @@ class OutcomeStore:
           ToolError: the disk failed.
         """
         self.path = folder / FILE
-        _check_private(folder, self.path)
+        check_private(folder, self.path)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = _connect(self.path)
-            _prepare(self._db, self.path)
+            self._db = connect(self.path)
+            prepare(self._db, self.path)
         except (OSError, sqlite3.Error) as error:
-            raise _failed(self.path, error) from error
+            raise failed(self.path, error) from error
         self._ids: dict[str, int] = {}
 
     def __enter__(self) -> "OutcomeStore":
@@ -328,7 +293,7 @@ class OutcomeStore:
             self._db.execute("VACUUM")  # else the erased bytes stay in free pages
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
-            raise _failed(self.path, error) from error
+            raise failed(self.path, error) from error
         return gone
 
     def merge(self, other: Path) -> tuple[int, int]:
@@ -378,7 +343,7 @@ class OutcomeStore:
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise _failed(self.path, error) from error
+                raise failed(self.path, error) from error
             raise
 
 
@@ -398,9 +363,9 @@ class _ReadOnly(OutcomeStore):
             self._db = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None)
             self._db.execute("PRAGMA trusted_schema = OFF")
             self._db.execute("PRAGMA cell_size_check = ON")
-            _check_schema(self._db, path)
+            check_schema(self._db, path)
         except sqlite3.Error as error:
-            raise _no_store(path, error) from error
+            raise no_store(path, error) from error
 
 
 @contextmanager
@@ -410,7 +375,7 @@ def read_only(path: Path) -> Iterator[OutcomeStore]:
     try:
         yield store
     except sqlite3.Error as error:
-        raise _no_store(path, error) from error
+        raise no_store(path, error) from error
     finally:
         store.close()
 
@@ -442,77 +407,3 @@ def _outcome(
         if isinstance(error, AssayError):
             raise
         raise CorpusError(f"an outcome in a store is invalid: {error}", next_step="remove that store") from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # Made with mode 0600 before SQLite opens it; its log and index take the same mode.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    db.execute("PRAGMA trusted_schema = OFF")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA secure_delete = ON")
-    return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-        db.execute("BEGIN IMMEDIATE")
-        if db.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another process made it meanwhile
-            if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                db.execute("ROLLBACK")
-                raise _no_store(path, "it has other tables")
-            for statement in filter(str.strip, _TABLES.split(";")):
-                db.execute(statement)
-            salt = secrets.token_hex(16)
-            db.executemany("INSERT INTO meta VALUES (?, ?)", [("salt", salt), ("forgotten", "0")])
-            db.execute(f"PRAGMA user_version = {SCHEMA}")
-        db.execute("COMMIT")
-    _check_schema(db, path)
-
-
-def _check_schema(db: sqlite3.Connection, path: Path) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA:
-        raise ConfigError(f"{path} is of a later release (schema {version})", next_step="update vmaf-assay")
-    wanted = {" ".join(part.split()) for part in _TABLES.split(";") if part.strip()}
-    sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
-    found = {" ".join(text.split()) for (text,) in db.execute(sql)}
-    if version != SCHEMA or found != wanted:
-        raise _no_store(path, "its tables are others")
-
-
-def _check_private(folder: Path, path: Path) -> None:
-    """Refuse a store that others can change: outcomes decide margins, and checked builds decide promises."""
-    what, why = folder, ""
-    with suppress(OSError):
-        why = shared_by(folder)
-    if not why and path.is_symlink():
-        what, why = path, "is a link"
-    if not why and path.exists():
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            what, why = path, "is not a plain file"
-        else:
-            what, why = path, shared_by(path)
-    if why:
-        raise ConfigError(
-            f"the store of outcomes {what} {why}",
-            next_step="name a folder of your own by ASSAY_OUTCOMES, run `chmod 700` on it, or use --no-outcomes",
-        )
-
-
-def _failed(path: Path, error: Exception) -> AssayError:
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        return _no_store(path, error)
-    return ToolError(
-        f"the store of outcomes {path} cannot be used: {error}",
-        next_step="free space, name another folder by ASSAY_OUTCOMES, or use --no-outcomes",
-    )
-
-
-def _no_store(path: Path, why: object) -> CorpusError:
-    return CorpusError(
-        f"{path} is not a store of outcomes: {why}",
-        next_step="restore it from a copy, or remove it and begin another",
-    )

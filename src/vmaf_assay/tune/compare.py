@@ -172,19 +172,30 @@ def compare(
         contenders, broken = _contenders(measurer, title, request, asked, forecasts, reporters)
         contenders = _sized(sidecar, contenders, reference)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
-        result = CompareResult(
-            source=path_text(request.source),
-            target_vmaf=request.target_vmaf,
-            confidence=request.confidence,
-            encodes_spent=measurer.spent,
-            encodes_cached=measurer.cached,
-            contenders=contenders,
-            sample=_sample(title, contenders[0], forecasts, reference),
-            refused=[*refused, *broken],
-        )
+        sample = _sample(title, contenders[0], forecasts, reference)
+        result = _result(request, measurer, contenders, sample, [*refused, *broken])
         if request.output is not None and result.cheapest is not None:
             return _keep(ffmpeg, verified, request, result, cache, clock, on_note, on_measured)
     return result
+
+
+def _result(
+    request: CompareRequest,
+    measurer: Measurer,
+    contenders: list[Contender],
+    sample: SampleFacts | None,
+    refused: list[Refused],
+) -> CompareResult:
+    return CompareResult(
+        source=path_text(request.source),
+        target_vmaf=request.target_vmaf,
+        confidence=request.confidence,
+        encodes_spent=measurer.spent,
+        encodes_cached=measurer.cached,
+        contenders=contenders,
+        sample=sample,
+        refused=refused,
+    )
 
 
 def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_Asked], list[Refused]]:

@@ -25,7 +25,7 @@ from vmaf_assay.tune.final import (
 from vmaf_assay.tune.forecast import Forecast
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
-from vmaf_assay.tune.probing import SourceProbes, probe_title
+from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.progress import JobClock, final_stages, job_stages
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
@@ -96,12 +96,7 @@ def tune(
         forecaster = predicted.forecaster(request.confidence)
         encoder = (plan.info, plan.preset)
         tried = make_trials(title, forecaster, predicted, encoder, request) if plan.calibrated_target else {}
-        report = None
-        if on_measured is not None:
-            from vmaf_assay.tune.delivered import Reporter  # not needed to answer
-
-            report = Reporter(on_measured, verified, request, predicted, title, forecaster, plan.margin.scale)
-            report.trials(tried)
+        report = _report_trials(on_measured, verified, plan, title, predicted, forecaster, tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
     known = predicted.known_kbps | {rate_value: trial.kbps for rate_value, trial in tried.items()}
     predicted = replace(predicted, known_kbps=known)
@@ -111,6 +106,25 @@ def tune(
     if request.output is not None and result.promise.encodable and within_limits(result):
         result = _encode(plan, answer, result, clock)
     return result
+
+
+def _report_trials(
+    on_measured: "OnMeasured | None",
+    verified: "VerifiedEnsemble",
+    plan: Plan,
+    title: SourceProbes,
+    predicted: Forecast,
+    forecaster: Forecaster,
+    tried: dict[float, Tried],
+) -> "Reporter | None":
+    """What reports measurements, after it has reported the trials; None where nobody wants them."""
+    if on_measured is None:
+        return None
+    from vmaf_assay.tune.delivered import Reporter  # not needed to answer
+
+    report = Reporter(on_measured, verified, plan.request, predicted, title, forecaster, plan.margin.scale)
+    report.trials(tried)
+    return report
 
 
 @dataclass(frozen=True, slots=True)
