@@ -101,9 +101,7 @@ def compare(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
     )
-    run = RunOptions(
-        registry, trust_policy, ffmpeg, no_cache=no_cache, no_outcomes=no_outcomes, report=report, as_json=as_json
-    )
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_compare(request, run))
 
 

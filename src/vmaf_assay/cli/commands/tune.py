@@ -143,9 +143,7 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    run = RunOptions(
-        registry, trust_policy, ffmpeg, no_cache=no_cache, no_outcomes=no_outcomes, report=report, as_json=as_json
-    )
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_tune(sources, request, out_dir, container, run))
 
 
