@@ -171,6 +171,7 @@ def tune_source(
     reference: ReferenceKind = "filtered",
     max_kbps: float | None = None,
     max_bytes: float | None = None,
+    max_ratio: float | None = None,
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind | None = None,
     **settings: Unpack[Settings],
@@ -206,6 +207,7 @@ def tune_source(
         reference=reference,
         max_kbps=max_kbps,
         max_bytes=max_bytes,
+        max_ratio=max_ratio,
         probe_seconds=probe_seconds,
         probes=probes,
     )

@@ -74,6 +74,10 @@ OutDir = Annotated[
 ]
 MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Largest video bitrate allowed, kbps.")]
 MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file allowed, MB (10^6 bytes).")]
+MaxRatio = Annotated[
+    float | None,
+    typer.Option(metavar="R", help="Largest share of the source's own video bytes allowed, as 0.8."),
+]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; for several sources a folder of them.")
 ]
@@ -105,6 +109,7 @@ def tune(
     reference: Reference = "filtered",
     max_bitrate: MaxBitrate = None,
     max_size: MaxSize = None,
+    max_ratio: MaxRatio = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     report: Report = None,
@@ -138,6 +143,7 @@ def tune(
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
         max_kbps=max_bitrate,
         max_bytes=None if max_size is None else max_size * 1e6,
+        max_ratio=max_ratio,
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
@@ -244,7 +250,7 @@ def _render(result: "TuneResult") -> None:
                 rounded(point.mu),
                 rounded(point.lower_bound),
                 rounded(point.measured_vmaf),
-                rounded(point.kbps, 0),
+                render.kbps_words(point.kbps, point.kbps_low, point.kbps_high),
             ]
             for point in _shown(result)
         ],
