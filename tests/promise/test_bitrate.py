@@ -3,6 +3,7 @@
 import json
 import runpy
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_more_confidence_is_wider_and_too_much_is_refused():
     """30 groups carry at most 30/31."""
     bounds = made()
     sides = [bounds.offsets([], [], confidence) for confidence in (0.5, 0.8, 0.9, 0.95)]
-    for (low, high), (lower, higher) in zip(sides, sides[1:], strict=False):
+    for (low, high), (lower, higher) in pairwise(sides):
         assert (lower <= low).all()
         assert (higher >= high).all()
     with pytest.raises(ConfigError, match="needs 49 calibration groups, there are 30"):

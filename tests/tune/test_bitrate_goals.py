@@ -34,7 +34,7 @@ def video_bytes(ffmpeg, path) -> int:
 
 @pytest.mark.ffmpeg
 def test_bitrates_have_intervals(ffmpeg, clip):
-    """With the shipped forecast each point has one around it; the trial's is exact, and near it they are narrow."""
+    """With the shipped forecast each point has one; the trial's is exact, and near it they are narrow."""
     result = tune(ffmpeg, load_ensemble(), TuneRequest(clip, "libx264", 80.0, 0.9, trials=1))
     if not result.promise.supported:
         pytest.fail(f"this clip is to be of the supported kind: {result.promise.reasons}")
