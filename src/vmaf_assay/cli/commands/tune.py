@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.goal_options import Goals
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -72,12 +74,6 @@ Output = Annotated[
 OutDir = Annotated[
     Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
-MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Largest video bitrate allowed, kbps.")]
-MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file allowed, MB (10^6 bytes).")]
-MaxRatio = Annotated[
-    float | None,
-    typer.Option(metavar="R", help="Largest share of the source's own video bytes allowed, as 0.8."),
-]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; for several sources a folder of them.")
 ]
@@ -85,7 +81,7 @@ Report = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("tune")(tune)
+    app.command("tune")(flattened(tune))
 
 
 def tune(
@@ -107,9 +103,7 @@ def tune(
     vf: Filters = "",
     stream: Stream = None,
     reference: Reference = "filtered",
-    max_bitrate: MaxBitrate = None,
-    max_size: MaxSize = None,
-    max_ratio: MaxRatio = None,
+    goals: Goals = Goals(),  # noqa: B008 - frozen; its fields are the options
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     report: Report = None,
@@ -141,9 +135,7 @@ def tune(
         stream=stream,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        max_kbps=max_bitrate,
-        max_bytes=None if max_size is None else max_size * 1e6,
-        max_ratio=max_ratio,
+        **goals.asked(),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
