@@ -34,9 +34,27 @@ KINDS = {
     "h264.ts": X264,
     "open.mp4": OPEN,
     "open.ts": OPEN,
-    "hevc-open.mkv": ("-c:v", "libx265", "-preset", "veryfast", "-x265-params", "keyint=20:open-gop=1:log-level=none"),
+    "hevc-open.mkv": (
+        "-c:v",
+        "libx265",
+        "-preset",
+        "veryfast",
+        "-x265-params",
+        "keyint=20:open-gop=1:log-level=none",
+    ),
     "av1.mp4": ("-c:v", "libsvtav1", "-preset", "12", "-g", "20"),
-    "vp9.webm": ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "20", "-lag-in-frames", "9"),
+    "vp9.webm": (
+        "-c:v",
+        "libvpx-vp9",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-g",
+        "20",
+        "-lag-in-frames",
+        "9",
+    ),
     "mpeg2.ts": ("-c:v", "mpeg2video", "-g", "12", "-bf", "2", "-q:v", "4"),
     "mpeg2.mpg": ("-c:v", "mpeg2video", "-g", "12", "-bf", "2", "-q:v", "4"),
     "ffv1.nut": ("-c:v", "ffv1", "-g", "10"),
@@ -70,7 +88,14 @@ def _long_lead_ins(monkeypatch) -> None:
 
 def sums(ffmpeg, reference: ReferenceInput) -> list[str]:
     """MD5 of each frame as the encoder sees it, by plain ffmpeg."""
-    argv = [*ffmpeg.base_argv(), *reference.input_args, "-i", str(reference.path), "-map", f"0:{reference.stream_map}"]
+    argv = [
+        *ffmpeg.base_argv(),
+        *reference.input_args,
+        "-i",
+        str(reference.path),
+        "-map",
+        f"0:{reference.stream_map}",
+    ]
     argv += ["-vf", ",".join(reference.encode_filters()), "-fps_mode", "passthrough", "-f", "framemd5", "-"]
     done = process.run(argv)
     return [line.split(",")[-1].strip() for line in done.stdout.decode().splitlines() if line[:1].isdigit()]
@@ -125,7 +150,7 @@ def test_an_edit_list_is_obeyed(ffmpeg, titles, tmp_path):
 @pytest.mark.ffmpeg
 @pytest.mark.parametrize("filters", ["hflip,scale=128:72", "hqdn3d"])
 def test_filters_that_remember_are_counted(ffmpeg, titles, tmp_path, filters):
-    """Behind a filter that looks at one frame copies give its frames; one that remembers earlier ones gets none."""
+    """Behind a filter of one frame copies give its frames; one that remembers earlier frames gets no copies."""
     title, _ = open_source(ffmpeg, titles("h264.mp4"), filters)
     made = copy_spans(ffmpeg, title, SPANS, tmp_path)
     if filters == "hqdn3d":
@@ -153,13 +178,24 @@ def test_titles_whose_packets_do_not_tell(ffmpeg, tmp_path, name, args):
 
 @pytest.mark.ffmpeg
 def test_parameter_sets_that_change_are_counted(ffmpeg, tmp_path):
-    """Two encodes joined in a transport stream: a set of the first is replaced, so no packet alone tells enough."""
+    """Two encodes joined: a parameter set of the first is replaced, so no packet alone tells enough."""
     for number, crf in enumerate(("20", "30")):
         lavfi(ffmpeg, tmp_path / f"{number}.ts", *X264, "-qmin", crf, "-refs", str(number + 1), graph=SCENES)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(b"".join((tmp_path / f"{number}.ts").read_bytes() for number in range(2)))
     one = tmp_path / "joined.mkv"
-    argv = [*ffmpeg.base_argv(), "-f", "concat", "-safe", "0", "-i", str(tmp_path / "list"), "-c", "copy", str(one)]
+    argv = [
+        *ffmpeg.base_argv(),
+        "-f",
+        "concat",
+        "-safe",
+        "0",
+        "-i",
+        str(tmp_path / "list"),
+        "-c",
+        "copy",
+        str(one),
+    ]
     (tmp_path / "list").write_text("".join(f"file {tmp_path / f'{number}.ts'}\n" for number in range(2)))
     assert process.run(argv).exit_code == 0
     title, _ = open_source(ffmpeg, one)

@@ -1,9 +1,9 @@
 """Segments of a long title as copies of its packets: nothing is decoded to cut them out.
 
 A copy begins where decoding may begin (`packets.FrameMap`) and holds the file's own packets, compared with their
-CRC-32. The frames of a segment are those whose stamps are in its range, so a frame that is missing is a wrong count
-when the segment is scored. Before a title's copies are used, one place of it that counting also reaches is decoded
-both ways, and the pictures must be the same.
+CRC-32. The frames of a segment are those whose stamps are in its range, so a frame that is missing is a wrong
+count when the segment is scored. Before a title's copies are used, one place of it that counting also reaches is
+decoded both ways, and the pictures must be the same.
 """
 
 import json

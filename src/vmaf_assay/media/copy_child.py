@@ -3,8 +3,9 @@
 A process of its own, as `demux_child.py` is, and for the same reasons: the standard library and PyAV alone, and it
 can write nowhere but into its pipe.
 
-argv: FILE, JOB (a JSON file: `stream`, `step_ms` between the stamps of neighbours, and `runs` of `first`, `pts`, `sizes`, `sums`, `places`, `latest`), the
-demuxers allowed. Standard output is a line of JSON, `sizes` of the files and `alike`, and then the files.
+argv: FILE, JOB (a JSON file), the demuxers allowed. The job holds `stream`, `step_ms` between the stamps of
+neighbours, and `runs` of `pts`, `sizes`, `sums`, `places`, `latest`. Standard output is a line of JSON, `sizes` of
+the files and `alike`, and then the files.
 """
 
 import contextlib
@@ -41,7 +42,7 @@ def is_packet(packet: Any, run: dict[str, Any], number: int) -> bool:  # noqa: A
     """Whether a packet is number `number` of a run, byte for byte."""
     if packet.pts != run["pts"][number] or packet.size != run["sizes"][number]:
         return False
-    return zlib.crc32(bytes(packet)) == run["sums"][number]
+    return bool(zlib.crc32(bytes(packet)) == run["sums"][number])
 
 
 def packets_of(file: Any, stream: Any, run: dict[str, Any]) -> list[Any] | None:  # noqa: ANN401 - PyAV's classes

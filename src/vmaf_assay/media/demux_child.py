@@ -31,7 +31,8 @@ UNALIGNED = 1
 """libavcodec's flag to crop to the sample, as ffmpeg does."""
 
 SPS_TYPES = {"h264": 7, "hevc": 33}
-"""NAL unit type of a sequence parameter set."""
+SETS = {"h264": {7, 8}, "hevc": {32, 33, 34}}
+"""NAL unit types of sequence parameter sets, and of all parameter sets."""
 
 IN_BAND = {"h264", "hevc", "vvc", "av1", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs", "avs2", "avs3"}
 """Codecs whose parameter sets may lie in the packets; `extract_extradata` finds them."""
@@ -185,13 +186,11 @@ class Head:
         return {"frame": self.first, "settled": settled, "dropped": dropped, "errors": self.errors}
 
 
-INTRA_ONLY = frozenset(
-    "mjpeg prores dnxhd ffv1 huffyuv ffvhuff utvideo magicyuv rawvideo dvvideo v210 jpeg2000 png".split()
-)
+INTRA_ONLY = {
+    *("mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "magicyuv", "rawvideo", "dvvideo"),
+    *("v210", "jpeg2000", "png"),
+}
 """Codecs whose key packets need no other packet."""
-
-SETS = {"h264": {7, 8}, "hevc": {32, 33, 34}}
-"""NAL unit types of parameter sets."""
 
 
 def nal_units(data: bytes, extradata: bytes, codec: str) -> list[bytes]:
@@ -214,23 +213,21 @@ def nal_type(unit: bytes, codec: str) -> int:
     return unit[0] & 31 if codec == "h264" else unit[0] >> 1 & 63
 
 
-def exact_recovery(sei: bytes) -> bool:
+def exact_recovery(unit: bytes) -> bool:
     """Whether an H.264 SEI NAL unit promises that every picture shown from here on decodes exactly (D.2.8)."""
-    at = 1
-    while at + 2 < len(sei):
-        kind = length = 0
-        while at < len(sei) and sei[at] == 255:
-            kind, at = kind + 255, at + 1
-        kind, at = kind + sei[at], at + 1
-        while at < len(sei) and sei[at] == 255:
-            length, at = length + 255, at + 1
-        if at >= len(sei):
-            return False
-        length, at = length + sei[at], at + 1
-        if kind == 6:
+    data, at = unit.replace(b"\0\0\3", b"\0\0"), 1
+    while at + 2 < len(data):
+        numbers = []
+        for _ in ("type", "size"):
+            high = 0
+            while data[at : at + 1] == b"\xff":
+                high, at = high + 255, at + 1
+            numbers.append(high + (data[at] if at < len(data) else 0))
+            at += 1
+        if numbers[0] == 6:
             # recovery_frame_cnt = 0 is one bit, then exact_match_flag and broken_link_flag.
-            return at < len(sei) and sei[at] & 0b11100000 == 0b11000000
-        at += length
+            return at < len(data) and data[at] & 0b11100000 == 0b11000000
+        at += numbers[1]
     return False
 
 
@@ -241,13 +238,11 @@ def av1_entry(data: bytes) -> bool:
         head, at = data[at], at + 1
         kind = head >> 3 & 15
         at += head >> 2 & 1
-        length, shift = len(data) - at, 0
+        length = len(data) - at
         if head & 2:
             length = 0
-            while at < len(data):
-                byte, at = data[at], at + 1
-                length |= (byte & 127) << shift
-                shift += 7
+            for number, byte in enumerate(data[at : at + 8]):
+                length, at = length | (byte & 127) << 7 * number, at + 1
                 if byte < 128:
                     break
         if kind in (3, 6):
@@ -325,9 +320,8 @@ class Changes:
 class Entries:
     """Knows the packets from which decoding gives the pictures that a decoder at the start would give.
 
-    These are the random access points of the standards, not what a container calls a key frame: intra refresh and
-    inexact recovery points are marked as key frames too. Pictures shown before such a packet, and decoded after
-    it, are not among them.
+    These are the standards' random access points, not every key frame of a container: intra refresh is marked as
+    one too. The promise is of pictures shown after the packet's own.
     """
 
     def __init__(self, codec: str, extradata: bytes) -> None:

@@ -43,7 +43,19 @@ _FILE_OPTIONS = frozenset(
 _FRAME_BY_FRAME = frozenset(
     {
         *("null", "crop", "scale", "format", "setsar", "setdar", "pad", "hflip", "vflip", "transpose", "rotate"),
-        *("unsharp", "eq", "hue", "lut", "lutyuv", "lutrgb", "lut1d", "lut3d", "curves", "colorbalance", "colorspace"),
+        *(
+            "unsharp",
+            "eq",
+            "hue",
+            "lut",
+            "lutyuv",
+            "lutrgb",
+            "lut1d",
+            "lut3d",
+            "curves",
+            "colorbalance",
+            "colorspace",
+        ),
         *("colormatrix", "setparams", "setrange", "boxblur", "gblur", "avgblur", "smartblur", "drawbox", "delogo"),
     }
 )

@@ -1,8 +1,8 @@
 """Which packets hold which frames of a video, without decoding one.
 
-A frame is found by its packet's presentation stamp, and decoding starts at a packet from which the codec's standard
-promises the same pictures (`demux_child.Entries`). Where packets do not tell this there is no index, and frames are
-counted by decoding from the start (`media/segments.py`).
+A frame is found by its packet's presentation stamp, and decoding starts at a packet from which the codec's
+standard promises the same pictures (`demux_child.Entries`). Where packets do not tell this there is no index, and
+frames are counted by decoding from the start (`media/segments.py`).
 """
 
 from dataclasses import dataclass
