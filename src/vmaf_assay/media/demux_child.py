@@ -333,9 +333,8 @@ class Entries:
     def take(self, data: bytes, key: bool) -> bool:
         """Whether a packet is such a point; every packet must be shown here, in order."""
         if self.codec in SETS:
-            units = nal_units(data, self.extradata, self.codec)
-            kinds = [nal_type(unit, self.codec) for unit in units]
-            both = list(zip(units, kinds, strict=True))
+            both = [(unit, nal_type(unit, self.codec)) for unit in nal_units(data, self.extradata, self.codec)]
+            kinds = {kind for _, kind in both}
             self.note({unit.rstrip(b"\0") for unit, kind in both if kind in SETS[self.codec]}, key)
             if self.codec == "hevc":
                 return any(16 <= kind <= 21 for kind in kinds)
@@ -359,10 +358,9 @@ class Entries:
     def mpeg2(self, data: bytes) -> bool:
         """An intra picture behind a sequence header that is always the same."""
         begins, picture = data.find(b"\0\0\1\xb3"), data.find(b"\0\0\1\0")
-        if begins < 0 or picture < begins or len(data) < picture + 6:
-            return False
-        self.note({data[begins : data.find(b"\0\0\1", begins + 4)]}, key=True)
-        return data[picture + 5] >> 3 & 7 == 1
+        if whole := 0 <= begins < picture < len(data) - 5:
+            self.note({data[begins : data.find(b"\0\0\1", begins + 4)]}, key=True)
+        return whole and data[picture + 5] >> 3 & 7 == 1
 
 
 # A53 closed captions: registered user data of an SEI message, or user data of MPEG-2.
