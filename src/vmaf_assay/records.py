@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -86,6 +86,26 @@ OnStep = Callable[[str, int, int], None]
 """Called with progress: what is being done, units done, units in all."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PacketIndex:
+    """The packets of a video stream in the file's order, where they tell which frame each one is."""
+
+    pts: NDArray[np.int64]
+    """Presentation stamps, ticks, [P]; no two are equal."""
+    sizes: NDArray[np.int64]
+    """Bytes, [P]."""
+    sums: NDArray[np.uint32]
+    """CRC-32 of the bytes, [P]."""
+    entry: NDArray[np.bool_]
+    """Whether decoding may start here without changing a picture that is shown later, [P]."""
+    shown: NDArray[np.bool_]
+    """Whether a picture comes out, [P]. Frame n is the n-th of these in the order of `pts`."""
+    stream: int
+    """Index of the stream in the file."""
+    codec: str
+    """ffmpeg's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
     """What the one video stream that is encoded says of itself, and what counting its packets says."""
@@ -148,6 +168,8 @@ class VideoInfo:
     """(least, most) luminance of the mastering display, cd/m2; None if not stated."""
     remarks: tuple[str, ...] = ()
     """What a decoder says of pictures before the first that can be decoded: no error of this video."""
+    packets: PacketIndex | None = field(default=None, compare=False, repr=False)
+    """Its packets; None where they do not tell which frame is which."""
 
     @property
     def hdr(self) -> str | None:

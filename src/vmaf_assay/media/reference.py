@@ -1,9 +1,11 @@
 """A source as the reference of a comparison: how it is opened, and what its frames go through on each side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+
+from vmaf_assay.records import PacketIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class ReferenceInput:
     """What a decoder says of pictures before the first that can be decoded (`VideoInfo.remarks`)."""
     rgb_matrix: str = ""
     """Matrix that an RGB source becomes YUV by, in ffmpeg's words; empty for a source that is YUV."""
+    stamps: tuple[int, int] | None = None
+    """[first, last) stamps of the file's frames that are meant, ticks as they are in the file; None means all."""
+    packets: PacketIndex | None = field(default=None, compare=False, repr=False)
+    """Which packets hold which frames; None where only decoding tells, or filters make other frames of them."""
 
     def filters(self) -> list[str]:
         """The chain libvmaf sees the source through; without `unfiltered_size` also the encoder's."""
@@ -62,6 +68,8 @@ class ReferenceInput:
         return f"settb={self.frame_rate.denominator}/{self.frame_rate.numerator},setpts=N"
 
     def _trim(self) -> list[str]:
+        if self.stamps is not None:
+            return [f"trim=start_pts={self.stamps[0]}:end_pts={self.stamps[1]}"]
         return [] if self.span is None else [f"trim=start_frame={self.span[0]}:end_frame={self.span[1]}"]
 
 
