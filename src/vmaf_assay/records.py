@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -30,8 +30,8 @@ class Metric:
     """Standard deviation of a measured curve around a smooth one, points. It limits what a trial tells about a
     neighbouring rate value. Curves measured four rate values apart do not show it."""
     least_size: tuple[int, int] = (16, 16)
-    """Fewest px of the shorter and of the longer side that libvmaf accepts. VMAF v1 fails below, for some sizes by a
-    crash (`findings/vmaf_v1_least_size.sh`)."""
+    """Fewest px of the shorter and of the longer side that libvmaf accepts. VMAF v1 fails below, for some sizes by
+    a crash (`findings/vmaf_v1_least_size.sh`)."""
 
     def takes(self, size: tuple[int, int]) -> bool:
         """Whether libvmaf scores pictures of a size, px."""
@@ -138,6 +138,26 @@ OnStep = Callable[[str, int, int], None]
 """Called with progress: what is being done, units done, units in all."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PacketIndex:
+    """The packets of a video stream in the file's order, where they tell which frame each one is."""
+
+    pts: NDArray[np.int64]
+    """Presentation stamps, ticks, [P]; no two are equal."""
+    sizes: NDArray[np.int64]
+    """Bytes, [P]."""
+    sums: NDArray[np.uint32]
+    """CRC-32 of the bytes, [P]."""
+    entry: NDArray[np.bool_]
+    """Whether decoding may start here without changing a picture that is shown later, [P]."""
+    shown: NDArray[np.bool_]
+    """Whether a picture comes out, [P]. Frame n is the n-th of these in the order of `pts`."""
+    stream: int
+    """Index of the stream in the file."""
+    codec: str
+    """ffmpeg's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
     """What the one video stream that is encoded says of itself, and what counting its packets says."""
@@ -200,6 +220,8 @@ class VideoInfo:
     """(least, most) luminance of the mastering display, cd/m2; None if not stated."""
     remarks: tuple[str, ...] = ()
     """What a decoder says of pictures before the first that can be decoded: no error of this video."""
+    packets: PacketIndex | None = field(default=None, compare=False, repr=False)
+    """Its packets; None where they do not tell which frame is which."""
 
     @property
     def hdr(self) -> str | None:

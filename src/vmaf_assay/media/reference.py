@@ -1,9 +1,11 @@
 """A source as the reference of a comparison: how it is opened, and what its frames go through on each side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+
+from vmaf_assay.records import PacketIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,10 @@ class ReferenceInput:
     compared_pix_fmt: str = ""
     """Pixel format of the comparison, at least as deep as both sides so that neither is rounded; empty for
     `pix_fmt`."""
+    stamps: tuple[int, int] | None = None
+    """[first, last) stamps of the file's frames that are meant, ticks as they are in the file; None means all."""
+    packets: PacketIndex | None = field(default=None, compare=False, repr=False)
+    """Which packets hold which frames; None where only decoding tells, or filters make other frames of them."""
 
     @property
     def compared(self) -> str:
@@ -75,6 +81,8 @@ class ReferenceInput:
         return [] if self.compared == self.pix_fmt else [f"format={self.compared}"]
 
     def _trim(self) -> list[str]:
+        if self.stamps is not None:
+            return [f"trim=start_pts={self.stamps[0]}:end_pts={self.stamps[1]}"]
         return [] if self.span is None else [f"trim=start_frame={self.span[0]}:end_frame={self.span[1]}"]
 
 

@@ -53,7 +53,7 @@ def build(
     ] = None,
     encoder: Annotated[
         list[str] | None,
-        typer.Option("--encoder", "-e", help="NAME[:PRESET[:RATE,RATE...[:10-bit]]]; repeatable."),
+        typer.Option("--encoder", "-e", help="NAME[:PRESET[:RATE,...[:10-bit]]]; repeatable."),
     ] = None,
     encoder_args: Annotated[
         list[str] | None,

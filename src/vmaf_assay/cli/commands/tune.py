@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.goal_options import Goals
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -72,8 +74,6 @@ Output = Annotated[
 OutDir = Annotated[
     Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
-MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Largest video bitrate allowed, kbps.")]
-MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file allowed, MB (10^6 bytes).")]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; for several sources a folder of them.")
 ]
@@ -81,7 +81,7 @@ Report = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("tune")(tune)
+    app.command("tune")(flattened(tune))
 
 
 def tune(
@@ -103,8 +103,7 @@ def tune(
     vf: Filters = "",
     stream: Stream = None,
     reference: Reference = "filtered",
-    max_bitrate: MaxBitrate = None,
-    max_size: MaxSize = None,
+    goals: Goals = Goals(),  # noqa: B008 - frozen; its fields are the options
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     report: Report = None,
@@ -136,8 +135,7 @@ def tune(
         stream=stream,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        max_kbps=max_bitrate,
-        max_bytes=None if max_size is None else max_size * 1e6,
+        **goals.asked(),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
@@ -244,7 +242,7 @@ def _render(result: "TuneResult") -> None:
                 rounded(point.mu),
                 rounded(point.lower_bound),
                 rounded(point.measured_vmaf),
-                rounded(point.kbps, 0),
+                render.kbps_words(point.kbps, point.kbps_low, point.kbps_high),
             ]
             for point in _shown(result)
         ],
