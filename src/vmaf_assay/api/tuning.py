@@ -11,6 +11,7 @@ from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
@@ -23,7 +24,7 @@ from vmaf_assay.tune.compare import CompareRequest, compare
 from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
+from vmaf_assay.tune.probing import Probed, forecast_of, probe_title, with_tools
 from vmaf_assay.tune.progress import BatchClock
 from vmaf_assay.tune.request import (
     DEFAULT_CONFIDENCE,
@@ -77,7 +78,7 @@ def probe_source(
     asked = [(one.encoder, one.preset) for one in seen if encoders is None or one.encoder in encoders]
     with Measurer(tool, reference, Cache(Path(cache_dir)) if cache_dir else None, on_step) as measurer:
         title = probe_title(measurer, ensemble.ensemble, asked, probe_seconds, more_probes=more_probes)
-    return Probed(reference, video, title.probes, title.sample, title.segment_probes)
+    return Probed(reference, video, title.probes, title.sample, title.segment_probes, tool)
 
 
 def forecast_encoder(
@@ -95,7 +96,7 @@ def forecast_encoder(
       ConfigError: the ensemble was never trained on this encoder and preset.
     """
     preset = chosen_preset(ensemble.ensemble.sidecar, encoder, preset)
-    return forecast_of(
+    predicted = forecast_of(
         ensemble.ensemble,
         probed.probes,
         probed.sample,
@@ -106,6 +107,9 @@ def forecast_encoder(
         frame_rate=float(probed.reference.frame_rate),
         source=probed.reference.path.name,
     )
+    if probed.ffmpeg is None:
+        return replace(predicted, uncalibrated_tools="nothing says which ffmpeg made the probes")
+    return with_tools(predicted, ensemble.ensemble.sidecar, probed.ffmpeg, ToolVersions())
 
 
 def choose_rate(
@@ -147,7 +151,14 @@ def choose_rate(
         trials=len(trials),
     )
     choice = predicted.forecaster(confidence).choose(target_vmaf, trials, margin.scale)
-    return promised(choice, margin, target=target_vmaf, confidence=confidence, why_not=predicted.reason)
+    return promised(
+        choice,
+        margin,
+        target=target_vmaf,
+        confidence=confidence,
+        why_not=predicted.reason,
+        tools=predicted.uncalibrated_tools,
+    )
 
 
 def tune_source(source: PathLike, encoder: str, **asked: Unpack[TuneAsked]) -> TuneResult:

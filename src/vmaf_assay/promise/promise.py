@@ -14,6 +14,7 @@ NoPromiseCode = Literal[
     "out_of_reach",
     "options_not_calibrated",
     "reference_not_calibrated",
+    "tools_not_calibrated",
 ]
 """Code of a reason for no promise, for programs; `NoPromise.words` is for people."""
 
@@ -51,10 +52,13 @@ class Promise:
     uncalibrated_reference: str = ""
     """A comparison that no calibration encode had, in words; else empty."""
 
+    uncalibrated_tools: str = ""
+    """What of ffmpeg, libvmaf and encoder is not as calibrated, in words; else empty."""
+
     @property
     def calibrated_kind(self) -> bool:
-        """Encode and comparison are of the calibrated kind."""
-        return not (self.uncalibrated_options or self.uncalibrated_reference)
+        """Encode, comparison and tools are of the calibrated kind."""
+        return not (self.uncalibrated_options or self.uncalibrated_reference or self.uncalibrated_tools)
 
     @property
     def made(self) -> bool:
@@ -98,6 +102,9 @@ class Promise:
             )
         if self.uncalibrated_reference:
             found.append(NoPromise("reference_not_calibrated", f"not calibrated: {self.uncalibrated_reference}"))
+        if self.uncalibrated_tools:
+            words = f"not calibrated: {self.uncalibrated_tools}"
+            found.append(NoPromise("tools_not_calibrated", words))
         return tuple(found)
 
     def sentence(self, choice: str) -> str:
@@ -151,6 +158,7 @@ def promise_of(
     unsupported_reason: str,
     uncalibrated_options: str = "",
     uncalibrated_reference: str = "",
+    uncalibrated_tools: str = "",
 ) -> Promise:
     """The promise that stands behind a choice.
 
@@ -162,6 +170,7 @@ def promise_of(
       unsupported_reason: what is unlike the training data; empty if nothing is.
       uncalibrated_options: encoder options beyond the calibrated ones.
       uncalibrated_reference: why the comparison is not as calibrated.
+      uncalibrated_tools: what of ffmpeg, libvmaf and encoder is not as calibrated.
     """
     return Promise(
         target=target,
@@ -174,10 +183,20 @@ def promise_of(
         calibrated_target=margin.target == target,
         uncalibrated_options=uncalibrated_options,
         uncalibrated_reference=uncalibrated_reference,
+        uncalibrated_tools=uncalibrated_tools,
     )
 
 
-def promised(choice: Choice, margin: Margin, *, target: float, confidence: float, why_not: str) -> PromisedChoice:
-    """A choice with its promise, for an encode of the calibrated kind; arguments as of `promise_of`."""
-    promise = promise_of(choice, margin, target=target, confidence=confidence, unsupported_reason=why_not)
+def promised(
+    choice: Choice, margin: Margin, *, target: float, confidence: float, why_not: str, tools: str
+) -> PromisedChoice:
+    """A choice with its promise, for an encode without options; arguments as of `promise_of`."""
+    promise = promise_of(
+        choice,
+        margin,
+        target=target,
+        confidence=confidence,
+        unsupported_reason=why_not,
+        uncalibrated_tools=tools,
+    )
     return PromisedChoice(choice.rate_value, choice.mu, choice.lower_bound, choice.reachable, promise)

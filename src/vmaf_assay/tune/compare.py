@@ -321,6 +321,7 @@ def _contender(
         target=request.target_vmaf,
         confidence=request.confidence,
         unsupported_reason=predicted.reason,
+        uncalibrated_tools=predicted.uncalibrated_tools,
     )
     bitrate = bitrates.at([choice.rate_value])[0]
     return Contender(

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from vmaf_assay.errors import MediaError, ToolError
+from vmaf_assay.errors import MediaError
 from vmaf_assay.media.copies import Copies, copy_spans
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
@@ -54,8 +54,10 @@ class Measurer:
         """Encodes run; those of the segments of one probe or trial count as one."""
         self.cached = 0
         """Encodes known from an earlier run, counted likewise."""
-        self._ffmpeg, self._cache, self._on_step = ffmpeg, cache, on_step
-        self._versions = ToolVersions()
+        self._cache, self._on_step = cache, on_step
+        self.ffmpeg = ffmpeg
+        self.versions = cache.versions if cache is not None else ToolVersions()
+        """Versions of an ffmpeg and an encoder."""
         self._stack = ExitStack()
         self._pieces: Copies | Cuttings | None = None
 
@@ -66,13 +68,6 @@ class Measurer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-    def versions(self, encoder: str) -> dict[str, str]:
-        """Versions of ffmpeg, libvmaf and an encoder; empty if the encoder does not work here."""
-        try:
-            return self._versions(self._ffmpeg, encoder)
-        except ToolError:
-            return {}  # the encode itself will say why
 
     def sample(self, probe_seconds: float) -> SegmentPlan | None:
         """The segments of the source that are probed; None if all of it is.
@@ -103,7 +98,7 @@ class Measurer:
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         with tempfile.TemporaryDirectory(prefix="assay-look-") as folder:
-            return look(self._ffmpeg, self.reference, Path(folder), on_frames=on_frames)
+            return look(self.ffmpeg, self.reference, Path(folder), on_frames=on_frames)
 
     def measure(
         self,
@@ -122,14 +117,14 @@ class Measurer:
         """
         key = None
         if self._cache is not None:
-            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value)
+            key = self._cache.key(self.ffmpeg, self.reference, info, preset, rate_value)
             if known := self._cache.load(key, self.reference.n_frames):
                 self.cached += 1
                 return known
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         scored = encode_and_score(
-            self._ffmpeg,
+            self.ffmpeg,
             self.reference,
             info,
             preset,
@@ -219,7 +214,7 @@ class Measurer:
             return None, lambda _: None
         cache = self._cache
         of = (span.first, span.last, segment.first, segment.n_frames)
-        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, of=of)
+        key = cache.key(self.ffmpeg, self.reference, info, preset, rate_value, of=of)
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
     def _encode(
@@ -234,7 +229,7 @@ class Measurer:
         on_frames(0)
         try:
             return encode_and_score(
-                self._ffmpeg, pieces.reference(span), *encode, threads="auto", on_frames=on_frames
+                self.ffmpeg, pieces.reference(span), *encode, threads="auto", on_frames=on_frames
             )
         except MediaError:
             if not isinstance(pieces, Copies):
@@ -242,7 +237,7 @@ class Measurer:
         self._pieces = self._count_out(sample)
         on_frames(0)
         return encode_and_score(
-            self._ffmpeg, self._pieces.reference(span), *encode, threads="auto", on_frames=on_frames
+            self.ffmpeg, self._pieces.reference(span), *encode, threads="auto", on_frames=on_frames
         )
 
     def _cut(self, sample: SegmentPlan) -> Copies | Cuttings:
@@ -251,7 +246,7 @@ class Measurer:
             folder = self._folder()
             on_frames = frame_calls("cut the segments out", 1, self._on_step)
             on_frames(0)
-            copied = copy_spans(self._ffmpeg, self.reference, _spans(sample), folder)
+            copied = copy_spans(self.ffmpeg, self.reference, _spans(sample), folder)
             self._pieces = copied or self._count_out(sample)
         return self._pieces
 
@@ -259,7 +254,7 @@ class Measurer:
         cuttings = Cuttings(self.reference, _spans(sample), self._folder())
         on_frames = frame_calls("cut the segments out", cuttings.n_frames, self._on_step)
         on_frames(0)
-        cuttings.cut(self._ffmpeg, on_frames=on_frames)
+        cuttings.cut(self.ffmpeg, on_frames=on_frames)
         return cuttings
 
     def _folder(self) -> Path:

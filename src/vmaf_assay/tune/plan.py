@@ -21,7 +21,7 @@ from vmaf_assay.tune.final import (
     FinalEncode,
     video_bytes,
 )
-from vmaf_assay.tune.forecast import chosen_preset, trained_rates
+from vmaf_assay.tune.forecast import Forecast, chosen_preset, trained_rates
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.source import open_source
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
@@ -67,7 +67,7 @@ class Plan:
         """Whether the margin was calibrated at the target asked for."""
         return self.margin.target == self.request.target_vmaf
 
-    def promise(self, choice: Choice, unsupported_reason: str) -> Promise:
+    def promise(self, choice: Choice, predicted: Forecast) -> Promise:
         """The promise that stands behind a choice."""
         scaled = "no calibration encode was compared with its unscaled source"
         return promise_of(
@@ -75,7 +75,8 @@ class Plan:
             self.margin,
             target=self.request.target_vmaf,
             confidence=self.request.confidence,
-            unsupported_reason=unsupported_reason,
+            unsupported_reason=predicted.reason,
+            uncalibrated_tools=predicted.uncalibrated_tools,
             uncalibrated_options=" ".join(self.info.extra_args),
             uncalibrated_reference=scaled if self.request.reference == "source" else "",
         )

@@ -1,6 +1,6 @@
 """One source, complete or by segments: its probes, its forecast, and the result of a trial for all of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vmaf_assay.errors import ToolError
 from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import probes_needed
 from vmaf_assay.promise.choice import Forecaster
 from vmaf_assay.promise.sampling import SampledForecaster
+from vmaf_assay.promise.tools import tools_reason
 from vmaf_assay.records import Scored, VideoInfo
 from vmaf_assay.tune.forecast import Forecast, Probe, forecast, forecast_title
 from vmaf_assay.tune.measure import Measurer
@@ -47,6 +51,8 @@ class Probed:
     """The segments that were probed; None if all of the source was."""
     segment_probes: tuple[tuple[Probe, ...], ...] = ()
     """The probes of each segment."""
+    ffmpeg: Ffmpeg | None = None
+    """What made the probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class SourceProbes:
             frame_rate=float(self.measurer.reference.frame_rate),
             source=self.measurer.reference.path.name,
         )
-        return replace(predicted, tools=self.measurer.versions(encoder))
+        return with_tools(predicted, ensemble.sidecar, self.measurer.ffmpeg, self.measurer.versions)
 
     def try_out(
         self,
@@ -104,6 +110,33 @@ class SourceProbes:
         )
         measured = {index: scored.pooled_vmaf for index, scored in zip(tried, each, strict=True)}
         return Tried(forecaster.observe(rate_value, measured), _title_kbps(predicted, tried, each, rate_value))
+
+
+def with_tools(
+    predicted: Forecast, sidecar: Sidecar, ffmpeg: Ffmpeg, versions: Callable[[Ffmpeg, str], dict[str, str]]
+) -> Forecast:
+    """A forecast with the versions of the tools behind it, and what of them is not as calibrated.
+
+    Args:
+      predicted: the forecast.
+      sidecar: of its model.
+      ffmpeg: the one that makes probes and encodes.
+      versions: of an ffmpeg and an encoder.
+    """
+    encoder = predicted.curve.encoder
+    names = [*dict.fromkeys([encoder, *(spec.encoder for spec in probes_needed(sidecar, [encoder]))])]
+    tools: dict[str, str] = {}
+    for name in names:
+        try:
+            tools |= versions(ffmpeg, name)
+        except ToolError:
+            return replace(predicted, uncalibrated_tools=f"{name} does not work here")
+    why = tools_reason(sidecar, tools)
+    if why:
+        from vmaf_assay.outcomes.builds import build_reason  # few builds need it
+
+        why = build_reason(ffmpeg, sidecar, tools, why)
+    return replace(predicted, tools=tools, uncalibrated_tools=why)
 
 
 def _title_kbps(predicted: Forecast, tried: Sequence[int], each: Sequence[Scored], rate_value: float) -> float:

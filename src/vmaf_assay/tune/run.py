@@ -162,7 +162,7 @@ class _Answer:
             forecast_kbps=kbps,
             forecast_kbps_low=bitrate.low,
             forecast_kbps_high=bitrate.high,
-            promise=plan.promise(choice, self.predicted.reason),
+            promise=plan.promise(choice, self.predicted),
             margin=choice.mu - choice.lower_bound,
             n_groups=plan.margin.n_groups,
             trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in self.measured.items()],
@@ -293,7 +293,7 @@ def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
         f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
         f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
     ]
-    promise = plan.promise(choice, answer.predicted.reason)
+    promise = plan.promise(choice, answer.predicted)
     if promise.supported and (
         size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference))
     ):
