@@ -74,6 +74,8 @@ class TuneRequest:
     """Encoder for sound that the output's container does not accept; empty refuses such a container."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
+    depth_of_source: bool = False
+    """Encode at the source's bit depth, 8 or 10, instead of the measurand's."""
 
     @property
     def verifies(self) -> bool:

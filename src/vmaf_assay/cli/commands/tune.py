@@ -25,6 +25,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.scale_options import Scale
 
 if TYPE_CHECKING:
     from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult
@@ -103,7 +104,8 @@ def tune(
     vf: Filters = "",
     stream: Stream = None,
     reference: Reference = "filtered",
-    goals: Goals = Goals(),  # noqa: B008 - frozen; its fields are the options
+    scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
+    goals: Goals = Goals(),  # noqa: B008 - likewise
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     report: Report = None,
@@ -135,7 +137,7 @@ def tune(
         stream=stream,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        **goals.asked(),
+        **(scale.asked() | goals.asked()),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
