@@ -36,6 +36,14 @@ def read_scale(vmaf: str = "v0.6.1", pool: str = "mean", bit_depth: str = "8") -
     return Measurand(model, pool, 10 if bit_depth == "10" else 8), bit_depth == "source"
 
 
+def parse_measurand(text: str) -> Measurand:
+    """The measurand that a user names, as `vmaf_v1.0.16_3d0h mean 10-bit`; raises ConfigError if it is unknown."""
+    try:
+        return Measurand.parse(text)
+    except ValueError as error:
+        raise ConfigError(str(error), next_step=f"write {str(MEAN_VMAF)!r}") from error
+
+
 def at_depth(info: EncoderInfo, depth: int) -> EncoderInfo:
     """The encoder fed 4:2:0 pictures of a depth; one that has a single depth stays as it is at 8 bits.
 
