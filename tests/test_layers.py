@@ -15,6 +15,7 @@ LAYERS = (
     "promise",
     "registry",
     "tune",
+    "scenes",
     "corpus",
     "training",
     "admission",

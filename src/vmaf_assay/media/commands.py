@@ -118,7 +118,7 @@ def compare_graph() -> str:
     )
 
 
-def _compare_outputs(*limit: str) -> list[str]:
+def compare_outputs(*limit: str) -> list[str]:
     """Outputs of `compare_graph`; `limit` is of the frames of the reference that are read."""
     raw = [*_ONE_BY_ONE, "-f", "rawvideo"]
     scored = ["-map", "[o]", "-f", "null", "-"]
@@ -167,7 +167,7 @@ def encode_and_score(reference: ReferenceInput, encoder: EncoderInfo, preset: st
             "0:0",
             "-filter_complex",
             graph,
-            *_compare_outputs("-frames:v", _FRAMES),
+            *compare_outputs("-frames:v", _FRAMES),
         )
     )
 
@@ -187,7 +187,7 @@ def score_pair(reference: ReferenceInput) -> Command:
             SOURCE,
             "-filter_complex",
             graph,
-            *_compare_outputs(),
+            *compare_outputs(),
         )
     )
 
