@@ -7,9 +7,11 @@ encoded again until the measured title is within the tolerance.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from vmaf_assay.scenes.allocate import Allocation, Goal, Limits, allocate_floor, allocate_mean
 from vmaf_assay.scenes.curves import (
@@ -41,6 +43,16 @@ _MOST_CHANGE = 4.0
 
 _BYTES_WEIGHT = 2.0
 """Value of a share of the title's bytes against the same share of its frames encoded again."""
+
+_FAR = 0.4
+"""Points between mean and aim from which all scenes are allocated anew before one is repaired."""
+
+_LEAST_REPAIRS = 10
+"""Repairs that are allowed to the shortest title; longer ones have a fifth of their scenes."""
+
+_UNSURE, _UNSURE_KNOWN, _ROUGH = 0.3, 0.1, 0.1
+"""Standard deviation of what a repair gains: as a share of it for a scene encoded once, for one encoded several
+times, and in points that are always added (curves are not smooth)."""
 
 _MOST_ENCODES = 6
 """Encodes of one scene, after which it is left as it is."""
@@ -97,7 +109,7 @@ class Controller:
         self.order = order_of(forecasts)
         self.state = State()
         n_scenes = len(forecasts.n_frames)
-        self.most_repairs = max(6, -(-n_scenes // 5))
+        self.most_repairs = max(_LEAST_REPAIRS, -(-n_scenes // 5))
         self.repairs = 0
 
     def next(self, under_way: Mapping[int, float]) -> Job | None:
@@ -118,13 +130,15 @@ class Controller:
         return self._repair()
 
     def observe(self, job: Job, score: float, n_bytes: int) -> None:
-        """Note what an encode came to; of two encodes of a scene, the title's better one is kept."""
+        """Note what an encode came to, and choose again which encode of each scene is kept."""
         new = Seen(job.rate_value, score, n_bytes)
         self.state.seen.setdefault(job.scene, []).append(new)
         self.repairs += job.repair
         old = self.state.kept.get(job.scene)
-        if old is None or self._better(job.scene, new, old):
+        if old is None or self._better(new, old):
             self.state.kept[job.scene] = new
+        if self.aim.goal == "mean" and len(self.state.kept) == len(self.forecasts.n_frames):
+            self._recombine()
 
     def plan(self) -> tuple[Allocation, Corrected]:
         """The rate values of all scenes as of now, and what they should come to."""
@@ -134,20 +148,37 @@ class Controller:
         """Whether the measured title is at its target and not more than the tolerance above it."""
         return self._distance(self.state.mean(self.forecasts.n_frames)) == 0.0
 
-    def _better(self, scene: int, new: Seen, old: Seen) -> bool:
-        """Whether the title is better off with the new encode of a scene."""
+    def _better(self, new: Seen, old: Seen) -> bool:
+        """Whether a new encode of a scene takes the place of the one kept, before all scenes are known."""
         floor = self.aim.target if self.aim.goal == "floor" else self.aim.floor
         if (new.score >= floor) != (old.score >= floor):
             return new.score >= floor
-        if new.score < floor:
-            return new.score > old.score
-        if self.aim.goal == "floor" or len(self.state.kept) < len(self.forecasts.n_frames):
-            return new.n_bytes < old.n_bytes
-        was = self._distance(self.state.mean(self.forecasts.n_frames))
-        self.state.kept[scene] = new
-        now = self._distance(self.state.mean(self.forecasts.n_frames))
-        self.state.kept[scene] = old
-        return now < was or (now == was and new.n_bytes < old.n_bytes)
+        return new.n_bytes < old.n_bytes if new.score >= floor else new.score > old.score
+
+    def _recombine(self) -> None:
+        """Keep of all encodes made those that bring the title nearest, in the fewest bytes.
+
+        Exchanges are tried one and two scenes at a time, until none helps.
+        """
+        seen = self.state.seen
+        several = [index for index in self.order if len(seen[index]) > 1]
+        pairs = [*((one,) for one in several), *combinations(several, 2)]
+        best = self._merit(self.state.kept)
+        improved = True
+        while improved:
+            improved = False
+            for scenes in pairs:
+                for made in product(*(seen[index] for index in scenes)):
+                    tried = {**self.state.kept, **dict(zip(scenes, made, strict=True))}
+                    if (merit := self._merit(tried)) < best:
+                        best, self.state.kept, improved = merit, tried, True
+
+    def _merit(self, kept: Mapping[int, Seen]) -> tuple[int, float, int]:
+        """(scenes below the floor, distance from the tolerance, bytes): the smaller the better."""
+        weights = np.array([self.forecasts.n_frames[index] for index in kept])
+        mean = float(np.average([one.score for one in kept.values()], weights=weights))
+        below = sum(one.score < self.aim.floor for one in kept.values())
+        return below, self._distance(mean), sum(one.n_bytes for one in kept.values())
 
     def _distance(self, mean: float) -> float:
         """Points that a mean is from the tolerance; below the target counts far more."""
@@ -193,39 +224,59 @@ class Controller:
             return None
         missing = (self.aim.target + _AIM - mean) * float(n_frames.sum())
         now = corrected(self.forecasts, self.state.seen)
+        if abs(self.aim.target + _AIM - mean) > _FAR and (job := self._plan_again(missing, now)) is not None:
+            return job
         rated = [
-            (*self._rating(index, missing, now), index)
+            (*rating, index)
             for index in self.order
             if len(self.state.seen[index]) < _MOST_ENCODES
+            and (rating := self._rating(index, missing, now)) is not None
         ]
-        usable = [one for one in rated if one[2] is not None]
-        if not usable:
+        if not rated:
             return None
-        _, _, rate, scene = min(usable, key=lambda one: one[:2])
-        assert rate is not None
+        _, rate, scene = min(rated)
         return Job(scene, rate, repair=True)
 
-    def _rating(self, index: int, missing: float, now: Corrected) -> tuple[float, float, float | None]:
-        """(points by which the title would still miss, cost, rate value) of a repair of one scene."""
+    def _plan_again(self, missing: float, now: Corrected) -> Job | None:
+        """The scene that moves the title most, where all scenes are allocated anew; for a title far off."""
+        f, limits = self.forecasts, self.aim.limits
+        chosen = allocate_mean(now.score, now.n_bytes, f.n_frames, self.aim.target + _AIM, limits).chosen
+        best: tuple[float, Job] | None = None
+        for index in self.order:
+            rate = float(f.rate_values[chosen[index]])
+            made = self.state.seen[index]
+            gain = (now.score[index, chosen[index]] - self.state.kept[index].score) * f.n_frames[index]
+            # More than what is missing is as far off on the other side.
+            worth = min(gain / missing, 2 - gain / missing)
+            if len(made) > 2 or rate in {one.rate_value for one in made} or worth < 0.3:
+                continue
+            if best is None or worth > best[0]:
+                best = worth, Job(index, rate, repair=True)
+        return None if best is None else best[1]
+
+    def _rating(self, index: int, missing: float, now: Corrected) -> tuple[float, float] | None:
+        """(cost over the chance of ending within the tolerance, rate value) of a repair of one scene."""
         f, kept = self.forecasts, self.state.kept[index]
+        share = float(f.n_frames[index] / f.n_frames.sum())
         change = float(np.clip(missing / f.n_frames[index], -_MOST_CHANGE, _MOST_CHANGE))
         wanted = kept.score + change
         if missing < 0:
             wanted = max(wanted, self.aim.floor + _FLOOR_SPARE)
-        wanted = self._in_step(index, wanted, kept.score)
-        rate = self._rate_for(index, wanted, above=missing > 0)
+        rate = self._rate_for(index, self._in_step(index, wanted, kept.score), above=missing > 0)
         if rate is None:
-            return np.inf, np.inf, None
-        score = at_rate(now.score[index], f.rate_values, rate)
-        gained = score - kept.score
+            return None
+        gained = at_rate(now.score[index], f.rate_values, rate) - kept.score
         if gained * missing <= 0:
-            return np.inf, np.inf, None
-        total = float(f.n_frames.sum())
-        after = self.state.mean(f.n_frames) + gained * float(f.n_frames[index]) / total
+            return None
+        unsure = _UNSURE if len(self.state.seen[index]) == 1 else _UNSURE_KNOWN
+        deviation = share * (unsure * abs(gained) + _ROUGH)
+        off = share * gained - missing / float(f.n_frames.sum())
+        low, high = ((edge - off) / deviation for edge in (-TOLERANCE / 2, TOLERANCE / 2))
+        chance = float(ndtr(high) - ndtr(low))
         more = at_rate(now.n_bytes[index], f.rate_values, rate) - kept.n_bytes
-        all_bytes = sum(one.n_bytes for one in self.state.kept.values())
-        cost = float(f.n_frames[index]) / total + _BYTES_WEIGHT * more / all_bytes
-        return round(self._distance(after), 3), cost, rate
+        cost = share + _BYTES_WEIGHT * max(0.0, more) / sum(one.n_bytes for one in self.state.kept.values())
+        # Where none may succeed at once, the one that brings the title nearest.
+        return cost / max(chance, 1e-4) + 1e4 * max(0.0, abs(off) - TOLERANCE / 2), rate
 
     def _in_step(self, index: int, wanted: float, now: float) -> float:
         """A score within `max_step` of the neighbours, if what it is now is so."""

@@ -132,9 +132,22 @@ def _errors(
     for index in done:
         anchors = sorted(dict(errors[index]).items())
         at, value = (np.array(column) for column in zip(*anchors, strict=True))
-        table[index] = np.interp(rates, at, value)
+        table[index] = _through(at, value, rates)
         deviation[index] = 0.0
     return table, deviation
+
+
+def _through(at: F64, value: F64, rates: F64) -> F64:
+    """Errors between and beyond the rate values of several encodes of one scene, [R].
+
+    Linear between them, and as far beyond the outer ones as their neighbours are apart, but half as steep.
+    """
+    if len(at) == 1:
+        return np.full(len(rates), value[0])
+    below = at[0] - (at[1] - at[0]), value[0] - (value[1] - value[0]) / 2
+    above = at[-1] + (at[-1] - at[-2]), value[-1] + (value[-1] - value[-2]) / 2
+    made: F64 = np.interp(rates, [below[0], *at, above[0]], [below[1], *value, above[1]])
+    return made
 
 
 def _kernel(left: F64, right: F64, spread: Spread) -> F64:

@@ -60,8 +60,8 @@ class Joint:
         said = ["-map_metadata:s:0", f"0:s:{rank.removeprefix('0:')}"]
         for place, stream in enumerate(self.carry.mapped[1:], start=1):
             said += [f"-map_metadata:s:{place}", f"0:s:{stream.index}"]
-        flags = "+".join(picture.disposition) or "0"
-        return [*args, *said, "-disposition:v:0", flags]
+        said += ["-metadata:s:v:0", f"encoder={self.encoder.name}"]  # not that of the source
+        return [*args, *said, "-disposition:v:0", "+".join(picture.disposition) or "0"]
 
 
 def join(joint: Joint, parts: Sequence[Kept], output: Path, on_step: OnStep | None) -> Written:

@@ -1,7 +1,7 @@
 """`assay tune`, also installed as `vmaf-tune`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,14 @@ from vmaf_assay.cli.options import (
     Verify,
     end,
     seconds_of,
+)
+from vmaf_assay.cli.scene_options import (
+    ByScene,
+    MaxStep,
+    SceneFloor,
+    SceneGoal,
+    SceneJobs,
+    refuse_without_scenes,
 )
 
 if TYPE_CHECKING:
@@ -107,6 +115,11 @@ def tune(
     max_size: MaxSize = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
+    by_scene: ByScene = False,
+    goal: SceneGoal = None,
+    scene_floor: SceneFloor = None,
+    max_step: MaxStep = None,
+    jobs: SceneJobs = None,
     report: Report = None,
     no_cache: NoCache = False,
     registry: Registry = None,
@@ -118,31 +131,65 @@ def tune(
 
     Exit 0 promised (and met, if verified); 1 unreachable, unsupported, over a limit, missed (of many the worst).
 
+    With --by-scene each scene is encoded once at a rate value of its own, and every frame is measured.
+
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
+
+    Example: assay tune in.mkv -e libx265 --target-vmaf 95 --by-scene --jobs 2 -o out.mkv
     """
+    end(_answer(dict(locals())))
+
+
+def _answer(given: dict[str, Any]) -> int:
+    """Do what the options ask, and return the exit code."""
+    request = _request(given)
+    names = ("registry", "trust_policy", "ffmpeg", "no_cache", "report", "as_json")
+    run = RunOptions(**{name: given[name] for name in names})
+    if given["by_scene"]:
+        return _by_scene(given, request, run)
+    refuse_without_scenes(given)
+    return _tune(given["sources"], request, given["out_dir"], given["container"], run)
+
+
+def _request(given: dict[str, Any]) -> "TuneRequest":
+    """The request of a command line."""
     from vmaf_assay.api import TuneRequest
 
-    request = TuneRequest(
-        *(sources[0], encoder, target_vmaf, quality_confidence),
-        preset=preset,
-        trials=trials,
-        output=output,
-        verify=verify,
-        retry=retry,
-        force=force,
-        encoder_args=encoder_args,
-        unsafe_args=unsafe_args,
-        audio_codec=audio_codec,
-        stream=stream,
-        filters=vf,
-        reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        max_kbps=max_bitrate,
-        max_bytes=None if max_size is None else max_size * 1e6,
-        probe_seconds=seconds_of(probe_seconds),
-        probes=probes,  # type: ignore[arg-type]  # likewise
+    return TuneRequest(
+        source=given["sources"][0],
+        confidence=given["quality_confidence"],
+        filters=given["vf"],
+        max_kbps=given["max_bitrate"],
+        max_bytes=None if given["max_size"] is None else given["max_size"] * 1e6,
+        probe_seconds=seconds_of(given["probe_seconds"]),
+        **{name: given[name] for name in _SAME_NAMES},
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
-    end(_tune(sources, request, out_dir, container, run))
+
+
+_SAME_NAMES = (
+    "encoder",
+    "target_vmaf",
+    "preset",
+    "trials",
+    "output",
+    "verify",
+    "retry",
+    "force",
+    "encoder_args",
+    "unsafe_args",
+    "audio_codec",
+    "stream",
+    "reference",
+    "probes",
+)
+"""Options that are called as the field of `TuneRequest` that they set."""
+
+
+def _by_scene(given: dict[str, Any], request: "TuneRequest", run: RunOptions) -> int:
+    from vmaf_assay.cli.scenes import scene_request, tune_scenes
+
+    many = given["out_dir"] is not None or len(given["sources"]) > 1 or _is_many(given["sources"][0])
+    return tune_scenes(scene_request(request, given, many=many), run)
 
 
 def _tune(
