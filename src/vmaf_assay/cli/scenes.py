@@ -1,32 +1,39 @@
 """The answer of `assay tune --by-scene` on a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmaf_assay.cli.options import RunOptions
 
 if TYPE_CHECKING:
-    from vmaf_assay.api import SceneRequest, SceneResult, TuneRequest
+    from vmaf_assay.api import SceneResult, TuneRequest
 
 
-def scene_request(request: "TuneRequest", given: Mapping[str, Any], *, many: bool) -> "SceneRequest":
-    """The request of a command line with `--by-scene`; raises ConfigError for several sources."""
-    from vmaf_assay.api import SceneRequest
+def tune_scenes(
+    sources: Sequence[Path],
+    out_dir: Path | None,
+    request: "TuneRequest",
+    asked: Mapping[str, Any],
+    run: RunOptions,
+) -> int:
+    """Encode one source by scene, print the answer, and return the exit code.
+
+    Args:
+      sources: as given; more than one is refused.
+      out_dir: as given; it is refused.
+      request: what `assay tune` is asked.
+      asked: further fields of `SceneRequest`.
+      run: how it runs.
+    """
+    from vmaf_assay.api import SceneRequest, tune_scene_request
+    from vmaf_assay.cli import render
     from vmaf_assay.errors import ConfigError
 
-    if many:
+    if out_dir is not None or len(sources) > 1 or sources[0].is_dir():
         raise ConfigError("--by-scene takes one source and -o", next_step="run it for each source")
-    named = {name: given[name] for name in ("goal", "scene_floor", "max_step", "jobs") if given[name] is not None}
-    return SceneRequest(request, **named)
-
-
-def tune_scenes(request: "SceneRequest", run: RunOptions) -> int:
-    """Encode one source by scene, print the answer, and return the exit code."""
-    from vmaf_assay.api import tune_scene_request
-    from vmaf_assay.cli import render
-
     with render.job("frames") as job:
-        result = tune_scene_request(request, page=run.report, **run.settings(job))
+        result = tune_scene_request(SceneRequest(request, **asked), page=run.report, **run.settings(job))
     if run.report is not None:
         render.note(f"page: {run.report}")
     if run.as_json:

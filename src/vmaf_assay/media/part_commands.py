@@ -17,7 +17,7 @@ from vmaf_assay.media.commands import (
     encoder_args,
 )
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.media.reference import ReferenceInput, chain, normalise_filters
+from vmaf_assay.media.reference import ReferenceInput, chain
 from vmaf_assay.media.sync import SIGNATURE_FILTER
 
 PART, LIST = "<part>", "<list>"
@@ -35,9 +35,8 @@ def look_closely(reference: ReferenceInput) -> Command:
     """Decode a title once: a signature and a digest of each frame that is compared, and when each is shown."""
     filtered = reference.user_filters and reference.unfiltered_size is None
     first = [*reference.from_rgb(), reference.user_filters] if filtered else ["null"]
-    from_rgb = [] if filtered else reference.from_rgb()
-    size = reference.unfiltered_size or reference.size
-    compared = [*from_rgb, *normalise_filters(reference.rate(), size), "setsar=1", reference.tick()]
+    rest = replace(reference, user_filters="", rgb_matrix="") if filtered else reference
+    compared = [*rest.filters(), reference.tick()]
     graph = (
         f"[0:{reference.stream_map}]{chain(first)},split[t][n];[n]{chain(compared)},split[f][g];"
         f"[g]{SIGNATURE_FILTER}[s]"
@@ -96,7 +95,7 @@ def encode_part(
     scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if up else ""
     padded = f"tpad=start={before}:stop={after}:start_mode=clone:stop_mode=clone,"
     graph = (
-        f"[dec:0]split[h][x];[x]{scale_up}format=yuv420p,{padded}{reference.tick()}[d];"
+        f"[dec:0]split[h][x];[x]{scale_up}format={reference.compared},{padded}{reference.tick()}[d];"
         f"[0:{reference.stream_map}]{chain(reference.around(before, after).filters())},{reference.tick()},"
         f"split[r][f];{compare_graph()}"
     )

@@ -90,6 +90,7 @@ def _senseless(asked: TuneRequest) -> list[tuple[str, str]]:
             (asked.probes is not None, ("--probes", "each scene is probed on a few of its frames")),
             (asked.probe_seconds != DEFAULT_PROBE_SECONDS, ("--probe-seconds", "each scene is probed by itself")),
             (asked.max_kbps is not None, ("--max-bitrate", "it spends what the target needs")),
+            (asked.max_ratio is not None, ("--max-ratio", "it spends what the target needs")),
             (asked.max_bytes is not None, ("--max-size", "it spends what the target needs")),
             (asked.measurand != MEAN_VMAF, ("other measurand", f"it measures {MEAN_VMAF}")),
         )

@@ -32,6 +32,9 @@ MAX_BYTES = 512 * 1024 * 1024
 
 COLUMNS = 1 + len(CANONICAL6)
 
+_NEWER = ("span", "stamps")
+"""Fields of a reference that releases before did not have."""
+
 
 class Cache:
     """A folder of measured encodes."""
@@ -168,8 +171,9 @@ class Cache:
 
 def _made_of(reference: ReferenceInput) -> dict[str, str]:
     """How a source is opened. Fields newer than a release are left out at their defaults, so that keys stay."""
-    facts = {field.name: getattr(reference, field.name) for field in fields(reference) if field.name != "path"}
-    return {name: str(value) for name, value in facts.items() if name != "span" or value is not None}
+    facts = {field.name: getattr(reference, field.name) for field in fields(reference) if field.compare}
+    del facts["path"]
+    return {name: str(value) for name, value in facts.items() if name not in _NEWER or value is not None}
 
 
 def _sealed(facts: dict[str, Any], rows: bytes) -> bytes:

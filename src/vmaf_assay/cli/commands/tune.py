@@ -1,10 +1,12 @@
 """`assay tune`, also installed as `vmaf-tune`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.goal_options import Goals
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -23,14 +25,8 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
-from vmaf_assay.cli.scene_options import (
-    ByScene,
-    MaxStep,
-    SceneFloor,
-    SceneGoal,
-    SceneJobs,
-    refuse_without_scenes,
-)
+from vmaf_assay.cli.scene_options import Scenes
+from vmaf_assay.cli.scenes import tune_scenes
 
 if TYPE_CHECKING:
     from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult
@@ -80,8 +76,6 @@ Output = Annotated[
 OutDir = Annotated[
     Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
-MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Largest video bitrate allowed, kbps.")]
-MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file allowed, MB (10^6 bytes).")]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; for several sources a folder of them.")
 ]
@@ -89,7 +83,7 @@ Report = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("tune")(tune)
+    app.command("tune")(flattened(tune))
 
 
 def tune(
@@ -111,15 +105,10 @@ def tune(
     vf: Filters = "",
     stream: Stream = None,
     reference: Reference = "filtered",
-    max_bitrate: MaxBitrate = None,
-    max_size: MaxSize = None,
+    goals: Goals = Goals(),  # noqa: B008 - frozen; its fields are the options
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
-    by_scene: ByScene = False,
-    goal: SceneGoal = None,
-    scene_floor: SceneFloor = None,
-    max_step: MaxStep = None,
-    jobs: SceneJobs = None,
+    scenes: Scenes = Scenes(),  # noqa: B008 - likewise
     report: Report = None,
     no_cache: NoCache = False,
     registry: Registry = None,
@@ -131,65 +120,36 @@ def tune(
 
     Exit 0 promised (and met, if verified); 1 unreachable, unsupported, over a limit, missed (of many the worst).
 
-    With --by-scene each scene is encoded once at a rate value of its own, and every frame is measured.
-
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
 
     Example: assay tune in.mkv -e libx265 --target-vmaf 95 --by-scene --jobs 2 -o out.mkv
     """
-    end(_answer(dict(locals())))
-
-
-def _answer(given: dict[str, Any]) -> int:
-    """Do what the options ask, and return the exit code."""
-    request = _request(given)
-    names = ("registry", "trust_policy", "ffmpeg", "no_cache", "report", "as_json")
-    run = RunOptions(**{name: given[name] for name in names})
-    if given["by_scene"]:
-        return _by_scene(given, request, run)
-    refuse_without_scenes(given)
-    return _tune(given["sources"], request, given["out_dir"], given["container"], run)
-
-
-def _request(given: dict[str, Any]) -> "TuneRequest":
-    """The request of a command line."""
     from vmaf_assay.api import TuneRequest
 
-    return TuneRequest(
-        source=given["sources"][0],
-        confidence=given["quality_confidence"],
-        filters=given["vf"],
-        max_kbps=given["max_bitrate"],
-        max_bytes=None if given["max_size"] is None else given["max_size"] * 1e6,
-        probe_seconds=seconds_of(given["probe_seconds"]),
-        **{name: given[name] for name in _SAME_NAMES},
+    request = TuneRequest(
+        *(sources[0], encoder, target_vmaf, quality_confidence),
+        preset=preset,
+        trials=trials,
+        output=output,
+        verify=verify,
+        retry=retry,
+        force=force,
+        encoder_args=encoder_args,
+        unsafe_args=unsafe_args,
+        audio_codec=audio_codec,
+        stream=stream,
+        filters=vf,
+        reference=reference,  # type: ignore[arg-type]  # checked by check_request
+        **goals.asked(),
+        probe_seconds=seconds_of(probe_seconds),
+        probes=probes,  # type: ignore[arg-type]  # likewise
     )
-
-
-_SAME_NAMES = (
-    "encoder",
-    "target_vmaf",
-    "preset",
-    "trials",
-    "output",
-    "verify",
-    "retry",
-    "force",
-    "encoder_args",
-    "unsafe_args",
-    "audio_codec",
-    "stream",
-    "reference",
-    "probes",
-)
-"""Options that are called as the field of `TuneRequest` that they set."""
-
-
-def _by_scene(given: dict[str, Any], request: "TuneRequest", run: RunOptions) -> int:
-    from vmaf_assay.cli.scenes import scene_request, tune_scenes
-
-    many = given["out_dir"] is not None or len(given["sources"]) > 1 or _is_many(given["sources"][0])
-    return tune_scenes(scene_request(request, given, many=many), run)
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    asked = scenes.asked()
+    if scenes.by_scene:
+        end(tune_scenes(sources, out_dir, request, asked, run))
+    else:
+        end(_tune(sources, request, out_dir, container, run))
 
 
 def _tune(
@@ -291,7 +251,7 @@ def _render(result: "TuneResult") -> None:
                 rounded(point.mu),
                 rounded(point.lower_bound),
                 rounded(point.measured_vmaf),
-                rounded(point.kbps, 0),
+                render.kbps_words(point.kbps, point.kbps_low, point.kbps_high),
             ]
             for point in _shown(result)
         ],
