@@ -99,50 +99,39 @@ def encode_part(
         f"[0:{reference.stream_map}]{chain(reference.around(before, after).filters())},{reference.tick()},"
         f"split[r][f];{compare_graph()}"
     )
-    filters = chain([*reference.encode_filters(), NO_STEREO, *encoder.upload()])
     whole = replace(encoder, extra_args=(*encoder.extra_args, *encoder.stitch_args, *options))
-    counted = ["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []
-    return Command(
-        (
-            *encoder.device_args,
-            "-threads",
-            "<threads>",
-            *reference.input_args,
-            "-i",
-            SOURCE,
-            "-map",
-            f"0:{reference.stream_map}",
-            *_ONE_BY_ONE,
-            "-frames:v",
-            "<frames>",
-            "-vf",
-            filters,
-            *encoder_args(whole, preset, rate_value),
-            *counted,
-            "-stats_mux_pre",
-            "packets.txt",
-            "-stats_mux_pre_fmt",
-            "{pts} {size}",
-            "-f",
-            "matroska",
-            PART,
-            "-threads",
-            "<threads>",
-            "-dec",
-            "0:0",
-            "-filter_complex",
-            graph,
-            *compare_outputs(),
-            "-map",
-            "[h]",
-            *_DIGEST,
-            PART_DIGESTS,
-            "-map",
-            "[f]",
-            *_DIGEST,
-            SOURCE_DIGESTS,
-        )
-    )
+    scored = ("-threads", "<threads>", "-dec", "0:0", "-filter_complex", graph, *compare_outputs())
+    digests = ("-map", "[h]", *_DIGEST, PART_DIGESTS, "-map", "[f]", *_DIGEST, SOURCE_DIGESTS)
+    return Command((*_encode(reference, whole, preset, rate_value), *scored, *digests))
+
+
+def _encode(reference: ReferenceInput, encoder: EncoderInfo, preset: str, rate_value: float) -> list[str]:
+    """From the input to the encoded part."""
+    filters = chain([*reference.encode_filters(), NO_STEREO, *encoder.upload()])
+    return [
+        *encoder.device_args,
+        "-threads",
+        "<threads>",
+        *reference.input_args,
+        "-i",
+        SOURCE,
+        "-map",
+        f"0:{reference.stream_map}",
+        *_ONE_BY_ONE,
+        "-frames:v",
+        "<frames>",
+        "-vf",
+        filters,
+        *encoder_args(encoder, preset, rate_value),
+        *(["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []),
+        "-stats_mux_pre",
+        "packets.txt",
+        "-stats_mux_pre_fmt",
+        "{pts} {size}",
+        "-f",
+        "matroska",
+        PART,
+    ]
 
 
 def join_parts(reference: ReferenceInput, streams: Sequence[str], restore: Sequence[str]) -> Command:

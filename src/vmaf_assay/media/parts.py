@@ -140,29 +140,26 @@ def encode_part(
 
     Raises:
       OtherFramesError: the frames decoded are not the expected ones.
-      ToolError: ffmpeg failed.
-      MediaError: the encoder does not take the size, or the two sides are out of sync.
+      ToolError, MediaError: as `media.score.encode_and_score`.
     """
     if reference.size is not None:
         encoder.check_size(*reference.size)
     command = part_commands.encode_part(reference, encoder, preset, rate_value, around, options)
-    n_frames = reference.n_frames
-    argv = command.argv(
-        ffmpeg, progress=True, n_frames=n_frames, threads=threads, source=reference.path, part=out.resolve()
-    )
+    roles = {"n_frames": reference.n_frames, "source": reference.path, "part": out.resolve()}
+    argv = command.argv(ffmpeg, progress=True, threads=threads, **roles)  # type: ignore[arg-type]
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
     for attempt in range(1, FLUSH_TRIES + 1):
         with tempfile.TemporaryDirectory(prefix="score-", dir=out.parent) as name:
             folder = Path(name)
-            started = time.monotonic()
+            began = time.monotonic()
             done = run_scored(argv, folder, on_frames, children)
-            elapsed_s = time.monotonic() - started
-            lost = _kept_back(folder, done, n_frames, len(expected))
+            took_s = time.monotonic() - began
+            lost = _kept_back(folder, done, reference.n_frames, len(expected))
             if lost and attempt < FLUSH_TRIES:
                 continue
             if done.exit_code != 0:
                 raise failure(what, done, next_step=KEPT_BACK if lost else "")
-            return _read_part(folder, done.stderr, reference, around, expected, elapsed_s, what)
+            return _read_part(folder, done.stderr, reference, around, expected, took_s, what)
     raise AssertionError("the last attempt returns or raises")
 
 
