@@ -14,6 +14,7 @@ from vmaf_assay.cli.options import (
     Filters,
     Force,
     NoCache,
+    NoOutcomes,
     ProbeSeconds,
     Registry,
     RunOptions,
@@ -111,6 +112,7 @@ def tune(
     scenes: Scenes = Scenes(),  # noqa: B008 - likewise
     report: Report = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -144,17 +146,21 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
-    asked = scenes.asked()
-    if scenes.by_scene:
-        end(tune_scenes(sources, out_dir, request, asked, run))
-    else:
-        end(_tune(sources, request, out_dir, container, run))
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
+    end(_tune(sources, request, out_dir, container, run, scenes))
 
 
 def _tune(
-    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
+    sources: list[Path],
+    request: "TuneRequest",
+    out_dir: Path | None,
+    container: str,
+    run: RunOptions,
+    scenes: Scenes,
 ) -> int:
+    asked = scenes.asked()
+    if scenes.by_scene:
+        return tune_scenes(sources, out_dir, request, asked, run)
     if out_dir is None and len(sources) == 1 and not _is_many(sources[0]):
         return _tune_one(request, run)
     return _tune_many(sources, request, out_dir, container, run)
