@@ -129,14 +129,8 @@ def tune(
     from vmaf_assay.api import TuneRequest
 
     request = TuneRequest(
-        *(sources[0], encoder, target_vmaf, quality_confidence),
-        preset=preset,
-        trials=trials,
-        output=output,
-        verify=verify,
-        retry=retry,
-        force=force,
-        encoder_args=encoder_args,
+        *(sources[0], encoder, target_vmaf, quality_confidence, preset, trials),
+        *(output, verify, retry, force, encoder_args),
         unsafe_args=unsafe_args,
         audio_codec=audio_codec,
         stream=stream,
