@@ -205,6 +205,8 @@ class TuneResult:
         over = [word for word, met in (("bitrate", self.bitrate_met), ("size", self.size_met)) if met is False]
         if over:
             said += f", but over the {' and '.join(over)} limit"
+        if self.measured_vmaf is None and self.promise.own_encodes and self._tried():
+            return f"{said}. Measured on every frame: {self._tried_vmaf():.2f}, met"
         if self.measured_vmaf is None:
             return said
         return (
@@ -228,10 +230,17 @@ class TuneResult:
         return self.quality_met and self.bitrate_met is not False and self.size_met is not False
 
     def _tried(self) -> bool:
-        return self.sample is None and any(
-            trial["rate_value"] == self.rate_value and trial["measured_vmaf"] >= self.target_vmaf
-            for trial in self.trials
-        )
+        vmaf = self._tried_vmaf()
+        return vmaf is not None and vmaf >= self.target_vmaf
+
+    def _tried_vmaf(self) -> float | None:
+        """What a trial, or an own probe, measured on every frame at the choice, points."""
+        if self.sample is not None:
+            return None
+        made = {trial["rate_value"]: trial["measured_vmaf"] for trial in self.trials}
+        if self.promise.own_encodes:
+            made |= {probe.rate_value: probe.vmaf for probe in self.probes}
+        return made.get(self.rate_value)
 
 
 def judge_limits(result: TuneResult) -> TuneResult:
