@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from vmaf_assay.promise.promise import promise_of
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.bd_rate import bd_rate
+from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
@@ -44,6 +46,9 @@ from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
 from vmaf_assay.tune.trials import make_trials
+
+if TYPE_CHECKING:
+    from vmaf_assay.tune.delivered import OnMeasured, Reporter
 
 MAX_MEASURED = 4
 """Most measured encodes of one contender, until one is on each side of the target."""
@@ -104,6 +109,8 @@ class _Asked:
     preset: str
     margin: Margin
     """Calibrated; outside the calibration that of curves through own encodes."""
+    sidecar: Sidecar
+    """Of the ensemble that forecasts."""
     outside: str = ""
     """Why it is outside the calibration, in words; empty if it is inside."""
 
@@ -141,6 +148,7 @@ def compare(
     on_step: OnStep | None = None,
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
+    on_measured: "OnMeasured | None" = None,
 ) -> CompareResult:
     """Forecast every contender from the same probes, and measure them on request.
 
@@ -166,23 +174,34 @@ def compare(
         title = probe_title(
             measurer, verified.ensemble, pairs, request.probe_seconds, more_probes=request.probes == "more"
         )
-        found, broken = _found(measurer, verified, title, request, asked)
+        found, broken = _found(measurer, verified, title, request, asked, on_measured)
         contenders = [one.contender for one in found]
         contenders = _sized(sidecar, contenders, reference)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
-        result = CompareResult(
-            source=path_text(request.source),
-            target_vmaf=request.target_vmaf,
-            confidence=request.confidence,
-            encodes_spent=measurer.spent,
-            encodes_cached=measurer.cached,
-            contenders=contenders,
-            sample=_sample(title, contenders[0], found[0].predicted, reference),
-            refused=broken,
-        )
+        sample = _sample(title, contenders[0], found[0].predicted, reference)
+        result = _result(request, measurer, contenders, sample, broken)
         if request.output is not None and result.cheapest is not None:
-            return _keep(ffmpeg, verified, request, result, cache, clock, on_note)
+            return _keep(ffmpeg, verified, request, result, cache, clock, on_note, on_measured)
     return result
+
+
+def _result(
+    request: CompareRequest,
+    measurer: Measurer,
+    contenders: list[Contender],
+    sample: SampleFacts | None,
+    refused: list[Refused],
+) -> CompareResult:
+    return CompareResult(
+        source=path_text(request.source),
+        target_vmaf=request.target_vmaf,
+        confidence=request.confidence,
+        encodes_spent=measurer.spent,
+        encodes_cached=measurer.cached,
+        contenders=contenders,
+        sample=sample,
+        refused=refused,
+    )
 
 
 def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> list[_Asked]:
@@ -195,7 +214,7 @@ def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> list[_Asked]:
             raise ConfigError("an encoder and preset is named twice", next_step="name each once")
         why = outside(verified, one, encoder_info(one.encoder), preset)
         margin = own_margin(one) if why else calibrated_margin(verified, one, preset)
-        asked.append(_Asked(one, preset, margin, why))
+        asked.append(_Asked(one, preset, margin, sidecar, why))
     return asked
 
 
@@ -213,6 +232,7 @@ def _found(
     title: SourceProbes,
     request: CompareRequest,
     asked: Sequence[_Asked],
+    on_measured: "OnMeasured | None",
 ) -> tuple[list[_Found], list[Refused]]:
     """The encoders that work here, and the others with the reason; raises ToolError if no encoder works."""
     found: list[_Found] = []
@@ -221,8 +241,9 @@ def _found(
     for one in asked:
         try:
             own, sources, predicted = _predicted(measurer, verified, title, one)
-            made = _contender(sources, own, predicted)
-            made = _measured(measurer, request, made, predicted) if request.measure else made
+            report = _reporter(on_measured, verified, sources, own, predicted)
+            made = _contender(sources, own, predicted, report)
+            made = _measured(measurer, request, made, predicted, report) if request.measure else made
             found.append(_Found(made, predicted))
         except ToolError as error:
             problem = problem or error
@@ -273,19 +294,38 @@ def _stages(
     return stages
 
 
-def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Contender:
+def _reporter(
+    on_measured: "OnMeasured | None",
+    verified: VerifiedEnsemble,
+    title: SourceProbes,
+    one: _Asked,
+    predicted: Forecast,
+) -> "Reporter | None":
+    """What reports the measurements of a contender; None where nobody wants them, and of curves of its own."""
+    if on_measured is None or one.outside:
+        return None
+    from vmaf_assay.tune.delivered import Reporter  # not needed to answer
+
+    forecaster = predicted.forecaster(one.request.confidence)
+    return Reporter(on_measured, verified, one.request, predicted, title, forecaster, one.margin.scale)
+
+
+def _contender(
+    title: SourceProbes, asked: _Asked, predicted: Forecast, report: "Reporter | None" = None
+) -> Contender:
     """The choice of one encoder and preset, and its curve at whole rate values."""
     request, margin = asked.request, asked.margin
-    forecaster = predicted.forecaster(request.confidence)
+    forecaster = report.forecaster if report else predicted.forecaster(request.confidence)
     tried: dict[float, Tried] = {}
     if margin.target == request.target_vmaf:
         encoder = (encoder_info(request.encoder), asked.preset)
         of = f"{request.encoder} {asked.preset} "
         tried = make_trials(title, forecaster, predicted, encoder, request, of=of)
+    if report:
+        report.trials(tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
-    own = len(title.probes)
-    known = predicted.known_kbps | {rate_value: trial.kbps for rate_value, trial in tried.items()}
-    predicted = replace(predicted, known_kbps=known)
+    info = encoder_info(request.encoder)
+    bitrates = KbpsForecast.of(asked.sidecar, info, predicted, forecaster, request.confidence, tried)
     choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
     promise = promise_of(
         choice,
@@ -293,8 +333,9 @@ def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Conte
         target=request.target_vmaf,
         confidence=request.confidence,
         unsupported_reason=asked.outside or predicted.reason,
-        own_encodes=own + len(measured) if asked.outside else 0,
+        own_encodes=len(title.probes) + len(measured) if asked.outside else 0,
     )
+    bitrate = bitrates.at([choice.rate_value])[0]
     return Contender(
         encoder=predicted.curve.encoder,
         preset=predicted.curve.preset,
@@ -303,11 +344,13 @@ def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Conte
         lower_bound=choice.lower_bound,
         promise=promise,
         bd_rate=None,
-        forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]),
+        forecast_kbps=bitrate.forecast,
+        forecast_kbps_low=bitrate.low,
+        forecast_kbps_high=bitrate.high,
         measured_vmaf=None,
         kbps=None,
         reasons=[reason.words for reason in promise.reasons],
-        curve=_points(forecaster, measured, margin, predicted),
+        curve=_points(forecaster, measured, margin, bitrates),
         trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in measured.items()],
         tried_vmaf=_tried_vmaf(title, asked, measured, choice.rate_value),
     )
@@ -324,12 +367,12 @@ def _tried_vmaf(
 
 
 def _points(
-    forecaster: Forecaster, measured: dict[float, float], margin: Margin, predicted: Forecast
+    forecaster: Forecaster, measured: dict[float, float], margin: Margin, bitrates: KbpsForecast
 ) -> list[CurvePoint]:
     mu, lower = forecaster.corrected(measured), forecaster.lower(measured, margin.scale)
-    kbps = predicted.kbps_at(forecaster.grid)
+    kbps = bitrates.at(forecaster.grid.tolist())
     return [
-        CurvePoint(rate, float(mean), float(bound), _number(cost), measured.get(rate))
+        CurvePoint(rate, float(mean), float(bound), cost.forecast, measured.get(rate), cost.low, cost.high)
         for rate, mean, bound, cost in zip(forecaster.grid.tolist(), mu, lower, kbps, strict=True)
         if rate == round(rate) or rate in measured
     ]
@@ -352,7 +395,13 @@ def _bd(first: Contender, one: Contender) -> float | None:
     return bd_rate(*columns(first), *columns(one))
 
 
-def _measured(measurer: Measurer, request: CompareRequest, one: Contender, predicted: Forecast) -> Contender:
+def _measured(
+    measurer: Measurer,
+    request: CompareRequest,
+    one: Contender,
+    predicted: Forecast,
+    report: "Reporter | None",
+) -> Contender:
     """The contender with its choice measured, and with one encode measured on each side of the target."""
     info = encoder_info(one.encoder)
     points: list[MeasuredPoint] = []
@@ -361,6 +410,10 @@ def _measured(measurer: Measurer, request: CompareRequest, one: Contender, predi
         what = f"measure {one.encoder} {one.preset}, {info.rate_mode} {rate_value:g}"
         scored = measurer.measure(info, one.preset, rate_value, what)
         points.append(MeasuredPoint(rate_value, scored.pooled_vmaf, scored.kbps))
+        if report:
+            trials = {trial["rate_value"]: trial["measured_vmaf"] for trial in one.trials}
+            kept, score = one.promised and len(points) == 1, scored.pooled_vmaf
+            report.at("compare", rate_value, trials, measured=score, kbps=scored.kbps, promised=kept)
         rate_value = next_rate(predicted.plain(), request.target_vmaf, points)
     equal = kbps_at_equal(points, request.target_vmaf)
     reasons = [*one.reasons]
@@ -385,6 +438,7 @@ def _keep(
     cache: Cache | None,
     clock: JobClock,
     on_note: OnNote | None,
+    on_measured: "OnMeasured | None",
 ) -> CompareResult:
     """The result with the winner's encode written, as `tune` writes it; its probes and trials are in the cache."""
     best = result.cheapest
@@ -396,7 +450,7 @@ def _keep(
         verify=request.measure,
         retry=2 if request.measure else 0,
     )
-    made = tune(ffmpeg, verified, asked, cache=cache, on_note=on_note, clock=clock)
+    made = tune(ffmpeg, verified, asked, cache=cache, on_note=on_note, clock=clock, on_measured=on_measured)
     kept = Kept(
         output=made.output,
         rate_value=made.rate_value,
@@ -406,7 +460,3 @@ def _keep(
         met=made.met,
     )
     return replace(result, kept=kept, encodes_spent=result.encodes_spent + made.encodes_spent)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

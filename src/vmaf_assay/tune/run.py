@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
@@ -17,6 +15,7 @@ from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
 from vmaf_assay.promise.promise import Promise
 from vmaf_assay.records import OnStep
+from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
     check_space,
@@ -24,10 +23,11 @@ from vmaf_assay.tune.final import (
     write_final,
 )
 from vmaf_assay.tune.forecast import Forecast
+from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.own_probes import margin_words, options_words, own_stages, search
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
-from vmaf_assay.tune.probing import SourceProbes, probe_title
+from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
@@ -36,10 +36,6 @@ from vmaf_assay.tune.result import (
     Retry,
     SampleFacts,
     TuneResult,
-    judge_limits,
-    larger_reason,
-    limit_reasons,
-    within_limits,
 )
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import pixels, seconds
@@ -49,6 +45,7 @@ if TYPE_CHECKING:
     from vmaf_assay.model.sidecar import Sidecar
     from vmaf_assay.registry.store import VerifiedEnsemble
     from vmaf_assay.tune.cache import Cache
+    from vmaf_assay.tune.delivered import OnMeasured, Reporter
 
 
 def tune(
@@ -60,6 +57,7 @@ def tune(
     on_step: OnStep | None = None,
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
+    on_measured: "OnMeasured | None" = None,
 ) -> TuneResult:
     """Choose the cheapest rate value that keeps the promise, and make the encode if an output is named.
 
@@ -71,6 +69,7 @@ def tune(
       on_step: called with progress.
       on_note: called before anything is encoded, with what the output will lack.
       clock: called with progress instead of `on_step`, where the time left for the whole job is wanted.
+      on_measured: called with the facts of every trial and of the final encode, as each is measured.
 
     Raises:
       ConfigError: the request is invalid, or the ensemble may not promise it.
@@ -90,15 +89,37 @@ def tune(
         forecaster = predicted.forecaster(request.confidence)
         encoder = (plan.info, plan.preset)
         tried = make_trials(title, forecaster, predicted, encoder, request) if plan.calibrated_target else {}
+        report = _report_trials(on_measured, verified, plan, title, predicted, forecaster, tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
-    known = predicted.known_kbps | {rate_value: trial.kbps for rate_value, trial in tried.items()}
-    predicted = replace(predicted, known_kbps=known)
     choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
-    answer = _Answer(plan, title, predicted, forecaster, measured, choice)
+    bitrates = KbpsForecast.of(sidecar, plan.info, predicted, forecaster, request.confidence, tried)
+    answer = _Answer(plan, title, bitrates.predicted, forecaster, measured, choice, bitrates, report)
     result = answer.result(verified)
     if request.output is not None and result.promise.encodable and within_limits(result):
         result = _encode(plan, answer, result, clock)
     return result
+
+
+def _report_trials(
+    on_measured: "OnMeasured | None",
+    verified: "VerifiedEnsemble",
+    plan: Plan,
+    title: SourceProbes,
+    predicted: Forecast,
+    forecaster: Forecaster,
+    tried: dict[float, Tried],
+) -> "Reporter | None":
+    """What reports measurements, after it has reported the trials; None where nobody wants them.
+
+    A curve through own encodes is no forecast of the ensemble, so nothing is reported of it.
+    """
+    if on_measured is None or plan.outside:
+        return None
+    from vmaf_assay.tune.delivered import Reporter  # not needed to answer
+
+    report = Reporter(on_measured, verified, plan.request, predicted, title, forecaster, plan.margin.scale)
+    report.trials(tried)
+    return report
 
 
 def _stages(sidecar: "Sidecar", plan: Plan) -> list[Stage]:
@@ -143,13 +164,17 @@ class _Answer:
     measured: Measured
     """Measurements of the trials."""
     choice: Choice
+    bitrates: KbpsForecast
+    """Bitrates, with their intervals."""
+    report: "Reporter | None" = None
+    """Reports what is measured."""
 
     def result(self, verified: "VerifiedEnsemble") -> TuneResult:
         """The answer before the final encode."""
         measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
-        kbps = _number(self.predicted.kbps_at(np.array([choice.rate_value]))[0])
-        n_bytes = None
+        bitrate = self.bitrate(choice.rate_value)
+        kbps, n_bytes = bitrate.forecast, None
         if kbps is not None and (request.output is not None or request.max_bytes is not None):
             other = max(0, reference.path.stat().st_size - plan.source_video_bytes)
             n_bytes = other + kbps * 125 * seconds(reference)
@@ -164,6 +189,8 @@ class _Answer:
             mu=choice.mu,
             lower_bound=choice.lower_bound,
             forecast_kbps=kbps,
+            forecast_kbps_low=bitrate.low,
+            forecast_kbps_high=bitrate.high,
             promise=self.promise(),
             margin=choice.mu - choice.lower_bound,
             n_groups=plan.margin.n_groups,
@@ -181,6 +208,7 @@ class _Answer:
             losses=list(plan.carry.losses),
             max_kbps=request.max_kbps,
             max_bytes=request.max_bytes,
+            max_ratio=request.max_ratio,
             forecast_bytes=n_bytes,
             width=reference.size[0],
             height=reference.size[1],
@@ -201,6 +229,19 @@ class _Answer:
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
 
+    def report_final(self, result: TuneResult) -> None:
+        """Report a final encode that was measured; only the first one is of the choice that was promised."""
+        if self.report is None or result.measured_vmaf is None or result.kbps is None:
+            return
+        self.report.at(
+            "retry" if result.missed else "final",
+            result.rate_value,
+            self.measured,
+            measured=result.measured_vmaf,
+            kbps=result.kbps,
+            promised=result.promise.made and not result.missed,
+        )
+
     def promise(self) -> Promise:
         """The promise that stands behind the choice."""
         if not self.plan.outside:
@@ -218,6 +259,7 @@ class _Answer:
         mu = float(self.forecaster.corrected(self.measured)[index])
         lower = float(self.forecaster.lower(self.measured, self.plan.margin.scale)[index])
         out = self.plan.request.output or Path("OUT.mkv")
+        bitrate = self.bitrate(rate_value)
         return judge_limits(
             replace(
                 result,
@@ -225,7 +267,9 @@ class _Answer:
                 mu=mu,
                 lower_bound=lower,
                 margin=mu - lower,
-                forecast_kbps=_number(self.predicted.kbps_at(np.array([rate_value]))[0]),
+                forecast_kbps=bitrate.forecast,
+                forecast_kbps_low=bitrate.low,
+                forecast_kbps_high=bitrate.high,
                 encode_argv=self.plan.argv(rate_value, out),
                 curve=sorted(
                     {point.rate_value: point for point in [*result.curve, *self._points([rate_value])]}.values(),
@@ -235,6 +279,10 @@ class _Answer:
                 output_bytes=None,
             )
         )
+
+    def bitrate(self, rate_value: float) -> Kbps:
+        """The bitrate at one rate value, with its interval."""
+        return self.bitrates.at([rate_value])[0]
 
     def sample(self) -> SampleFacts | None:
         """How the source was sampled; None if all of it was probed."""
@@ -262,16 +310,17 @@ class _Answer:
         """Forecast, bound and bitrate at some rate values."""
         mu = self.forecaster.corrected(self.measured)
         lower = self.forecaster.lower(self.measured, self.plan.margin.scale)
-        kbps = self.predicted.kbps_at(np.array(rate_values))
         return [
             CurvePoint(
                 rate,
                 float(mu[self.forecaster.at(rate)]),
                 float(lower[self.forecaster.at(rate)]),
-                _number(cost),
+                cost.forecast,
                 self.measured.get(rate),
+                cost.low,
+                cost.high,
             )
-            for rate, cost in zip(rate_values, kbps, strict=True)
+            for rate, cost in zip(rate_values, self.bitrates.at(rate_values), strict=True)
         ]
 
 
@@ -329,6 +378,7 @@ def _encode(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) ->
         if not plan.request.verifies:
             return result
         result = _verify(plan, result)
+        answer.report_final(result)
         if result.quality_met:
             return replace(result, implied_rate_value=None)
         assert result.measured_vmaf is not None  # `_verify` sets it
@@ -389,7 +439,3 @@ def _verify(plan: Plan, result: TuneResult) -> TuneResult:
         raise
     frames = [round(float(value), 3) for value in scored.vmaf]
     return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

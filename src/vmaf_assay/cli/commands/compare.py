@@ -13,6 +13,7 @@ from vmaf_assay.cli.options import (
     Force,
     Json,
     NoCache,
+    NoOutcomes,
     Page,
     ProbeSeconds,
     Registry,
@@ -69,6 +70,7 @@ def compare(
     probes: Probes = "few",
     report: Page = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -99,7 +101,7 @@ def compare(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_compare(request, run))
 
 
@@ -153,8 +155,8 @@ def _render(result: "CompareResult") -> None:
         render.say(f"not compared: {refused.encoder} {refused.preset}: {refused.reason}")
     first = result.contenders[0]
     render.say(
-        f"BD-rate is against {first.encoder} {first.preset}, over the forecast curves; forecast bitrates are "
-        "not promised"
+        f"BD-rate is against {first.encoder} {first.preset}, over forecast curves, and not promised; each side of "
+        f"a bitrate's interval holds with confidence {result.confidence:g}"
     )
     for reason in sample_reasons(result.sample):
         render.say(reason)
@@ -166,13 +168,15 @@ def _rounded(value: float | None, digits: int = 2) -> float | None:
 
 
 def _row(one: "Contender", cheapest: bool) -> list[object]:
+    from vmaf_assay.cli import render
+
     return [
         ">" if cheapest else "",
         f"{one.encoder} {one.preset}",
         one.rate_value,
         _rounded(one.mu),
         _rounded(one.lower_bound),
-        _rounded(one.forecast_kbps, 0),
+        render.kbps_words(one.forecast_kbps, one.forecast_kbps_low, one.forecast_kbps_high),
         "-" if one.bd_rate is None else f"{100 * one.bd_rate:+.0f} %",
     ]
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.goal_options import Goals
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -12,6 +14,7 @@ from vmaf_assay.cli.options import (
     Filters,
     Force,
     NoCache,
+    NoOutcomes,
     ProbeSeconds,
     Registry,
     RunOptions,
@@ -72,8 +75,6 @@ Output = Annotated[
 OutDir = Annotated[
     Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
-MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Largest video bitrate allowed, kbps.")]
-MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file allowed, MB (10^6 bytes).")]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; for several sources a folder of them.")
 ]
@@ -81,7 +82,7 @@ Report = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("tune")(tune)
+    app.command("tune")(flattened(tune))
 
 
 def tune(
@@ -103,12 +104,12 @@ def tune(
     vf: Filters = "",
     stream: Stream = None,
     reference: Reference = "filtered",
-    max_bitrate: MaxBitrate = None,
-    max_size: MaxSize = None,
+    goals: Goals = Goals(),  # noqa: B008 - frozen; its fields are the options
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     report: Report = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -136,12 +137,11 @@ def tune(
         stream=stream,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        max_kbps=max_bitrate,
-        max_bytes=None if max_size is None else max_size * 1e6,
+        **goals.asked(),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_tune(sources, request, out_dir, container, run))
 
 
@@ -244,7 +244,7 @@ def _render(result: "TuneResult") -> None:
                 rounded(point.mu),
                 rounded(point.lower_bound),
                 rounded(point.measured_vmaf),
-                rounded(point.kbps, 0),
+                render.kbps_words(point.kbps, point.kbps_low, point.kbps_high),
             ]
             for point in _shown(result)
         ],
