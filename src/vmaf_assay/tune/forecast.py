@@ -54,7 +54,7 @@ class Forecast:
     def forecaster(self, confidence: float) -> Forecaster:
         """The forecaster for this forecast; for a sampled title with the sampling part of the bound."""
         if not self.segments:
-            return Forecaster(self.curve)
+            return self.plain()
         curves = [segment.curve for segment in self.segments]
         return SampledForecaster(
             self.curve,
@@ -64,6 +64,10 @@ class Forecast:
             confidence=confidence,
             allowance=allowance(self.curve.encoder),
         )
+
+    def plain(self) -> Forecaster:
+        """The forecaster without a sampling part."""
+        return Forecaster(self.curve)
 
     def kbps_at(self, rate_values: F64) -> F64:
         """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.
