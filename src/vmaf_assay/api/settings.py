@@ -67,6 +67,8 @@ class TuneAsked(Settings, total=False):
     max_ratio: float | None
     probe_seconds: float
     probes: ProbesKind | None
+    measurand: Measurand
+    depth_of_source: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
 """Options about what a target is of: libvmaf's model, how frames are pooled, and bits a sample."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from vmaf_assay.records import Measurand
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +32,13 @@ class Scale:
 
         measurand, depth_of_source = read_scale(self.vmaf, self.pool, self.bit_depth)
         return {"measurand": measurand, "depth_of_source": depth_of_source}
+
+    def measurand(self) -> "Measurand":
+        """The measurand, where several encoders share it; raises ConfigError for the source's depth."""
+        from vmaf_assay.errors import ConfigError
+
+        asked = self.asked()
+        if asked["depth_of_source"]:
+            raise ConfigError("compare takes --bit-depth 8 or 10", next_step="name one of them")
+        measurand: Measurand = asked["measurand"]
+        return measurand

@@ -1,12 +1,16 @@
 """What a target is of: libvmaf's model, pooling and bit depth, from what a user writes."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.records import MEAN_VMAF, METRICS, VMAF_NAMES, Measurand, Pooling, scoring_model
+
+if TYPE_CHECKING:
+    from vmaf_assay.tune.request import TuneRequest
 
 POOLINGS: tuple[Pooling, ...] = ("mean", "harmonic", "p5", "p1")
 """Ways to make one number of all frames."""
@@ -58,6 +62,11 @@ def at_depth(info: EncoderInfo, depth: int) -> EncoderInfo:
     if not fitting:
         raise ConfigError(f"{info.name} makes no {depth}-bit encodes here", next_step="leave --bit-depth out")
     return info.with_pix_fmt(fitting[0])
+
+
+def of_depth(request: "TuneRequest", depth: int) -> "TuneRequest":
+    """The request for encodes of a depth."""
+    return replace(request, measurand=replace(request.measurand, bit_depth=depth))
 
 
 def compared_at(reference: ReferenceInput, depth: int) -> ReferenceInput:
