@@ -166,11 +166,17 @@ def tune_source(source: PathLike, encoder: str, **asked: Unpack[TuneAsked]) -> T
       MediaError: the source cannot be used.
       ToolError: ffmpeg or the disk failed.
     """
+    request, settings = request_of(source, encoder, asked)
+    return tune_request(request, **settings)
+
+
+def request_of(source: PathLike, encoder: str, asked: TuneAsked) -> tuple[TuneRequest, Settings]:
+    """The fields of a request that were given, as its record, and the settings among them."""
     settings: Settings = {name: asked[name] for name in asked if name in SETTINGS}  # type: ignore[literal-required,assignment]
     fields: dict[str, Any] = {name: value for name, value in asked.items() if name not in SETTINGS}
     if fields.get("output") is not None:
         fields["output"] = Path(fields["output"])
-    return tune_request(TuneRequest(Path(source), encoder, **fields), **settings)
+    return TuneRequest(Path(source), encoder, **fields), settings
 
 
 def tune_request(
