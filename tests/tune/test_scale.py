@@ -55,7 +55,7 @@ def test_a_target_is_of_what_is_asked(ffmpeg, source, tmp_path, vmaf, pool, dept
     by_hand = frames_by_hand(ffmpeg, tmp_path, out, source, model, pix_fmt)
     assert result.measured_vmaf == pytest.approx(pooled(by_hand), abs=1e-4)
     assert (result.vmaf_model, result.pooling, result.bit_depth) == (model, pool, int(depth))
-    assert not result.promise.promised
+    assert not result.promise.made
     assert any(f"not of {measurand}" in reason for reason in result.reasons)
     assert result.trials
     for trial in result.trials:
@@ -85,7 +85,7 @@ def test_compare_of_another_measurand(source):
         measurand=Measurand("vmaf_v0.6.1", "mean", 10),
     )
     assert {one.encoder for one in found.contenders} == {"libx264", "libx265"}
-    assert not any(one.promise.promised for one in found.contenders)
+    assert not any(one.promise.made for one in found.contenders)
 
 
 @pytest.mark.parametrize(
