@@ -104,9 +104,9 @@ def test_the_python_interface_is_bound_too(ffmpeg, source):
     ensemble = calibrated_with(OTHER)
     probed = probe_source(source, ensemble, encoders=["libx264"], ffmpeg=ffmpeg)
     assert ffmpeg.version in forecast_encoder(probed, ensemble, "libx264").uncalibrated_tools
-    unknown = forecast_encoder(replace(probed, ffmpeg=None), verified(), "libx264")
+    unknown = forecast_encoder(replace(probed, ffmpeg=None), verified(own=True), "libx264")
     assert "nothing says" in unknown.uncalibrated_tools
-    assert forecast_encoder(probed, verified(), "libx264").uncalibrated_tools == ""
+    assert forecast_encoder(probed, verified(own=True), "libx264").uncalibrated_tools == ""
 
 
 @pytest.mark.ffmpeg
