@@ -44,6 +44,7 @@ PHRASES = (
 FENCE = re.compile(r"^\s*(```|~~~)")
 COLUMNS = re.compile(r"\S {3,}\S|[├└│]")
 ITEM = re.compile(r"^\s*([-*+]|\d+\.)\s+|^\s*#+\s+|^\s*>\s?")
+SQL = re.compile(r"\s*(CREATE|SELECT|INSERT|UPDATE|DELETE|PRAGMA)\b")
 ARGUMENT = re.compile(r"^\s+`?\*{0,2}\w+`?( \([^)]*\))?: ")
 SECTION = re.compile(r"^\s*(Args|Returns|Raises|Yields|Usage|Example|Examples|Attributes|Note):\s*$")
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]*_]*\s+(?=[\"'(\[*_`]*[A-Z0-9§])")
@@ -183,7 +184,8 @@ def python_passages(text: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.JoinedStr):
             yield from literal_passages(node.lineno, formatted(node))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
-            yield from literal_passages(node.lineno, node.value)
+            if not SQL.match(node.value):
+                yield from literal_passages(node.lineno, node.value)
 
 
 def formatted(node: ast.JoinedStr) -> str:
