@@ -183,9 +183,10 @@ def python_passages(text: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             yield from literal_passages(node.lineno, formatted(node))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
-            if not SQL.match(node.value):
-                yield from literal_passages(node.lineno, node.value)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) in inside or SQL.match(node.value):
+                continue
+            yield from literal_passages(node.lineno, node.value)
 
 
 def formatted(node: ast.JoinedStr) -> str:
