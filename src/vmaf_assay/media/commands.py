@@ -99,6 +99,25 @@ def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float) -> list[s
     return join_args(encoder, [*args, *encoder.extra_args])
 
 
+def bitrate_args(encoder: EncoderInfo, preset: str, kbps: float, number: Literal[1, 2]) -> list[str]:
+    """Argv of one pass of a two-pass encode that aims at a bitrate, from `-c:v` on; otherwise as `encoder_args`.
+
+    The log of the first pass is `passes` in the working folder.
+
+    Args:
+      encoder: entry of the table of encoders; it `two_pass`es.
+      preset: one of its presets.
+      kbps: bitrate to aim at.
+      number: which pass.
+    """
+    pairs = zip(encoder.constant_quality_args[::2], encoder.constant_quality_args[1::2], strict=True)
+    kept = [part for option, value in pairs if option != "-b:v" for part in (option, value)]
+    args = ["-c:v", encoder.name, *encoder.preset_args(encoder.check_preset(preset)), *kept]
+    args += ["-b:v", f"{round(kbps * 1000)}", "-pass", str(number), "-passlogfile", "passes"]
+    args += [*encoder.fixed_args, "-flags:v", "+global_header", "-pix_fmt", encoder.pix_fmts[0]]
+    return join_args(encoder, [*args, *encoder.extra_args])
+
+
 def libvmaf_filter() -> str:
     """The libvmaf call, log into `vmaf.json` of the working folder; inputs [distorted][reference].
 
@@ -201,6 +220,8 @@ def final_encode(
     streams: Sequence[str],
     restore: Sequence[str] = (),
     stereo: bool = True,
+    kbps: float | None = None,
+    n_first: int | None = None,
 ) -> Command:
     """The trial's encode of every frame, with the source's other streams, into a file.
 
@@ -212,10 +233,14 @@ def final_encode(
       streams: output options that say what else goes in; the picture is the first output stream.
       restore: output options that give packets the source's times again (`media/stamps.py`).
       stereo: whether the encoder is told the layout of 3D video.
+      kbps: makes it the second pass of an encode that aims at this bitrate instead.
+      n_first: ends the picture after so many frames, and no other stream.
     """
     told = [] if stereo else [NO_STEREO]
+    told += [] if n_first is None else [f"trim=end_frame={n_first}"]
     filters = chain([*reference.encode_filters(), *told, *encoder.upload()])
-    encode = _first_video_only(encoder_args(encoder, preset, rate_value))
+    args = encoder_args(encoder, preset, rate_value) if kbps is None else bitrate_args(encoder, preset, kbps, 2)
+    encode = _first_video_only(args)
     return Command(
         (
             *encoder.device_args,
@@ -234,9 +259,35 @@ def final_encode(
     )
 
 
+def first_pass(
+    reference: ReferenceInput, encoder: EncoderInfo, preset: str, kbps: float, *, stereo: bool = True
+) -> Command:
+    """The first pass before `final_encode` with the same bitrate; writes a log into the working folder."""
+    told = [] if stereo else [NO_STEREO]
+    filters = chain([*reference.encode_filters(), *told, *encoder.upload()])
+    return Command(
+        (
+            *encoder.device_args,
+            *reference.input_args,
+            "-i",
+            SOURCE,
+            "-map",
+            f"0:{reference.stream_map}",
+            *_ONE_BY_ONE,
+            "-vf",
+            filters,
+            *bitrate_args(encoder, preset, kbps, 1),
+            "-f",
+            "null",
+            "-",
+        )
+    )
+
+
 def _first_video_only(args: list[str]) -> list[str]:
     """Options of the encoder for the first video stream only, so that a cover stays a copy."""
     own = {"-c:v": "-c:v:0", "-pix_fmt": "-pix_fmt:v:0", "-flags:v": "-flags:v:0"}
+    own |= {"-pass": "-pass:v:0", "-passlogfile": "-passlogfile:v:0"}
     return [own.get(arg, arg) for arg in args]
 
 

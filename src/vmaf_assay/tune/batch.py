@@ -24,6 +24,7 @@ from vmaf_assay.media.files import (
 )
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.tune.filter_files import named_files
+from vmaf_assay.tune.goals import check_goals
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.result import TuneResult
 
@@ -126,7 +127,8 @@ def check_batch(request: TuneRequest, out_dir: Path | None) -> TuneRequest:
         raise ConfigError("--verify measures encodes, and none are made", next_step="add --out-dir")
     if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
         raise ConfigError(f"--out-dir {out_dir} is a file", next_step="name a folder")
-    check_request(replace(request, verify=False, retry=0))
+    info = check_request(replace(request, verify=False, retry=0))
+    check_goals(replace(request, output=None if out_dir is None else out_dir / "OUT.mkv"), info)
     return request
 
 

@@ -73,6 +73,12 @@ class KbpsForecast:
         predicted = replace(predicted, known_kbps=predicted.known_kbps | kbps)
         return cls(predicted, bounds, confidence, grid, kbps)
 
+    def with_trial(self, rate_value: float, kbps: float) -> "KbpsForecast":
+        """With the bitrate of one more trial."""
+        known = self.predicted.known_kbps | {rate_value: kbps}
+        predicted = replace(self.predicted, known_kbps=known)
+        return replace(self, predicted=predicted, tried=self.tried | {rate_value: kbps})
+
     @property
     def sampled(self) -> bool:
         """Whether only segments of the source were encoded, so that a trial is an estimate."""

@@ -49,9 +49,16 @@ class FinalEncode:
     """On the encoder's own scale."""
     carry: CarryPlan = PLAIN
     """Plan of the other streams of the output."""
+    kbps: float | None = None
+    """Bitrate to aim at in two passes, instead of the rate value."""
 
-    def argv(self, ffmpeg: Ffmpeg, out: Path, restore: Sequence[str] = ()) -> list[str]:
-        """The command: a trial's encode, its packets put at the source's times by `restore`."""
+    def argv(
+        self, ffmpeg: Ffmpeg, out: Path, restore: Sequence[str] = (), *, n_first: int | None = None
+    ) -> list[str]:
+        """The command: a trial's encode, its packets put at the source's times by `restore`.
+
+        With `n_first` the picture ends after so many frames.
+        """
         command = commands.final_encode(
             self.reference,
             self.info,
@@ -59,10 +66,25 @@ class FinalEncode:
             self.rate_value,
             streams=self.carry.args,
             restore=restore,
-            # Matroska has its own place for the layout; ffmpeg n9.0.2 does not decode a file that has both.
-            stereo=not self.info.writes_stereo or out.suffix.lower() not in (".mkv", ".webm"),
+            stereo=self._stereo(out),
+            kbps=self.kbps,
+            n_first=n_first,
         )
         return command.argv(ffmpeg, progress=True, source=self.reference.path, output=out)
+
+    def first_pass(self, ffmpeg: Ffmpeg, out: Path) -> list[str]:
+        """The command of the first of two passes."""
+        assert self.kbps is not None  # asked of two passes only
+        stereo = self._stereo(out)
+        command = commands.first_pass(self.reference, self.info, self.preset, self.kbps, stereo=stereo)
+        return command.argv(ffmpeg, progress=True, source=self.reference.path)
+
+    def _stereo(self, out: Path) -> bool:
+        """Whether the encoder is told the layout of 3D video.
+
+        Matroska has its own place for the layout; ffmpeg n9.0.2 does not decode a file that has both.
+        """
+        return not self.info.writes_stereo or out.suffix.lower() not in (".mkv", ".webm")
 
 
 def write_final(
@@ -89,7 +111,11 @@ def write_final(
         stamps = frame_times(ffmpeg, reference, folder)
         restore = restore_args(stamps, reference.frame_rate, folder)
         argv = encode.argv(ffmpeg, temporary, restore)
-        done = process.run(argv, on_line=frame_lines("encode", reference.n_frames, on_step))
+        what = "encode"
+        if encode.kbps is not None:
+            what = "encode, pass 2 of 2"
+            _first_pass(ffmpeg, encode, temporary, on_step)
+        done = process.run(argv, on_line=frame_lines(what, reference.n_frames, on_step), cwd=folder)
         if done.exit_code != 0:
             raise failure(
                 f"encoding {request.source.name} to {request.output.name}",
@@ -113,6 +139,13 @@ def write_final(
     return written, encode.argv(ffmpeg, request.output, restore)
 
 
+def _first_pass(ffmpeg: Ffmpeg, encode: FinalEncode, out: Path, on_step: OnStep | None) -> None:
+    on_line = frame_lines("encode, pass 1 of 2", encode.reference.n_frames, on_step)
+    done = process.run(encode.first_pass(ffmpeg, out), on_line=on_line, cwd=out.parent)
+    if done.exit_code != 0:
+        raise failure(f"the first pass over {encode.reference.path.name}", done, next_step="leave --two-pass out")
+
+
 @contextmanager
 def _folder_beside(output: Path) -> Iterator[Path]:
     """A private folder on the output's file system, removed afterwards in any case."""
@@ -126,6 +159,30 @@ def _folder_beside(output: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+FIRST_FRAMES = 8
+"""Frames of the picture in the file that `rest_bytes` writes: with fewer some encoders return none."""
+
+FRAME_OVERHEAD_BYTES = 16
+"""What a container is allowed for each frame. Measured: 6.4 to 7.3 bytes in Matroska and WebM, 4 to 11.7 in MP4
+and MOV (four encoders, small pictures without sound, ffmpeg n9.0.2, 2026-12-01)."""
+
+
+def rest_bytes(ffmpeg: Ffmpeg, encode: FinalEncode, output: Path) -> int:
+    """Bytes of the output beside its picture, written and counted: other streams, index, tags, attachments.
+
+    The container's part for each frame of the picture is not in it (`FRAME_OVERHEAD_BYTES`).
+
+    Raises:
+      ToolError: ffmpeg or the disk failed.
+    """
+    with _folder_beside(output) as folder:
+        out = folder / output.name
+        done = process.run(encode.argv(ffmpeg, out, n_first=FIRST_FRAMES))
+        if done.exit_code != 0:
+            raise failure(f"counting the other streams of {encode.reference.path.name}", done)
+        return out.stat().st_size - video_bytes(ffmpeg, out)
 
 
 def video_bytes(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> int:

@@ -22,6 +22,7 @@ from vmaf_assay.tune.final import (
     video_bytes,
 )
 from vmaf_assay.tune.forecast import chosen_preset, trained_rates
+from vmaf_assay.tune.goals import check_goals
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.source import open_source
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
@@ -77,8 +78,11 @@ class Plan:
             confidence=self.request.confidence,
             unsupported_reason=unsupported_reason,
             uncalibrated_options=" ".join(self.info.extra_args),
-            uncalibrated_reference=scaled if self.request.reference == "source" else "",
+            uncalibrated_reference=scaled if self.request.reference == "source" else self._passes(),
         )
+
+    def _passes(self) -> str:
+        return "no calibration encode was made in two passes" if self.request.two_pass else ""
 
     def note(self, text: str) -> None:
         """Report a note at once."""
@@ -103,6 +107,7 @@ def make_plan(
 ) -> Plan:
     """Validate everything here, before anything is encoded."""
     info = check_request(request)
+    check_goals(request, info)
     preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
     trained_rates(verified.ensemble.sidecar, request.encoder, preset)
     margin = calibrated_margin(verified, request, preset)

@@ -12,7 +12,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
-from vmaf_assay.promise.choice import Choice, Forecaster, Measured
+from vmaf_assay.promise.choice import F64, Choice, Forecaster, Measured
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
@@ -22,7 +22,9 @@ from vmaf_assay.tune.final import (
     write_final,
 )
 from vmaf_assay.tune.forecast import Forecast
-from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, within_limits
+from vmaf_assay.tune.goal_tries import Tries, within_reasons
+from vmaf_assay.tune.goals import Budget, Within, at_goal, budget_of, choose_within, goal_of, try_within
+from vmaf_assay.tune.limits import allowed_kbps, judge_limits, larger_reason, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
 from vmaf_assay.tune.probing import SourceProbes, probe_title
@@ -85,18 +87,44 @@ def tune(
             request.probe_seconds,
             more_probes=request.more_probes,
         )
-        predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
-        forecaster = predicted.forecaster(request.confidence)
-        encoder = (plan.info, plan.preset)
-        tried = make_trials(title, forecaster, predicted, encoder, request) if plan.calibrated_target else {}
-    measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
-    choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
-    bitrates = KbpsForecast.of(sidecar, plan.info, predicted, forecaster, request.confidence, tried)
-    answer = _Answer(plan, title, bitrates.predicted, forecaster, measured, choice, bitrates)
+        answer = _chosen(verified, plan, title)
     result = answer.result(verified)
-    if request.output is not None and result.promise.encodable and within_limits(result):
-        result = _encode(plan, answer, result, clock)
+    larger = larger_reason(result)
+    if request.output is not None and answer.encodable(result) and within_limits(result):
+        if larger is not None:
+            plan.note(larger)
+        encode = _encode if answer.within is None else _encode_within
+        result = encode(answer.plan, answer, result, clock)
     return result
+
+
+def _chosen(verified: "VerifiedEnsemble", plan: Plan, title: SourceProbes) -> "_Answer":
+    """The choice, after the trials: by quality, or the best within a bitrate, a size or limits."""
+    request = plan.request
+    predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
+    forecaster = predicted.forecaster(request.confidence)
+    budget = budget_of(plan)
+    by_quality = budget is None and plan.calibrated_target
+    tried = make_trials(title, forecaster, predicted, (plan.info, plan.preset), request) if by_quality else {}
+    sidecar = verified.ensemble.sidecar
+    bitrates = KbpsForecast.of(sidecar, plan.info, predicted, forecaster, request.confidence, tried)
+    if budget is None:
+        measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
+        choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
+        lower = forecaster.lower(measured, plan.margin.scale)
+        answer = _Answer(plan, title, forecaster, measured, choice, bitrates, lower)
+        if not request.best_within:
+            return answer
+        found = answer.result(verified)
+        if found.promise.encodable and within_limits(found):
+            return answer
+        budget = Budget(allowed_kbps(found))
+    bitrates, tried = try_within(title, bitrates, forecaster, predicted, plan, budget, tried)
+    more = predicted.more_probes
+    within = choose_within(verified, plan, forecaster, bitrates, tried, budget, more_probes=more)
+    measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
+    plan = at_goal(plan, within)
+    return _Answer(plan, title, forecaster, measured, within.choice, bitrates, within.lower, within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +134,25 @@ class _Answer:
     plan: Plan
     title: SourceProbes
     """The source and its probes."""
-    predicted: Forecast
-    """The forecast, with the measured bitrates of probes and trials."""
     forecaster: Forecaster
     measured: Measured
     """Measurements of the trials."""
     choice: Choice
     bitrates: KbpsForecast
     """Bitrates, with their intervals."""
+    lower: F64
+    """Lower bound of quality on the forecaster's grid, points, [G]."""
+    within: Within | None = None
+    """The budget that was chosen for, instead of a quality."""
+
+    @property
+    def predicted(self) -> Forecast:
+        """The forecast, with the measured bitrates of probes and trials."""
+        return self.bitrates.predicted
+
+    def encodable(self, result: TuneResult) -> bool:
+        """Whether to make the encode: for a budget, whether some rate value keeps within it."""
+        return result.promise.encodable if self.within is None else self.choice.reachable
 
     def result(self, verified: "VerifiedEnsemble") -> TuneResult:
         """The answer before the final encode."""
@@ -166,20 +205,40 @@ class _Answer:
             source_kbps=plan.source_video_bytes / 125 / plan.source_s,
             source_video_bytes=plan.source_video_bytes,
         )
-        result = judge_limits(result)
+        result = judge_limits(self._with_goal(result))
         larger = [] if (reason := larger_reason(result)) is None else [reason]
-        for reason in larger if request.output is not None and result.promise.encodable else []:
-            plan.note(reason)
         many = "1 encode was" if measurer.cached == 1 else f"{measurer.cached} encodes were"
         known = f"{many} known from an earlier run (--no-cache ignores what is known)"
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
 
+    def _with_goal(self, result: TuneResult) -> TuneResult:
+        """The result with what was asked for beside quality."""
+        request, within = self.plan.request, self.within
+        asked = None if not request.best_within else within is not None
+        result = replace(result, goal=goal_of(request), best_within=asked)
+        if within is None:
+            return result
+        rest, kbps = within.budget.rest_bytes, result.forecast_kbps
+        n_bytes, duration_s = result.forecast_bytes, seconds(self.plan.reference)
+        if rest is not None and kbps is not None:
+            n_bytes = within.budget.file_bytes(kbps, duration_s, result.n_frames)
+        return replace(
+            result,
+            target_kbps=request.target_kbps,
+            target_bytes=request.target_bytes,
+            budget_kbps=within.budget.kbps,
+            rest_bytes=rest,
+            bitrate_promised=within.promised,
+            two_pass_kbps=within.budget.kbps if request.two_pass else None,
+            forecast_bytes=n_bytes,
+        )
+
     def moved(self, result: TuneResult, rate_value: float) -> TuneResult:
         """The answer at another rate value than the choice; the promise of the choice stays."""
         index = self.forecaster.at(rate_value)
         mu = float(self.forecaster.corrected(self.measured)[index])
-        lower = float(self.forecaster.lower(self.measured, self.plan.margin.scale)[index])
+        lower = float(self.lower[index])
         out = self.plan.request.output or Path("OUT.mkv")
         bitrate = self.bitrate(rate_value)
         return judge_limits(
@@ -231,12 +290,11 @@ class _Answer:
     def _points(self, rate_values: list[float]) -> list[CurvePoint]:
         """Forecast, bound and bitrate at some rate values."""
         mu = self.forecaster.corrected(self.measured)
-        lower = self.forecaster.lower(self.measured, self.plan.margin.scale)
         return [
             CurvePoint(
                 rate,
                 float(mu[self.forecaster.at(rate)]),
-                float(lower[self.forecaster.at(rate)]),
+                float(self.lower[self.forecaster.at(rate)]),
                 cost.forecast,
                 self.measured.get(rate),
                 cost.low,
@@ -248,6 +306,8 @@ class _Answer:
 
 def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
     plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
+    if answer.within is not None:
+        return within_reasons(plan, answer.within, answer.predicted.reason)
     scope = "all encoders" if margin.pooled else request.encoder
     trials = request.trials if plan.calibrated_target else 0
     probed = ", interpolated through further probes" if answer.predicted.more_probes else ""
@@ -304,6 +364,28 @@ def _encode(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) ->
     return result
 
 
+def _encode_within(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) -> TuneResult:
+    """The final encode for a budget, made again up to `retry` times if it is over."""
+    tries = Tries(plan, answer.bitrates, result.two_pass_kbps)
+    for left in range(plan.request.retry, -1, -1):
+        result = _write(plan, result)
+        if plan.request.verifies:
+            result = _verify(plan, result)
+        if result.met or left == 0:
+            return result
+        tries, rate_value = tries.after(result)
+        if rate_value is None:
+            return result
+        assert result.measured_vmaf is not None  # `_verify` sets it: a retry verifies
+        assert result.kbps is not None  # `_write` sets it
+        missed = [*result.missed, Retry(result.rate_value, result.measured_vmaf, result.kbps)]
+        said = [*result.reasons, tries.words(result, rate_value)]
+        clock.add(final_stages(plan.request.encoder, plan.reference.n_frames))
+        result = replace(result, missed=missed, reasons=said, two_pass_kbps=tries.aim_kbps)
+        result = answer.moved(result, rate_value)
+    return result
+
+
 def _missed_words(plan: Plan, result: TuneResult, *, again: bool) -> str:
     mode = plan.info.rate_mode
     said = f"{mode} {result.rate_value:g} was measured at {result.measured_vmaf:.2f}, below {result.target_vmaf:g}"
@@ -318,7 +400,7 @@ def _write(plan: Plan, result: TuneResult) -> TuneResult:
     """Make the final encode."""
     assert plan.request.output is not None  # the caller asked for a file
     check_space(plan.request.output, result.forecast_bytes or 0)
-    encode = plan.final(result.rate_value)
+    encode = replace(plan.final(result.rate_value), kbps=result.two_pass_kbps)
     written, argv = write_final(plan.ffmpeg, plan.request, encode, plan.on_step)
     said = judge_limits(
         replace(
