@@ -37,8 +37,8 @@ def replayed(
 ) -> dict[str, list[tuple[float, float]]]:
     """For each group left out: hits (0 or 1), and ln of bitrate asked over bitrate got, of each choice.
 
-    The forecast of a source is taken as a straight line of -0.1 a rate value: bounds and choices depend on
-    residuals and on the direction alone, so any falling forecast gives the same hits.
+    The shipped file has residuals and no forecasts. A forecast is taken as a straight line of -0.1 a rate value,
+    about that of libx264: bounds do not depend on it, only how far apart neighbouring choices are.
     """
     grid = bounds.grid[::step]
     forecast = -0.1 * (grid - grid[0]) * (1 if encoder_lower(grid) else -1)
