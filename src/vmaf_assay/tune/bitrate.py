@@ -85,6 +85,13 @@ class KbpsForecast:
         return bool(self.predicted.segments)
 
     @property
+    def measured(self) -> dict[float, float]:
+        """Rate value -> bitrate of an encode of every frame with this encoder and preset, kbps."""
+        low, high = sorted((float(self.grid[0]), float(self.grid[-1])))
+        known = {} if self.sampled else self.predicted.known_kbps
+        return {rate: kbps for rate, kbps in known.items() if low <= rate <= high}
+
+    @property
     def middle(self) -> F64:
         """ln(kbps) of the corrected forecast on the grid, [G]."""
         with np.errstate(invalid="ignore"):

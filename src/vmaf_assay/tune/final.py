@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmaf_assay.errors import ToolError
@@ -52,32 +52,27 @@ class FinalEncode:
     kbps: float | None = None
     """Bitrate to aim at in two passes, instead of the rate value."""
 
-    def argv(
-        self, ffmpeg: Ffmpeg, out: Path, restore: Sequence[str] = (), *, n_first: int | None = None
-    ) -> list[str]:
-        """The command: a trial's encode, its packets put at the source's times by `restore`.
-
-        With `n_first` the picture ends after so many frames.
-        """
+    def argv(self, ffmpeg: Ffmpeg, out: Path, restore: Sequence[str] = ()) -> list[str]:
+        """The command: a trial's encode, its packets put at the source's times by `restore`."""
         command = commands.final_encode(
             self.reference,
-            self.info,
+            self.info if self.kbps is None else self.info.in_pass(self.kbps, 2),
             self.preset,
             self.rate_value,
             streams=self.carry.args,
             restore=restore,
             stereo=self._stereo(out),
-            kbps=self.kbps,
-            n_first=n_first,
         )
         return command.argv(ffmpeg, progress=True, source=self.reference.path, output=out)
 
     def first_pass(self, ffmpeg: Ffmpeg, out: Path) -> list[str]:
         """The command of the first of two passes."""
         assert self.kbps is not None  # asked of two passes only
-        stereo = self._stereo(out)
-        command = commands.first_pass(self.reference, self.info, self.preset, self.kbps, stereo=stereo)
-        return command.argv(ffmpeg, progress=True, source=self.reference.path)
+        info, picture = self.info.in_pass(self.kbps, 1), ("-map", f"0:{self.reference.stream_map}", "-f", "null")
+        command = commands.final_encode(
+            self.reference, info, self.preset, self.rate_value, streams=picture, stereo=self._stereo(out)
+        )
+        return command.argv(ffmpeg, progress=True, source=self.reference.path, output="-")
 
     def _stereo(self, out: Path) -> bool:
         """Whether the encoder is told the layout of 3D video.
@@ -106,23 +101,23 @@ def write_final(
     """
     assert request.output is not None  # the caller asked for a file
     reference = encode.reference
-    with _folder_beside(request.output) as folder:
+    with folder_beside(request.output) as folder:
         temporary = folder / request.output.name
         stamps = frame_times(ffmpeg, reference, folder)
         restore = restore_args(stamps, reference.frame_rate, folder)
         argv = encode.argv(ffmpeg, temporary, restore)
-        what = "encode"
+        what, where = "encode", None
         if encode.kbps is not None:
-            what = "encode, pass 2 of 2"
+            what, where = "encode, pass 2 of 2", folder
             _first_pass(ffmpeg, encode, temporary, on_step)
-        done = process.run(argv, on_line=frame_lines(what, reference.n_frames, on_step), cwd=folder)
+        done = process.run(argv, on_line=frame_lines(what, reference.n_frames, on_step), cwd=where)
         if done.exit_code != 0:
             raise failure(
                 f"encoding {request.source.name} to {request.output.name}",
                 done,
                 next_step="an output that ends in .mkv accepts any video and audio",
             )
-        packets = _video_packets(ffmpeg, temporary)
+        packets = video_packets(ffmpeg, temporary)
         if len(packets) < reference.n_frames:  # as in `media/score.py`, FLUSH_TRIES
             raise ToolError(
                 f"the encoder returned {len(packets)} of {reference.n_frames} frames of {request.source.name}",
@@ -147,7 +142,7 @@ def _first_pass(ffmpeg: Ffmpeg, encode: FinalEncode, out: Path, on_step: OnStep 
 
 
 @contextmanager
-def _folder_beside(output: Path) -> Iterator[Path]:
+def folder_beside(output: Path) -> Iterator[Path]:
     """A private folder on the output's file system, removed afterwards in any case."""
     try:
         folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=output.resolve().parent))
@@ -177,9 +172,9 @@ def rest_bytes(ffmpeg: Ffmpeg, encode: FinalEncode, output: Path) -> int:
     Raises:
       ToolError: ffmpeg or the disk failed.
     """
-    with _folder_beside(output) as folder:
+    with folder_beside(output) as folder:
         out = folder / output.name
-        done = process.run(encode.argv(ffmpeg, out, n_first=FIRST_FRAMES))
+        done = process.run(replace(encode, info=encode.info.of_first(FIRST_FRAMES)).argv(ffmpeg, out))
         if done.exit_code != 0:
             raise failure(f"counting the other streams of {encode.reference.path.name}", done)
         return out.stat().st_size - video_bytes(ffmpeg, out)
@@ -187,7 +182,7 @@ def rest_bytes(ffmpeg: Ffmpeg, encode: FinalEncode, output: Path) -> int:
 
 def video_bytes(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> int:
     """Bytes of a file's video stream, by its packets."""
-    return sum(_video_packets(ffmpeg, path, stream_map))
+    return sum(video_packets(ffmpeg, path, stream_map))
 
 
 def check_space(output: Path, wanted_bytes: float) -> None:
@@ -221,7 +216,7 @@ def frame_lines(what: str, total: int, on_step: OnStep | None) -> Callable[[str]
     return on_line
 
 
-def _video_packets(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> list[int]:
+def video_packets(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> list[int]:
     """Bytes of each packet of a file's video stream."""
     done = process.run(commands.video_packets(stream_map).argv(ffmpeg, source=path))
     if done.exit_code != 0:

@@ -4,11 +4,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vmaf_assay.promise.bitrate import best_within
+from vmaf_assay.promise.promise import Promise
 from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.final import FRAME_OVERHEAD_BYTES
-from vmaf_assay.tune.goals import Within
+from vmaf_assay.tune.goals import Within, goal_of
 from vmaf_assay.tune.limits import allowed_kbps, bytes_of_a_kbps
 from vmaf_assay.tune.result import TuneResult
+from vmaf_assay.tune.source import seconds
 
 if TYPE_CHECKING:
     from vmaf_assay.tune.plan import Plan
@@ -63,7 +65,29 @@ class Tries:
         return f"{over} is more than was asked; encoded again with {again}"
 
 
-def within_reasons(plan: "Plan", within: Within, unsupported: str) -> list[str]:
+def with_goal(result: TuneResult, plan: "Plan", within: Within | None) -> TuneResult:
+    """The result with what was asked for beside quality."""
+    request = plan.request
+    asked = None if not request.best_within else within is not None
+    result = replace(result, goal=goal_of(request), best_within=asked)
+    if within is None:
+        return result
+    rest, kbps, n_bytes = within.budget.rest_bytes, result.forecast_kbps, result.forecast_bytes
+    if rest is not None and kbps is not None:
+        n_bytes = within.budget.file_bytes(kbps, seconds(plan.reference), result.n_frames)
+    return replace(
+        result,
+        target_kbps=request.target_kbps,
+        target_bytes=request.target_bytes,
+        budget_kbps=within.budget.kbps,
+        rest_bytes=rest,
+        bitrate_promised=within.promised,
+        two_pass_kbps=within.budget.kbps if request.two_pass else None,
+        forecast_bytes=n_bytes,
+    )
+
+
+def within_reasons(plan: "Plan", within: Within, promise: Promise) -> list[str]:
     """Explanation of a choice for a budget, in words."""
     budget, said = within.budget, []
     if plan.request.best_within:
@@ -81,24 +105,20 @@ def within_reasons(plan: "Plan", within: Within, unsupported: str) -> list[str]:
         groups = 0 if bounds is None else bounds.n_groups
         said.append(f"the bitrate's bound is from {groups} calibration groups, and so is the quality's")
     else:
-        said.append(f"the bitrate is not promised: {_why_not(plan, within, unsupported)}")
-    if unsupported:
-        said.append(f"not supported: {unsupported}")
-    repeats = not within.bitrates.sampled and not plan.request.two_pass
-    if repeats and within.choice.rate_value in within.bitrates.tried:
-        said.append("the choice is a rate value that a trial measured on every frame")
+        said.append(f"the bitrate is not promised: {_why_not(plan, within)}")
+    said += [reason.words for reason in promise.reasons]
+    if not plan.request.two_pass and within.choice.rate_value in within.bitrates.measured:
+        said.append("the choice is a rate value that was measured on every frame")
     return [*said, *plan.conversions]
 
 
-def _why_not(plan: "Plan", within: Within, unsupported: str) -> str:
+def _why_not(plan: "Plan", within: Within) -> str:
     if not within.choice.reachable:
         return "nothing is within"
     if plan.request.two_pass:
         return "no calibration encode was made in two passes; the file is counted"
-    if plan.info.extra_args:
-        return f"no calibration encode had the encoder options {' '.join(plan.info.extra_args)}"
     if within.bitrates.sampled:
         return "only segments of the source were encoded"
-    if unsupported:
-        return "the source is unlike the calibration's"
+    if plan.outside:
+        return plan.outside
     return "nothing is calibrated of this ensemble and confidence"

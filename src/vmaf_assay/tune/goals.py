@@ -9,7 +9,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.promise.at_rate import quality_bounds
 from vmaf_assay.promise.bitrate import F64, best_within, next_trial
-from vmaf_assay.promise.choice import Choice, Forecaster, Margin
+from vmaf_assay.promise.choice import Choice, Forecaster, Margin, Measured
 from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.final import FRAME_OVERHEAD_BYTES, rest_bytes
 from vmaf_assay.tune.forecast import Forecast
@@ -174,8 +174,6 @@ def choose_within(
     bitrates: KbpsForecast,
     tried: dict[float, Tried],
     budget: Budget,
-    *,
-    more_probes: bool,
 ) -> Within:
     """The rate value of best quality whose bitrate keeps within a budget, and what is promised of it.
 
@@ -188,16 +186,13 @@ def choose_within(
       bitrates: with the trials.
       tried: all trials.
       budget: what is allowed.
-      more_probes: whether the forecast was interpolated through further probes.
     """
     request, grid = plan.request, bitrates.grid
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
     sides = bitrates.sides()
     rate_value = _best(bitrates, budget.kbps, upper=None if sides is None else sides[1])
     index = forecaster.at(float(grid[0]) if rate_value is None else rate_value)
-    lower, n_groups = quality_bounds(
-        verified.calibration, forecaster, plan.preset, measured, request.confidence, more_probes=more_probes
-    )
+    lower, n_groups = _quality(verified, plan, forecaster, bitrates, measured)
     mu = float(forecaster.corrected(measured)[index])
     choice = Choice(float(grid[index]), mu, float(lower[index]), rate_value is not None)
     promised = sides is not None and not bitrates.sampled and not request.two_pass
@@ -205,15 +200,23 @@ def choose_within(
     return Within(budget, choice, promised and choice.reachable, bitrates, lower, margin, request.target_vmaf)
 
 
+def _quality(
+    verified: "VerifiedEnsemble", plan: "Plan", forecaster: Forecaster, bitrates: KbpsForecast, measured: Measured
+) -> tuple[F64, int]:
+    """Lower bound of quality on the grid, points, [G], and the groups behind it."""
+    if plan.outside:  # of a curve through own encodes only a margin is known
+        return forecaster.lower(measured, plan.margin.scale), plan.margin.n_groups
+    more, confidence = bitrates.predicted.more_probes, plan.request.confidence
+    return quality_bounds(verified.calibration, forecaster, plan.preset, measured, confidence, more_probes=more)
+
+
 def _best(bitrates: KbpsForecast, limit_kbps: float, *, upper: F64 | None) -> float | None:
     if limit_kbps <= 0:
         return None
     if upper is not None:
         return best_within(bitrates.grid, upper, limit_kbps)
-    within = [rate for rate, kbps in bitrates.tried.items() if kbps <= limit_kbps]
-    if within:
-        order = bitrates.grid.tolist()
-        return max(within, key=lambda rate: int(np.argmin(np.abs(np.array(order) - rate))))
+    if within := [rate for rate, kbps in bitrates.measured.items() if kbps <= limit_kbps]:
+        return max(within, key=lambda rate: int(np.argmin(np.abs(bitrates.grid - rate))))
     if not np.isfinite(bitrates.middle).all():
         return None
     return best_within(bitrates.grid, bitrates.middle, limit_kbps)

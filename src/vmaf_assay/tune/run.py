@@ -4,46 +4,35 @@ Each step reports to `on_step`; nothing here prints. The rate value comes from `
 margin was calibrated with. Probes and trials cover every frame of a short source, and segments of a long one.
 """
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.files import path_text
-from vmaf_assay.media.score import score_pair
-from vmaf_assay.model.support import size_reason
-from vmaf_assay.promise.choice import F64, Choice, Forecaster, Measured
+from vmaf_assay.promise.choice import Forecaster
 from vmaf_assay.records import OnStep
-from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
+from vmaf_assay.tune.answer import Answer
+from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
-from vmaf_assay.tune.final import (
-    check_space,
-    frame_calls,
-    write_final,
-)
 from vmaf_assay.tune.forecast import Forecast
-from vmaf_assay.tune.goal_tries import Tries, within_reasons
-from vmaf_assay.tune.goals import Budget, Within, at_goal, budget_of, choose_within, goal_of, try_within
-from vmaf_assay.tune.limits import allowed_kbps, judge_limits, larger_reason, limit_reasons, within_limits
+from vmaf_assay.tune.goals import Budget, at_goal, budget_of, choose_within, try_within
+from vmaf_assay.tune.limits import allowed_kbps, larger_reason, within_limits
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.output import encode_for_quality, encode_within
+from vmaf_assay.tune.own_probes import own_stages, search
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
-from vmaf_assay.tune.probing import SourceProbes, probe_title
-from vmaf_assay.tune.progress import JobClock, final_stages, job_stages
+from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
+from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
-    CurvePoint,
-    ProbePoint,
-    Retry,
-    SampleFacts,
     TuneResult,
 )
-from vmaf_assay.tune.segments import sample_facts, sample_reasons
-from vmaf_assay.tune.source import pixels, seconds
-from vmaf_assay.tune.trials import implied_rate, make_trials
+from vmaf_assay.tune.trials import make_trials
 
 if TYPE_CHECKING:
+    from vmaf_assay.model.sidecar import Sidecar
     from vmaf_assay.registry.store import VerifiedEnsemble
     from vmaf_assay.tune.cache import Cache
+    from vmaf_assay.tune.delivered import OnMeasured, Reporter
 
 
 def tune(
@@ -55,6 +44,7 @@ def tune(
     on_step: OnStep | None = None,
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
+    on_measured: "OnMeasured | None" = None,
 ) -> TuneResult:
     """Choose the cheapest rate value that keeps the promise, and make the encode if an output is named.
 
@@ -66,6 +56,7 @@ def tune(
       on_step: called with progress.
       on_note: called before anything is encoded, with what the output will lack.
       clock: called with progress instead of `on_step`, where the time left for the whole job is wanted.
+      on_measured: called with the facts of every trial and of the final encode, as each is measured.
 
     Raises:
       ConfigError: the request is invalid, or the ensemble may not promise it.
@@ -76,356 +67,100 @@ def tune(
     sidecar = verified.ensemble.sidecar
     request = resolved(request, {seen.encoder for seen in sidecar.seen.encoders})
     plan = make_plan(ffmpeg, verified, request, clock.step, on_note)
-    clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference)
+    stages = _stages(sidecar, plan)
+    clock.plan(stages, plan.reference)
     if named_files(request.filters, Path.cwd()):
         cache = None  # a kept encode may be of the file's earlier content
     with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
-        title = probe_title(
-            measurer,
-            verified.ensemble,
-            [(request.encoder, plan.preset)],
-            request.probe_seconds,
-            more_probes=request.more_probes,
-        )
-        answer = _chosen(verified, plan, title)
+        answer = _chosen(measurer, verified, plan, clock, on_measured)
     result = answer.result(verified)
-    larger = larger_reason(result)
     if request.output is not None and answer.encodable(result) and within_limits(result):
-        if larger is not None:
+        if larger := larger_reason(result):
             plan.note(larger)
-        encode = _encode if answer.within is None else _encode_within
+        encode = encode_for_quality if answer.within is None else encode_within
         result = encode(answer.plan, answer, result, clock)
     return result
 
 
-def _chosen(verified: "VerifiedEnsemble", plan: Plan, title: SourceProbes) -> "_Answer":
+def _chosen(
+    measurer: Measurer,
+    verified: "VerifiedEnsemble",
+    plan: Plan,
+    clock: JobClock,
+    on_measured: "OnMeasured | None",
+) -> Answer:
     """The choice, after the trials: by quality, or the best within a bitrate, a size or limits."""
-    request = plan.request
-    predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
+    plan, title, predicted = _predicted(measurer, verified, plan, clock)
+    request, encoder = plan.request, (plan.info, plan.preset)
     forecaster = predicted.forecaster(request.confidence)
     budget = budget_of(plan)
     by_quality = budget is None and plan.calibrated_target
-    tried = make_trials(title, forecaster, predicted, (plan.info, plan.preset), request) if by_quality else {}
+    tried = make_trials(title, forecaster, predicted, encoder, request) if by_quality else {}
     sidecar = verified.ensemble.sidecar
     bitrates = KbpsForecast.of(sidecar, plan.info, predicted, forecaster, request.confidence, tried)
     if budget is None:
+        report = _report_trials(on_measured, verified, plan, title, predicted, forecaster, tried)
         measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
         choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
         lower = forecaster.lower(measured, plan.margin.scale)
-        answer = _Answer(plan, title, forecaster, measured, choice, bitrates, lower)
-        if not request.best_within:
-            return answer
-        found = answer.result(verified)
-        if found.promise.encodable and within_limits(found):
+        answer = Answer(plan, title, forecaster, measured, choice, bitrates, lower, report=report)
+        found = answer.result(verified) if request.best_within else None
+        if found is None or (found.promise.encodable and within_limits(found)):
             return answer
         budget = Budget(allowed_kbps(found))
     bitrates, tried = try_within(title, bitrates, forecaster, predicted, plan, budget, tried)
-    more = predicted.more_probes
-    within = choose_within(verified, plan, forecaster, bitrates, tried, budget, more_probes=more)
+    within = choose_within(verified, plan, forecaster, bitrates, tried, budget)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
     plan = at_goal(plan, within)
-    return _Answer(plan, title, forecaster, measured, within.choice, bitrates, within.lower, within)
+    return Answer(plan, title, forecaster, measured, within.choice, bitrates, within.lower, within)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """Everything known once the choice is made."""
+def _report_trials(
+    on_measured: "OnMeasured | None",
+    verified: "VerifiedEnsemble",
+    plan: Plan,
+    title: SourceProbes,
+    predicted: Forecast,
+    forecaster: Forecaster,
+    tried: dict[float, Tried],
+) -> "Reporter | None":
+    """What reports measurements, after it has reported the trials; None where nobody wants them.
 
-    plan: Plan
-    title: SourceProbes
-    """The source and its probes."""
-    forecaster: Forecaster
-    measured: Measured
-    """Measurements of the trials."""
-    choice: Choice
-    bitrates: KbpsForecast
-    """Bitrates, with their intervals."""
-    lower: F64
-    """Lower bound of quality on the forecaster's grid, points, [G]."""
-    within: Within | None = None
-    """The budget that was chosen for, instead of a quality."""
+    A curve through own encodes is no forecast of the ensemble, so nothing is reported of it.
+    """
+    if on_measured is None or plan.outside:
+        return None
+    from vmaf_assay.tune.delivered import Reporter  # not needed to answer
 
-    @property
-    def predicted(self) -> Forecast:
-        """The forecast, with the measured bitrates of probes and trials."""
-        return self.bitrates.predicted
-
-    def encodable(self, result: TuneResult) -> bool:
-        """Whether to make the encode: for a budget, whether some rate value keeps within it."""
-        return result.promise.encodable if self.within is None else self.choice.reachable
-
-    def result(self, verified: "VerifiedEnsemble") -> TuneResult:
-        """The answer before the final encode."""
-        measurer = self.title.measurer
-        plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
-        bitrate = self.bitrate(choice.rate_value)
-        kbps, n_bytes = bitrate.forecast, None
-        if kbps is not None and (request.output is not None or request.max_bytes is not None):
-            other = max(0, reference.path.stat().st_size - plan.source_video_bytes)
-            n_bytes = other + kbps * 125 * seconds(reference)
-        assert reference.size is not None  # `open_source` sets it
-        result = TuneResult(
-            source=path_text(request.source),
-            encoder=request.encoder,
-            preset=plan.preset,
-            target_vmaf=request.target_vmaf,
-            confidence=request.confidence,
-            rate_value=choice.rate_value,
-            mu=choice.mu,
-            lower_bound=choice.lower_bound,
-            forecast_kbps=kbps,
-            forecast_kbps_low=bitrate.low,
-            forecast_kbps_high=bitrate.high,
-            promise=plan.promise(choice, self.predicted.reason),
-            margin=choice.mu - choice.lower_bound,
-            n_groups=plan.margin.n_groups,
-            trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in self.measured.items()],
-            encodes_spent=measurer.spent,
-            encodes_cached=measurer.cached,
-            output=None,
-            measured_vmaf=None,
-            kbps=None,
-            encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")),
-            reasons=[],
-            encoder_args=list(plan.info.extra_args),
-            filters=request.filters,
-            reference=request.reference,
-            losses=list(plan.carry.losses),
-            max_kbps=request.max_kbps,
-            max_bytes=request.max_bytes,
-            max_ratio=request.max_ratio,
-            forecast_bytes=n_bytes,
-            width=reference.size[0],
-            height=reference.size[1],
-            frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
-            n_frames=reference.n_frames,
-            probes=self._probe_points(),
-            curve=self._curve(),
-            sample=self.sample(),
-            source_kbps=plan.source_video_bytes / 125 / plan.source_s,
-            source_video_bytes=plan.source_video_bytes,
-        )
-        result = judge_limits(self._with_goal(result))
-        larger = [] if (reason := larger_reason(result)) is None else [reason]
-        many = "1 encode was" if measurer.cached == 1 else f"{measurer.cached} encodes were"
-        known = f"{many} known from an earlier run (--no-cache ignores what is known)"
-        said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
-        return replace(result, reasons=said)
-
-    def _with_goal(self, result: TuneResult) -> TuneResult:
-        """The result with what was asked for beside quality."""
-        request, within = self.plan.request, self.within
-        asked = None if not request.best_within else within is not None
-        result = replace(result, goal=goal_of(request), best_within=asked)
-        if within is None:
-            return result
-        rest, kbps = within.budget.rest_bytes, result.forecast_kbps
-        n_bytes, duration_s = result.forecast_bytes, seconds(self.plan.reference)
-        if rest is not None and kbps is not None:
-            n_bytes = within.budget.file_bytes(kbps, duration_s, result.n_frames)
-        return replace(
-            result,
-            target_kbps=request.target_kbps,
-            target_bytes=request.target_bytes,
-            budget_kbps=within.budget.kbps,
-            rest_bytes=rest,
-            bitrate_promised=within.promised,
-            two_pass_kbps=within.budget.kbps if request.two_pass else None,
-            forecast_bytes=n_bytes,
-        )
-
-    def moved(self, result: TuneResult, rate_value: float) -> TuneResult:
-        """The answer at another rate value than the choice; the promise of the choice stays."""
-        index = self.forecaster.at(rate_value)
-        mu = float(self.forecaster.corrected(self.measured)[index])
-        lower = float(self.lower[index])
-        out = self.plan.request.output or Path("OUT.mkv")
-        bitrate = self.bitrate(rate_value)
-        return judge_limits(
-            replace(
-                result,
-                rate_value=rate_value,
-                mu=mu,
-                lower_bound=lower,
-                margin=mu - lower,
-                forecast_kbps=bitrate.forecast,
-                forecast_kbps_low=bitrate.low,
-                forecast_kbps_high=bitrate.high,
-                encode_argv=self.plan.argv(rate_value, out),
-                curve=sorted(
-                    {point.rate_value: point for point in [*result.curve, *self._points([rate_value])]}.values(),
-                    key=lambda point: point.rate_value,
-                ),
-                kbps=None,
-                output_bytes=None,
-            )
-        )
-
-    def bitrate(self, rate_value: float) -> Kbps:
-        """The bitrate at one rate value, with its interval."""
-        return self.bitrates.at([rate_value])[0]
-
-    def sample(self) -> SampleFacts | None:
-        """How the source was sampled; None if all of it was probed."""
-        return sample_facts(
-            self.title.sample,
-            self.forecaster,
-            self.choice.rate_value,
-            self.measured,
-            self.plan.reference,
-            self.plan.request.encoder,
-        )
-
-    def _probe_points(self) -> list[ProbePoint]:
-        return [
-            ProbePoint(spec.encoder, spec.preset, spec.rate_value, scored.pooled_vmaf, scored.kbps)
-            for spec, scored in self.title.probes
-        ]
-
-    def _curve(self) -> list[CurvePoint]:
-        """Whole rate values over the trained range, the choice, and every trial, dearest first."""
-        whole = {rate for rate in self.forecaster.grid.tolist() if rate == round(rate)}
-        return self._points(sorted(whole | {self.choice.rate_value, *self.measured}))
-
-    def _points(self, rate_values: list[float]) -> list[CurvePoint]:
-        """Forecast, bound and bitrate at some rate values."""
-        mu = self.forecaster.corrected(self.measured)
-        return [
-            CurvePoint(
-                rate,
-                float(mu[self.forecaster.at(rate)]),
-                float(self.lower[self.forecaster.at(rate)]),
-                cost.forecast,
-                self.measured.get(rate),
-                cost.low,
-                cost.high,
-            )
-            for rate, cost in zip(rate_values, self.bitrates.at(rate_values), strict=True)
-        ]
+    report = Reporter(on_measured, verified, plan.request, predicted, title, forecaster, plan.margin.scale)
+    report.trials(tried)
+    return report
 
 
-def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
-    plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
-    if answer.within is not None:
-        return within_reasons(plan, answer.within, answer.predicted.reason)
-    scope = "all encoders" if margin.pooled else request.encoder
-    trials = request.trials if plan.calibrated_target else 0
-    probed = ", interpolated through further probes" if answer.predicted.more_probes else ""
-    said = [
-        f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
-        f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
-    ]
-    promise = plan.promise(choice, answer.predicted.reason)
-    if promise.supported and (
-        size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference))
-    ):
-        said.append(size)
-    said += [*plan.conversions, *_kind_reasons(plan), *(reason.words for reason in promise.reasons)]
-    if choice.rate_value in answer.measured and answer.title.sample is None:
-        said.append("the choice is a rate value that a trial measured on every frame")
-    return said + sample_reasons(answer.sample())
+def _stages(sidecar: "Sidecar", plan: Plan) -> list[Stage]:
+    request, reference = plan.request, plan.reference
+    if not plan.outside:
+        return job_stages(sidecar, request, plan.preset, reference)
+    last = final_stages(request.encoder, reference.n_frames)[: 2 if request.verifies else 1]
+    return [*own_stages(request, plan.info, reference), *(last if request.output is not None else [])]
 
 
-def _kind_reasons(plan: Plan) -> list[str]:
-    """Differences of this encode from the calibrated ones."""
-    said = []
-    if plan.request.filters:
-        against = (
-            "the filtered picture" if plan.request.reference == "filtered" else "the source, scaled back to it"
-        )
-        said.append(f"VMAF is against {against} (--vf {plan.request.filters})")
-    if plan.info.extra_args or plan.request.reference == "source":
-        said.append("only what trials and --verify measure is known of this encode")
-    return said
+def _predicted(
+    measurer: Measurer, verified: "VerifiedEnsemble", plan: Plan, clock: JobClock
+) -> tuple[Plan, SourceProbes, Forecast]:
+    """The forecast of a job inside the calibration, else the curve through own probes.
 
-
-def _encode(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) -> TuneResult:
-    """The final encode, measured on request, and repeated up to `retry` times if it missed."""
-    missed: Measured = {}
-    for left in range(plan.request.retry, -1, -1):
-        result = _write(plan, result)
-        if not plan.request.verifies:
-            return result
-        result = _verify(plan, result)
-        if result.quality_met:
-            return replace(result, implied_rate_value=None)
-        assert result.measured_vmaf is not None  # `_verify` sets it
-        assert result.kbps is not None  # `_write` sets it
-        tried = Retry(result.rate_value, result.measured_vmaf, result.kbps)
-        missed[tried.rate_value] = tried.measured_vmaf
-        implied = implied_rate(answer.predicted.curve, plan.request.target_vmaf, missed)
-        result = replace(result, implied_rate_value=implied)
-        again = left > 0 and implied is not None and within_limits(result)
-        result = replace(result, reasons=[*result.reasons, _missed_words(plan, result, again=again)])
-        if not again or implied is None:
-            return result
-        clock.add(final_stages(plan.request.encoder, plan.reference.n_frames))
-        result = answer.moved(replace(result, missed=[*result.missed, tried]), implied)
-    return result
-
-
-def _encode_within(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) -> TuneResult:
-    """The final encode for a budget, made again up to `retry` times if it is over."""
-    tries = Tries(plan, answer.bitrates, result.two_pass_kbps)
-    for left in range(plan.request.retry, -1, -1):
-        result = _write(plan, result)
-        if plan.request.verifies:
-            result = _verify(plan, result)
-        if result.met or left == 0:
-            return result
-        tries, rate_value = tries.after(result)
-        if rate_value is None:
-            return result
-        assert result.measured_vmaf is not None  # `_verify` sets it: a retry verifies
-        assert result.kbps is not None  # `_write` sets it
-        missed = [*result.missed, Retry(result.rate_value, result.measured_vmaf, result.kbps)]
-        said = [*result.reasons, tries.words(result, rate_value)]
-        clock.add(final_stages(plan.request.encoder, plan.reference.n_frames))
-        result = replace(result, missed=missed, reasons=said, two_pass_kbps=tries.aim_kbps)
-        result = answer.moved(result, rate_value)
-    return result
-
-
-def _missed_words(plan: Plan, result: TuneResult, *, again: bool) -> str:
-    mode = plan.info.rate_mode
-    said = f"{mode} {result.rate_value:g} was measured at {result.measured_vmaf:.2f}, below {result.target_vmaf:g}"
-    if result.implied_rate_value is None:
-        return f"{said}; no {mode} of the trained range should reach it"
-    if again:
-        return f"{said}; encoded again at {mode} {result.implied_rate_value:g}, which that measurement implies"
-    return f"{said}; the measurement implies {mode} {result.implied_rate_value:g} (--retry 1 encodes that)"
-
-
-def _write(plan: Plan, result: TuneResult) -> TuneResult:
-    """Make the final encode."""
-    assert plan.request.output is not None  # the caller asked for a file
-    check_space(plan.request.output, result.forecast_bytes or 0)
-    encode = replace(plan.final(result.rate_value), kbps=result.two_pass_kbps)
-    written, argv = write_final(plan.ffmpeg, plan.request, encode, plan.on_step)
-    said = judge_limits(
-        replace(
-            result,
-            output=path_text(plan.request.output),
-            encode_argv=argv,
-            kbps=written.kbps,
-            output_bytes=written.n_bytes,
-            encodes_spent=result.encodes_spent + 1,
-        )
+    A source that turns out to be unlike the training data is searched too; the plan then says so.
+    """
+    request, encoder = plan.request, (plan.info, plan.preset)
+    if plan.outside:
+        return plan, *search(measurer, measurer.sample(request.probe_seconds), encoder, request.target_vmaf)
+    pair = (request.encoder, plan.preset)
+    title = probe_title(
+        measurer, verified.ensemble, [pair], request.probe_seconds, more_probes=request.more_probes
     )
-    if said.larger_than_source and not result.larger_than_source and (reason := larger_reason(said)):
-        plan.note(reason)
-        said = replace(said, reasons=[*said.reasons, reason])
-    return said
-
-
-def _verify(plan: Plan, result: TuneResult) -> TuneResult:
-    """Measure every frame of the output. It is in place already, so an interrupt loses only the measurement."""
-    assert plan.request.output is not None  # the caller asked for a file
-    on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, plan.on_step)
-    try:
-        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, on_frames=on_frames)
-    except BaseException:
-        plan.note(f"{plan.request.output} is complete, but its measurement was interrupted")
-        raise
-    frames = [round(float(value), 3) for value in scored.vmaf]
-    return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)
+    predicted = title.forecast(verified.ensemble, *pair)
+    if predicted.supported:
+        return plan, title, predicted
+    clock.add(own_stages(request, plan.info, plan.reference))
+    return plan.searched(predicted.reason), *search(measurer, title.sample, encoder, request.target_vmaf)

@@ -1,7 +1,7 @@
 """How one encoder is driven, and every fact by encoder name."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError, MediaError
@@ -86,7 +86,9 @@ class EncoderInfo:
     hardware: bool = False
     """True if a GPU or ASIC is needed."""
     pix_fmts: tuple[str, ...] = ("yuv420p",)
-    """Pixel formats this table feeds the encoder, preferred first."""
+    """Pixel formats this table feeds the encoder, the usual one first."""
+    chosen_pix_fmt: str = ""
+    """The one of `pix_fmts` that is used; empty for the first."""
     caption_args: tuple[str, ...] = ()
     """Options that make it write closed captions in the frames, if it does not by default."""
     size_multiple: int = 2
@@ -95,13 +97,46 @@ class EncoderInfo:
     """True if it writes the layout of 3D video into its stream."""
     two_pass: bool = False
     """True if it aims at a bitrate in two passes, by ffmpeg's `-pass` and `-passlogfile`."""
+    aim: tuple[float, Literal[1, 2]] | None = None
+    """Bitrate to aim at instead of a rate value, kbps, and which of two passes; see `in_pass`."""
+    stitch_args: tuple[str, ...] = ()
+    """Further options with which parts at different rate values share one header."""
     cost: float = 1.0
     """Cost of one frame at the usual preset, in units of libx264 medium; set by hand, for a first estimate."""
     extra_args: tuple[str, ...] = ()
     """The user's own options, in pairs of option and value; see `with_extra_args`."""
 
+    @property
+    def pix_fmt(self) -> str:
+        """The pixel format that the encoder is fed."""
+        return self.chosen_pix_fmt or self.pix_fmts[0]
+
+    def with_pix_fmt(self, pix_fmt: str) -> "EncoderInfo":
+        """The same encoder fed another pixel format; raises ConfigError if the table has none such for it."""
+        if pix_fmt not in self.pix_fmts:
+            raise ConfigError(
+                f"{self.name} does not take {pix_fmt}", next_step=f"choose one of {', '.join(self.pix_fmts)}"
+            )
+        return replace(self, chosen_pix_fmt="" if pix_fmt == self.pix_fmts[0] else pix_fmt)
+
+    def in_pass(self, kbps: float, number: Literal[1, 2]) -> "EncoderInfo":
+        """The same encoder in one of two passes that aim at a bitrate; its rate value then means nothing."""
+        return replace(self, aim=(kbps, number))
+
+    def of_first(self, n_frames: int) -> "EncoderInfo":
+        """The same encoder, which ends after so many frames and leaves other streams alone."""
+        return replace(self, upload_filter=",".join([f"trim=end_frame={n_frames}", *self.upload()]))
+
     def rate_args(self, rate_value: float) -> list[str]:
-        """Argv that sets constant quality at `rate_value` (on the encoder's own scale)."""
+        """Argv that sets constant quality at `rate_value` (on the encoder's own scale), or the bitrate aimed at.
+
+        Two passes share a log, `passes` in the working folder.
+        """
+        if self.aim is not None:
+            pairs = zip(self.constant_quality_args[::2], self.constant_quality_args[1::2], strict=True)
+            kept = [part for option, value in pairs if option != "-b:v" for part in (option, value)]
+            bits, number = str(round(self.aim[0] * 1000)), str(self.aim[1])
+            return [*kept, "-b:v", bits, "-pass", number, "-passlogfile", "passes"]
         whole = float(rate_value).is_integer()
         flag = self.rate_flag if whole or not self.fine_rate_flag else self.fine_rate_flag
         args = list(self.constant_quality_args)
