@@ -8,6 +8,7 @@ from vmaf_assay.media.files import path_text
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import F64, Choice, Forecaster, Measured
 from vmaf_assay.promise.promise import Promise
+from vmaf_assay.records import scoring_model
 from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.forecast import Forecast
 from vmaf_assay.tune.goal_tries import with_goal, within_reasons
@@ -22,6 +23,7 @@ from vmaf_assay.tune.result import (
     SampleFacts,
     TuneResult,
 )
+from vmaf_assay.tune.scale import scale_words
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import pixels, seconds
 
@@ -64,10 +66,6 @@ class Answer:
         measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
         bitrate = self.bitrate(choice.rate_value)
-        kbps, n_bytes = bitrate.forecast, None
-        if kbps is not None and (request.output is not None or request.max_bytes is not None):
-            other = max(0, reference.path.stat().st_size - plan.source_video_bytes)
-            n_bytes = other + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
             source=path_text(request.source),
@@ -78,7 +76,7 @@ class Answer:
             rate_value=choice.rate_value,
             mu=choice.mu,
             lower_bound=choice.lower_bound,
-            forecast_kbps=kbps,
+            forecast_kbps=bitrate.forecast,
             forecast_kbps_low=bitrate.low,
             forecast_kbps_high=bitrate.high,
             promise=self.promise(),
@@ -99,7 +97,10 @@ class Answer:
             max_kbps=request.max_kbps,
             max_bytes=request.max_bytes,
             max_ratio=request.max_ratio,
-            forecast_bytes=n_bytes,
+            vmaf_model=scoring_model(request.measurand.model, float(reference.frame_rate)),
+            pooling=request.measurand.pooling,
+            bit_depth=request.measurand.bit_depth,
+            forecast_bytes=self._forecast_bytes(bitrate.forecast),
             width=reference.size[0],
             height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
@@ -116,6 +117,14 @@ class Answer:
         known = f"{many} known from an earlier run (--no-cache ignores what is known)"
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
+
+    def _forecast_bytes(self, kbps: float | None) -> float | None:
+        """Size of the file with the source's other streams; None without a forecast or a use for it."""
+        request, plan = self.plan.request, self.plan
+        if kbps is None or (request.output is None and request.max_bytes is None):
+            return None
+        other = max(0, plan.reference.path.stat().st_size - plan.source_video_bytes)
+        return other + kbps * 125 * seconds(plan.reference)
 
     def report_final(self, result: TuneResult) -> None:
         """Report a final encode that was measured; only the first one is of the choice that was promised."""
@@ -248,7 +257,8 @@ def _margin_words(answer: Answer) -> str:
 
 def _kind_reasons(plan: Plan) -> list[str]:
     """Differences of this encode from the calibrated ones."""
-    said = []
+    words = scale_words(plan.request.measurand, float(plan.reference.frame_rate))
+    said = [words] if words else []
     if plan.request.filters:
         against = (
             "the filtered picture" if plan.request.reference == "filtered" else "the source, scaled back to it"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.promise.choice import Measured
+from vmaf_assay.records import pooled, scoring_model
 from vmaf_assay.tune.answer import Answer
 from vmaf_assay.tune.final import (
     check_space,
@@ -111,9 +112,11 @@ def _verify(plan: Plan, result: TuneResult) -> TuneResult:
     assert plan.request.output is not None  # the caller asked for a file
     on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, plan.on_step)
     try:
-        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, on_frames=on_frames)
+        model = scoring_model(plan.request.measurand.model, float(plan.reference.frame_rate))
+        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, models=[model], on_frames=on_frames)
     except BaseException:
         plan.note(f"{plan.request.output} is complete, but its measurement was interrupted")
         raise
     frames = [round(float(value), 3) for value in scored.vmaf]
-    return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)
+    measured = pooled(scored.vmaf, plan.request.measurand.pooling)
+    return replace(result, measured_vmaf=measured, frame_vmaf=frames)

@@ -71,7 +71,8 @@ def tune(
     clock.plan(stages, plan.reference)
     if named_files(request.filters, Path.cwd()):
         cache = None  # a kept encode may be of the file's earlier content
-    with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
+    request = plan.request  # with the source's depth, if that was asked for
+    with Measurer(ffmpeg, plan.reference, cache, clock.step, request.measurand) as measurer:
         answer = _chosen(measurer, verified, plan, clock, on_measured)
     result = answer.result(verified)
     if request.output is not None and answer.encodable(result) and within_limits(result):
