@@ -272,11 +272,11 @@ def test_the_target_or_the_best_within_the_limits(ffmpeg, clip, capsys, monkeypa
     free = tune(ffmpeg, shipped, asked(clip, target_vmaf=80.0, trials=0), cache=kept)
     base = ["tune", str(clip), "--quality-confidence", "0.9", "--trials", "0", "--best-within"]
     assert cli.main([*base, "--target-vmaf", "80", "--max-bitrate", "100000"]) == 0
-    assert "best that is" not in capsys.readouterr().out
+    assert "best within them" not in capsys.readouterr().out
     tight = free.forecast_kbps / 2
     assert cli.main([*base, "--target-vmaf", "80", "--max-bitrate", f"{tight}"]) == 0
     said = capsys.readouterr().out
-    assert "VMAF 80 is not to be had within the limits; this is the best that is" in said
+    assert "no rate value reaches VMAF 80 within the limits; this is the best within them" in said
     result = tune(
         ffmpeg, shipped, asked(clip, target_vmaf=80.0, trials=0, max_kbps=tight, best_within=True), cache=kept
     )
