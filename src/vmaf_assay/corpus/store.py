@@ -4,6 +4,8 @@
     cells/<key>.parquet    per-frame rows of one cell; its record in the file's metadata
     rows-<digest>.parquet  the rows of all cells, packed: what is read back (`rows.parquet` in a packed corpus)
     cells-<digest>.parquet the cells' records, where there are too many for the index
+    looks/<key>.parquet    tiny grey copies of a source's frames, which show content that comes twice (`looks.py`)
+    looks-<digest>.parquet all of them, packed (`looks.parquet` in a packed corpus); older corpora have none
 
 The digest depends on content alone: not on order, machine, clock, or how the rows are packed.
 """
@@ -11,8 +13,8 @@ The digest depends on content alone: not on order, machine, clock, or how the ro
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -22,10 +24,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vmaf_assay.corpus.looks import looks_bytes, parse_looks
 from vmaf_assay.corpus.storage import Store, open_store
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.files import MAX_JSON_BYTES, canonical_json, parse_json_strict, sha256_bytes
 from vmaf_assay.media.parquet import Limits, parquet_metadata, parse_parquet
+from vmaf_assay.media.sync import Signatures
 from vmaf_assay.records import FRAME_VMAF, VALUES, CellRecord, Measurand, OnStep
 
 Where = Path | str | Store
@@ -54,6 +58,8 @@ class Corpus:
     frames: pl.DataFrame
     """One row a frame: cell, source, group, encoder, preset, rate_mode, rate_value, frame_index, vmaf,
     canonical-6. Sorted by cell, then frame."""
+    looks: Mapping[str, Signatures] = field(default_factory=dict)
+    """Tiny grey copies of each source's frames, [F, 576]; no part of the digest. Older corpora have none."""
 
 
 def content_sha256(values: NDArray[np.float32]) -> str:
@@ -122,7 +128,12 @@ def parse_cell(data: bytes, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
 
 
 def write_index(
-    where: Where, cells: Iterable[CellRecord], versions: dict[str, str], *, packed: tuple[str, bytes] | None = None
+    where: Where,
+    cells: Iterable[CellRecord],
+    versions: dict[str, str],
+    *,
+    packed: tuple[str, bytes] | None = None,
+    looks: tuple[str, bytes] | None = None,
 ) -> str:
     """Write `corpus.json` over finished cells and return the digest.
 
@@ -131,12 +142,15 @@ def write_index(
       cells: records of all its cells.
       versions: tool versions.
       packed: name and bytes of the object with the packed rows, if there is one.
+      looks: likewise, of the sources' looks.
     """
     ordered = sorted(cells, key=lambda cell: cell.key)
     digest = corpus_digest(ordered)
     index: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "digest": digest, "versions": versions}
     if packed is not None:
         index |= {"rows": packed[0], "rows_sha256": sha256_bytes(packed[1])}
+    if looks is not None:
+        index |= {"looks": looks[0], "looks_sha256": sha256_bytes(looks[1])}
     store = as_store(where)
     if len(ordered) <= MAX_INLINE_CELLS:
         index |= {"cells": [asdict(cell) for cell in ordered]}
@@ -175,22 +189,36 @@ def _listed(store: Store, index: dict[str, Any]) -> Iterable[Any]:
 
 
 def finish(
-    where: Where, cells: Sequence[CellRecord], values: NDArray[np.float32], versions: dict[str, str]
+    where: Where,
+    cells: Sequence[CellRecord],
+    values: NDArray[np.float32],
+    versions: dict[str, str],
+    looks: Mapping[str, Signatures] | None = None,
 ) -> str:
     """Pack the rows of all cells into one object, point the index at it, and return the digest.
 
-    `cells` are in key order, `values` [N, 7] holds their rows in that order. The object is named by the digest and
-    the index is written after it, so that a kill between the two leaves the old corpus or the new one.
+    `cells` are in key order, `values` [N, 7] holds their rows in that order, `looks` are by source. The objects are
+    named by the digest, and the index is written last: a kill before that leaves the old corpus.
     """
     store = as_store(where)
     name = f"rows-{corpus_digest(cells)[:16]}.parquet"
     data = _packed_bytes(_rows(cells, values), level=3)
     store.write(name, data)
-    digest = write_index(store, cells, versions, packed=(name, data))
+    shown = _written_looks(store, name.replace("rows-", "looks-"), looks or {})
+    digest = write_index(store, cells, versions, packed=(name, data), looks=shown)
     for old in store.names():
-        if old.startswith(("rows-", "cells-")) and old.split("-")[1] != name.split("-")[1]:
+        if old.startswith(("rows-", "cells-", "looks-")) and old.split("-")[1] != name.split("-")[1]:
             store.delete(old)
     return digest
+
+
+def _written_looks(store: Store, name: str, looks: Mapping[str, Signatures]) -> tuple[str, bytes] | None:
+    """Write the looks of all sources; their name and bytes for the index, or None if there are none."""
+    if not looks:
+        return None
+    data = looks_bytes(looks)
+    store.write(name, data)
+    return name, data
 
 
 def load_corpus(where: Where) -> Corpus:
@@ -213,7 +241,20 @@ def load_corpus(where: Where) -> Corpus:
     else:
         values = _packed_values(packed, cells, store.path(rows))
     _check_content(store.where, cells, values)
-    return Corpus(index["digest"], cells, _table(cells, values))
+    return Corpus(index["digest"], cells, _table(cells, values), _looks(store, index))
+
+
+def _looks(store: Store, index: dict[str, Any]) -> dict[str, Signatures]:
+    """The looks of all sources, checked against the index; none in a corpus from before they were kept."""
+    if "looks" not in index:
+        return {}
+    path, data = store.path(index["looks"]), store.read(index["looks"])
+    if data is None or sha256_bytes(data) != index.get("looks_sha256"):
+        raise IntegrityError(
+            f"{path} is {'missing' if data is None else 'damaged'}",
+            next_step="restore it, or run the same `assay corpus build` again",
+        )
+    return parse_looks(data, where=path)
 
 
 def load_records(where: Where) -> tuple[str, tuple[CellRecord, ...]]:
@@ -258,7 +299,8 @@ def pack(corpus: Corpus, where: Where, versions: dict[str, str]) -> str:
     store = as_store(where)
     data = _packed_bytes(corpus.frames, level=19)
     store.write("rows.parquet", data)
-    return write_index(store, corpus.cells, versions, packed=("rows.parquet", data))
+    looks = _written_looks(store, "looks.parquet", corpus.looks)
+    return write_index(store, corpus.cells, versions, packed=("rows.parquet", data), looks=looks)
 
 
 def index_versions(where: Where) -> dict[str, str]:
@@ -293,7 +335,8 @@ def _read_index(store: Store) -> dict[str, Any]:
     cells = index.get("cells")
     if not cells or not isinstance(cells, list | str) or not isinstance(index.get("versions"), dict):
         raise CorpusError(f"{path} lists no cell", next_step="build it again")
-    for name in (index.get("rows", "rows.parquet"), cells if isinstance(cells, str) else "x.parquet"):
+    tables = (index.get("rows", "rows.parquet"), index.get("looks", "looks.parquet"))
+    for name in (*tables, cells if isinstance(cells, str) else "x.parquet"):
         if not isinstance(name, str) or "/" in name or "\\" in name or not name.endswith(".parquet"):
             raise IntegrityError(f"{path} names a table outside its folder", next_step="build it again")
     return index

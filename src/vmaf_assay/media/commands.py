@@ -250,23 +250,29 @@ def decode_to_y4m(
     stream_map: str = "v:0",
 ) -> Command:
     """Decode a source into a Y4M file of 8-bit 4:2:0 frames at one rate; options before and after its `-i`."""
-    filters = chain([*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size)])
-    return Command(
-        (
-            *before,
-            "-i",
-            SOURCE,
-            "-map",
-            f"0:{stream_map}",
-            *_ONE_BY_ONE,
-            *after,
-            "-vf",
-            filters,
-            "-f",
-            "yuv4mpegpipe",
-            OUTPUT,
-        )
-    )
+    filters = [*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size)]
+    return _decode_source(before, after, stream_map, filters, "yuv4mpegpipe")
+
+
+def decode_to_looks(
+    *,
+    before: Sequence[str],
+    after: Sequence[str],
+    frame_rate: str,
+    size: tuple[int, int],
+    rgb_matrix: str = "",
+    stream_map: str = "v:0",
+) -> Command:
+    """Decode a source as `decode_to_y4m` does, and shrink every frame to the grey signature of `media/sync.py`."""
+    filters = [*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size), SIGNATURE_FILTER]
+    return _decode_source(before, after, stream_map, filters, "rawvideo")
+
+
+def _decode_source(
+    before: Sequence[str], after: Sequence[str], stream_map: str, filters: Sequence[str], muxer: str
+) -> Command:
+    to_file = ("-vf", chain(filters), "-f", muxer, OUTPUT)
+    return Command((*before, "-i", SOURCE, "-map", f"0:{stream_map}", *_ONE_BY_ONE, *after, *to_file))
 
 
 def look_through(reference: ReferenceInput) -> Command:
