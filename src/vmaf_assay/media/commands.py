@@ -99,21 +99,23 @@ def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float) -> list[s
     return join_args(encoder, [*args, *encoder.extra_args])
 
 
-def libvmaf_filter() -> str:
+def libvmaf_filter(every: int = 1) -> str:
     """The libvmaf call, log into `vmaf.json` of the working folder; inputs [distorted][reference].
 
-    `shortest=1:repeatlast=0`: a missing frame must end the comparison, not be replaced by its neighbour.
+    `shortest=1:repeatlast=0`: a missing frame must end the comparison, not be replaced by its neighbour. Of
+    `every` frames the first is scored; motion is measured on all.
     """
+    said = f":n_subsample={every}" if every > 1 else ""
     return (
         f"libvmaf=model=version={VMAF_MODEL}:shortest=1:repeatlast=0:n_threads={_VMAF_THREADS}"
-        ":log_fmt=json:log_path=vmaf.json"
+        f":log_fmt=json:log_path=vmaf.json{said}"
     )
 
 
-def compare_graph() -> str:
+def compare_graph(every: int = 1) -> str:
     """Score [d] against [r], and make the signatures that tell whether they are in sync."""
     return (
-        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter()}[o];"
+        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter(every)}[o];"
         f"[d2]{SIGNATURE_FILTER}[ds];[r2]{SIGNATURE_FILTER}[rs]"
     )
 
@@ -125,15 +127,18 @@ def _compare_outputs(*limit: str) -> list[str]:
     return [*scored, "-map", "[ds]", *raw, "distorted.gray", "-map", "[rs]", *limit, *raw, "reference.gray"]
 
 
-def encode_and_score(reference: ReferenceInput, encoder: EncoderInfo, preset: str, rate_value: float) -> Command:
+def encode_and_score(
+    reference: ReferenceInput, encoder: EncoderInfo, preset: str, rate_value: float, *, every: int = 1
+) -> Command:
     """Encode, decode through a loopback decoder, and score, in one process; logs go to the working folder.
 
-    The sizes counted are those of packets as a file holds them (`EncoderInfo.file_bsf`).
+    The sizes counted are those of packets as a file holds them (`EncoderInfo.file_bsf`). Of `every` frames the
+    first is scored.
     """
     scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
     graph = (
         f"[dec:0]{scale_up}format=yuv420p,{reference.tick()}[d];"
-        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph()}"
+        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph(every)}"
     )
     filters = chain([*reference.encode_filters(), NO_STEREO, *encoder.upload()])
     counted = ["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []

@@ -51,6 +51,7 @@ def encode_and_score(
     rate_value: float,
     *,
     threads: Threads = "single",
+    every: int = 1,
     on_frames: OnFrames | None = None,
     children: process.Children | None = None,
     scratch: Path | None = None,
@@ -60,7 +61,8 @@ def encode_and_score(
     `scratch` holds its logs meanwhile: a caller that may be killed names a folder that it will clear.
 
     Returns:
-      Per-frame VMAF and canonical-6 of all `reference.n_frames` frames, with the encode's size.
+      Per-frame VMAF and canonical-6 of all `reference.n_frames` frames, or of the first of `every` frames, with
+      the encode's size.
 
     Raises:
       ToolError: ffmpeg failed.
@@ -69,7 +71,7 @@ def encode_and_score(
     """
     if reference.size is not None:
         encoder.check_size(*reference.size)
-    command = commands.encode_and_score(reference, encoder, preset, rate_value)
+    command = commands.encode_and_score(reference, encoder, preset, rate_value, every=every)
     argv = command.argv(ffmpeg, progress=True, n_frames=reference.n_frames, threads=threads, source=reference.path)
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
     for attempt in range(1, FLUSH_TRIES + 1):
@@ -85,7 +87,7 @@ def encode_and_score(
             sizes = _display_order((Path(folder) / "packets.txt").read_text())
             _check_pair(Path(folder), done.stderr, reference, what)
             log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
-            return _scored(log, sizes, reference, elapsed_s, what)
+            return _scored(log, sizes, reference, elapsed_s, what, every)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -168,11 +170,16 @@ def _run(
 
 
 def _scored(
-    log: dict[str, Any], sizes: list[int] | None, reference: ReferenceInput, elapsed_s: float, what: str
+    log: dict[str, Any],
+    sizes: list[int] | None,
+    reference: ReferenceInput,
+    elapsed_s: float,
+    what: str,
+    every: int = 1,
 ) -> Scored:
     frames = log["frames"]
     expected = reference.n_frames
-    if len(frames) != expected:
+    if [frame["frameNum"] for frame in frames] != list(range(0, expected, every)):
         raise ToolError(f"{what}: libvmaf compared {len(frames)} of {expected} frames", next_step="try again")
     if sizes is not None and len(sizes) != expected:
         raise ToolError(f"{what}: {len(sizes)} packets for {expected} frames", next_step="report this encoder")
@@ -193,4 +200,5 @@ def _scored(
         encode_s=elapsed_s,
         libvmaf_version=str(log["version"]),
         frame_bytes=None if sizes is None else np.array(sizes, dtype=np.int64),
+        every=every,
     )

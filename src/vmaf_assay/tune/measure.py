@@ -26,6 +26,7 @@ from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
 from vmaf_assay.tune.segments import (
     AROUND_FRAMES,
+    SCORED_EVERY,
     SEGMENT_FRAMES,
     Seen,
     Segment,
@@ -210,7 +211,7 @@ class Measurer:
             return None, lambda _: None
         cache = self._cache
         of = (span.first, span.last, segment.first, segment.n_frames)
-        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, of=of)
+        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, of=of, every=SCORED_EVERY)
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
     def _encode(
@@ -225,7 +226,7 @@ class Measurer:
         on_frames(0)
         try:
             return encode_and_score(
-                self._ffmpeg, pieces.reference(span), *encode, threads="auto", on_frames=on_frames
+                self._ffmpeg, pieces.reference(span), *encode, threads="auto", every=SCORED_EVERY, on_frames=on_frames
             )
         except MediaError:
             if not isinstance(pieces, Copies):
@@ -233,7 +234,7 @@ class Measurer:
         self._pieces = self._count_out(sample)
         on_frames(0)
         return encode_and_score(
-            self._ffmpeg, self._pieces.reference(span), *encode, threads="auto", on_frames=on_frames
+            self._ffmpeg, self._pieces.reference(span), *encode, threads="auto", every=SCORED_EVERY, on_frames=on_frames
         )
 
     def _cut(self, sample: SegmentPlan) -> Copies | Cuttings:

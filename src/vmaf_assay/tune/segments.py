@@ -21,6 +21,12 @@ SEGMENT_FRAMES = 72
 AROUND_FRAMES = 24
 """Most frames before and after a segment that are encoded and not scored."""
 
+SCORED_EVERY = 3
+"""Of so many frames of a segment the first is scored.
+
+Of 3,865 encodes of the corpus above VMAF 70, the mean of these is off by 0.30 points (root mean square) and low by
+0.09. Encoders repeat their quality every 2, 4 or 8 frames, so even numbers are off by 0.9 and more (2026-12-01)."""
+
 BLOCK_SEGMENTS = 5
 """Segments taken from one part of the title's time."""
 
