@@ -14,6 +14,7 @@ LAYERS = (
     "model",
     "promise",
     "registry",
+    "outcomes",
     "tune",
     "corpus",
     "training",

@@ -38,9 +38,7 @@ def test_every_software_encoder_scores_all_frames(ffmpeg, clip, name):
 def test_every_third_frame_is_scored_as_among_all(ffmpeg, clip):
     """Scores, motion among them, are those of the same frames when all are scored; sizes are of every frame."""
     info = encoder_info("libx264")
-    whole, some = (
-        encode_and_score(ffmpeg, _reference(clip), info, "medium", 35, every=every) for every in (1, 3)
-    )
+    whole, some = (encode_and_score(ffmpeg, _reference(clip), info, "medium", 35, every=every) for every in (1, 3))
     np.testing.assert_array_equal(some.vmaf, whole.vmaf[::3])
     np.testing.assert_array_equal(some.features, whole.features[::3])
     np.testing.assert_array_equal(some.frame_bytes, whole.frame_bytes)

@@ -185,7 +185,11 @@ def tune_request(
     """
     run = Run(settings)
     tool, clock = run.ffmpeg, run.clock(page=page is not None)
-    result = tune(tool, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=clock)
+    cache = run.cache
+    with run.recording(cache) as record:
+        result = tune(
+            tool, run.ensemble, request, cache=cache, on_note=run.on_note, clock=clock, on_measured=record
+        )
     if page is not None:
         write_page(result, page, ffmpeg=tool, on_step=clock.step)
     return result
@@ -316,4 +320,14 @@ def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> Co
       settings: what it runs with.
     """
     run = Run(settings)
-    return compare(run.ffmpeg, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=run.clock())
+    cache = run.cache
+    with run.recording(cache) as record:
+        return compare(
+            run.ffmpeg,
+            run.ensemble,
+            request,
+            cache=cache,
+            on_note=run.on_note,
+            clock=run.clock(),
+            on_measured=record,
+        )

@@ -21,6 +21,7 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.records import CANONICAL6, Scored
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 
@@ -42,7 +43,7 @@ class Cache:
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = folder, max_bytes
         self._digests: dict[tuple[str, int, int], str] = {}
-        self._versions: dict[tuple[str, str], dict[str, str]] = {}
+        self._versions = ToolVersions()
 
     @cached_property
     def seal(self) -> Seal:
@@ -73,10 +74,6 @@ class Cache:
         `of` names the frames of the source that are encoded and scored; empty means all. Of `every` frames the
         first is scored.
         """
-        if (ffmpeg.path, info.name) not in self._versions:
-            from vmaf_assay.media.versions import tool_versions  # not needed to answer without a cache
-
-            self._versions[ffmpeg.path, info.name] = tool_versions(ffmpeg, [info.name])
         return sha256_bytes(
             canonical_json(
                 {
@@ -86,7 +83,7 @@ class Cache:
                     "command": commands.encode_and_score(
                         reference, info, preset, rate_value, every=every
                     ).hashed(),
-                    "versions": self._versions[ffmpeg.path, info.name],
+                    "versions": self._versions(ffmpeg, info.name),
                 }
                 | (self._segment(reference, of) if of else {})
             )

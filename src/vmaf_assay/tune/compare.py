@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,6 +45,9 @@ from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
 from vmaf_assay.tune.trials import make_trials
+
+if TYPE_CHECKING:
+    from vmaf_assay.tune.delivered import OnMeasured, Reporter
 
 MAX_MEASURED = 4
 """Most measured encodes of one contender, until one is on each side of the target."""
@@ -141,6 +145,7 @@ def compare(
     on_step: OnStep | None = None,
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
+    on_measured: "OnMeasured | None" = None,
 ) -> CompareResult:
     """Forecast every contender from the same probes, and measure them on request.
 
@@ -166,22 +171,34 @@ def compare(
             measurer, verified.ensemble, pairs, request.probe_seconds, more_probes=request.probes == "more"
         )
         forecasts = [title.forecast(verified.ensemble, *pair) for pair in pairs]
-        contenders, broken = _contenders(measurer, title, request, asked, forecasts)
+        reporters = _reporters(on_measured, verified, title, asked, forecasts)
+        contenders, broken = _contenders(measurer, title, request, asked, forecasts, reporters)
         contenders = _sized(sidecar, contenders, reference)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
-        result = CompareResult(
-            source=path_text(request.source),
-            target_vmaf=request.target_vmaf,
-            confidence=request.confidence,
-            encodes_spent=measurer.spent,
-            encodes_cached=measurer.cached,
-            contenders=contenders,
-            sample=_sample(title, contenders[0], forecasts, reference),
-            refused=[*refused, *broken],
-        )
+        sample = _sample(title, contenders[0], forecasts, reference)
+        result = _result(request, measurer, contenders, sample, [*refused, *broken])
         if request.output is not None and result.cheapest is not None:
-            return _keep(ffmpeg, verified, request, result, cache, clock, on_note)
+            return _keep(ffmpeg, verified, request, result, cache, clock, on_note, on_measured)
     return result
+
+
+def _result(
+    request: CompareRequest,
+    measurer: Measurer,
+    contenders: list[Contender],
+    sample: SampleFacts | None,
+    refused: list[Refused],
+) -> CompareResult:
+    return CompareResult(
+        source=path_text(request.source),
+        target_vmaf=request.target_vmaf,
+        confidence=request.confidence,
+        encodes_spent=measurer.spent,
+        encodes_cached=measurer.cached,
+        contenders=contenders,
+        sample=sample,
+        refused=refused,
+    )
 
 
 def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_Asked], list[Refused]]:
@@ -212,15 +229,16 @@ def _contenders(
     request: CompareRequest,
     asked: Sequence[_Asked],
     forecasts: Sequence[Forecast],
+    reporters: "Sequence[Reporter | None]",
 ) -> tuple[list[Contender], list[Refused]]:
     """The encoders that work here, and the others with the reason; raises ToolError if no encoder works."""
     contenders: list[Contender] = []
     broken: list[Refused] = []
     problem: ToolError | None = None
-    for one, predicted in zip(asked, forecasts, strict=True):
+    for one, predicted, report in zip(asked, forecasts, reporters, strict=True):
         try:
-            made = _contender(title, one, predicted)
-            contenders.append(_measured(measurer, request, made, predicted) if request.measure else made)
+            made = _contender(title, one, predicted, report)
+            contenders.append(_measured(measurer, request, made, predicted, report) if request.measure else made)
         except ToolError as error:
             problem = problem or error
             broken.append(Refused(*one.pair, f"does not work here: {error}"))
@@ -254,15 +272,45 @@ def _stages(
     return stages
 
 
-def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Contender:
+def _reporters(
+    on_measured: "OnMeasured | None",
+    verified: VerifiedEnsemble,
+    title: SourceProbes,
+    asked: Sequence[_Asked],
+    forecasts: Sequence[Forecast],
+) -> "list[Reporter | None]":
+    """What reports the measurements of each contender; None where nobody wants them."""
+    if on_measured is None:
+        return [None] * len(asked)
+    from vmaf_assay.tune.delivered import Reporter  # not needed to answer
+
+    return [
+        Reporter(
+            on_measured,
+            verified,
+            one.request,
+            predicted,
+            title,
+            predicted.forecaster(one.request.confidence),
+            one.margin.scale,
+        )
+        for one, predicted in zip(asked, forecasts, strict=True)
+    ]
+
+
+def _contender(
+    title: SourceProbes, asked: _Asked, predicted: Forecast, report: "Reporter | None" = None
+) -> Contender:
     """The choice of one encoder and preset, and its curve at whole rate values."""
     request, margin = asked.request, asked.margin
-    forecaster = predicted.forecaster(request.confidence)
+    forecaster = report.forecaster if report else predicted.forecaster(request.confidence)
     tried: dict[float, Tried] = {}
     if margin.target == request.target_vmaf:
         encoder = (encoder_info(request.encoder), asked.preset)
         of = f"{request.encoder} {asked.preset} "
         tried = make_trials(title, forecaster, predicted, encoder, request, of=of)
+    if report:
+        report.trials(tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
     info = encoder_info(request.encoder)
     bitrates = KbpsForecast.of(asked.sidecar, info, predicted, forecaster, request.confidence, tried)
@@ -323,7 +371,13 @@ def _bd(first: Contender, one: Contender) -> float | None:
     return bd_rate(*columns(first), *columns(one))
 
 
-def _measured(measurer: Measurer, request: CompareRequest, one: Contender, predicted: Forecast) -> Contender:
+def _measured(
+    measurer: Measurer,
+    request: CompareRequest,
+    one: Contender,
+    predicted: Forecast,
+    report: "Reporter | None",
+) -> Contender:
     """The contender with its choice measured, and with one encode measured on each side of the target."""
     info = encoder_info(one.encoder)
     points: list[MeasuredPoint] = []
@@ -332,6 +386,10 @@ def _measured(measurer: Measurer, request: CompareRequest, one: Contender, predi
         what = f"measure {one.encoder} {one.preset}, {info.rate_mode} {rate_value:g}"
         scored = measurer.measure(info, one.preset, rate_value, what)
         points.append(MeasuredPoint(rate_value, scored.pooled_vmaf, scored.kbps))
+        if report:
+            trials = {trial["rate_value"]: trial["measured_vmaf"] for trial in one.trials}
+            kept, score = one.promised and len(points) == 1, scored.pooled_vmaf
+            report.at("compare", rate_value, trials, measured=score, kbps=scored.kbps, promised=kept)
         rate_value = next_rate(predicted.curve, request.target_vmaf, points)
     equal = kbps_at_equal(points, request.target_vmaf)
     reasons = [*one.reasons]
@@ -356,6 +414,7 @@ def _keep(
     cache: Cache | None,
     clock: JobClock,
     on_note: OnNote | None,
+    on_measured: "OnMeasured | None",
 ) -> CompareResult:
     """The result with the winner's encode written, as `tune` writes it; its probes and trials are in the cache."""
     best = result.cheapest
@@ -367,7 +426,7 @@ def _keep(
         verify=request.measure,
         retry=2 if request.measure else 0,
     )
-    made = tune(ffmpeg, verified, asked, cache=cache, on_note=on_note, clock=clock)
+    made = tune(ffmpeg, verified, asked, cache=cache, on_note=on_note, clock=clock, on_measured=on_measured)
     kept = Kept(
         output=made.output,
         rate_value=made.rate_value,

@@ -46,6 +46,8 @@ class Forecast:
     """Frames of each segment, [N]."""
     n_units: int = 0
     """Units that the title was divided into; the segments are some of them."""
+    tools: dict[str, str] = field(default_factory=dict)
+    """Versions of ffmpeg, libvmaf and the encoders behind it, by name; empty where no ffmpeg is at hand."""
     more_probes: bool = False
     """Whether it is interpolated through further probes, so that their margin applies."""
 

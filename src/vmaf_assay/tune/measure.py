@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from vmaf_assay.errors import MediaError
+from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media.copies import Copies, copy_spans
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
@@ -20,6 +20,7 @@ from vmaf_assay.media.packets import FrameMap
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
+from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.records import OnStep, Scored
 from vmaf_assay.tune.final import frame_calls
@@ -55,6 +56,7 @@ class Measurer:
         self.cached = 0
         """Encodes known from an earlier run, counted likewise."""
         self._ffmpeg, self._cache, self._on_step = ffmpeg, cache, on_step
+        self._versions = ToolVersions()
         self._stack = ExitStack()
         self._pieces: Copies | Cuttings | None = None
 
@@ -65,6 +67,13 @@ class Measurer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def versions(self, encoder: str) -> dict[str, str]:
+        """Versions of ffmpeg, libvmaf and an encoder; empty if the encoder does not work here."""
+        try:
+            return self._versions(self._ffmpeg, encoder)
+        except ToolError:
+            return {}  # the encode itself will say why
 
     def sample(self, probe_seconds: float) -> SegmentPlan | None:
         """The segments of the source that are probed; None if all of it is.
@@ -226,7 +235,12 @@ class Measurer:
         on_frames(0)
         try:
             return encode_and_score(
-                self._ffmpeg, pieces.reference(span), *encode, threads="auto", every=SCORED_EVERY, on_frames=on_frames
+                self._ffmpeg,
+                pieces.reference(span),
+                *encode,
+                threads="auto",
+                every=SCORED_EVERY,
+                on_frames=on_frames,
             )
         except MediaError:
             if not isinstance(pieces, Copies):
@@ -234,7 +248,12 @@ class Measurer:
         self._pieces = self._count_out(sample)
         on_frames(0)
         return encode_and_score(
-            self._ffmpeg, self._pieces.reference(span), *encode, threads="auto", every=SCORED_EVERY, on_frames=on_frames
+            self._ffmpeg,
+            self._pieces.reference(span),
+            *encode,
+            threads="auto",
+            every=SCORED_EVERY,
+            on_frames=on_frames,
         )
 
     def _cut(self, sample: SegmentPlan) -> Copies | Cuttings:

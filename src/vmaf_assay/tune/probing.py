@@ -1,7 +1,7 @@
 """One source, complete or by segments: its probes, its forecast, and the result of a trial for all of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,7 @@ class SourceProbes:
 
     def forecast(self, ensemble: "Ensemble", encoder: str, preset: str) -> Forecast:
         """Forecast of one encoder and preset; raises ConfigError for one never trained on."""
-        return forecast_of(
+        predicted = forecast_of(
             ensemble,
             self.probes,
             self.sample,
@@ -75,6 +75,7 @@ class SourceProbes:
             frame_rate=float(self.measurer.reference.frame_rate),
             source=self.measurer.reference.path.name,
         )
+        return replace(predicted, tools=self.measurer.versions(encoder))
 
     def try_out(
         self,

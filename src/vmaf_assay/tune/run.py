@@ -25,7 +25,7 @@ from vmaf_assay.tune.forecast import Forecast
 from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
-from vmaf_assay.tune.probing import SourceProbes, probe_title
+from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.progress import JobClock, final_stages, job_stages
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
@@ -42,6 +42,7 @@ from vmaf_assay.tune.trials import implied_rate, make_trials
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
     from vmaf_assay.tune.cache import Cache
+    from vmaf_assay.tune.delivered import OnMeasured, Reporter
 
 
 def tune(
@@ -53,6 +54,7 @@ def tune(
     on_step: OnStep | None = None,
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
+    on_measured: "OnMeasured | None" = None,
 ) -> TuneResult:
     """Choose the cheapest rate value that keeps the promise, and make the encode if an output is named.
 
@@ -64,6 +66,7 @@ def tune(
       on_step: called with progress.
       on_note: called before anything is encoded, with what the output will lack.
       clock: called with progress instead of `on_step`, where the time left for the whole job is wanted.
+      on_measured: called with the facts of every trial and of the final encode, as each is measured.
 
     Raises:
       ConfigError: the request is invalid, or the ensemble may not promise it.
@@ -89,14 +92,34 @@ def tune(
         forecaster = predicted.forecaster(request.confidence)
         encoder = (plan.info, plan.preset)
         tried = make_trials(title, forecaster, predicted, encoder, request) if plan.calibrated_target else {}
+        report = _report_trials(on_measured, verified, plan, title, predicted, forecaster, tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
     choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
     bitrates = KbpsForecast.of(sidecar, plan.info, predicted, forecaster, request.confidence, tried)
-    answer = _Answer(plan, title, bitrates.predicted, forecaster, measured, choice, bitrates)
+    answer = _Answer(plan, title, bitrates.predicted, forecaster, measured, choice, bitrates, report)
     result = answer.result(verified)
     if request.output is not None and result.promise.encodable and within_limits(result):
         result = _encode(plan, answer, result, clock)
     return result
+
+
+def _report_trials(
+    on_measured: "OnMeasured | None",
+    verified: "VerifiedEnsemble",
+    plan: Plan,
+    title: SourceProbes,
+    predicted: Forecast,
+    forecaster: Forecaster,
+    tried: dict[float, Tried],
+) -> "Reporter | None":
+    """What reports measurements, after it has reported the trials; None where nobody wants them."""
+    if on_measured is None:
+        return None
+    from vmaf_assay.tune.delivered import Reporter  # not needed to answer
+
+    report = Reporter(on_measured, verified, plan.request, predicted, title, forecaster, plan.margin.scale)
+    report.trials(tried)
+    return report
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +137,8 @@ class _Answer:
     choice: Choice
     bitrates: KbpsForecast
     """Bitrates, with their intervals."""
+    report: "Reporter | None" = None
+    """Reports what is measured."""
 
     def result(self, verified: "VerifiedEnsemble") -> TuneResult:
         """The answer before the final encode."""
@@ -174,6 +199,19 @@ class _Answer:
         known = f"{many} known from an earlier run (--no-cache ignores what is known)"
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
+
+    def report_final(self, result: TuneResult) -> None:
+        """Report a final encode that was measured; only the first one is of the choice that was promised."""
+        if self.report is None or result.measured_vmaf is None or result.kbps is None:
+            return
+        self.report.at(
+            "retry" if result.missed else "final",
+            result.rate_value,
+            self.measured,
+            measured=result.measured_vmaf,
+            kbps=result.kbps,
+            promised=result.promise.made and not result.missed,
+        )
 
     def moved(self, result: TuneResult, rate_value: float) -> TuneResult:
         """The answer at another rate value than the choice; the promise of the choice stays."""
@@ -287,6 +325,7 @@ def _encode(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) ->
         if not plan.request.verifies:
             return result
         result = _verify(plan, result)
+        answer.report_final(result)
         if result.quality_met:
             return replace(result, implied_rate_value=None)
         assert result.measured_vmaf is not None  # `_verify` sets it

@@ -13,6 +13,7 @@ from vmaf_assay.cli.options import (
     Force,
     Json,
     NoCache,
+    NoOutcomes,
     Page,
     ProbeSeconds,
     Registry,
@@ -69,6 +70,7 @@ def compare(
     probes: Probes = "few",
     report: Page = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -99,7 +101,7 @@ def compare(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_compare(request, run))
 
 

@@ -14,6 +14,7 @@ from vmaf_assay.cli.options import (
     Filters,
     Force,
     NoCache,
+    NoOutcomes,
     ProbeSeconds,
     Registry,
     RunOptions,
@@ -108,6 +109,7 @@ def tune(
     probes: Probes = None,
     report: Report = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -139,7 +141,7 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_tune(sources, request, out_dir, container, run))
 
 
