@@ -12,8 +12,7 @@ from vmaf_assay.promise.choice import Curve, Forecaster
 from vmaf_assay.promise.sampling import (
     SampledForecaster,
     mean_variance,
-    n_tried,
-    spread_evenly,
+    spread_order,
     stratified,
     two_phase,
     weighted_mean,
@@ -119,7 +118,7 @@ def draws():
         truth = rng.normal(90, 4, 200)
         forecasts = truth + rng.normal(-3, 1) + rng.normal(0, 1.5, 200)
         probed = rng.choice(200, 20, replace=False)
-        tried = spread_evenly(n_tried(20), 20)
+        tried = spread_order(20)[:8]
         measured = {index: truth[probed[index]] for index in tried}
         estimate = two_phase(forecasts[probed], measured, np.ones(20), 200)
         made.append((truth.mean(), estimate, np.mean(list(measured.values()))))

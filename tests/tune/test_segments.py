@@ -97,16 +97,19 @@ def test_segments_lie_inside_and_know_their_surroundings():
     seen = Look(rng.uniform(2, 9, 6000).astype(np.float32), change)
     made = plan_sample(seen, 20)
     assert made == plan_sample(seen, 20)
-    assert len(made.segments) == 20
+    assert (len(made.segments), made.count) == (30, 20)  # more where parts differ much
     assert made.n_units > 60
+    for fewer, more in ((8, 12), (12, 20), (20, 30)):
+        assert set(made.beginning(fewer).segments) < set(made.beginning(more).segments)
+        assert len(made.beginning(fewer).segments) == fewer
     for one in made.segments:
         assert one.first >= 0
         assert one.first + one.n_frames <= 6000
         assert one.before == min(AROUND_FRAMES, one.first)
         assert one.after == min(AROUND_FRAMES, 6000 - one.first - one.n_frames)
-    thirds = np.histogram([one.first for one in made.segments], bins=3, range=(0, 6000))[0]
+    thirds = np.histogram([one.first for one in made.beginning(20).segments], bins=3, range=(0, 6000))[0]
     assert thirds.min() >= 5
-    assert len(made.tried) == 8
+    assert set(made.tried(4)) < set(made.tried(8))
     assert plan_sample(seen, 100) is None
 
 

@@ -151,7 +151,8 @@ def encode_and_score(
     scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
     graph = (
         f"[dec:0]{scale_up}format={reference.compared},{reference.tick()}[d];"
-        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph(models, every)}"
+        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];"
+        f"{compare_graph(models, every)}"
     )
     filters = chain([*reference.encode_filters(), NO_STEREO, *encoder.upload()])
     counted = ["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []

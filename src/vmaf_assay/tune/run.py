@@ -4,6 +4,7 @@ Each step reports to `on_step`; nothing here prints. The rate value comes from `
 margin was calibrated with. Probes and trials cover every frame of a short source, and segments of a long one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
+from vmaf_assay.promise.sampling import TOLERANCE, SampledForecaster
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
@@ -26,7 +28,7 @@ from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, w
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
-from vmaf_assay.tune.progress import JobClock, final_stages, job_stages
+from vmaf_assay.tune.progress import JobClock, final_stages, job_stages, more_probe_stages
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
     CurvePoint,
@@ -87,6 +89,7 @@ def tune(
             [(request.encoder, plan.preset)],
             request.probe_seconds,
             more_probes=request.more_probes,
+            is_enough=_enough_for(plan, verified, clock),
         )
         predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
         forecaster = predicted.forecaster(request.confidence)
@@ -101,6 +104,22 @@ def tune(
     if request.output is not None and result.promise.encodable and within_limits(result):
         result = _encode(plan, answer, result, clock)
     return result
+
+
+def _enough_for(plan: Plan, verified: "VerifiedEnsemble", clock: JobClock) -> Callable[[SourceProbes], bool]:
+    """Whether a sample takes no more off the bound than `sampling.TOLERANCE`; else more is to come."""
+    request = plan.request
+
+    def is_enough(title: SourceProbes) -> bool:
+        forecaster = title.forecast(verified.ensemble, request.encoder, plan.preset).forecaster(request.confidence)
+        assert isinstance(forecaster, SampledForecaster)  # it is asked of samples only
+        trials = plan.calibrated_target and request.trials > 0
+        enough = forecaster.added(request.target_vmaf, plan.margin.scale, trials=trials) <= TOLERANCE
+        if not enough:
+            clock.add(more_probe_stages(verified.ensemble.sidecar, request, plan.preset))
+        return enough
+
+    return is_enough
 
 
 def _report_trials(
