@@ -213,21 +213,18 @@ def main():
     if args.json:
         print(json.dumps(results, indent=1))
         return
-    print(
-        "| encoder | trials | nominal | hits, margin alone | hits, fixed | above | hits, `tune` | above | probed, tried |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| encoder | trials | nominal | margin alone | fixed | above | `tune` | above | probed | tried |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name, found in results.items():
         for line in found["lines"]:
             alone, fixed, own = (line[rule] for rule in RULES)
-            print(
-                f"| {name} | {line['trials']} | {line['confidence']} | {alone['hits']:.3f} | {fixed['hits']:.3f} | "
-                f"{fixed['above']:.2f} | {own['hits']:.3f} | {own['above']:.2f} | {own['probed']:.1f}, "
-                f"{own['tried']:.1f} |"
-            )
+            cells = (name, line["trials"], line["confidence"])
+            hits = f"{alone['hits']:.3f} | {fixed['hits']:.3f} | {fixed['above']:.2f} | {own['hits']:.3f}"
+            more = f"{own['above']:.2f} | {own['probed']:.1f} | {own['tried']:.1f}"
+            print(f"| {' | '.join(map(str, cells))} | {hits} | {more} |")
         print(
             f"| {name} | | | RMSE of the estimate {found['rmse_estimate']:.2f}, of the plain mean "
-            f"{found['rmse_plain_mean']:.2f} | | | | | |"
+            f"{found['rmse_plain_mean']:.2f} | | | | | | |"
         )
 
 

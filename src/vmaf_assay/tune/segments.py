@@ -15,8 +15,11 @@ from vmaf_assay.promise.choice import Forecaster, Measured
 from vmaf_assay.promise.sampling import MIN_SEGMENTS, spread_order, stratified
 from vmaf_assay.tune.result import SampleFacts
 
-SEGMENT_FRAMES = 72
-"""Approximate frames of a segment, as in a clip of the calibration's corpus."""
+SEGMENT_FRAMES = 48
+"""Approximate frames of a segment; two thirds of a clip of the calibration's corpus.
+
+Units differ far more from each other than parts of one do, so the same frames say more in more segments. Forecasts of
+48 frames were as near to what was measured as those of 72 (docs/results/long-sources.md)."""
 
 AROUND_FRAMES = 24
 """Most frames before and after a segment that are encoded and not scored."""
