@@ -16,6 +16,7 @@ LAYERS = (
     "registry",
     "outcomes",
     "tune",
+    "scenes",
     "corpus",
     "training",
     "admission",

@@ -15,7 +15,7 @@ from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import PromisedChoice, promised
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.batch import Batch, ItemResult, check_batch, plan_items, request_digest, size_of, tune_many
 from vmaf_assay.tune.cache import Cache
@@ -166,11 +166,17 @@ def tune_source(source: PathLike, encoder: str, **asked: Unpack[TuneAsked]) -> T
       MediaError: the source cannot be used.
       ToolError: ffmpeg or the disk failed.
     """
+    request, settings = request_of(source, encoder, asked)
+    return tune_request(request, **settings)
+
+
+def request_of(source: PathLike, encoder: str, asked: TuneAsked) -> tuple[TuneRequest, Settings]:
+    """The fields of a request that were given, as its record, and the settings among them."""
     settings: Settings = {name: asked[name] for name in asked if name in SETTINGS}  # type: ignore[literal-required,assignment]
     fields: dict[str, Any] = {name: value for name, value in asked.items() if name not in SETTINGS}
     if fields.get("output") is not None:
         fields["output"] = Path(fields["output"])
-    return tune_request(TuneRequest(Path(source), encoder, **fields), **settings)
+    return TuneRequest(Path(source), encoder, **fields), settings
 
 
 def tune_request(
@@ -280,6 +286,7 @@ def compare_encoders(
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind = "few",
+    measurand: Measurand = MEAN_VMAF,
     **settings: Unpack[Settings],
 ) -> CompareResult:
     """Forecast the bitrates of several encoders for a target; what `assay compare` does.
@@ -308,6 +315,7 @@ def compare_encoders(
         filters=filters,
         probe_seconds=probe_seconds,
         probes=probes,
+        measurand=measurand,
     )
     return compare_request(request, **settings)
 

@@ -127,7 +127,7 @@ def compare_graph(models: Sequence[str] = (VMAF_MODEL,), every: int = 1) -> str:
     )
 
 
-def _compare_outputs(*limit: str) -> list[str]:
+def compare_outputs(*limit: str) -> list[str]:
     """Outputs of `compare_graph`; `limit` is of the frames of the reference that are read."""
     raw = [*_ONE_BY_ONE, "-f", "rawvideo"]
     scored = ["-map", "[o]", "-f", "null", "-"]
@@ -190,7 +190,7 @@ def encode_and_score(
             "0:0",
             "-filter_complex",
             graph,
-            *_compare_outputs("-frames:v", _FRAMES),
+            *compare_outputs("-frames:v", _FRAMES),
         )
     )
 
@@ -210,7 +210,7 @@ def score_pair(reference: ReferenceInput, models: Sequence[str] = (VMAF_MODEL,))
             SOURCE,
             "-filter_complex",
             graph,
-            *_compare_outputs(),
+            *compare_outputs(),
         )
     )
 

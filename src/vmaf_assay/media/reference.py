@@ -1,7 +1,7 @@
 """A source as the reference of a comparison: how it is opened, and what its frames go through on each side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,6 +64,12 @@ class ReferenceInput:
     def distorted_filters(self) -> list[str]:
         """The chain libvmaf sees a finished encode through."""
         return [*normalise_filters(self.rate(), self.unfiltered_size or self.size, self.compared), "setsar=1"]
+
+    def around(self, before: int, after: int) -> "ReferenceInput":
+        """The same with a few more frames before and after its span."""
+        if self.span is None:
+            return self
+        return replace(self, span=(self.span[0] - before, self.span[1] + after))
 
     def from_rgb(self) -> list[str]:
         """Filters that make YUV of an RGB source and tag it, before the user's: ffmpeg's own choice is BT.601."""

@@ -40,7 +40,7 @@ with three busy loops beside it on two cores, two of three QPs failed eight time
 none of 12 failed, but that gives other bytes, so other cells.
 """
 
-_KEPT_BACK = (
+KEPT_BACK = (
     f"the encoder kept frames back in {FLUSH_TRIES} encodes one after another: try on an idle machine, or give it "
     "a longer source"
 )
@@ -76,24 +76,24 @@ def encode_and_score(
     """
     if reference.size is not None:
         encoder.check_size(*reference.size)
-    _check_models(models, reference)
+    check_models(models, reference)
     command = commands.encode_and_score(reference, encoder, preset, rate_value, models, every=every)
     argv = command.argv(ffmpeg, progress=True, n_frames=reference.n_frames, threads=threads, source=reference.path)
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
     for attempt in range(1, FLUSH_TRIES + 1):
         with tempfile.TemporaryDirectory(prefix="assay-score-", dir=scratch) as folder:
             started = time.monotonic()
-            done = _run(argv, Path(folder), on_frames, children)
+            done = run_scored(argv, Path(folder), on_frames, children)
             elapsed_s = time.monotonic() - started
             lost = _lost_at_the_end(Path(folder), done, reference)
             if lost and attempt < FLUSH_TRIES:
                 continue
             if done.exit_code != 0:
-                raise failure(what, done, next_step=_KEPT_BACK if lost else "")
-            sizes = _display_order((Path(folder) / "packets.txt").read_text())
-            _check_pair(Path(folder), done.stderr, reference, what)
+                raise failure(what, done, next_step=KEPT_BACK if lost else "")
+            sizes = display_order((Path(folder) / "packets.txt").read_text())
+            check_pair(Path(folder), done.stderr, reference, what)
             log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
-            scored = _scored(log, sizes, reference, elapsed_s, what, models, every)
+            scored = scored_from(log, sizes, reference, elapsed_s, what, models, every)
             return _with_packets(scored, Path(folder))
     raise AssertionError("the last attempt returns or raises")
 
@@ -115,23 +115,23 @@ def score_pair(
       ToolError: ffmpeg failed.
       MediaError: the two differ in the number of frames or are out of sync, or a frame does not decode.
     """
-    _check_models(models, reference)
+    check_models(models, reference)
     argv = commands.score_pair(reference, models).argv(
         ffmpeg, progress=True, distorted=distorted_path, source=reference.path
     )
     what = f"scoring {distorted_path.name} against {reference.path.name}"
     with tempfile.TemporaryDirectory(prefix="assay-score-") as folder:
         started = time.monotonic()
-        done = _run(argv, Path(folder), on_frames, children)
+        done = run_scored(argv, Path(folder), on_frames, children)
         elapsed_s = time.monotonic() - started
         if done.exit_code != 0:
             raise failure(what, done)
-        _check_pair(Path(folder), done.stderr, reference, what)
+        check_pair(Path(folder), done.stderr, reference, what)
         log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
-    return _scored(log, None, reference, elapsed_s, what, models)
+    return scored_from(log, None, reference, elapsed_s, what, models)
 
 
-def _check_models(models: Sequence[str], reference: ReferenceInput) -> None:
+def check_models(models: Sequence[str], reference: ReferenceInput) -> None:
     """Refuse pictures smaller than a model accepts: libvmaf then ends in a crash, with no message."""
     size = reference.unfiltered_size or reference.size
     for model in models:
@@ -153,12 +153,17 @@ def _lost_at_the_end(folder: Path, done: process.Completed, reference: Reference
     return n_packets < n_reference == reference.n_frames
 
 
-def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str) -> None:
-    """Refuse a pair with damaged frames, with unequal or unexpected frame counts, or out of sync."""
+def check_pair(
+    folder: Path, stderr: str, reference: ReferenceInput, what: str, around: tuple[int, int] = (0, 0)
+) -> None:
+    """Refuse a pair with damaged frames, with unequal or unexpected frame counts, or out of sync.
+
+    `around` is the number of frames before and after the reference's own that are in the folder's files too.
+    """
     check_decoded(what, stderr, seeked="-ss" in reference.input_args, remarks=reference.remarks)
-    reference_signs, distorted_signs = (
-        read_signatures((folder / f"{side}.gray").read_bytes()) for side in ("reference", "distorted")
-    )
+    before, after = around
+    signs = [read_signatures((folder / f"{side}.gray").read_bytes()) for side in ("reference", "distorted")]
+    reference_signs, distorted_signs = (side[before : len(side) - after] for side in signs)
     n_reference, n_distorted, expected = len(reference_signs), len(distorted_signs), reference.n_frames
     slip = find_slip(reference_signs, distorted_signs)
     if n_reference != n_distorted:
@@ -175,15 +180,17 @@ def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str)
     )
 
 
-def _display_order(packets: str) -> list[int]:
+def display_order(packets: str) -> list[int]:
     """Sizes of packets by time stamp, from lines of `pts size`."""
     pairs = [tuple(map(int, line.split())) for line in packets.splitlines()]
     return [size for _, size in sorted(pairs, key=lambda pair: pair[0])]
 
 
-def _run(
+def run_scored(
     argv: list[str], folder: Path, on_frames: OnFrames | None, children: process.Children | None
 ) -> process.Completed:
+    """Run a command that scores in a folder, and report the frames done."""
+
     def on_line(line: str) -> None:
         if on_frames and line.startswith("frame="):
             on_frames(int(line[6:]))
@@ -191,15 +198,16 @@ def _run(
     return process.run(argv, cwd=folder, on_line=on_line, children=children)
 
 
-def _scored(
+def scored_from(
     log: dict[str, Any],
     sizes: list[int] | None,
     reference: ReferenceInput,
     elapsed_s: float,
     what: str,
-    models: Sequence[str],
+    models: Sequence[str] = (VMAF_MODEL,),
     every: int = 1,
 ) -> Scored:
+    """The scores in a libvmaf log, with the sizes of the packets if they are known."""
     frames = log["frames"]
     expected = reference.n_frames
     if [frame["frameNum"] for frame in frames] != list(range(0, expected, every)):

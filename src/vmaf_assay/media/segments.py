@@ -101,6 +101,15 @@ def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames:
     small = scratch / "look.gray"
     argv = commands.look_through(reference).argv(ffmpeg, progress=True, source=reference.path, output=small)
     _run(argv, f"looking through {reference.path.name}", on_frames, reference.remarks)
+    return look_of(small, reference)
+
+
+def look_of(small: Path, reference: ReferenceInput) -> Look:
+    """Detail and change of the small pictures in a file, which is removed.
+
+    Raises:
+      MediaError: their number is unexpected.
+    """
     width, height = SIGNATURE_SIZE
     n_frames = small.stat().st_size // (width * height)
     if n_frames != reference.n_frames:

@@ -8,6 +8,7 @@ that do not verify are ignored, and a failed write is not an error.
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,7 @@ class Cache:
         preset: str,
         rate_value: float,
         *,
+        models: Sequence[str] = (commands.VMAF_MODEL,),
         of: tuple[int, ...] = (),
         every: int = 1,
     ) -> str:
@@ -81,7 +83,7 @@ class Cache:
                     "source": self.digest(reference.path),
                     "reference": _made_of(reference),
                     "command": commands.encode_and_score(
-                        reference, info, preset, rate_value, every=every
+                        reference, info, preset, rate_value, models, every=every
                     ).hashed(),
                     "versions": self._versions(ffmpeg, info.name),
                 }

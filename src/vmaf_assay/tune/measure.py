@@ -7,6 +7,7 @@ not in the cache, into a private folder that is removed with the measurer.
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +23,7 @@ from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
 from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ProbeSpec
-from vmaf_assay.records import OnStep, Scored
+from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep, Scored, scoring_model
 from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
 from vmaf_assay.tune.segments import (
@@ -48,9 +49,18 @@ class Measurer:
     """Measures encodes of one source, completely or by segments; a context manager."""
 
     def __init__(
-        self, ffmpeg: Ffmpeg, reference: ReferenceInput, cache: "Cache | None", on_step: OnStep | None
+        self,
+        ffmpeg: Ffmpeg,
+        reference: ReferenceInput,
+        cache: "Cache | None",
+        on_step: OnStep | None,
+        measurand: Measurand = MEAN_VMAF,
     ) -> None:
         self.reference = reference
+        self.measurand = measurand
+        """What encodes are scored by."""
+        self._every = SCORED_EVERY if measurand.pooling == "mean" else 1
+        self._models = (scoring_model(measurand.model, float(reference.frame_rate)),)
         self._spent = self._cached = 0
         self._ffmpeg, self._cache, self._on_step = ffmpeg, cache, on_step
         self._versions = ToolVersions()
@@ -137,10 +147,10 @@ class Measurer:
         """
         key = None
         if self._cache is not None:
-            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value)
+            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=self._models)
             if known := self._cache.load(key, self.reference.n_frames):
                 self._cached += 1
-                return known
+                return self._pooled(known)
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         scored = encode_and_score(
@@ -149,13 +159,17 @@ class Measurer:
             info,
             preset,
             rate_value,
+            models=self._models,
             threads="auto",
             on_frames=on_frames,
         )
         self._spent += 1
         if self._cache is not None and key is not None:
             self._cache.store(key, scored)
-        return scored
+        return self._pooled(scored)
+
+    def _pooled(self, scored: Scored) -> Scored:
+        return replace(scored, pooling=self.measurand.pooling)
 
     def measure_segments(
         self,
@@ -195,7 +209,7 @@ class Measurer:
                     keep(known)
                     self._encodes[encode] = True
                 self._segments[(span, segment, *encode)] = known
-            scored.append(known)
+            scored.append(self._pooled(known))
             done += span.last - span.first
         return scored
 
@@ -236,7 +250,16 @@ class Measurer:
             return None, lambda _: None
         cache = self._cache
         of = (span.first, span.last, segment.first, segment.n_frames)
-        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, of=of, every=SCORED_EVERY)
+        key = cache.key(
+            self._ffmpeg,
+            self.reference,
+            info,
+            preset,
+            rate_value,
+            models=self._models,
+            of=of,
+            every=self._every,
+        )
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
     def _encode(
@@ -249,25 +272,24 @@ class Measurer:
         pieces = self._cut()
         on_frames(0)
         try:
-            return encode_and_score(
-                self._ffmpeg,
-                pieces.reference(span),
-                *encode,
-                threads="auto",
-                every=SCORED_EVERY,
-                on_frames=on_frames,
-            )
+            return self._score(pieces.reference(span), encode, on_frames)
         except MediaError:
             if not isinstance(pieces, Copies):
                 raise
         self._pieces = self._count_out()
         on_frames(0)
+        return self._score(self._pieces.reference(span), encode, on_frames)
+
+    def _score(
+        self, reference: ReferenceInput, encode: tuple[EncoderInfo, str, float], on_frames: Callable[[int], None]
+    ) -> Scored:
         return encode_and_score(
             self._ffmpeg,
-            self._pieces.reference(span),
+            reference,
             *encode,
+            models=self._models,
             threads="auto",
-            every=SCORED_EVERY,
+            every=self._every,
             on_frames=on_frames,
         )
 

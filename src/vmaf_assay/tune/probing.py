@@ -17,7 +17,7 @@ from vmaf_assay.promise.sampling import (
     MIN_SEGMENTS,
     MIN_TRIED,
     TOLERANCE,
-    SampledForecaster,
+    Sampled,
     most_tried,
     next_count,
 )
@@ -102,7 +102,7 @@ class SourceProbes:
           rate_value: on its own scale.
           what: for progress.
         """
-        if self.sample is None or not isinstance(forecaster, SampledForecaster):
+        if self.sample is None or not isinstance(forecaster, Sampled):
             scored = self.measurer.measure(*encoder, rate_value, what)
             return Tried(scored.pooled_vmaf, scored.kbps)
         n_segments, count = len(self.sample.segments), MIN_TRIED
@@ -222,4 +222,5 @@ def joined(parts: Sequence[Scored], frame_rate: Fraction) -> Scored:
         encode_s=sum(part.encode_s for part in parts),
         libvmaf_version=parts[0].libvmaf_version,
         every=parts[0].every,
+        pooling=parts[0].pooling,
     )

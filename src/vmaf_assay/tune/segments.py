@@ -18,8 +18,8 @@ from vmaf_assay.tune.result import SampleFacts
 SEGMENT_FRAMES = 48
 """Approximate frames of a segment; two thirds of a clip of the calibration's corpus.
 
-Units differ far more from each other than parts of one do, so the same frames say more in more segments. Forecasts of
-48 frames were as near to what was measured as those of 72 (docs/results/long-sources.md)."""
+Units differ far more from each other than parts of one do, so the same frames say more in more segments.
+Forecasts of 48 frames were as near to what was measured as those of 72 (docs/results/long-sources.md)."""
 
 AROUND_FRAMES = 24
 """Most frames before and after a segment that are encoded and not scored."""
@@ -189,9 +189,9 @@ def sample_facts(
     """The facts of a sample at the rate value chosen; None if every frame was probed."""
     if sample is None:
         return None
-    from vmaf_assay.promise.sampling import SampledForecaster  # long sources only
+    from vmaf_assay.promise.sampling import Sampled  # long sources only
 
-    if not isinstance(forecaster, SampledForecaster):
+    if not isinstance(forecaster, Sampled):
         return None
     part = forecaster.sampling_part(measured)[forecaster.at(rate_value)]
     return SampleFacts(

@@ -95,6 +95,8 @@ class EncoderInfo:
     """What both sides of a picture are a multiple of."""
     writes_stereo: bool = False
     """True if it writes the layout of 3D video into its stream."""
+    stitch_args: tuple[str, ...] = ()
+    """Further options with which parts at different rate values share one header."""
     cost: float = 1.0
     """Cost of one frame at the usual preset, in units of libx264 medium; set by hand, for a first estimate."""
     extra_args: tuple[str, ...] = ()

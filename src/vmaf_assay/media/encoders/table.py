@@ -205,6 +205,8 @@ _ENCODERS = (
         params_option="-x264-params",
         params=allowed.X264_PARAMS,
         writes_stereo=True,
+        # Without it the picture parameter set depends on the CRF, and a joined file has several.
+        stitch_args=("-x264-params", "stitchable=1"),
     ),
     EncoderInfo(
         "libx265",
