@@ -19,6 +19,7 @@ from vmaf_assay.promise.own_curve import (
     SampledOwnForecaster,
     next_own_rate,
     own_calibration,
+    places,
 )
 from vmaf_assay.records import Scored
 from vmaf_assay.tune.forecast import Forecast, Probe
@@ -62,15 +63,15 @@ class OwnForecast(Forecast):
         return OwnForecaster(self.info, self.prior, self.curve.known)
 
     def kbps_at(self, rate_values: F64) -> F64:
-        """Bitrate at any rate values, kbps: its logarithm is linear between known encodes, and beyond them."""
-        rates = np.array(sorted(self.known_kbps))
-        logs = np.log([max(self.known_kbps[float(rate)], 1e-3) for rate in rates])
-        fall = HALVINGS * np.log(2) / (self.info.rate_max - self.info.rate_min)
-        usual = -fall if self.info.lower_is_better else fall
-        slopes = np.diff(logs) / np.diff(rates) if len(rates) > 1 else np.array([usual])
-        inside = np.interp(rate_values, rates, logs)
-        below, above = np.minimum(rate_values - rates[0], 0), np.maximum(rate_values - rates[-1], 0)
-        result: F64 = np.exp(inside + slopes[0] * below + slopes[-1] * above)
+        """Bitrate at any rate values, kbps: its logarithm is linear in place between known encodes, and beyond."""
+        known = np.array(list(self.known_kbps))
+        order = np.argsort(places(self.info, known))
+        place = places(self.info, known)[order]
+        logs = np.log([max(self.known_kbps[float(rate)], 1e-3) for rate in known[order]])
+        slopes = np.diff(logs) / np.diff(place) if len(place) > 1 else np.array([-HALVINGS * np.log(2)])
+        at = places(self.info, rate_values)
+        better, worse = np.minimum(at - place[0], 0), np.maximum(at - place[-1], 0)
+        result: F64 = np.exp(np.interp(at, place, logs) + slopes[0] * better + slopes[-1] * worse)
         return result
 
 
@@ -84,6 +85,9 @@ def outside(verified: "VerifiedEnsemble", request: TuneRequest, info: EncoderInf
       preset: its preset.
     """
     sidecar = verified.ensemble.sidecar
+    if request.drive:
+        range_ = f"{info.rate_min:g} to {info.rate_max:g} in steps of {info.rate_step:g}"
+        return f"no calibration encode was made with {info.name} by {info.rate_flag} {range_}"
     if not trained_presets(sidecar, request.encoder, preset):
         nothing = np.zeros(len(sidecar.feature_names))
         return unsupported_reason(sidecar, nothing, request.encoder, preset) or ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.eligibility import conversions
-from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import CAPTIONS
 from vmaf_assay.media.reference import ReferenceInput
@@ -111,6 +111,11 @@ def make_plan(
 ) -> Plan:
     """Validate everything here, before anything is encoded."""
     info = check_request(request)
+    if request.encoder not in ENCODERS:
+        from vmaf_assay.media.drive import drive_encoder  # most requests name an encoder of the table
+
+        info = drive_encoder(ffmpeg, request.encoder, request.drive)
+        info = with_extra_args(info, request.encoder_args, unsafe=request.unsafe_args)
     preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
     why = outside(verified, request, info, preset)
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
