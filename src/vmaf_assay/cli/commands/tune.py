@@ -136,8 +136,7 @@ def tune(
 
     Example: assay tune in.mkv -e libx265 --target-vmaf 95 --by-scene --jobs 2 -o out.mkv
     """
-    from vmaf_assay.api import TuneRequest
-    from vmaf_assay.media.encoders.driven import read_drive
+    from vmaf_assay.api import TuneRequest, read_drive
 
     request = TuneRequest(
         *(sources[0], encoder, target_vmaf, quality_confidence, preset, trials),
