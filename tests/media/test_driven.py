@@ -115,7 +115,7 @@ def test_the_tables_own_encoders_are_narrowed_only():
 def test_the_direction_is_found(ffmpeg, name, low, high, lower_is_better, pix_fmt):
     """Two small encodes tell which end of the range is the better one; the pixel format is one it takes."""
     info = drive_encoder(ffmpeg, name, Drive("-q:v", low, high))
-    assert (info.lower_is_better, info.pix_fmts) == (lower_is_better, (pix_fmt,))
+    assert (info.lower_is_better, info.pix_fmts[0]) == (lower_is_better, pix_fmt)
     place = places(info, np.array([low, high]))
     assert place.tolist() == ([0.0, 1.0] if lower_is_better else [1.0, 0.0])
 

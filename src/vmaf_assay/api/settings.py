@@ -10,7 +10,7 @@ from vmaf_assay.api.paths import PathLike
 from vmaf_assay.media.encoders.driven import Drive
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.files import sha256_file
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.progress import JobClock, OnLeft
@@ -69,6 +69,8 @@ class TuneAsked(Settings, total=False):
     max_ratio: float | None
     probe_seconds: float
     probes: ProbesKind | None
+    measurand: Measurand
+    depth_of_source: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
 from vmaf_assay.promise.promise import Promise
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import OnStep, pooled, scoring_model
 from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
@@ -37,6 +37,7 @@ from vmaf_assay.tune.result import (
     SampleFacts,
     TuneResult,
 )
+from vmaf_assay.tune.scale import scale_words
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import pixels, seconds
 from vmaf_assay.tune.trials import implied_rate, make_trials
@@ -84,7 +85,8 @@ def tune(
     clock.plan(stages, plan.reference)
     if named_files(request.filters, Path.cwd()):
         cache = None  # a kept encode may be of the file's earlier content
-    with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
+    request = plan.request  # with the source's depth, if that was asked for
+    with Measurer(ffmpeg, plan.reference, cache, clock.step, request.measurand) as measurer:
         plan, title, predicted = _predicted(measurer, verified, plan, clock)
         forecaster = predicted.forecaster(request.confidence)
         encoder = (plan.info, plan.preset)
@@ -174,10 +176,6 @@ class _Answer:
         measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
         bitrate = self.bitrate(choice.rate_value)
-        kbps, n_bytes = bitrate.forecast, None
-        if kbps is not None and (request.output is not None or request.max_bytes is not None):
-            other = max(0, reference.path.stat().st_size - plan.source_video_bytes)
-            n_bytes = other + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
             source=path_text(request.source),
@@ -188,7 +186,7 @@ class _Answer:
             rate_value=choice.rate_value,
             mu=choice.mu,
             lower_bound=choice.lower_bound,
-            forecast_kbps=kbps,
+            forecast_kbps=bitrate.forecast,
             forecast_kbps_low=bitrate.low,
             forecast_kbps_high=bitrate.high,
             promise=self.promise(),
@@ -206,10 +204,13 @@ class _Answer:
             filters=request.filters,
             reference=request.reference,
             losses=list(plan.carry.losses),
+            vmaf_model=scoring_model(request.measurand.model, float(reference.frame_rate)),
+            pooling=request.measurand.pooling,
+            bit_depth=request.measurand.bit_depth,
             max_kbps=request.max_kbps,
             max_bytes=request.max_bytes,
             max_ratio=request.max_ratio,
-            forecast_bytes=n_bytes,
+            forecast_bytes=self._forecast_bytes(bitrate.forecast),
             width=reference.size[0],
             height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
@@ -228,6 +229,14 @@ class _Answer:
         known = f"{many} known from an earlier run (--no-cache ignores what is known)"
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
+
+    def _forecast_bytes(self, kbps: float | None) -> float | None:
+        """Size of the file with the source's other streams; None without a forecast or a use for it."""
+        request, plan = self.plan.request, self.plan
+        if kbps is None or (request.output is None and request.max_bytes is None):
+            return None
+        other = max(0, plan.reference.path.stat().st_size - plan.source_video_bytes)
+        return other + kbps * 125 * seconds(plan.reference)
 
     def report_final(self, result: TuneResult) -> None:
         """Report a final encode that was measured; only the first one is of the choice that was promised."""
@@ -359,7 +368,8 @@ def _margin_words(answer: _Answer) -> str:
 
 def _kind_reasons(plan: Plan) -> list[str]:
     """Differences of this encode from the calibrated ones."""
-    said = []
+    words = scale_words(plan.request.measurand, float(plan.reference.frame_rate))
+    said = [words] if words else []
     if plan.request.filters:
         against = (
             "the filtered picture" if plan.request.reference == "filtered" else "the source, scaled back to it"
@@ -433,9 +443,11 @@ def _verify(plan: Plan, result: TuneResult) -> TuneResult:
     assert plan.request.output is not None  # the caller asked for a file
     on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, plan.on_step)
     try:
-        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, on_frames=on_frames)
+        model = scoring_model(plan.request.measurand.model, float(plan.reference.frame_rate))
+        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, models=[model], on_frames=on_frames)
     except BaseException:
         plan.note(f"{plan.request.output} is complete, but its measurement was interrupted")
         raise
     frames = [round(float(value), 3) for value in scored.vmaf]
-    return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)
+    measured = pooled(scored.vmaf, plan.request.measurand.pooling)
+    return replace(result, measured_vmaf=measured, frame_vmaf=frames)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -25,6 +26,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.scale_options import Scale
 
 if TYPE_CHECKING:
     from vmaf_assay.api import CompareRequest, CompareResult, Contender
@@ -50,7 +52,7 @@ Probes = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("compare")(compare)
+    app.command("compare")(flattened(compare))
 
 
 def compare(
@@ -68,6 +70,7 @@ def compare(
     stream: Stream = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
+    scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
     report: Page = None,
     no_cache: NoCache = False,
     no_outcomes: NoOutcomes = False,
@@ -100,6 +103,7 @@ def compare(
         filters=vf,
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
+        measurand=scale.measurand(),
     )
     run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_compare(request, run))

@@ -198,10 +198,10 @@ def completed(info: EncoderInfo, said: EncoderHelp) -> EncoderInfo:
             f"{info.rate_max:g}",
             next_step="choose a --rate-range inside that",
         )
-    fit = next((name for name in _FORMATS if name in said.pix_fmts), "" if said.pix_fmts else "yuv420p")
+    fit = tuple(name for name in _FORMATS if name in said.pix_fmts) or (() if said.pix_fmts else ("yuv420p",))
     if not fit:
         raise ConfigError(
             f"{info.name} takes {', '.join(said.pix_fmts[:4])} only, which no picture here is converted to",
             next_step="choose another encoder",
         )
-    return replace(info, options=said.harmless, pix_fmts=(fit,))
+    return replace(info, options=said.harmless, pix_fmts=fit)
