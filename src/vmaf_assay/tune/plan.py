@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.eligibility import conversions
-from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import CAPTIONS
 from vmaf_assay.media.reference import ReferenceInput
@@ -24,7 +24,7 @@ from vmaf_assay.tune.final import (
 from vmaf_assay.tune.forecast import chosen_preset
 from vmaf_assay.tune.own_probes import outside, own_margin
 from vmaf_assay.tune.request import TuneRequest, check_request
-from vmaf_assay.tune.scale import compared_at, of_depth
+from vmaf_assay.tune.scale import at_depth, compared_at, of_depth
 from vmaf_assay.tune.source import open_source
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 
@@ -111,7 +111,7 @@ def make_plan(
     on_note: OnNote | None,
 ) -> Plan:
     """Validate everything here, before anything is encoded."""
-    info = check_request(request)
+    info = _encoder(ffmpeg, request)
     preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
     why = outside(verified, request, info, preset)
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
@@ -124,7 +124,7 @@ def make_plan(
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
     if request.depth_of_source:
         request = of_depth(request, 10 if video.bit_depth > 8 else 8)
-        info = check_request(request)
+        info = _encoder(ffmpeg, request)
         why = outside(verified, request, info, preset)
         margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
     reference = compared_at(reference, request.measurand.bit_depth)
@@ -163,6 +163,17 @@ def make_plan(
     for loss in carry.losses:
         plan.note(f"lost in the output: {loss}")
     return plan
+
+
+def _encoder(ffmpeg: Ffmpeg, request: TuneRequest) -> EncoderInfo:
+    """The encoder with the user's own options, after validating the request."""
+    info = check_request(request)
+    if request.encoder in ENCODERS:
+        return info
+    from vmaf_assay.media.drive import drive_encoder  # most requests name an encoder of the table
+
+    info = at_depth(drive_encoder(ffmpeg, request.encoder, request.drive), request.measurand.bit_depth)
+    return with_extra_args(info, request.encoder_args, unsafe=request.unsafe_args)
 
 
 def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset: str) -> Margin:
