@@ -1,7 +1,7 @@
 """How far apart copies and other content are for `corpus/same_pictures.py`: `bench/same_pictures.py CLIPS [N]`.
 
-Prints the highest correlations over all pairs of the first N clips of a folder (one group each; default all), then
-the lowest over copies of every fifth: CRF 45, smaller, cropped 10 % in the middle and at a corner, half a second later.
+Prints the highest correlations over all pairs of the first N clips of a folder (default all). Then come the lowest
+over copies of every fifth: CRF 45, smaller, cropped 10 % in the middle and at a corner, half a second later.
 Run it with OPENBLAS_NUM_THREADS=1 on a busy machine.
 """
 
@@ -36,14 +36,16 @@ def looks_of(ffmpeg: Ffmpeg, path: Path) -> Looks:
 def main(folder: str, most: str = "1000") -> None:
     """Print both sides of the limit."""
     ffmpeg = find_ffmpeg()
-    paths = [p for p in sorted(Path(folder).iterdir()) if p.suffix in (".mp4", ".mov", ".webm", ".mkv", ".ts")]
+    films = (".mp4", ".mov", ".webm", ".mkv", ".ts")
+    paths = [path for path in sorted(Path(folder).iterdir()) if path.suffix in films]
     looks = {path: looks_of(ffmpeg, path) for path in paths[: int(most)]}
     looks = {path: each for path, each in looks.items() if len(each.frames) >= 24}
-    pairs = sorted(((closest(looks[a], looks[b]), a.name, b.name) for a, b in combinations(looks, 2)), reverse=True)
+    found = [(closest(looks[a], looks[b]), a.name, b.name) for a, b in combinations(looks, 2)]
+    pairs = sorted(found, reverse=True)
     print(f"{len(pairs)} pairs, limit {SAME}; the highest:")
     for value, *names in pairs[:20]:
         print(f"  {value:.3f} {' '.join(names)}")
-    found = []
+    below = []
     for path in list(looks)[::5]:
         for what, filters in COPIES.items():
             with tempfile.TemporaryDirectory() as place:
@@ -52,9 +54,9 @@ def main(folder: str, most: str = "1000") -> None:
                 frames = ["-map", "0:v:0", "-frames:v", str(N_FRAMES), "-vf", filters]
                 done = process.run([*ffmpeg.base_argv(), "-i", str(path), *frames, *encode, str(copy)])
                 if done.exit_code == 0:
-                    found.append((closest(looks[path], looks_of(ffmpeg, copy)), path.name, what))
-    print(f"{len(found)} copies, {sum(value < SAME for value, *_ in found)} below the limit; the lowest:")
-    for value, *names in sorted(found)[:20]:
+                    below.append((closest(looks[path], looks_of(ffmpeg, copy)), path.name, what))
+    print(f"{len(below)} copies, {sum(value < SAME for value, *_ in below)} below the limit; the lowest:")
+    for value, *names in sorted(below)[:20]:
         print(f"  {value:.3f} {' '.join(names)}")
 
 

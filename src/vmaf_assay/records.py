@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,27 @@ from numpy.typing import NDArray
 CANONICAL6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
 """The six libvmaf features that every model reads, in this order."""
 
-Pooling = Literal["frame", "mean"]
-"""What one number is of: one frame, or the mean over all frames of an encode."""
+Pooling = Literal["frame", "mean", "harmonic", "p5", "p1"]
+"""What one number is of: one frame, or all frames of an encode, by `pooled`."""
+
+
+def pooled(frames: NDArray[np.float32], pooling: Pooling) -> float:
+    """One number for the frames of an encode.
+
+    Args:
+      frames: VMAF of each frame, [F], points.
+      pooling: `mean`; `harmonic`, libvmaf's harmonic mean of VMAF + 1, less 1; `p5` and `p1`, the 5th and the 1st
+        percentile, interpolated linearly between frames.
+
+    >>> [pooled(np.array([80, 90, 100], np.float32), how) for how in ("mean", "p5")]
+    [90.0, 81.0]
+    """
+    wide = frames.astype(np.float64)
+    if pooling == "harmonic":
+        return float(len(wide) / np.sum(1 / (wide + 1)) - 1)
+    if pooling in ("p5", "p1"):
+        return float(np.quantile(wide, {"p5": 0.05, "p1": 0.01}[pooling]))
+    return float(wide.mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +48,67 @@ class Metric:
     roughness: float
     """Standard deviation of a measured curve around a smooth one, points. It limits what a trial tells about a
     neighbouring rate value. Curves measured four rate values apart do not show it."""
+    least_size: tuple[int, int] = (16, 16)
+    """Fewest px of the shorter and of the longer side that libvmaf accepts. VMAF v1 fails below, for some sizes by
+    a crash (`findings/vmaf_v1_least_size.sh`)."""
 
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether libvmaf scores pictures of a size, px."""
+        return min(size) >= self.least_size[0] and max(size) >= self.least_size[1]
+
+
+_V1 = "vmaf_v1.0.16_"
 
 METRICS = {
     # Roughness: seven clips of 72 frames, libx264, steps of 0.1 CRF: 0.04 to 0.26 between neighbours, 0.14 their
     # root mean square; libsvtav1 0.11 (`bench/roughness.py`, docs/log/choice.md, 2026-11-25).
     metric.model: metric
-    for metric in (Metric("vmaf_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),)
+    for metric in (
+        Metric("vmaf_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),
+        Metric("vmaf_v0.6.1neg", floor=0.0, ceiling=100.0, roughness=0.14),
+        Metric("vmaf_4k_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),
+        *(
+            Metric(f"{_V1}{rate}{view}", floor=0.0, ceiling=ceiling, roughness=0.14, least_size=least)
+            for rate in ("", "hfr_")
+            for view, ceiling, least in (
+                ("3d0h", 100.0, (160, 216)),
+                ("5d0h", 100.0, (266, 266)),
+                ("1d5h_2160", 100.0, (160, 216)),
+                ("3d0h_2160", 110.0, (318, 318)),
+            )
+        ),
+    )
 }
-"""Metrics that a score here can be of, by model."""
+"""Metrics that a score here can be of, by libvmaf's model version."""
+
+HIGH_FRAME_RATE = 50
+"""Frames per second from which VMAF v1 has models of its own (Netflix/vmaf, `resource/doc/models_v1.md`)."""
+
+
+def v1_model(view: str, frame_rate: float) -> str:
+    """VMAF v1's model for a viewing distance, `3d0h` (three heights), `5d0h` (phone), `1d5h_2160`, `3d0h_2160`.
+
+    >>> v1_model("3d0h", 25), v1_model("5d0h", 60)
+    ('vmaf_v1.0.16_3d0h', 'vmaf_v1.0.16_hfr_5d0h')
+    """
+    # 49.9: players and cameras write 50 as 49.95, and 60 as 59.94.
+    return f"{_V1}{'hfr_' if frame_rate > HIGH_FRAME_RATE - 0.1 else ''}{view}"
+
+
+V1_FEATURES = {
+    "v1_adm3": "integer_adm3",
+    "v1_aim": "integer_aim",
+    "v1_motion3": "integer_motion3",
+    "v1_cambi": "cambi",
+    "v1_speed_chroma_uv": "speed_chroma_uv",
+}
+"""What VMAF v1 reads of a frame, and how libvmaf's log names it, before the model's parameters."""
+
+PACKET_FACTS = ("frame_bytes", "frame_type", "frame_q")
+"""Of each frame's packet: bytes; 1 for I, 2 for P, 3 for B, 0 if unknown; quantiser as the encoder states it."""
+
+MORE_VALUES = (*(model for model in METRICS if model != "vmaf_v0.6.1"), *V1_FEATURES, *PACKET_FACTS)
+"""Columns that a corpus cell may have beside `VALUES`, in the order they are hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +142,32 @@ class Measurand:
         match = re.fullmatch(r"(\S{1,64}) (\S{1,32}) (\d{1,2})-bit", text)
         if match is None or match[1] not in METRICS or match[2] not in get_args(Pooling):
             raise ValueError(f"the measurand {text[:100]!r} is unknown to this release")
-        pooling: Pooling = "frame" if match[2] == "frame" else "mean"
-        return cls(match[1], pooling, int(match[3]))
+        return cls(match[1], cast("Pooling", match[2]), int(match[3]))
 
 
 FRAME_VMAF = Measurand("vmaf_v0.6.1", "frame", 8)
 """Of every corpus cell and of the regressor; files written before measurands do not name it."""
+
+VMAF_NAMES = {
+    "v0.6.1": "vmaf_v0.6.1",
+    "neg": "vmaf_v0.6.1neg",
+    "4k": "vmaf_4k_v0.6.1",
+    "v1": f"{_V1}3d0h",
+    "v1-phone": f"{_V1}5d0h",
+    "v1-4k": f"{_V1}1d5h_2160",
+}
+"""Short names of libvmaf's models, as `--vmaf` takes them."""
+
+
+def scoring_model(model: str, frame_rate: float) -> str:
+    """The model that scores a source: VMAF v1 has others for 50 frames a second and more.
+
+    >>> scoring_model("vmaf_v1.0.16_3d0h", 60), scoring_model("vmaf_v0.6.1", 60)
+    ('vmaf_v1.0.16_hfr_3d0h', 'vmaf_v0.6.1')
+    """
+    view = model.removeprefix(_V1)
+    return model if view == model or view.startswith("hfr_") else v1_model(view, frame_rate)
+
 
 MEAN_VMAF = Measurand("vmaf_v0.6.1", "mean", 8)
 """Of every forecast and promise so far; files written before measurands do not name it."""
@@ -84,6 +175,26 @@ MEAN_VMAF = Measurand("vmaf_v0.6.1", "mean", 8)
 
 OnStep = Callable[[str, int, int], None]
 """Called with progress: what is being done, units done, units in all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PacketIndex:
+    """The packets of a video stream in the file's order, where they tell which frame each one is."""
+
+    pts: NDArray[np.int64]
+    """Presentation stamps, ticks, [P]; no two are equal."""
+    sizes: NDArray[np.int64]
+    """Bytes, [P]."""
+    sums: NDArray[np.uint32]
+    """CRC-32 of the bytes, [P]."""
+    entry: NDArray[np.bool_]
+    """Whether decoding may start here without changing a picture that is shown later, [P]."""
+    shown: NDArray[np.bool_]
+    """Whether a picture comes out, [P]. Frame n is the n-th of these in the order of `pts`."""
+    stream: int
+    """Index of the stream in the file."""
+    codec: str
+    """ffmpeg's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +259,8 @@ class VideoInfo:
     """(least, most) luminance of the mastering display, cd/m2; None if not stated."""
     remarks: tuple[str, ...] = ()
     """What a decoder says of pictures before the first that can be decoded: no error of this video."""
+    packets: PacketIndex | None = field(default=None, compare=False, repr=False)
+    """Its packets; None where they do not tell which frame is which."""
 
     @property
     def hdr(self) -> str | None:
@@ -171,11 +284,11 @@ class Scored:
     """One encode, decoded and compared with its reference frame by frame."""
 
     vmaf: NDArray[np.float32]
-    """Per-frame VMAF, [F], points 0 to 100, display order."""
+    """Per-frame VMAF, [S], points 0 to 100, display order: of every frame, or of one in `every`."""
     features: NDArray[np.float32]
-    """Per-frame canonical-6, [F, 6], column order `CANONICAL6`."""
+    """Per-frame canonical-6, [S, 6], column order `CANONICAL6`."""
     n_frames: int
-    """F."""
+    """F, frames encoded; S of them are scored."""
     bytes: int
     """Sum of the encoder's packet sizes; 0 when a finished pair was scored."""
     kbps: float
@@ -186,16 +299,27 @@ class Scored:
     """As libvmaf wrote it into its log."""
     frame_bytes: NDArray[np.int64] | None = None
     """Size of each frame's packet, [F], display order; None where it was not kept."""
+    every: int = 1
+    """Of so many frames the first is scored."""
+    more: dict[str, NDArray[np.float32]] | None = None
+    """Further per-frame columns by name, each [F]: some of `MORE_VALUES`."""
+    pooling: Pooling = "mean"
+    """How `pooled_vmaf` is made."""
+
+    @property
+    def bytes_of_scored(self) -> float:
+        """The share of `bytes` that falls to as many frames as are scored."""
+        return self.bytes * len(self.vmaf) / self.n_frames
 
     @property
     def pooled_vmaf(self) -> float:
-        """Mean over frames, points."""
-        return float(self.vmaf.mean(dtype=np.float64))
+        """One number for all frames, points: their mean, unless `pooling` says otherwise."""
+        return pooled(self.vmaf, self.pooling)
 
     def part(self, first: int, n_frames: int, frame_rate: Fraction) -> "Scored":
         """A part of its frames as an encode of their own; needs `frame_bytes` for a size other than 0."""
-        kept = slice(first, first + n_frames)
-        sizes = None if self.frame_bytes is None else self.frame_bytes[kept]
+        kept = slice(-(-first // self.every), -(-(first + n_frames) // self.every))
+        sizes = None if self.frame_bytes is None else self.frame_bytes[first : first + n_frames]
         total = 0 if sizes is None else int(sizes.sum())
         kbps = total * 8 / float(n_frames / frame_rate) / 1000
         return replace(
@@ -206,6 +330,7 @@ class Scored:
             bytes=total,
             kbps=kbps,
             frame_bytes=sizes,
+            more=None if self.more is None else {name: column[kept] for name, column in self.more.items()},
         )
 
     @property
@@ -248,13 +373,15 @@ class CellRecord:
     versions: dict[str, str]
     """Versions of ffmpeg, libvmaf and the encoder."""
     content_sha256: str
-    """SHA-256 of the per-frame rows as little-endian float32, [F, 7]: VMAF, then canonical-6."""
+    """SHA-256 of the per-frame rows as little-endian float32, [F, 7 + len(more)]: VMAF, canonical-6, `more`."""
     source_sha256: str = ""
     """SHA-256 of the source file; empty where it is not known. The key covers it, so no digest repeats it."""
     encoder_args: str = ""
     """Encoder options beyond the table's, as given with `--encoder-args`; empty for none."""
     measurand: str = str(FRAME_VMAF)
     """What the scores of its frames are."""
+    more: tuple[str, ...] = ()
+    """Further per-frame columns, some of `MORE_VALUES` in that order."""
 
 
 VALUES = ("vmaf", *CANONICAL6)
@@ -262,5 +389,11 @@ VALUES = ("vmaf", *CANONICAL6)
 
 
 def scored_values(scored: Scored) -> NDArray[np.float32]:
-    """Per-frame rows of a measurement, [F, 7]."""
+    """Per-frame rows of a measurement, [S, 7]."""
     return np.column_stack([scored.vmaf, scored.features]).astype(np.float32)
+
+
+def more_values(scored: Scored) -> dict[str, NDArray[np.float32]]:
+    """Further per-frame columns of a measurement, each [F], in the order of `MORE_VALUES`."""
+    found = scored.more or {}
+    return {name: found[name] for name in MORE_VALUES if name in found}

@@ -49,7 +49,8 @@ def looks_of(ffmpeg, path, rate: Fraction = Fraction(25)) -> Looks:
 def film(ffmpeg, tmp_path_factory):
     """`ffmpeg -f lavfi -i FILM -frames:v 60 -c:v libx264 -preset ultrafast -crf 10 film.mp4`."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    return lavfi(ffmpeg, path, "-frames:v", "60", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10", graph=FILM)
+    encode = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
+    return lavfi(ffmpeg, path, "-frames:v", "60", *encode, graph=FILM)
 
 
 def copy_of(ffmpeg, film, path, filters: str, crf: str):
@@ -77,7 +78,7 @@ def test_a_copy_in_another_group_is_found(ffmpeg, film, tmp_path, what):
 
 @pytest.mark.ffmpeg
 def test_other_pictures_are_not_found(ffmpeg, film, tmp_path):
-    """Three generated films and the fourth: no pair is near the limit; black and plain pictures are alike to none."""
+    """Three generated films and the fourth: no pair is near the limit; plain pictures are alike to none."""
     looks = {"film": looks_of(ffmpeg, film)}
     plain = ("color=black:size=160x90:rate=25", "color=gray:size=160x90:rate=25")
     for number, graph in enumerate((*UNLIKE, *plain)):
@@ -124,7 +125,7 @@ def pair(ffmpeg, film, tmp_path_factory):
 
 @pytest.mark.ffmpeg
 def test_a_build_refuses_a_copy_before_it_encodes(pair, tmp_path):
-    """Exit 2 with both names, and no cell measured; with `--join-same` both are in one group, and verify agrees."""
+    """Exit 2 with both names, no cell measured; with `--join-same` one group holds both, and verify agrees."""
     argv = build_argv(pair, tmp_path / "corpus")
     code, _, err = finish(argv)
     assert code == 2
@@ -145,7 +146,8 @@ def test_verify_finds_what_the_build_could_not_see(pair, tmp_path):
     """A corpus whose groups were named apart afterwards is refused; packed as well; without looks it says so."""
     manifest = {"schema_version": 1, "sources": []}
     for name in ("copy", "film", "other"):
-        manifest["sources"].append({"source": name, "file": f"{name}.mp4", "group": "g" if name != "other" else "o"})
+        group = "g" if name != "other" else "o"
+        manifest["sources"].append({"source": name, "file": f"{name}.mp4", "group": group})
     (pair / "manifest.json").write_text(json.dumps(manifest))
     argv = build_argv(pair, tmp_path / "corpus")
     argv[argv.index(str(pair))] = f"--manifest={pair / 'manifest.json'}"

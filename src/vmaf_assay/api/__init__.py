@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vmaf_assay.api.ensembles import load_ensemble, verify_registry
     from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run, write_run
     from vmaf_assay.api.pages import write_page
+    from vmaf_assay.api.scenes import tune_scene_request, tune_scenes
     from vmaf_assay.api.scoring import MadeBy, predict_pair, predict_table, score_files
     from vmaf_assay.api.settings import Settings
     from vmaf_assay.api.tuning import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         SourcesRefusedError,
         ToolError,
     )
+    from vmaf_assay.media.encoders.driven import Drive, read_drive
     from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
     from vmaf_assay.promise.choice import Curve
     from vmaf_assay.promise.policy import GateResult
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
     from vmaf_assay.registry.verdict import Verdict
     from vmaf_assay.registry.verify import RowReport
+    from vmaf_assay.scenes.request import SceneRequest
+    from vmaf_assay.scenes.result import SceneResult, SceneRow
     from vmaf_assay.training.evidence import RunEvidence, load_run
     from vmaf_assay.tune.batch import Batch, ItemResult
     from vmaf_assay.tune.compare import CompareRequest
@@ -65,6 +69,7 @@ _MODULES = {
     "vmaf_assay.api.ensembles": ["load_ensemble", "verify_registry"],
     "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run", "write_run"],
     "vmaf_assay.api.pages": ["write_page"],
+    "vmaf_assay.api.scenes": ["tune_scene_request", "tune_scenes"],
     "vmaf_assay.api.scoring": ["MadeBy", "predict_pair", "predict_table", "score_files"],
     "vmaf_assay.api.settings": ["Settings"],
     "vmaf_assay.api.tuning": [
@@ -89,6 +94,7 @@ _MODULES = {
         "SourcesRefusedError",
         "ToolError",
     ],
+    "vmaf_assay.media.encoders.driven": ["Drive", "read_drive"],
     "vmaf_assay.media.ffmpeg": ["Ffmpeg", "find_ffmpeg"],
     "vmaf_assay.promise.choice": ["Curve"],
     "vmaf_assay.promise.policy": ["GateResult"],
@@ -97,6 +103,8 @@ _MODULES = {
     "vmaf_assay.registry.store": ["VerifiedEnsemble"],
     "vmaf_assay.registry.verdict": ["Verdict"],
     "vmaf_assay.registry.verify": ["RowReport"],
+    "vmaf_assay.scenes.request": ["SceneRequest"],
+    "vmaf_assay.scenes.result": ["SceneResult", "SceneRow"],
     "vmaf_assay.training.evidence": ["RunEvidence", "load_run"],
     "vmaf_assay.tune.batch": ["Batch", "ItemResult"],
     "vmaf_assay.tune.compare": ["CompareRequest"],
@@ -127,6 +135,7 @@ __all__ = [
     "CorpusRequest",
     "Curve",
     "CurvePoint",
+    "Drive",
     "Ffmpeg",
     "Forecast",
     "GateResult",
@@ -144,6 +153,9 @@ __all__ = [
     "RowReport",
     "RunEvidence",
     "SampleFacts",
+    "SceneRequest",
+    "SceneResult",
+    "SceneRow",
     "Scored",
     "Scores",
     "SegmentPlan",
@@ -170,9 +182,12 @@ __all__ = [
     "predict_table",
     "probe_source",
     "promote_run",
+    "read_drive",
     "score_files",
     "train_ensemble",
     "tune_request",
+    "tune_scene_request",
+    "tune_scenes",
     "tune_source",
     "tune_sources",
     "validate_run",

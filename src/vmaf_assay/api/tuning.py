@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from vmaf_assay.api.pages import write_page
 from vmaf_assay.api.paths import PathLike
-from vmaf_assay.api.settings import Run, Settings
+from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -15,7 +15,7 @@ from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import PromisedChoice, promised
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.batch import Batch, ItemResult, check_batch, plan_items, request_digest, size_of, tune_many
 from vmaf_assay.tune.cache import Cache
@@ -30,7 +30,6 @@ from vmaf_assay.tune.request import (
     DEFAULT_PROBE_SECONDS,
     DEFAULT_TARGET,
     ProbesKind,
-    ReferenceKind,
     TuneRequest,
     resolved,
 )
@@ -151,33 +150,13 @@ def choose_rate(
     return promised(choice, margin, target=target_vmaf, confidence=confidence, why_not=predicted.reason)
 
 
-def tune_source(
-    source: PathLike,
-    encoder: str,
-    *,
-    target_vmaf: float = DEFAULT_TARGET,
-    confidence: float = DEFAULT_CONFIDENCE,
-    preset: str | None = None,
-    trials: int = 1,
-    output: PathLike | None = None,
-    verify: bool = False,
-    retry: int = 0,
-    force: bool = False,
-    encoder_args: str = "",
-    unsafe_args: bool = False,
-    audio_codec: str = "",
-    stream: int | None = None,
-    filters: str = "",
-    reference: ReferenceKind = "filtered",
-    max_kbps: float | None = None,
-    max_bytes: float | None = None,
-    probe_seconds: float = DEFAULT_PROBE_SECONDS,
-    probes: ProbesKind | None = None,
-    **settings: Unpack[Settings],
-) -> TuneResult:
+def tune_source(source: PathLike, encoder: str, **asked: Unpack[TuneAsked]) -> TuneResult:
     """Probe, forecast, choose, try, and encode if an output is named; what `assay tune` does.
 
-    Every argument but `settings` is a field of `TuneRequest` and documented there.
+    Args:
+      source: the video.
+      encoder: `NAME` or `NAME:PRESET`.
+      asked: fields of `TuneRequest`, which documents them, and `Settings`.
 
     Returns:
       `met` is true if the target is promised and was not found missed, and every limit is kept.
@@ -187,29 +166,17 @@ def tune_source(
       MediaError: the source cannot be used.
       ToolError: ffmpeg or the disk failed.
     """
-    request = TuneRequest(
-        source=Path(source),
-        encoder=encoder,
-        target_vmaf=target_vmaf,
-        confidence=confidence,
-        preset=preset,
-        trials=trials,
-        output=None if output is None else Path(output),
-        verify=verify,
-        retry=retry,
-        force=force,
-        encoder_args=encoder_args,
-        unsafe_args=unsafe_args,
-        audio_codec=audio_codec,
-        stream=stream,
-        filters=filters,
-        reference=reference,
-        max_kbps=max_kbps,
-        max_bytes=max_bytes,
-        probe_seconds=probe_seconds,
-        probes=probes,
-    )
+    request, settings = request_of(source, encoder, asked)
     return tune_request(request, **settings)
+
+
+def request_of(source: PathLike, encoder: str, asked: TuneAsked) -> tuple[TuneRequest, Settings]:
+    """The fields of a request that were given, as its record, and the settings among them."""
+    settings: Settings = {name: asked[name] for name in asked if name in SETTINGS}  # type: ignore[literal-required,assignment]
+    fields: dict[str, Any] = {name: value for name, value in asked.items() if name not in SETTINGS}
+    if fields.get("output") is not None:
+        fields["output"] = Path(fields["output"])
+    return TuneRequest(Path(source), encoder, **fields), settings
 
 
 def tune_request(
@@ -224,7 +191,11 @@ def tune_request(
     """
     run = Run(settings)
     tool, clock = run.ffmpeg, run.clock(page=page is not None)
-    result = tune(tool, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=clock)
+    cache = run.cache
+    with run.recording(cache) as record:
+        result = tune(
+            tool, run.ensemble, request, cache=cache, on_note=run.on_note, clock=clock, on_measured=record
+        )
     if page is not None:
         write_page(result, page, ffmpeg=tool, on_step=clock.step)
     return result
@@ -315,6 +286,7 @@ def compare_encoders(
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind = "few",
+    measurand: Measurand = MEAN_VMAF,
     **settings: Unpack[Settings],
 ) -> CompareResult:
     """Forecast the bitrates of several encoders for a target; what `assay compare` does.
@@ -343,6 +315,7 @@ def compare_encoders(
         filters=filters,
         probe_seconds=probe_seconds,
         probes=probes,
+        measurand=measurand,
     )
     return compare_request(request, **settings)
 
@@ -355,4 +328,14 @@ def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> Co
       settings: what it runs with.
     """
     run = Run(settings)
-    return compare(run.ffmpeg, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=run.clock())
+    cache = run.cache
+    with run.recording(cache) as record:
+        return compare(
+            run.ffmpeg,
+            run.ensemble,
+            request,
+            cache=cache,
+            on_note=run.on_note,
+            clock=run.clock(),
+            on_measured=record,
+        )

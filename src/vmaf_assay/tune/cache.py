@@ -8,6 +8,7 @@ that do not verify are ignored, and a failed write is not an error.
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.records import CANONICAL6, Scored
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 
@@ -32,6 +34,9 @@ MAX_BYTES = 512 * 1024 * 1024
 
 COLUMNS = 1 + len(CANONICAL6)
 
+_NEWER = ("span", "stamps")
+"""Fields of a reference that releases before did not have."""
+
 
 class Cache:
     """A folder of measured encodes."""
@@ -39,7 +44,7 @@ class Cache:
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = folder, max_bytes
         self._digests: dict[tuple[str, int, int], str] = {}
-        self._versions: dict[tuple[str, str], dict[str, str]] = {}
+        self._versions = ToolVersions()
 
     @cached_property
     def seal(self) -> Seal:
@@ -62,24 +67,25 @@ class Cache:
         preset: str,
         rate_value: float,
         *,
+        models: Sequence[str] = (commands.VMAF_MODEL,),
         of: tuple[int, ...] = (),
+        every: int = 1,
     ) -> str:
         """The entry's name; raises ToolError if the encoder does not work here.
 
-        `of` names the frames of the source that are encoded and scored; empty means all.
+        `of` names the frames of the source that are encoded and scored; empty means all. Of `every` frames the
+        first is scored.
         """
-        if (ffmpeg.path, info.name) not in self._versions:
-            from vmaf_assay.media.versions import tool_versions  # not needed to answer without a cache
-
-            self._versions[ffmpeg.path, info.name] = tool_versions(ffmpeg, [info.name])
         return sha256_bytes(
             canonical_json(
                 {
                     "format": FORMAT,
                     "source": self.digest(reference.path),
                     "reference": _made_of(reference),
-                    "command": commands.encode_and_score(reference, info, preset, rate_value).hashed(),
-                    "versions": self._versions[ffmpeg.path, info.name],
+                    "command": commands.encode_and_score(
+                        reference, info, preset, rate_value, models, every=every
+                    ).hashed(),
+                    "versions": self._versions(ffmpeg, info.name),
                 }
                 | (self._segment(reference, of) if of else {})
             )
@@ -128,6 +134,8 @@ class Cache:
             "encode_s": scored.encode_s,
             "libvmaf_version": scored.libvmaf_version,
         }
+        if scored.every > 1:
+            facts["every"] = scored.every
         self._write(facts, rows)
 
     def _read(self, key: str) -> tuple[dict[str, Any], bytes] | None:
@@ -168,8 +176,9 @@ class Cache:
 
 def _made_of(reference: ReferenceInput) -> dict[str, str]:
     """How a source is opened. Fields newer than a release are left out at their defaults, so that keys stay."""
-    facts = {field.name: getattr(reference, field.name) for field in fields(reference) if field.name != "path"}
-    return {name: str(value) for name, value in facts.items() if name != "span" or value is not None}
+    facts = {field.name: getattr(reference, field.name) for field in fields(reference) if field.compare}
+    del facts["path"]
+    return {name: str(value) for name, value in facts.items() if name not in _NEWER or value is not None}
 
 
 def _sealed(facts: dict[str, Any], rows: bytes) -> bytes:
@@ -178,14 +187,17 @@ def _sealed(facts: dict[str, Any], rows: bytes) -> bytes:
 
 def _scored(facts: dict[str, Any], rows: bytes, n_frames: int) -> Scored:
     table = np.frombuffer(rows, dtype="<f4").reshape(-1, COLUMNS).astype(np.float32)
-    if len(table) != n_frames:
+    every = int(facts.get("every", 1))
+    # A part may begin between two frames that are scored.
+    if int(facts["n_frames"]) != n_frames or not n_frames // every <= len(table) <= -(-n_frames // every):
         raise ValueError("another number of frames")
     return Scored(
         vmaf=table[:, 0],
         features=table[:, 1:],
-        n_frames=len(table),
+        n_frames=n_frames,
         bytes=int(facts["bytes"]),
         kbps=float(facts["kbps"]),
         encode_s=float(facts["encode_s"]),
         libvmaf_version=str(facts["libvmaf_version"]),
+        every=every,
     )

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.encoders.driven import DEFAULT_PRESET
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
@@ -16,7 +17,7 @@ from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
 from vmaf_assay.model.support import common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
 from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
-from vmaf_assay.records import Measurand, Scored, scored_values
+from vmaf_assay.records import MEAN_VMAF, Measurand, Scored, scored_values
 from vmaf_assay.tune.segments import allowance
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ class Forecast:
     """Frames of each segment, [N]."""
     n_units: int = 0
     """Units that the title was divided into; the segments are some of them."""
+    tools: dict[str, str] = field(default_factory=dict)
+    """Versions of ffmpeg, libvmaf and the encoders behind it, by name; empty where no ffmpeg is at hand."""
     more_probes: bool = False
     """Whether it is interpolated through further probes, so that their margin applies."""
 
     def forecaster(self, confidence: float) -> Forecaster:
         """The forecaster for this forecast; for a sampled title with the sampling part of the bound."""
         if not self.segments:
-            return Forecaster(self.curve)
+            return self.plain()
         curves = [segment.curve for segment in self.segments]
         return SampledForecaster(
             self.curve,
@@ -62,6 +65,10 @@ class Forecast:
             confidence=confidence,
             allowance=allowance(self.curve.encoder),
         )
+
+    def plain(self) -> Forecaster:
+        """The forecaster without a sampling part."""
+        return Forecaster(self.curve)
 
     def kbps_at(self, rate_values: F64) -> F64:
         """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.
@@ -111,7 +118,9 @@ def chosen_preset(sidecar: Sidecar, encoder: str, asked: str | None) -> str:
 
     Of presets that give the same bytes, the one that the model was trained on.
     """
-    info = encoder_info(encoder)
+    if encoder not in ENCODERS:
+        return asked or DEFAULT_PRESET
+    info = ENCODERS[encoder]
     presets = [seen.preset for seen in sidecar.seen.encoders if seen.encoder == encoder]
     if asked is None:
         return presets[0] if len(presets) == 1 else info.default_preset
@@ -154,7 +163,7 @@ def forecast(
     own, led_further = _own_probes(sidecar, probes, encoder, preset)
     probes = [probe for probe in read if probe is not None]
     rates = np.array(trained_rates(sidecar, encoder, preset))
-    measured = [ProbeRows(spec, scored_values(scored), scored.bytes) for spec, scored in probes]
+    measured = [ProbeRows(spec, scored_values(scored), scored.bytes_of_scored) for spec, scored in probes]
     row = source_features(measured, pixels, frame_rate, sidecar.feature_names, encoder)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)
@@ -181,6 +190,8 @@ def _own_probes(
     A part of the further ones is not a calibrated case. True if all are used and there are further ones.
     """
     made = {probe.spec: probe.scored for probe in probes}
+    if sidecar.answers != str(MEAN_VMAF):  # probes are 8-bit encodes scored by VMAF v0.6.1
+        return {}, False
     few, more = (
         [sidecar.probes[index] for index in probes_known(sidecar.probes, encoder, preset, more=further)]
         for further in (False, True)

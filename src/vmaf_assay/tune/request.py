@@ -7,11 +7,13 @@ from typing import Literal
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoder_names import check_named, read_encoder
-from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
+from vmaf_assay.media.encoders.driven import NO_DRIVE, Drive, driven
 from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.filters import check_filters
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
+from vmaf_assay.tune.scale import at_depth
 
 ReferenceKind = Literal["filtered", "source"]
 ProbesKind = Literal["few", "more"]
@@ -62,16 +64,23 @@ class TuneRequest:
     """Largest video bitrate allowed, kbps."""
     max_bytes: float | None = None
     """Largest file allowed, bytes."""
+    max_ratio: float | None = None
+    """Largest size of the encode's video allowed, relative to the source's own video."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
-    """Most seconds probed of the source; a longer one is sampled; 0 probes all of it."""
+    """Most seconds probed of the source; a longer one is sampled; 0 probes all of it, as for any pooling but the
+    mean."""
     probes: ProbesKind | None = None
     """`few` makes the probes that the forecast reads. `more` adds further ones, if the model has them for this
     encoder and preset. None means `more` without trials and `few` with them, because a trial tells more about one
     target."""
     audio_codec: str = ""
     """Encoder for sound that the output's container does not accept; empty refuses such a container."""
+    drive: Drive = NO_DRIVE
+    """How the user drives the encoder: its rate option, range and step. None given for the table's own."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
+    depth_of_source: bool = False
+    """Encode at the source's bit depth, 8 or 10, instead of the measurand's."""
 
     @property
     def verifies(self) -> bool:
@@ -95,7 +104,8 @@ def resolved(request: TuneRequest, answered: Collection[str] = tuple(ENCODERS)) 
       ConfigError: an unknown name, two presets, or a rate value, which `tune` itself chooses.
     """
     name, preset, rates = read_encoder(request.encoder)
-    check_named(name, answered)
+    if not request.drive.flag:
+        check_named(name, answered, "; --rate-flag and --rate-range drive others")
     if rates:
         raise ConfigError(
             f"-e {request.encoder}: the rate value is chosen for you, from the target",
@@ -105,7 +115,18 @@ def resolved(request: TuneRequest, answered: Collection[str] = tuple(ENCODERS)) 
         raise ConfigError(
             f"-e {request.encoder} and --preset {request.preset} name two presets", next_step="leave one out"
         )
-    return replace(request, encoder=name, preset=preset or request.preset)
+    sampled = request.measurand.pooling == "mean"  # segments say little of a percentile of all frames
+    probe_seconds = request.probe_seconds if sampled else 0
+    return replace(request, encoder=name, preset=preset or request.preset, probe_seconds=probe_seconds)
+
+
+def encoder_of(request: TuneRequest) -> EncoderInfo:
+    """The encoder at the depth asked for, without the user's options; ConfigError if it lacks that depth.
+
+    Of one outside the table only what the user says of it; `media/drive.py` asks ffmpeg for the rest.
+    """
+    info = driven(request.encoder, request.drive)
+    return at_depth(info, request.measurand.bit_depth) if request.encoder in ENCODERS else info
 
 
 def check_goal(target_vmaf: float, confidence: float) -> None:
@@ -147,7 +168,9 @@ def check_request(request: TuneRequest) -> EncoderInfo:
         raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
     if not 0 <= request.retry <= MAX_RETRIES:
         raise ConfigError(f"--retry is 0 to {MAX_RETRIES}, not {request.retry}", next_step="use --retry 1")
-    info = with_extra_args(encoder_info(request.encoder), request.encoder_args, unsafe=request.unsafe_args)
+    info = encoder_of(request)
+    if request.encoder in ENCODERS:  # of others ffmpeg is asked for their options first
+        info = with_extra_args(info, request.encoder_args, unsafe=request.unsafe_args)
     if not request.unsafe_args:
         check_filters(request.filters)
     if request.probes not in (None, "few", "more"):
@@ -175,6 +198,17 @@ def _check_limits(request: TuneRequest) -> None:
     for name, limit in (("--max-bitrate", request.max_kbps), ("--max-size", request.max_bytes)):
         if limit is not None and not 0 < limit < 1e18:
             raise ConfigError(f"{name} is a positive number", next_step="for example --max-bitrate 3000")
+    check_ratio(request.max_ratio)
+
+
+def check_ratio(ratio: float | None) -> None:
+    """Raise ConfigError unless it is a share of the source's bytes; a percentage is named as such."""
+    if ratio is None or 0 < ratio <= 10:
+        return
+    raise ConfigError(
+        f"--max-ratio is a share of the source's own video, not {ratio:g}",
+        next_step=f"you probably want --max-ratio {ratio / 100:g}" if 10 < ratio < 1000 else "use --max-ratio 0.8",
+    )
 
 
 def _check_reference(request: TuneRequest) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -13,6 +14,7 @@ from vmaf_assay.cli.options import (
     Force,
     Json,
     NoCache,
+    NoOutcomes,
     Page,
     ProbeSeconds,
     Registry,
@@ -24,6 +26,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.scale_options import Scale
 
 if TYPE_CHECKING:
     from vmaf_assay.api import CompareRequest, CompareResult, Contender
@@ -49,7 +52,7 @@ Probes = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("compare")(compare)
+    app.command("compare")(flattened(compare))
 
 
 def compare(
@@ -67,8 +70,10 @@ def compare(
     stream: Stream = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
+    scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
     report: Page = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -77,7 +82,7 @@ def compare(
     """Forecast the bitrates of several encoders for a VMAF target, and name the cheapest that meets it.
 
     With --measure each is encoded on both sides of the target, and bitrates are compared at equal VMAF.
-    Unsupported encoders are listed with the reason; the others are compared.
+    Encoders outside the calibration are searched with two encodes each. Those that do not work are listed.
 
     Exit 0 if one of them meets the target (measured with --measure, else promised), else 1.
 
@@ -98,8 +103,9 @@ def compare(
         filters=vf,
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
+        measurand=scale.measurand(),
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_compare(request, run))
 
 
@@ -153,8 +159,8 @@ def _render(result: "CompareResult") -> None:
         render.say(f"not compared: {refused.encoder} {refused.preset}: {refused.reason}")
     first = result.contenders[0]
     render.say(
-        f"BD-rate is against {first.encoder} {first.preset}, over the forecast curves; forecast bitrates are "
-        "not promised"
+        f"BD-rate is against {first.encoder} {first.preset}, over forecast curves, and not promised; each side of "
+        f"a bitrate's interval holds with confidence {result.confidence:g}"
     )
     for reason in sample_reasons(result.sample):
         render.say(reason)
@@ -166,13 +172,15 @@ def _rounded(value: float | None, digits: int = 2) -> float | None:
 
 
 def _row(one: "Contender", cheapest: bool) -> list[object]:
+    from vmaf_assay.cli import render
+
     return [
         ">" if cheapest else "",
         f"{one.encoder} {one.preset}",
         one.rate_value,
         _rounded(one.mu),
         _rounded(one.lower_bound),
-        _rounded(one.forecast_kbps, 0),
+        render.kbps_words(one.forecast_kbps, one.forecast_kbps_low, one.forecast_kbps_high),
         "-" if one.bd_rate is None else f"{100 * one.bd_rate:+.0f} %",
     ]
 
@@ -204,10 +212,12 @@ def _answer(result: "CompareResult") -> str:
             f"cheapest at VMAF {result.target_vmaf:g}: {name}, {cost:.0f} kbps interpolated from measured encodes"
         )
     else:
-        said = (
-            f"cheapest: {name} at {best.rate_value:g}, VMAF >= {result.target_vmaf:g} with confidence "
-            f"{result.confidence:g}, about {best.forecast_kbps:.0f} kbps"
+        known = (
+            f"VMAF >= {result.target_vmaf:g} with confidence {result.confidence:g}"
+            if best.promised
+            else f"not promised, measured at VMAF {best.tried_vmaf:.2f}"
         )
+        said = f"cheapest: {name} at {best.rate_value:g}, {known}, about {best.forecast_kbps:.0f} kbps"
     if (kept := result.kept) is not None:
         measured = "" if kept.measured_vmaf is None else f", measured VMAF {kept.measured_vmaf:.2f}"
         if kept.output is None or kept.kbps is None:

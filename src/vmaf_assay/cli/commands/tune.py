@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.goal_options import Goals
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -12,6 +14,7 @@ from vmaf_assay.cli.options import (
     Filters,
     Force,
     NoCache,
+    NoOutcomes,
     ProbeSeconds,
     Registry,
     RunOptions,
@@ -23,6 +26,9 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.scale_options import Scale
+from vmaf_assay.cli.scene_options import Scenes
+from vmaf_assay.cli.scenes import tune_scenes
 
 if TYPE_CHECKING:
     from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult
@@ -56,6 +62,13 @@ Probes = Annotated[
         "which serve every target (default: more without trials, few with).",
     ),
 ]
+RateFlag = Annotated[
+    str, typer.Option(metavar="OPTION", help="Of any other encoder of ffmpeg's: its rate option, as -q:v.")
+]
+RateRange = Annotated[str, typer.Option(metavar="LOW:HIGH", help="The rate values to choose from, as 1:31.")]
+RateStep = Annotated[
+    float | None, typer.Option(metavar="STEP", help="Step between rate values (default 1, or the encoder's).")
+]
 AudioCodec = Annotated[
     str,
     typer.Option(metavar="NAME", help="Convert sound that the container does not accept, as `flac` or `aac`."),
@@ -72,8 +85,6 @@ Output = Annotated[
 OutDir = Annotated[
     Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
-MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Largest video bitrate allowed, kbps.")]
-MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file allowed, MB (10^6 bytes).")]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; for several sources a folder of them.")
 ]
@@ -81,7 +92,7 @@ Report = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("tune")(tune)
+    app.command("tune")(flattened(tune))
 
 
 def tune(
@@ -99,16 +110,21 @@ def tune(
     force: Force = False,
     encoder_args: EncoderArgs = "",
     unsafe_args: UnsafeArgs = False,
+    rate_flag: RateFlag = "",
+    rate_range: RateRange = "",
+    rate_step: RateStep = None,
     audio_codec: AudioCodec = "",
     vf: Filters = "",
     stream: Stream = None,
     reference: Reference = "filtered",
-    max_bitrate: MaxBitrate = None,
-    max_size: MaxSize = None,
+    scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
+    goals: Goals = Goals(),  # noqa: B008 - likewise
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
+    scenes: Scenes = Scenes(),  # noqa: B008 - likewise
     report: Report = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -119,35 +135,39 @@ def tune(
     Exit 0 promised (and met, if verified); 1 unreachable, unsupported, over a limit, missed (of many the worst).
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
+
+    Example: assay tune in.mkv -e libx265 --target-vmaf 95 --by-scene --jobs 2 -o out.mkv
     """
-    from vmaf_assay.api import TuneRequest
+    from vmaf_assay.api import TuneRequest, read_drive
 
     request = TuneRequest(
-        *(sources[0], encoder, target_vmaf, quality_confidence),
-        preset=preset,
-        trials=trials,
-        output=output,
-        verify=verify,
-        retry=retry,
-        force=force,
-        encoder_args=encoder_args,
+        *(sources[0], encoder, target_vmaf, quality_confidence, preset, trials),
+        *(output, verify, retry, force, encoder_args),
         unsafe_args=unsafe_args,
+        drive=read_drive(rate_flag, rate_range, rate_step),
         audio_codec=audio_codec,
         stream=stream,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        max_kbps=max_bitrate,
-        max_bytes=None if max_size is None else max_size * 1e6,
+        **(scale.asked() | goals.asked()),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
-    end(_tune(sources, request, out_dir, container, run))
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
+    end(_tune(sources, request, out_dir, container, run, scenes))
 
 
 def _tune(
-    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
+    sources: list[Path],
+    request: "TuneRequest",
+    out_dir: Path | None,
+    container: str,
+    run: RunOptions,
+    scenes: Scenes,
 ) -> int:
+    asked = scenes.asked()
+    if scenes.by_scene:
+        return tune_scenes(sources, out_dir, request, asked, run)
     if out_dir is None and len(sources) == 1 and not _is_many(sources[0]):
         return _tune_one(request, run)
     return _tune_many(sources, request, out_dir, container, run)
@@ -244,7 +264,7 @@ def _render(result: "TuneResult") -> None:
                 rounded(point.mu),
                 rounded(point.lower_bound),
                 rounded(point.measured_vmaf),
-                rounded(point.kbps, 0),
+                render.kbps_words(point.kbps, point.kbps_low, point.kbps_high),
             ]
             for point in _shown(result)
         ],

@@ -1,12 +1,16 @@
 """How one encoder is driven, and every fact by encoder name."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError, MediaError
 
-RateMode = Literal["crf", "cq", "qp"]
+RateMode = Literal["crf", "cq", "qp", "q"]
+
+
+SEGMENT_ALLOWANCE = 0.25
+"""Points that an encode of a segment may score above the same frames in the title, where none was measured."""
 
 
 def setting(flag: str, value: str) -> list[str]:
@@ -45,6 +49,8 @@ class EncoderInfo:
     """The preset used when none is named."""
     probed_by: str
     """The software encoder that is probed for this one: its codec's; for VVC, HEVC's."""
+    linear_step: bool = False
+    """True if the rate value is the quantiser's step itself; CRF, CQ and QP are logarithms of it."""
     rate_resolution: float = 1.0
     """Finest step that the encoder accepts: ffmpeg silently rounds finer values, half to even."""
     fine_rate_flag: str = ""
@@ -69,7 +75,7 @@ class EncoderInfo:
     """Where the encoder names its version, in its stream or ffmpeg's verbose log; empty if it does not."""
     segment_around: int = 0
     """Frames before and after a segment that a trial encodes and does not score (docs/segments.md)."""
-    segment_allowance: float = 0.25
+    segment_allowance: float = SEGMENT_ALLOWANCE
     """Points that an encode of a segment may score above the same frames in the title."""
     options: frozenset[str] = frozenset()
     """Options that a user may give; none of them names a file, or decides rate, threads or frames."""
@@ -86,17 +92,34 @@ class EncoderInfo:
     hardware: bool = False
     """True if a GPU or ASIC is needed."""
     pix_fmts: tuple[str, ...] = ("yuv420p",)
-    """Pixel formats this table feeds the encoder, preferred first."""
+    """Pixel formats this table feeds the encoder, the usual one first."""
+    chosen_pix_fmt: str = ""
+    """The one of `pix_fmts` that is used; empty for the first."""
     caption_args: tuple[str, ...] = ()
     """Options that make it write closed captions in the frames, if it does not by default."""
     size_multiple: int = 2
     """What both sides of a picture are a multiple of."""
     writes_stereo: bool = False
     """True if it writes the layout of 3D video into its stream."""
+    stitch_args: tuple[str, ...] = ()
+    """Further options with which parts at different rate values share one header."""
     cost: float = 1.0
     """Cost of one frame at the usual preset, in units of libx264 medium; set by hand, for a first estimate."""
     extra_args: tuple[str, ...] = ()
     """The user's own options, in pairs of option and value; see `with_extra_args`."""
+
+    @property
+    def pix_fmt(self) -> str:
+        """The pixel format that the encoder is fed."""
+        return self.chosen_pix_fmt or self.pix_fmts[0]
+
+    def with_pix_fmt(self, pix_fmt: str) -> "EncoderInfo":
+        """The same encoder fed another pixel format; raises ConfigError if the table has none such for it."""
+        if pix_fmt not in self.pix_fmts:
+            raise ConfigError(
+                f"{self.name} does not take {pix_fmt}", next_step=f"choose one of {', '.join(self.pix_fmts)}"
+            )
+        return replace(self, chosen_pix_fmt="" if pix_fmt == self.pix_fmts[0] else pix_fmt)
 
     def rate_args(self, rate_value: float) -> list[str]:
         """Argv that sets constant quality at `rate_value` (on the encoder's own scale)."""
