@@ -1,9 +1,9 @@
 """Whether two groups of a corpus hold the same content, judged by what the corpus itself measured.
 
-Leaving out a group says something only if no other group shows the same pictures. Four things show it: one file
-under two groups (its digest), encodes that score the same in every frame (a remux), and motion that changes alike
-over many frames, whatever the size (a scaled or cut copy). Looks show the rest: crops, and copies encoded again at
-low quality (`corpus/same_pictures.py`). Corpora from before looks were kept have none; `without_looks` says so.
+Leaving out a group says something only if no other group shows the same pictures. Digests show one file under two
+groups. A remux shows in encodes that score the same in every frame. A scaled or cut copy shows in motion that
+changes alike over many frames. Looks show the rest: crops, and copies encoded again at low quality
+(`corpus/same_pictures.py`). Corpora from before looks were kept have none; `without_looks` says so.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,13 +1,13 @@
 """A corpus in a folder or an object store: an index, one small Parquet file a cell, and all rows in one.
 
     corpus.json            index: every cell's record, tool versions, digest, name of the packed rows
-    cells/<key>.parquet    per-frame rows of one cell; its record in the file's metadata
-    rows-<digest>.parquet  the rows of all cells, packed: what is read back (`rows.parquet` in a packed corpus)
-    cells-<digest>.parquet the cells' records, where there are too many for the index
-    looks/<key>.parquet    tiny grey copies of a source's frames, which show content that comes twice (`looks.py`)
-    looks-<digest>.parquet all of them, packed (`looks.parquet` in a packed corpus); older corpora have none
+    cells/<key>.parquet    rows of one cell; its record in the file's metadata
+    rows-<digest>.parquet  all rows (`rows.parquet` in a packed corpus)
+    cells-<digest>.parquet records, if too many for the index
+    looks/<key>.parquet    tiny grey copies of a source's frames (`looks.py`)
+    looks-<digest>.parquet all of them (`looks.parquet` in a packed corpus)
 
-The digest depends on content alone: not on order, machine, clock, or how the rows are packed.
+Rows and looks are read back packed. The digest depends on content alone: not on order, machine, clock, or how the rows are packed.
 """
 
 import io

@@ -23,9 +23,7 @@ Folder = Annotated[
 Rendition = Annotated[
     list[str] | None, typer.Option(help="A further, smaller size of each larger source: 640x360.")
 ]
-JoinSame = Annotated[
-    bool, typer.Option("--join-same", help="Give groups that show the same content one group.")
-]
+JoinSame = Annotated[bool, typer.Option("--join-same", help="Give groups that show the same content one group.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
