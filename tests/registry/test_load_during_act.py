@@ -50,7 +50,7 @@ def test_an_act_in_the_midst_of_a_load(promoted, runs, tmp_path, monkeypatch, ac
 
 
 def test_what_is_wrong_stays_refused(promoted, tmp_path):
-    """A damaged model is refused at once, as nothing changed meanwhile; a registry that never rests, in the end."""
+    """A damaged model is refused at once, as nothing changed meanwhile; a registry that never rests, at last."""
     registry = shutil.copytree(promoted, tmp_path / "registry")
     model = next(registry.glob(f"{FR}_seed0.*.onnx"))
     model.write_bytes(model.read_bytes()[:-1] + b"x")

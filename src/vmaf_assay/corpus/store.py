@@ -7,7 +7,8 @@
     looks/<key>.parquet    tiny grey copies of a source's frames (`looks.py`)
     looks-<digest>.parquet all of them (`looks.parquet` in a packed corpus)
 
-Rows and looks are read back packed. The digest depends on content alone: not on order, machine, clock, or how the rows are packed.
+Rows and looks are read back packed. The digest depends on content alone: not on order, machine, clock, or how the
+rows are packed.
 """
 
 import io
