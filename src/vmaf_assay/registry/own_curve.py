@@ -13,6 +13,9 @@ from vmaf_assay.registry.recompute import Check, first_difference
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
 
+OWN_CURVES = "own curves"
+"""What the check is called."""
+
 MAX_TRIALS = 2
 """As `tune.request.MAX_TRIALS`."""
 
@@ -46,11 +49,11 @@ def compare_own(
 
     said = own_calibration()
     if said.calibration_sha256 != digest or not isinstance(calibration, ChoiceCalibration):
-        return Check("own curves", "not comparable", "own_curve.json is from another calibration")
+        return Check(OWN_CURVES, "not comparable", "own_curve.json is from another calibration")
     if why := differs(said, calibrate_own(curves_of(calibration), digest, MAX_TRIALS, on_step)):
-        return Check("own curves", "differs", f"the calibration does not give own_curve.json: {why}")
+        return Check(OWN_CURVES, "differs", f"the calibration does not give own_curve.json: {why}")
     passed = sum(one.passed for one in said.judged)
-    return Check("own curves", "agrees", f"{passed} of {len(said.judged)} passed with the encoder left out")
+    return Check(OWN_CURVES, "agrees", f"{passed} of {len(said.judged)} passed with the encoder left out")
 
 
 def differs(said: OwnCalibration, found: OwnCalibration) -> str:
