@@ -22,6 +22,7 @@ from vmaf_assay.tune.final import (
     video_bytes,
 )
 from vmaf_assay.tune.forecast import chosen_preset
+from vmaf_assay.tune.opening import opening
 from vmaf_assay.tune.own_probes import outside, own_margin
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.scale import at_depth, compared_at, of_depth
@@ -119,9 +120,8 @@ def make_plan(
         from vmaf_assay.media.capability import check_extra_args  # most requests have no options
 
         check_extra_args(ffmpeg, info)
-    if on_step:
-        on_step(f"open {request.source.name}", 0, 1)
-    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
+    asked = request.source, request.filters, request.reference, request.stream
+    reference, video = open_source(ffmpeg, *asked, opening(request.source, on_step))
     if request.depth_of_source:
         request = of_depth(request, 10 if video.bit_depth > 8 else 8)
         info = _encoder(ffmpeg, request)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vmaf_assay.errors import AssayError, ConfigError, MediaError
 from vmaf_assay.media import commands, process
+from vmaf_assay.media.demux import OnShare
 from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
 from vmaf_assay.media.filters import frame_by_frame
@@ -29,6 +30,7 @@ def open_source(
     filters: str = "",
     reference: ReferenceKind = "filtered",
     stream: int | None = None,
+    on_share: OnShare | None = None,
 ) -> tuple[ReferenceInput, VideoInfo]:
     """A title as the reference of every comparison, at its own size made even, through the user's filters.
 
@@ -38,6 +40,7 @@ def open_source(
       filters: a filter chain; what comes out of it is judged, whatever it is made of.
       reference: what VMAF compares with.
       stream: index of the video stream; None takes the first that holds more than one picture.
+      on_share: called with the share of the file that is read.
 
     Returns:
       The reference, and the facts of the source before the filters.
@@ -48,7 +51,7 @@ def open_source(
       ToolError: the filters do not run.
     """
     filters = absolute_files(filters, Path.cwd())
-    video = probe_video(ffmpeg, path, stream=stream)
+    video = probe_video(ffmpeg, path, stream=stream, on_share=on_share)
     if filters:
         seen = _filtered(ffmpeg, path, filters, video)
         size = seen.width, seen.height
