@@ -7,6 +7,7 @@ pictures, whatever file they came in. A table holds one row a frame, less the fr
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -61,6 +62,32 @@ def parse_looks(data: bytes, *, where: str) -> dict[str, Signatures]:
             raise IntegrityError(f"{where} holds the looks of {name!r} twice", next_step="restore the file")
         found[name] = np.cumsum(greys[start:end], axis=0, dtype=np.uint8)
     return found
+
+
+def write_packed_looks(store: Store, name: str, looks: Mapping[str, Signatures]) -> dict[str, tuple[str, bytes]]:
+    """Write the looks of all sources, if there are any; name and bytes for the index, under `looks`."""
+    if not looks:
+        return {}
+    data = looks_bytes(looks)
+    store.write(name, data)
+    return {"looks": (name, data)}
+
+
+def read_packed_looks(store: Store, index: Mapping[str, Any]) -> dict[str, Signatures]:
+    """The looks of all sources, checked against the index; none in a corpus from before they were kept.
+
+    Raises:
+      IntegrityError: they are missing or damaged.
+    """
+    if "looks" not in index:
+        return {}
+    path, data = store.path(index["looks"]), store.read(index["looks"])
+    if data is None or sha256_bytes(data) != index.get("looks_sha256"):
+        raise IntegrityError(
+            f"{path} is {'missing' if data is None else 'damaged'}",
+            next_step="restore it, or run the same `assay corpus build` again",
+        )
+    return parse_looks(data, where=path)
 
 
 def keep_looks(ffmpeg: Ffmpeg, store: Store, rendition: CorpusReference, scratch: Path) -> Signatures:

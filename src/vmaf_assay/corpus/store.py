@@ -19,13 +19,14 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from operator import attrgetter, itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vmaf_assay.corpus.looks import looks_bytes, parse_looks
+from vmaf_assay.corpus.looks import read_packed_looks, write_packed_looks
 from vmaf_assay.corpus.storage import Store, open_store
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.files import MAX_JSON_BYTES, canonical_json, parse_json_strict, sha256_bytes
@@ -152,26 +153,17 @@ def write_index(
     where: Where,
     cells: Iterable[CellRecord],
     versions: dict[str, str],
-    *,
-    packed: tuple[str, bytes] | None = None,
-    looks: tuple[str, bytes] | None = None,
+    tables: Mapping[str, tuple[str, bytes]] = MappingProxyType({}),
 ) -> str:
     """Write `corpus.json` over finished cells and return the digest.
 
-    Args:
-      where: the corpus.
-      cells: records of all its cells.
-      versions: tool versions.
-      packed: name and bytes of the object with the packed rows, if there is one.
-      looks: likewise, of the sources' looks.
+    `tables` holds name and bytes of the objects with the packed `rows` and `looks`, as far as there are any.
     """
     ordered = sorted(cells, key=lambda cell: cell.key)
     digest = corpus_digest(ordered)
     index: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "digest": digest, "versions": versions}
-    if packed is not None:
-        index |= {"rows": packed[0], "rows_sha256": sha256_bytes(packed[1])}
-    if looks is not None:
-        index |= {"looks": looks[0], "looks_sha256": sha256_bytes(looks[1])}
+    for kind, (name, data) in tables.items():
+        index |= {kind: name, f"{kind}_sha256": sha256_bytes(data)}
     store = as_store(where)
     if len(ordered) <= MAX_INLINE_CELLS:
         index |= {"cells": [as_json(cell) for cell in ordered]}
@@ -229,21 +221,12 @@ def finish(
     name = f"rows-{corpus_digest(cells)[:16]}.parquet"
     data = _packed_bytes(_rows(cells, values), level=3)
     store.write(name, data)
-    shown = _written_looks(store, name.replace("rows-", "looks-"), looks or {})
-    digest = write_index(store, cells, versions, packed=(name, data), looks=shown)
+    tables = {"rows": (name, data), **write_packed_looks(store, name.replace("rows-", "looks-"), looks or {})}
+    digest = write_index(store, cells, versions, tables)
     for old in store.names():
         if old.startswith(("rows-", "cells-", "looks-")) and old.split("-")[1] != name.split("-")[1]:
             store.delete(old)
     return digest
-
-
-def _written_looks(store: Store, name: str, looks: Mapping[str, Signatures]) -> tuple[str, bytes] | None:
-    """Write the looks of all sources; their name and bytes for the index, or None if there are none."""
-    if not looks:
-        return None
-    data = looks_bytes(looks)
-    store.write(name, data)
-    return name, data
 
 
 def load_corpus(where: Where) -> Corpus:
@@ -267,20 +250,7 @@ def load_corpus(where: Where) -> Corpus:
     else:
         values = _packed_values(packed, cells, store.path(rows))
     _check_content(store.where, cells, values)
-    return Corpus(index["digest"], cells, _table(cells, values), _looks(store, index))
-
-
-def _looks(store: Store, index: dict[str, Any]) -> dict[str, Signatures]:
-    """The looks of all sources, checked against the index; none in a corpus from before they were kept."""
-    if "looks" not in index:
-        return {}
-    path, data = store.path(index["looks"]), store.read(index["looks"])
-    if data is None or sha256_bytes(data) != index.get("looks_sha256"):
-        raise IntegrityError(
-            f"{path} is {'missing' if data is None else 'damaged'}",
-            next_step="restore it, or run the same `assay corpus build` again",
-        )
-    return parse_looks(data, where=path)
+    return Corpus(index["digest"], cells, _table(cells, values), read_packed_looks(store, index))
 
 
 def load_records(where: Where) -> tuple[str, tuple[CellRecord, ...]]:
@@ -291,12 +261,7 @@ def load_records(where: Where) -> tuple[str, tuple[CellRecord, ...]]:
 
 
 def check_cells(where: Where, cells: Sequence[CellRecord], on_step: OnStep | None = None) -> int:
-    """Check the objects of single cells, which a packed corpus may lack; returns how many there are.
-
-    Args:
-      where: the corpus.
-      cells: of its index.
-      on_step: called after each cell.
+    """Check the objects of the cells of an index, which a packed corpus may lack; returns how many there are.
 
     Raises:
       IntegrityError: one is damaged or is not the index's, or some are missing.
@@ -325,8 +290,8 @@ def pack(corpus: Corpus, where: Where, versions: dict[str, str]) -> str:
     store = as_store(where)
     data = _packed_bytes(corpus.frames, level=19)
     store.write("rows.parquet", data)
-    looks = _written_looks(store, "looks.parquet", corpus.looks)
-    return write_index(store, corpus.cells, versions, packed=("rows.parquet", data), looks=looks)
+    looks = write_packed_looks(store, "looks.parquet", corpus.looks)
+    return write_index(store, corpus.cells, versions, {"rows": ("rows.parquet", data), **looks})
 
 
 def index_versions(where: Where) -> dict[str, str]:
@@ -344,11 +309,8 @@ def _packed_bytes(frames: pl.DataFrame, *, level: int) -> bytes:
 def _read_index(store: Store) -> dict[str, Any]:
     path, data = store.path("corpus.json"), store.read("corpus.json")
     if data is None:
-        hint = (
-            "run the same `assay corpus build` again to finish it"
-            if store.names("cells")
-            else ("make one with `assay corpus build`")
-        )
+        started = "run the same `assay corpus build` again to finish it"
+        hint = started if store.names("cells") else "make one with `assay corpus build`"
         raise CorpusError(f"{store.where} holds no finished corpus (no corpus.json)", next_step=hint)
     if len(data) > MAX_JSON_BYTES:
         raise IntegrityError(f"{path} is over {MAX_JSON_BYTES} bytes", next_step="split the corpus: docs/scale.md")

@@ -23,6 +23,9 @@ Folder = Annotated[
 Rendition = Annotated[
     list[str] | None, typer.Option(help="A further, smaller size of each larger source: 640x360.")
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Measure in this many processes of a local Dask cluster.")
+]
 JoinSame = Annotated[bool, typer.Option("--join-same", help="Give groups that show the same content one group.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -63,9 +66,7 @@ def build(
     unsafe_args: UnsafeArgs = False,
     rates: Annotated[str | None, typer.Option(help="Rates of encoders without their own: 22,28,34.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells in flight (default: one a core).")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Measure in this many processes of a local Dask cluster.")
-    ] = None,
+    workers: Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Measure on the workers of this Dask scheduler.")
     ] = None,
