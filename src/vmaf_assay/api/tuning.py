@@ -23,6 +23,7 @@ from vmaf_assay.tune.compare import CompareRequest, compare
 from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.pictures import WHOLE, PictureRequest
 from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
 from vmaf_assay.tune.progress import BatchClock
 from vmaf_assay.tune.request import (
@@ -173,6 +174,7 @@ def tune_source(
     max_bytes: float | None = None,
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind | None = None,
+    pictures: PictureRequest = WHOLE,
     **settings: Unpack[Settings],
 ) -> TuneResult:
     """Probe, forecast, choose, try, and encode if an output is named; what `assay tune` does.
@@ -203,6 +205,7 @@ def tune_source(
         audio_codec=audio_codec,
         stream=stream,
         filters=filters,
+        pictures=pictures,
         reference=reference,
         max_kbps=max_kbps,
         max_bytes=max_bytes,
@@ -315,6 +318,7 @@ def compare_encoders(
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind = "few",
+    pictures: PictureRequest = WHOLE,
     **settings: Unpack[Settings],
 ) -> CompareResult:
     """Forecast the bitrates of several encoders for a target; what `assay compare` does.
@@ -341,6 +345,7 @@ def compare_encoders(
         force=force,
         stream=stream,
         filters=filters,
+        pictures=pictures,
         probe_seconds=probe_seconds,
         probes=probes,
     )

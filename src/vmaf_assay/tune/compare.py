@@ -26,6 +26,7 @@ from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
 from vmaf_assay.tune.forecast import Forecast, chosen_preset, trained_rates
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.pictures import WHOLE, PictureRequest
 from vmaf_assay.tune.plan import OnNote, calibrated_margin
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.progress import SCORE_COST, JobClock, Stage, encode_cost, final_stages, probe_stages
@@ -41,7 +42,7 @@ from vmaf_assay.tune.request import (
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import sample_facts
-from vmaf_assay.tune.source import open_source, pixels
+from vmaf_assay.tune.source import open_prepared, pixels
 from vmaf_assay.tune.trials import make_trials
 
 MAX_MEASURED = 4
@@ -74,6 +75,8 @@ class CompareRequest:
     """ffmpeg filter chain that is applied first."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
     """Most seconds probed of the source; a longer one is sampled; 0 probes all of it."""
+    pictures: PictureRequest = WHOLE
+    """What is made of the pictures before `filters`."""
     probes: ProbesKind = "few"
     """`few` makes the probes that the forecasts read. `more` adds further ones, for encoders and presets for which
     the model has them."""
@@ -89,6 +92,7 @@ class CompareRequest:
             trials=self.trials,
             stream=self.stream,
             filters=self.filters,
+            pictures=self.pictures,
             probe_seconds=self.probe_seconds,
             probes=self.probes,
         )
@@ -152,7 +156,17 @@ def compare(
     asked, refused = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
     clock.step(f"open {request.source.name}", 0, 1)
-    reference, _ = open_source(ffmpeg, request.source, request.filters, stream=request.stream)
+    reference, _, prepared = open_prepared(
+        ffmpeg,
+        request.source,
+        request.filters,
+        stream=request.stream,
+        pictures=request.pictures,
+        on_step=clock.step,
+    )
+    for made in prepared.notes:
+        if on_note:
+            on_note(made)
     clock.plan(_stages(sidecar, request, asked, reference), reference)
     with ExitStack() as stack:
         if cache is None and request.output is not None:  # the winner's encode uses these measurements again

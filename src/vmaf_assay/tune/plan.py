@@ -22,8 +22,9 @@ from vmaf_assay.tune.final import (
     video_bytes,
 )
 from vmaf_assay.tune.forecast import chosen_preset, trained_rates
+from vmaf_assay.tune.pictures import Prepared
 from vmaf_assay.tune.request import TuneRequest, check_request
-from vmaf_assay.tune.source import open_source
+from vmaf_assay.tune.source import open_prepared
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Plan:
     """The source."""
     conversions: tuple[str, ...]
     """Conversions of the source's pictures before they are encoded, in words."""
+    prepared: Prepared
+    """What is made of the pictures before the user's filters."""
     margin: Margin
     """Calibrated."""
     carry: CarryPlan
@@ -112,7 +115,15 @@ def make_plan(
         check_extra_args(ffmpeg, info)
     if on_step:
         on_step(f"open {request.source.name}", 0, 1)
-    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
+    reference, video, prepared = open_prepared(
+        ffmpeg,
+        request.source,
+        request.filters,
+        request.reference,
+        request.stream,
+        pictures=request.pictures,
+        on_step=on_step,
+    )
     carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
     if request.output is not None:
         output, sound = request.output.name, request.audio_codec
@@ -126,7 +137,7 @@ def make_plan(
             audio_codec=sound,
             captions=CAPTIONS in video.side_data,
         )
-    said = tuple(conversions(video))
+    said = (*prepared.notes, *conversions(video))
     plan = Plan(
         ffmpeg=ffmpeg,
         request=request,
@@ -134,6 +145,7 @@ def make_plan(
         preset=preset,
         reference=reference,
         conversions=said,
+        prepared=prepared,
         margin=margin,
         carry=carry,
         source_s=video.duration_s,
@@ -144,6 +156,8 @@ def make_plan(
     if request.output is not None:
         carry = rehearse(ffmpeg, plan.argv(info.middle(), request.output), request.source, carry)
         plan = replace(plan, carry=carry)
+    for made in prepared.notes:
+        plan.note(made)
     for loss in carry.losses:
         plan.note(f"lost in the output: {loss}")
     return plan

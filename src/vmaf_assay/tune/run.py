@@ -152,6 +152,7 @@ class _Answer:
             encoder_args=list(plan.info.extra_args),
             filters=request.filters,
             reference=request.reference,
+            pictures=plan.prepared.facts,
             losses=list(plan.carry.losses),
             max_kbps=request.max_kbps,
             max_bytes=request.max_bytes,

@@ -14,8 +14,9 @@ from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.rates import rate_of
 from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
-from vmaf_assay.records import VideoInfo
+from vmaf_assay.records import OnStep, VideoInfo
 from vmaf_assay.tune.filter_files import absolute_files
+from vmaf_assay.tune.pictures import NOTHING, PictureRequest, Prepared, prepare
 from vmaf_assay.tune.request import ReferenceKind
 
 MAX_LONG_SIDE_PX, MAX_SHORT_SIDE_PX = 2560, 1440
@@ -28,6 +29,9 @@ def open_source(
     filters: str = "",
     reference: ReferenceKind = "filtered",
     stream: int | None = None,
+    *,
+    prepared: Prepared = NOTHING,
+    video: VideoInfo | None = None,
 ) -> tuple[ReferenceInput, VideoInfo]:
     """A title as the reference of every comparison, at its own size made even, through the user's filters.
 
@@ -37,6 +41,8 @@ def open_source(
       filters: a filter chain; what comes out of it is judged, whatever it is made of.
       reference: what VMAF compares with.
       stream: index of the video stream; None takes the first that holds more than one picture.
+      prepared: what is made of the pictures before `filters`.
+      video: facts of the stream, if they are known; else it is read.
 
     Returns:
       The reference, and the facts of the source before the filters.
@@ -46,32 +52,56 @@ def open_source(
       MediaError: it cannot be read, is a still picture, or is of an uncalibrated kind.
       ToolError: the filters do not run.
     """
-    filters = absolute_files(filters, Path.cwd())
-    video = probe_video(ffmpeg, path, stream=stream)
+    own = absolute_files(filters, Path.cwd())
+    video = video or probe_video(ffmpeg, path, stream=stream)
+    filters = ",".join(part for part in (prepared.filters, own) if part)
+    only = (*prepared.decoder, *guards(video.container.partition(",")[0]))
     if filters:
-        seen = _filtered(ffmpeg, path, filters, video)
+        seen = _filtered(ffmpeg, path, filters, video, only)
         size = seen.width, seen.height
     else:
         seen, size = video, video.shown_size
     if seen.n_frames < 2:
         raise MediaError(f"{path} has one frame; VMAF measures motion", next_step="give a video of two or more")
-    _check_kind(path, seen, through="" if not filters else f" after --vf {filters!r}")
+    _check_kind(path, seen, through="" if not own else f" after --vf {own!r}")
     plain = even_fit(*video.shown_size, None)
     opened = ReferenceInput(
         path,
         seen.frame_rate,
         seen.n_frames,
         even_fit(*size, None),
-        input_args=guards(video.container.partition(",")[0]),
+        input_args=only,
         user_filters=filters,
         stream_map=video.stream_map,
         remarks=video.remarks,
-        rgb_matrix=rgb_matrix(*even_fit(*size, None)) if video.chroma == "rgb" else "",
+        rgb_matrix=rgb_matrix(*even_fit(*size, None)) if video.chroma == "rgb" and not prepared.made_yuv else "",
     )
     if reference == "source":
         opened = replace(opened, unfiltered_size=plain)
     _check_size(path, *(opened.unfiltered_size or even_fit(*size, None)))
     return opened, video
+
+
+def open_prepared(
+    ffmpeg: Ffmpeg,
+    path: Path,
+    filters: str = "",
+    reference: ReferenceKind = "filtered",
+    stream: int | None = None,
+    *,
+    pictures: PictureRequest,
+    on_step: OnStep | None = None,
+) -> tuple[ReferenceInput, VideoInfo, Prepared]:
+    """`open_source` after looking at the pictures, and what is made of them."""
+    video = probe_video(ffmpeg, path, stream=stream)
+    prepared = prepare(ffmpeg, path, video, pictures, on_step)
+    if reference == "source" and prepared.filters:
+        raise ConfigError(
+            f"{path}: {prepared.notes[0]}; --reference source compares with the picture as it is",
+            next_step="use --reference filtered",
+        )
+    opened, video = open_source(ffmpeg, path, filters, reference, prepared=prepared, video=video)
+    return opened, video, prepared
 
 
 def pixels(reference: ReferenceInput) -> int:
@@ -92,8 +122,10 @@ def _check_kind(path: Path, video: VideoInfo, *, through: str) -> None:
     """
     if refusal := refuse(video):
         what, next_step = refusal
-        if video.interlaced:
-            next_step = "add --vf bwdif=send_frame"
+        if video.alpha:
+            next_step = "put it over a colour, as --background black, or drop it with --vf format=yuv420p"
+        elif video.interlaced:
+            next_step = "leave --deinterlace at auto, or add --vf bwdif=send_frame"
         elif video.hdr:
             next_step = "tone-map it to SDR in --vf (docs/corpus.md); format=yuv420p alone leaves its transfer"
         raise MediaError(f"{path}{through} {what}", next_step=next_step)
@@ -120,12 +152,11 @@ _SAMPLE_FRAMES = 8
 """Pictures behind the filters that are looked at; all of them are counted."""
 
 
-def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: VideoInfo) -> VideoInfo:
+def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: VideoInfo, only: tuple[str, ...]) -> VideoInfo:
     """Facts of what comes out of the filters: decoded once and counted, because a chain may do anything."""
     with tempfile.TemporaryDirectory(prefix="assay-filtered-") as folder:
         # FFV1 in Matroska keeps format, fields, colours and alpha as the filters leave them.
         sample = Path(folder) / "sample.mkv"
-        only = guards(before.container.partition(",")[0])
         command = commands.through_filters(only, before.stream_map, filters, _SAMPLE_FRAMES)
         done = process.run(command.argv(ffmpeg, source=path, output=sample))
         if done.exit_code != 0:

@@ -24,6 +24,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.picture_options import Background, Crop, Deinterlace, ToneMap
 
 if TYPE_CHECKING:
     from vmaf_assay.api import CompareRequest, CompareResult, Contender
@@ -64,6 +65,10 @@ def compare(
     container: Container = "mkv",
     force: Force = False,
     vf: Filters = "",
+    crop: Crop = "off",
+    deinterlace: Deinterlace = "auto",
+    background: Background = "",
+    tonemap: ToneMap = "off",
     stream: Stream = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
@@ -83,7 +88,7 @@ def compare(
 
     Example: assay compare in.mkv -e libx264 -e x265:slow -e svt-av1 --measure -o best.mkv
     """
-    from vmaf_assay.api import CompareRequest
+    from vmaf_assay.api import CompareRequest, PictureRequest
 
     request = CompareRequest(
         source=source,
@@ -96,6 +101,7 @@ def compare(
         force=force,
         stream=stream,
         filters=vf,
+        pictures=PictureRequest(crop, deinterlace, background, tonemap),  # type: ignore[arg-type]  # likewise
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
     )

@@ -23,6 +23,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.picture_options import Background, Crop, Deinterlace, ToneMap
 
 if TYPE_CHECKING:
     from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult
@@ -101,6 +102,10 @@ def tune(
     unsafe_args: UnsafeArgs = False,
     audio_codec: AudioCodec = "",
     vf: Filters = "",
+    crop: Crop = "off",
+    deinterlace: Deinterlace = "auto",
+    background: Background = "",
+    tonemap: ToneMap = "off",
     stream: Stream = None,
     reference: Reference = "filtered",
     max_bitrate: MaxBitrate = None,
@@ -120,7 +125,7 @@ def tune(
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
-    from vmaf_assay.api import TuneRequest
+    from vmaf_assay.api import PictureRequest, TuneRequest
 
     request = TuneRequest(
         *(sources[0], encoder, target_vmaf, quality_confidence),
@@ -135,6 +140,7 @@ def tune(
         audio_codec=audio_codec,
         stream=stream,
         filters=vf,
+        pictures=PictureRequest(crop, deinterlace, background, tonemap),  # type: ignore[arg-type]  # likewise
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
         max_kbps=max_bitrate,
         max_bytes=None if max_size is None else max_size * 1e6,
