@@ -52,7 +52,6 @@ def test_every_function_is_annotated():
 @pytest.mark.parametrize(
     ("function", "record"),
     [
-        ("tune_source", "TuneRequest"),
         ("compare_encoders", "CompareRequest"),
         ("build_corpus", "CorpusRequest"),
     ],
@@ -69,6 +68,20 @@ def test_arguments_are_the_fields_of_the_record(function, record):
         for name, argument in arguments.items():
             if argument.default is not inspect.Parameter.empty:
                 assert argument.default == known[name].default, name
+
+
+def test_keywords_of_tune_source_are_the_fields_of_its_request():
+    """Every field but source and encoder can be given by name; an unknown name is a TypeError, as usual."""
+    from vmaf_assay.api.settings import SETTINGS, TuneAsked
+
+    keywords = {*TuneAsked.__annotations__} - SETTINGS
+    assert keywords == {field.name for field in dataclasses.fields(va.TuneRequest)} - {
+        "source",
+        "encoder",
+        "measurand",
+    }
+    with pytest.raises(TypeError, match="target"):
+        va.tune_source("in.mkv", "libx264", target=90)
 
 
 @pytest.mark.ffmpeg

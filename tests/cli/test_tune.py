@@ -25,6 +25,11 @@ def source(ffmpeg, tmp_path_factory) -> Path:
 
 
 FIELDS = {
+    "forecast_kbps_low",
+    "forecast_kbps_high",
+    "max_ratio",
+    "source_ratio",
+    "ratio_met",
     "source_kbps",
     "source_video_bytes",
     "larger_than_source",

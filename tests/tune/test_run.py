@@ -322,8 +322,9 @@ def test_an_encode_larger_than_its_source_is_said(ffmpeg, source, tmp_path):
     assert result.kbps is not None
     assert result.larger_than_source == (result.kbps * 125 * 12 / 25 > sum(packets))
     assert result.larger_than_source
-    assert any(reason.startswith("larger than its source") for reason in result.reasons)
-    assert any(note.startswith("larger than its source") for note in notes)
+    more = 100 * (result.kbps * 125 * 12 / 25 / sum(packets) - 1)
+    assert any(f"the encode is {more:.0f} % larger than its source" in reason for reason in result.reasons)
+    assert any("is forecast to be" in note and "keep the source" in note for note in notes)
     whole = tune(ffmpeg, verified(bitrate=True), TuneRequest(source, "libx264", 80.0, 0.9, trials=0))
     assert whole.larger_than_source is False  # FFV1 is far larger
     assert not any("larger" in reason for reason in whole.reasons)

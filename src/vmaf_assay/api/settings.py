@@ -10,7 +10,9 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.pictures import PictureRequest
 from vmaf_assay.tune.progress import JobClock, OnLeft
+from vmaf_assay.tune.request import ProbesKind, ReferenceKind
 
 OnNote = Callable[[str], None]
 """Called with a line that the user should read before more time is spent."""
@@ -31,6 +33,35 @@ class Settings(TypedDict, total=False):
     """Called with the seconds left for the whole job."""
     on_note: OnNote | None
     """Called with a line that should be read before more time is spent."""
+
+
+SETTINGS = frozenset(Settings.__annotations__)
+"""Names of the settings."""
+
+
+class TuneAsked(Settings, total=False):
+    """Keywords of `tune_source`: the fields of `TuneRequest`, which has their defaults, and the settings."""
+
+    target_vmaf: float
+    confidence: float
+    preset: str | None
+    trials: int
+    output: PathLike | None
+    verify: bool
+    retry: int
+    force: bool
+    encoder_args: str
+    unsafe_args: bool
+    audio_codec: str
+    stream: int | None
+    filters: str
+    reference: ReferenceKind
+    max_kbps: float | None
+    max_bytes: float | None
+    max_ratio: float | None
+    probe_seconds: float
+    probes: ProbesKind | None
+    pictures: PictureRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from vmaf_assay.api.pages import write_page
 from vmaf_assay.api.paths import PathLike
-from vmaf_assay.api.settings import Run, Settings
+from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -31,7 +31,6 @@ from vmaf_assay.tune.request import (
     DEFAULT_PROBE_SECONDS,
     DEFAULT_TARGET,
     ProbesKind,
-    ReferenceKind,
     TuneRequest,
     resolved,
 )
@@ -152,34 +151,13 @@ def choose_rate(
     return promised(choice, margin, target=target_vmaf, confidence=confidence, why_not=predicted.reason)
 
 
-def tune_source(
-    source: PathLike,
-    encoder: str,
-    *,
-    target_vmaf: float = DEFAULT_TARGET,
-    confidence: float = DEFAULT_CONFIDENCE,
-    preset: str | None = None,
-    trials: int = 1,
-    output: PathLike | None = None,
-    verify: bool = False,
-    retry: int = 0,
-    force: bool = False,
-    encoder_args: str = "",
-    unsafe_args: bool = False,
-    audio_codec: str = "",
-    stream: int | None = None,
-    filters: str = "",
-    reference: ReferenceKind = "filtered",
-    max_kbps: float | None = None,
-    max_bytes: float | None = None,
-    probe_seconds: float = DEFAULT_PROBE_SECONDS,
-    probes: ProbesKind | None = None,
-    pictures: PictureRequest = WHOLE,
-    **settings: Unpack[Settings],
-) -> TuneResult:
+def tune_source(source: PathLike, encoder: str, **asked: Unpack[TuneAsked]) -> TuneResult:
     """Probe, forecast, choose, try, and encode if an output is named; what `assay tune` does.
 
-    Every argument but `settings` is a field of `TuneRequest` and documented there.
+    Args:
+      source: the video.
+      encoder: `NAME` or `NAME:PRESET`.
+      asked: fields of `TuneRequest`, which documents them, and `Settings`.
 
     Returns:
       `met` is true if the target is promised and was not found missed, and every limit is kept.
@@ -189,30 +167,11 @@ def tune_source(
       MediaError: the source cannot be used.
       ToolError: ffmpeg or the disk failed.
     """
-    request = TuneRequest(
-        source=Path(source),
-        encoder=encoder,
-        target_vmaf=target_vmaf,
-        confidence=confidence,
-        preset=preset,
-        trials=trials,
-        output=None if output is None else Path(output),
-        verify=verify,
-        retry=retry,
-        force=force,
-        encoder_args=encoder_args,
-        unsafe_args=unsafe_args,
-        audio_codec=audio_codec,
-        stream=stream,
-        filters=filters,
-        pictures=pictures,
-        reference=reference,
-        max_kbps=max_kbps,
-        max_bytes=max_bytes,
-        probe_seconds=probe_seconds,
-        probes=probes,
-    )
-    return tune_request(request, **settings)
+    settings: Settings = {name: asked[name] for name in asked if name in SETTINGS}  # type: ignore[literal-required,assignment]
+    fields: dict[str, Any] = {name: value for name, value in asked.items() if name not in SETTINGS}
+    if fields.get("output") is not None:
+        fields["output"] = Path(fields["output"])
+    return tune_request(TuneRequest(Path(source), encoder, **fields), **settings)
 
 
 def tune_request(

@@ -1,22 +1,38 @@
 """Options of several verbs that say what is made of the pictures."""
 
-from typing import Annotated
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-Crop = Annotated[
-    str,
-    typer.Option(metavar="auto|W:H:X:Y|off", help="Cut black bars off (`auto` looks at the whole title)."),
-]
-Deinterlace = Annotated[
-    str,
-    typer.Option(metavar="auto|off", help="Look at the fields; make whole pictures of interlaced ones and film."),
-]
-Background = Annotated[
-    str,
-    typer.Option(metavar="COLOUR", help="Colour under transparent pictures: black, white or #rrggbb."),
-]
-ToneMap = Annotated[
-    str,
-    typer.Option("--tonemap", metavar="CURVE", help="Make SDR of HDR: hable, mobius or reinhard (default: off)."),
-]
+if TYPE_CHECKING:
+    from vmaf_assay.api import PictureRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What is made of the pictures before everything else."""
+
+    crop: Annotated[
+        str,
+        typer.Option(metavar="auto|W:H:X:Y|off", help="Cut black bars off (`auto` looks at the whole title)."),
+    ] = "off"
+    deinterlace: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off", help="Look at the fields; make whole pictures of interlaced ones and film."
+        ),
+    ] = "auto"
+    background: Annotated[
+        str, typer.Option(metavar="COLOUR", help="Colour under transparent pictures: black, white or #rrggbb.")
+    ] = ""
+    tonemap: Annotated[
+        str,
+        typer.Option(metavar="CURVE", help="Make SDR of HDR: hable, mobius or reinhard (default: off)."),
+    ] = "off"
+
+    def asked(self) -> "PictureRequest":
+        """As the request has it."""
+        from vmaf_assay.api import PictureRequest
+
+        return PictureRequest(**asdict(self))

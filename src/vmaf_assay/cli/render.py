@@ -134,6 +134,19 @@ def _folded(row: Sequence[str], widths: Sequence[int]) -> list[tuple[str, ...]]:
     return list(zip_longest(*parts, fillvalue=""))
 
 
+def kbps_words(forecast: float | None, low: float | None, high: float | None) -> str:
+    """A forecast bitrate with its interval, in kbps; `exact` where it was measured.
+
+    >>> kbps_words(1000.4, 800.2, 1300.0), kbps_words(900.0, None, None), kbps_words(None, None, None)
+    ('1000 (800 to 1300)', '900', '-')
+    """
+    if forecast is None:
+        return "-"
+    if low is None or high is None:
+        return f"{forecast:.0f}"
+    return f"{forecast:.0f} exact" if low == high else f"{forecast:.0f} ({low:.0f} to {high:.0f})"
+
+
 def say_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on stdout."""
     typer.echo(table(headers, rows))

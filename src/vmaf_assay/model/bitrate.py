@@ -2,7 +2,7 @@
 
 It is a ridge regression (Hoerl and Kennard 1970) for each encoder and preset, of ln(kbps) on [1, r, r^2, ln p, r
 ln p, ...]. Here r is `crf_norm` and p each probe's kbps. The form is ours: ln(kbps) is close to linear in the rate
-value and in the probes' ln(kbps). It ranks encodes by cost; it promises nothing.
+value and in the probes' ln(kbps). What may be promised of it is calibrated apart (`promise/bitrate.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,22 +63,58 @@ def fit_bitrate(
       kbps: measured bitrate, [N].
       groups: what must not be split, [N].
     """
-    keys = np.array([f"{e}|{p}" for e, p in zip(encoders, presets, strict=True)])
-    group_of = np.array(groups)
     coefficients: dict[str, list[float]] = {}
     errors: dict[str, float] = {}
-    for key in sorted(set(keys.tolist())):
-        rows = np.flatnonzero(keys == key)
-        info = encoder_info(str(key).split("|", maxsplit=1)[0])
-        norm = np.array([info.crf_norm(float(value)) for value in rate_values[rows]])
-        X, y = _design(norm, np.log(probe_kbps[rows])), np.log(kbps[rows])
+    for key, rows in rows_by_key(encoders, presets).items():
+        X, y = _problem(key, rate_values[rows], probe_kbps[rows], kbps[rows])
         coefficients[key] = [float(value) for value in _ridge(X, y)]
-        left_out = np.empty(len(rows))
-        for group in set(group_of[rows].tolist()):
-            test = group_of[rows] == group
-            left_out[test] = X[test] @ _ridge(X[~test], y[~test])
-        errors[key] = round(float(np.median(np.abs(np.exp(left_out - y) - 1))), 4)
+        residuals = _held_out(X, y, [groups[row] for row in rows])
+        errors[key] = round(float(np.median(np.abs(np.exp(-residuals) - 1))), 4)
     return BitrateModel(coefficients=coefficients, held_out_error=errors)
+
+
+def held_out_residuals(
+    encoders: Sequence[str],
+    presets: Sequence[str],
+    rate_values: NDArray[np.float64],
+    probe_kbps: NDArray[np.float64],
+    kbps: NDArray[np.float64],
+    groups: Sequence[str],
+) -> NDArray[np.float64]:
+    """ln(measured / forecast) of each encode, by a model fitted without its group, [N].
+
+    A bound on the bitrate is calibrated on these (`promise/bitrate.py`). Arguments as of `fit_bitrate`.
+    """
+    residuals = np.empty(len(kbps))
+    for key, rows in rows_by_key(encoders, presets).items():
+        X, y = _problem(key, rate_values[rows], probe_kbps[rows], kbps[rows])
+        residuals[rows] = _held_out(X, y, [groups[row] for row in rows])
+    return residuals
+
+
+def rows_by_key(encoders: Sequence[str], presets: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """Row numbers of each `encoder|preset`, sorted by that name."""
+    keys = np.array([f"{e}|{p}" for e, p in zip(encoders, presets, strict=True)])
+    return {str(key): np.flatnonzero(keys == key) for key in sorted(set(keys.tolist()))}
+
+
+def _problem(
+    key: str, rate_values: NDArray[np.float64], probe_kbps: NDArray[np.float64], kbps: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Design and ln(kbps) of one encoder and preset."""
+    info = encoder_info(key.split("|", maxsplit=1)[0])
+    norm = np.array([info.crf_norm(float(value)) for value in rate_values])
+    return _design(norm, np.log(probe_kbps)), np.log(kbps)
+
+
+def _held_out(X: NDArray[np.float64], y: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
+    """Truth minus the forecast of a model that never saw the row's group."""
+    group_of = np.array(groups)
+    residuals = np.empty(len(y))
+    for group in set(groups):
+        test = group_of == group
+        residuals[test] = y[test] - X[test] @ _ridge(X[~test], y[~test])
+    return residuals
 
 
 def predict_kbps(

@@ -72,9 +72,17 @@ def _curves(document: Document) -> Section:
         chart.points(marks, series=series, name=_name(one), large=True)
     table = Table(
         "Forecast by encoder and rate value",
-        ["encoder", "rate value", "forecast VMAF", "lower bound", "forecast kbps"],
+        ["encoder", "rate value", "forecast VMAF", "lower bound", "forecast kbps", "at least", "at most"],
         [
-            [_name(one), p["rate_value"], round(p["mu"], 3), round(p["lower_bound"], 3), round(p["kbps"])]
+            [
+                _name(one),
+                p["rate_value"],
+                round(p["mu"], 3),
+                round(p["lower_bound"], 3),
+                round(p["kbps"]),
+                _rounded(p.get("kbps_low"), 0),
+                _rounded(p.get("kbps_high"), 0),
+            ]
             for one, curve in known
             for p in curve
         ],
@@ -138,8 +146,8 @@ def _choices(document: Document) -> Section:
 
 def _limits(document: Document) -> Section:
     words = (
-        "Each encoder's VMAF is promised by itself, for sources like the calibration's. Bitrates are forecasts, "
-        "no promise, and neither is the order of encoders by them; --measure encodes each choice."
+        "Each encoder's VMAF is promised by itself, for sources like the calibration's, and so is each side of a "
+        "bitrate's interval. The order of encoders is not; --measure encodes each choice."
     )
     notes = [f"{_name(one)}: {reason}" for one in document["contenders"] for reason in one.get("reasons", [])]
     said = [words, sampled] if (sampled := sampled_words(document.get("sample"))) else [words]

@@ -116,13 +116,15 @@ def _forecast(document: Document) -> Section:
         charts.append(_kbps_chart(d, curve))
     table = Table(
         "Forecast by rate value",
-        [_unit(d), "forecast VMAF", "lower bound", "forecast kbps", "measured VMAF"],
+        [_unit(d), "forecast VMAF", "lower bound", "forecast kbps", "at least", "at most", "measured VMAF"],
         [
             [
                 p["rate_value"],
                 round(p["mu"], 3),
                 round(p["lower_bound"], 3),
                 _whole(p.get("kbps")),
+                _whole(p.get("kbps_low")),
+                _whole(p.get("kbps_high")),
                 p.get("measured_vmaf"),
             ]
             for p in curve
@@ -130,7 +132,8 @@ def _forecast(document: Document) -> Section:
     )
     words = (
         f"The line is the VMAF forecast for every {_unit(d)}; the band reaches down to the lower bound. The "
-        f"choice is the cheapest {_unit(d)} whose lower bound still meets the target."
+        f"choice is the cheapest {_unit(d)} whose lower bound still meets the target. A bitrate lies above "
+        "its lower bound with the confidence asked, and likewise below its upper one."
     )
     return Section("forecast", "The forecast and the choice", [words], charts, [table])
 
@@ -193,6 +196,7 @@ def _kbps_chart(d: Document, curve: list[Document]) -> Chart:
     unit, measured = _unit(d), d.get("kbps")
     probes = [p for p in _own_probes(d) if p.get("kbps")]
     shown = [*ys, *(p["kbps"] for p in probes), *([measured] if measured else [])]
+    shown += [p[name] for p in known for name in ("kbps_low", "kbps_high") if p.get(name)]
     chart = Chart(
         "kbps",
         "Forecast bitrate",
@@ -202,9 +206,13 @@ def _kbps_chart(d: Document, curve: list[Document]) -> Chart:
         Axis("kbps", shown, scale="log"),
         height=240,
     )
+    bounded = [p for p in known if p.get("kbps_low") and p.get("kbps_high")]
+    if bounded:
+        low, high = ([p[name] for p in bounded] for name in ("kbps_low", "kbps_high"))
+        chart.band([p["rate_value"] for p in bounded], low, high)
     chart.line(xs, ys, name="forecast")
     chart.rule(x=d["rate_value"], label=f"{unit} {d['rate_value']:g}")
-    chart.points([Point(x, y, f"{unit} {x:g}\nforecast {y:,.0f} kbps") for x, y in zip(xs, ys, strict=True)])
+    chart.points([Point(p["rate_value"], p["kbps"], f"{unit} {p['rate_value']:g}\n{_kbps(p)}") for p in known])
     for p in probes:
         tip = f"probe, {unit} {p['rate_value']:g}\nmeasured {p['kbps']:,.0f} kbps"
         chart.points([Point(p["rate_value"], p["kbps"], tip)], series=2, name="measured: probe", large=True)
@@ -212,6 +220,14 @@ def _kbps_chart(d: Document, curve: list[Document]) -> Chart:
         tip = f"result, {unit} {d['rate_value']:g}\nmeasured {measured:,.0f} kbps"
         chart.points([Point(d["rate_value"], measured, tip)], series=3, name="measured: result", large=True)
     return chart
+
+
+def _kbps(p: Document) -> str:
+    """The bitrate of a point, with its interval where one is calibrated."""
+    said = f"forecast {p['kbps']:,.0f} kbps"
+    if p.get("kbps_low") and p.get("kbps_high"):
+        said += f", {p['kbps_low']:,.0f} to {p['kbps_high']:,.0f}"
+    return said
 
 
 def _encodes(d: Document) -> Section:

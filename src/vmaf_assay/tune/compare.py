@@ -21,6 +21,7 @@ from vmaf_assay.promise.promise import promise_of
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.bd_rate import bd_rate
+from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
@@ -107,6 +108,8 @@ class _Asked:
     preset: str
     margin: Margin
     """Calibrated."""
+    sidecar: Sidecar
+    """Of the ensemble that forecasts."""
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -207,7 +210,7 @@ def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_A
             raise ConfigError("an encoder and preset is named twice", next_step="name each once")
         try:
             trained_rates(sidecar, one.encoder, preset)
-            asked.append(_Asked(one, preset, calibrated_margin(verified, one, preset)))
+            asked.append(_Asked(one, preset, calibrated_margin(verified, one, preset), sidecar))
         except ConfigError as error:
             problem = problem or error
             said = str(error).removeprefix(f"no forecast for {one.encoder} {preset}: ")
@@ -275,8 +278,8 @@ def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Conte
         of = f"{request.encoder} {asked.preset} "
         tried = make_trials(title, forecaster, predicted, encoder, request, of=of)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
-    known = predicted.known_kbps | {rate_value: trial.kbps for rate_value, trial in tried.items()}
-    predicted = replace(predicted, known_kbps=known)
+    info = encoder_info(request.encoder)
+    bitrates = KbpsForecast.of(asked.sidecar, info, predicted, forecaster, request.confidence, tried)
     choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
     promise = promise_of(
         choice,
@@ -285,6 +288,7 @@ def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Conte
         confidence=request.confidence,
         unsupported_reason=predicted.reason,
     )
+    bitrate = bitrates.at([choice.rate_value])[0]
     return Contender(
         encoder=predicted.curve.encoder,
         preset=predicted.curve.preset,
@@ -293,22 +297,24 @@ def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Conte
         lower_bound=choice.lower_bound,
         promise=promise,
         bd_rate=None,
-        forecast_kbps=_number(predicted.kbps_at(np.array([choice.rate_value]))[0]),
+        forecast_kbps=bitrate.forecast,
+        forecast_kbps_low=bitrate.low,
+        forecast_kbps_high=bitrate.high,
         measured_vmaf=None,
         kbps=None,
         reasons=[reason.words for reason in promise.reasons],
-        curve=_points(forecaster, measured, margin, predicted),
+        curve=_points(forecaster, measured, margin, bitrates),
         trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in measured.items()],
     )
 
 
 def _points(
-    forecaster: Forecaster, measured: dict[float, float], margin: Margin, predicted: Forecast
+    forecaster: Forecaster, measured: dict[float, float], margin: Margin, bitrates: KbpsForecast
 ) -> list[CurvePoint]:
     mu, lower = forecaster.corrected(measured), forecaster.lower(measured, margin.scale)
-    kbps = predicted.kbps_at(forecaster.grid)
+    kbps = bitrates.at(forecaster.grid.tolist())
     return [
-        CurvePoint(rate, float(mean), float(bound), _number(cost), measured.get(rate))
+        CurvePoint(rate, float(mean), float(bound), cost.forecast, measured.get(rate), cost.low, cost.high)
         for rate, mean, bound, cost in zip(forecaster.grid.tolist(), mu, lower, kbps, strict=True)
         if rate == round(rate) or rate in measured
     ]
@@ -385,7 +391,3 @@ def _keep(
         met=made.met,
     )
     return replace(result, kept=kept, encodes_spent=result.encodes_spent + made.encodes_spent)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

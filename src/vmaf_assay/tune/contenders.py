@@ -24,6 +24,10 @@ class Contender:
     """Forecast less the calibrated margin there, points."""
     forecast_kbps: float | None
     """Forecast bitrate there; null if the model forecasts none."""
+    forecast_kbps_low: float | None
+    """The bitrate there is at least this with the confidence asked; null if nothing is calibrated."""
+    forecast_kbps_high: float | None
+    """It is at most this, likewise."""
     promise: Promise
     """Whether the choice is promised to meet the target, and why not."""
     bd_rate: float | None

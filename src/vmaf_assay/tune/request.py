@@ -63,6 +63,8 @@ class TuneRequest:
     """Largest video bitrate allowed, kbps."""
     max_bytes: float | None = None
     """Largest file allowed, bytes."""
+    max_ratio: float | None = None
+    """Largest size of the encode's video allowed, relative to the source's own video."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
     """Most seconds probed of the source; a longer one is sampled; 0 probes all of it."""
     probes: ProbesKind | None = None
@@ -179,6 +181,17 @@ def _check_limits(request: TuneRequest) -> None:
     for name, limit in (("--max-bitrate", request.max_kbps), ("--max-size", request.max_bytes)):
         if limit is not None and not 0 < limit < 1e18:
             raise ConfigError(f"{name} is a positive number", next_step="for example --max-bitrate 3000")
+    check_ratio(request.max_ratio)
+
+
+def check_ratio(ratio: float | None) -> None:
+    """Raise ConfigError unless it is a share of the source's bytes; a percentage is named as such."""
+    if ratio is None or 0 < ratio <= 10:
+        return
+    raise ConfigError(
+        f"--max-ratio is a share of the source's own video, not {ratio:g}",
+        next_step=f"you probably want --max-ratio {ratio / 100:g}" if 10 < ratio < 1000 else "use --max-ratio 0.8",
+    )
 
 
 def _check_reference(request: TuneRequest) -> None:

@@ -1,6 +1,6 @@
 """The answer of `tune`, and its JSON form (docs/json-output.md)."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vmaf_assay.media.encoders import encoder_info
@@ -32,6 +32,10 @@ class CurvePoint:
     """Forecast bitrate."""
     measured_vmaf: float | None
     """VMAF that a trial measured here, points."""
+    kbps_low: float | None = None
+    """The bitrate is at least this with the confidence asked, kbps; None if nothing is calibrated."""
+    kbps_high: float | None = None
+    """The bitrate is at most this, likewise; equal to `kbps` where a trial measured every frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,16 @@ class TuneResult:
     """Size limit asked for, bytes."""
     bitrate_met: bool | None = None
     """Whether the bitrate, measured if encoded, else forecast, is within `max_kbps`; None without a limit."""
+    max_ratio: float | None = None
+    """Limit asked for on the encode's video over the source's own."""
+    forecast_kbps_low: float | None = None
+    """The bitrate at the choice is at least this with `confidence`, kbps; None if nothing is calibrated."""
+    forecast_kbps_high: float | None = None
+    """It is at most this, likewise."""
+    source_ratio: float | None = None
+    """Bytes of the encode's video, measured if encoded, else forecast, over those of the source's own."""
+    ratio_met: bool | None = None
+    """Whether that is within `max_ratio`; None without a limit."""
     size_met: bool | None = None
     """Whether the file's size, measured if encoded, else forecast, is within `max_bytes`; None without a limit."""
     forecast_bytes: float | None = None
@@ -205,7 +219,8 @@ class TuneResult:
     def answer(self) -> str:
         """The sentence that answers the question, the same on every page and in every document."""
         said = self.promise.sentence(rate_words(self.encoder, self.preset, self.rate_value))
-        over = [word for word, met in (("bitrate", self.bitrate_met), ("size", self.size_met)) if met is False]
+        limits = ("bitrate", self.bitrate_met), ("size", self.size_met), ("ratio", self.ratio_met)
+        over = [word for word, met in limits if met is False]
         if over:
             said += f", but over the {' and '.join(over)} limit"
         if self.measured_vmaf is None:
@@ -228,87 +243,10 @@ class TuneResult:
     @property
     def met(self) -> bool:
         """Whether the answer is yes: for quality and for every limit."""
-        return self.quality_met and self.bitrate_met is not False and self.size_met is not False
+        return self.quality_met and False not in (self.bitrate_met, self.size_met, self.ratio_met)
 
     def _tried(self) -> bool:
         return self.sample is None and any(
             trial["rate_value"] == self.rate_value and trial["measured_vmaf"] >= self.target_vmaf
             for trial in self.trials
         )
-
-
-def judge_limits(result: TuneResult) -> TuneResult:
-    """The result with `bitrate_met`, `size_met` and `larger_than_source`; None if not asked or not known."""
-    kbps = result.kbps if result.kbps is not None else result.forecast_kbps
-    n_bytes = result.output_bytes if result.output_bytes is not None else result.forecast_bytes
-    return replace(
-        result,
-        bitrate_met=None if result.max_kbps is None or kbps is None else kbps <= result.max_kbps,
-        size_met=None if result.max_bytes is None or n_bytes is None else n_bytes <= result.max_bytes,
-        larger_than_source=_larger(result, kbps),
-    )
-
-
-def _larger(result: TuneResult, kbps: float | None) -> bool | None:
-    """Whether the encode's video has more bytes than the source's; filters may change the duration."""
-    if kbps is None or result.source_video_bytes is None:
-        return None
-    return kbps * 125 * result.n_frames / _rate(result) > result.source_video_bytes
-
-
-def larger_reason(result: TuneResult) -> str | None:
-    """A sentence if the encode is larger than its source; None if not, or unknown."""
-    kbps = result.kbps if result.kbps is not None else result.forecast_kbps
-    if not result.larger_than_source or kbps is None or result.source_kbps is None:
-        return None
-    how = "" if result.kbps is not None else " by the forecast"
-    return (
-        f"larger than its source{how}: {kbps:.0f} kbps against {result.source_kbps:.0f} kbps of the source's own "
-        "video; a lower --target-vmaf or keeping the source saves space"
-    )
-
-
-def within_limits(result: TuneResult) -> bool:
-    """Whether no limit is known to be exceeded."""
-    return result.bitrate_met is not False and result.size_met is not False
-
-
-def limit_reasons(result: TuneResult) -> list[str]:
-    """For a result without a file: which limit the forecast exceeds, and the best rate value within it."""
-    if within_limits(result):
-        return []
-    said = []
-    if result.bitrate_met is False and result.forecast_kbps is not None and result.max_kbps is not None:
-        said.append(
-            f"bitrate limit not met: {result.forecast_kbps:.0f} kbps forecast, {result.max_kbps:g} allowed"
-        )
-    if result.size_met is False and result.forecast_bytes is not None and result.max_bytes is not None:
-        said.append(
-            f"size limit not met: {result.forecast_bytes / 1e6:.1f} MB forecast, "
-            f"{result.max_bytes / 1e6:g} allowed"
-        )
-    best = _best_within(result)
-    if best is None:
-        said.append("no rate value keeps within the limits")
-    else:
-        said.append(
-            f"the best within the limits is {best.rate_value:g}: {best.kbps:.0f} kbps, "
-            f"forecast VMAF {best.mu:.2f}, lower bound {best.lower_bound:.2f}"
-        )
-    return said
-
-
-def _best_within(result: TuneResult) -> CurvePoint | None:
-    """The point of the highest forecast whose bitrate keeps within both limits."""
-    allowed = result.max_kbps if result.max_kbps is not None else float("inf")
-    if result.max_bytes is not None and result.forecast_bytes is not None and result.forecast_kbps:
-        per_kbps = result.n_frames / _rate(result) * 125
-        other = result.forecast_bytes - result.forecast_kbps * per_kbps
-        allowed = min(allowed, (result.max_bytes - other) / per_kbps)
-    fitting = [point for point in result.curve if point.kbps is not None and point.kbps <= allowed]
-    return max(fitting, key=lambda point: point.mu, default=None)
-
-
-def _rate(result: TuneResult) -> float:
-    top, bottom = result.frame_rate.split("/")
-    return int(top) / int(bottom)

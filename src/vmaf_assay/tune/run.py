@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
 from vmaf_assay.records import OnStep
+from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
     check_space,
@@ -23,6 +22,7 @@ from vmaf_assay.tune.final import (
     write_final,
 )
 from vmaf_assay.tune.forecast import Forecast
+from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
 from vmaf_assay.tune.probing import SourceProbes, probe_title
@@ -34,10 +34,6 @@ from vmaf_assay.tune.result import (
     Retry,
     SampleFacts,
     TuneResult,
-    judge_limits,
-    larger_reason,
-    limit_reasons,
-    within_limits,
 )
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import pixels, seconds
@@ -94,10 +90,9 @@ def tune(
         encoder = (plan.info, plan.preset)
         tried = make_trials(title, forecaster, predicted, encoder, request) if plan.calibrated_target else {}
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
-    known = predicted.known_kbps | {rate_value: trial.kbps for rate_value, trial in tried.items()}
-    predicted = replace(predicted, known_kbps=known)
     choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
-    answer = _Answer(plan, title, predicted, forecaster, measured, choice)
+    bitrates = KbpsForecast.of(sidecar, plan.info, predicted, forecaster, request.confidence, tried)
+    answer = _Answer(plan, title, bitrates.predicted, forecaster, measured, choice, bitrates)
     result = answer.result(verified)
     if request.output is not None and result.promise.encodable and within_limits(result):
         result = _encode(plan, answer, result, clock)
@@ -117,13 +112,15 @@ class _Answer:
     measured: Measured
     """Measurements of the trials."""
     choice: Choice
+    bitrates: KbpsForecast
+    """Bitrates, with their intervals."""
 
     def result(self, verified: "VerifiedEnsemble") -> TuneResult:
         """The answer before the final encode."""
         measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
-        kbps = _number(self.predicted.kbps_at(np.array([choice.rate_value]))[0])
-        n_bytes = None
+        bitrate = self.bitrate(choice.rate_value)
+        kbps, n_bytes = bitrate.forecast, None
         if kbps is not None and (request.output is not None or request.max_bytes is not None):
             other = max(0, reference.path.stat().st_size - plan.source_video_bytes)
             n_bytes = other + kbps * 125 * seconds(reference)
@@ -138,6 +135,8 @@ class _Answer:
             mu=choice.mu,
             lower_bound=choice.lower_bound,
             forecast_kbps=kbps,
+            forecast_kbps_low=bitrate.low,
+            forecast_kbps_high=bitrate.high,
             promise=plan.promise(choice, self.predicted.reason),
             margin=choice.mu - choice.lower_bound,
             n_groups=plan.margin.n_groups,
@@ -156,6 +155,7 @@ class _Answer:
             losses=list(plan.carry.losses),
             max_kbps=request.max_kbps,
             max_bytes=request.max_bytes,
+            max_ratio=request.max_ratio,
             forecast_bytes=n_bytes,
             width=reference.size[0],
             height=reference.size[1],
@@ -182,6 +182,7 @@ class _Answer:
         mu = float(self.forecaster.corrected(self.measured)[index])
         lower = float(self.forecaster.lower(self.measured, self.plan.margin.scale)[index])
         out = self.plan.request.output or Path("OUT.mkv")
+        bitrate = self.bitrate(rate_value)
         return judge_limits(
             replace(
                 result,
@@ -189,7 +190,9 @@ class _Answer:
                 mu=mu,
                 lower_bound=lower,
                 margin=mu - lower,
-                forecast_kbps=_number(self.predicted.kbps_at(np.array([rate_value]))[0]),
+                forecast_kbps=bitrate.forecast,
+                forecast_kbps_low=bitrate.low,
+                forecast_kbps_high=bitrate.high,
                 encode_argv=self.plan.argv(rate_value, out),
                 curve=sorted(
                     {point.rate_value: point for point in [*result.curve, *self._points([rate_value])]}.values(),
@@ -199,6 +202,10 @@ class _Answer:
                 output_bytes=None,
             )
         )
+
+    def bitrate(self, rate_value: float) -> Kbps:
+        """The bitrate at one rate value, with its interval."""
+        return self.bitrates.at([rate_value])[0]
 
     def sample(self) -> SampleFacts | None:
         """How the source was sampled; None if all of it was probed."""
@@ -226,16 +233,17 @@ class _Answer:
         """Forecast, bound and bitrate at some rate values."""
         mu = self.forecaster.corrected(self.measured)
         lower = self.forecaster.lower(self.measured, self.plan.margin.scale)
-        kbps = self.predicted.kbps_at(np.array(rate_values))
         return [
             CurvePoint(
                 rate,
                 float(mu[self.forecaster.at(rate)]),
                 float(lower[self.forecaster.at(rate)]),
-                _number(cost),
+                cost.forecast,
                 self.measured.get(rate),
+                cost.low,
+                cost.high,
             )
-            for rate, cost in zip(rate_values, kbps, strict=True)
+            for rate, cost in zip(rate_values, self.bitrates.at(rate_values), strict=True)
         ]
 
 
@@ -340,7 +348,3 @@ def _verify(plan: Plan, result: TuneResult) -> TuneResult:
         raise
     frames = [round(float(value), 3) for value in scored.vmaf]
     return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

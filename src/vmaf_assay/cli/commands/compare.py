@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -24,7 +25,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
-from vmaf_assay.cli.picture_options import Background, Crop, Deinterlace, ToneMap
+from vmaf_assay.cli.picture_options import Pictures
 
 if TYPE_CHECKING:
     from vmaf_assay.api import CompareRequest, CompareResult, Contender
@@ -50,7 +51,7 @@ Probes = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("compare")(compare)
+    app.command("compare")(flattened(compare))
 
 
 def compare(
@@ -65,10 +66,7 @@ def compare(
     container: Container = "mkv",
     force: Force = False,
     vf: Filters = "",
-    crop: Crop = "off",
-    deinterlace: Deinterlace = "auto",
-    background: Background = "",
-    tonemap: ToneMap = "off",
+    pictures: Pictures = Pictures(),  # noqa: B008 - frozen; its fields are the options
     stream: Stream = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
@@ -88,7 +86,7 @@ def compare(
 
     Example: assay compare in.mkv -e libx264 -e x265:slow -e svt-av1 --measure -o best.mkv
     """
-    from vmaf_assay.api import CompareRequest, PictureRequest
+    from vmaf_assay.api import CompareRequest
 
     request = CompareRequest(
         source=source,
@@ -101,7 +99,7 @@ def compare(
         force=force,
         stream=stream,
         filters=vf,
-        pictures=PictureRequest(crop, deinterlace, background, tonemap),  # type: ignore[arg-type]  # likewise
+        pictures=pictures.asked(),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
     )
@@ -159,8 +157,8 @@ def _render(result: "CompareResult") -> None:
         render.say(f"not compared: {refused.encoder} {refused.preset}: {refused.reason}")
     first = result.contenders[0]
     render.say(
-        f"BD-rate is against {first.encoder} {first.preset}, over the forecast curves; forecast bitrates are "
-        "not promised"
+        f"BD-rate is against {first.encoder} {first.preset}, over forecast curves, and not promised; each side of "
+        f"a bitrate's interval holds with confidence {result.confidence:g}"
     )
     for reason in sample_reasons(result.sample):
         render.say(reason)
@@ -172,13 +170,15 @@ def _rounded(value: float | None, digits: int = 2) -> float | None:
 
 
 def _row(one: "Contender", cheapest: bool) -> list[object]:
+    from vmaf_assay.cli import render
+
     return [
         ">" if cheapest else "",
         f"{one.encoder} {one.preset}",
         one.rate_value,
         _rounded(one.mu),
         _rounded(one.lower_bound),
-        _rounded(one.forecast_kbps, 0),
+        render.kbps_words(one.forecast_kbps, one.forecast_kbps_low, one.forecast_kbps_high),
         "-" if one.bd_rate is None else f"{100 * one.bd_rate:+.0f} %",
     ]
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.goal_options import Goals
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -23,7 +25,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
-from vmaf_assay.cli.picture_options import Background, Crop, Deinterlace, ToneMap
+from vmaf_assay.cli.picture_options import Pictures
 
 if TYPE_CHECKING:
     from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult
@@ -73,8 +75,6 @@ Output = Annotated[
 OutDir = Annotated[
     Path | None, typer.Option("--out-dir", help="Encode each source into this folder; skips finished ones.")
 ]
-MaxBitrate = Annotated[float | None, typer.Option(metavar="KBPS", help="Largest video bitrate allowed, kbps.")]
-MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Largest file allowed, MB (10^6 bytes).")]
 Report = Annotated[
     Path | None, typer.Option(metavar="PAGE", help="Write an HTML page too; for several sources a folder of them.")
 ]
@@ -82,7 +82,7 @@ Report = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("tune")(tune)
+    app.command("tune")(flattened(tune))
 
 
 def tune(
@@ -102,14 +102,10 @@ def tune(
     unsafe_args: UnsafeArgs = False,
     audio_codec: AudioCodec = "",
     vf: Filters = "",
-    crop: Crop = "off",
-    deinterlace: Deinterlace = "auto",
-    background: Background = "",
-    tonemap: ToneMap = "off",
+    pictures: Pictures = Pictures(),  # noqa: B008 - frozen; its fields are the options
     stream: Stream = None,
     reference: Reference = "filtered",
-    max_bitrate: MaxBitrate = None,
-    max_size: MaxSize = None,
+    goals: Goals = Goals(),  # noqa: B008 - frozen; its fields are the options
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     report: Report = None,
@@ -125,7 +121,7 @@ def tune(
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
     """
-    from vmaf_assay.api import PictureRequest, TuneRequest
+    from vmaf_assay.api import TuneRequest
 
     request = TuneRequest(
         *(sources[0], encoder, target_vmaf, quality_confidence),
@@ -140,10 +136,9 @@ def tune(
         audio_codec=audio_codec,
         stream=stream,
         filters=vf,
-        pictures=PictureRequest(crop, deinterlace, background, tonemap),  # type: ignore[arg-type]  # likewise
+        pictures=pictures.asked(),
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        max_kbps=max_bitrate,
-        max_bytes=None if max_size is None else max_size * 1e6,
+        **goals.asked(),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
@@ -250,7 +245,7 @@ def _render(result: "TuneResult") -> None:
                 rounded(point.mu),
                 rounded(point.lower_bound),
                 rounded(point.measured_vmaf),
-                rounded(point.kbps, 0),
+                render.kbps_words(point.kbps, point.kbps_low, point.kbps_high),
             ]
             for point in _shown(result)
         ],

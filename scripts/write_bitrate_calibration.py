@@ -1,0 +1,76 @@
+"""Write the held-out bitrates that bounds are calibrated on, from the corpus and the shipped forecast's sidecar.
+
+PYTHONPATH=src python scripts/write_bitrate_calibration.py [CORPUS]
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from vmaf_assay.corpus.store import Corpus, load_corpus
+from vmaf_assay.media.files import canonical_json
+from vmaf_assay.model.bitrate import held_out_residuals, rows_by_key
+from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_read
+from vmaf_assay.promise.bitrate_file import NAME, BitrateCalibration, SourceResiduals, bitrate_digest
+from vmaf_assay.registry.store import load_verified
+from vmaf_assay.training.rows import forecast_targets
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "vmaf_assay"
+DECIMALS = 4
+"""Of residuals: a hundredth of a percent of a bitrate."""
+
+
+def calibration(corpus: Corpus, sidecar: Sidecar) -> BitrateCalibration:
+    """Residuals of every encode that a forecast is made for, each by a model fitted without its group."""
+    assert sidecar.bitrate is not None
+    assert sidecar.corpus_digest == corpus.digest
+    rows = forecast_targets(corpus)
+    encoders, presets, sources, groups = (
+        rows[name].to_list() for name in ("encoder", "preset", "source", "group")
+    )
+    cells = {cell.key: cell for cell in corpus.cells}
+    by_setting = {(c.source, c.encoder, c.preset, c.rate_value): c.kbps for c in corpus.cells}
+
+    def kbps_of(source: str, probe: ProbeSpec) -> float:
+        return by_setting[source, probe.encoder, probe.preset, probe.rate_value]
+
+    probes = np.array(
+        [
+            [kbps_of(source, sidecar.probes[index]) for index in probes_read(sidecar.probes, encoder)]
+            for source, encoder in zip(sources, encoders, strict=True)
+        ]
+    )
+    rates = rows["rate_value"].to_numpy()
+    kbps = np.array([cells[key].kbps for key in rows["cell"]])
+    residuals = held_out_residuals(encoders, presets, rates, probes, kbps, groups)
+    curves: dict[str, list[SourceResiduals]] = {}
+    for key, index in rows_by_key(encoders, presets).items():
+        named: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for row in index.tolist():
+            point = float(rates[row]), round(float(residuals[row]), DECIMALS)
+            named.setdefault((groups[row], sources[row]), []).append(point)
+        curves[key] = [
+            SourceResiduals(
+                group=group,
+                source=source,
+                rate_values=[rate for rate, _ in sorted(points)],
+                residuals=[residual for _, residual in sorted(points)],
+            )
+            for (group, source), points in sorted(named.items())
+        ]
+    digest = bitrate_digest(sidecar.bitrate)
+    return BitrateCalibration(corpus_digest=corpus.digest, bitrate_sha256=digest, curves=curves)
+
+
+def made(corpus: Path = ROOT / "data" / "corpus") -> bytes:
+    """The file's bytes."""
+    sidecar = load_verified(PACKAGE / "models", "vmaf_forecast_ensemble_v1").ensemble.sidecar
+    return canonical_json(calibration(load_corpus(corpus), sidecar).model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    data = made(*map(Path, sys.argv[1:]))
+    (PACKAGE / "promise" / NAME).write_bytes(data)
+    sys.stdout.write(f"{NAME}: {len(data)} bytes\n")
