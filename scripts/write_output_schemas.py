@@ -16,6 +16,7 @@ from typing import Any
 
 from vmaf_assay.media.files import canonical_json, sha256_bytes, write_bytes_atomic, write_json_atomic
 from vmaf_assay.promise.promise import NoPromise, Promise
+from vmaf_assay.scenes.result import SceneResult, SceneRow
 from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint
 from vmaf_assay.tune.pairs import PairScore
@@ -29,6 +30,7 @@ SIMPLE = {"string", "number", "integer", "boolean", "object"}
 
 RECORDS: dict[str, tuple[type, str]] = {
     "TuneResult": (TuneResult, ""),
+    "SceneResult": (SceneResult, ""),
     "CompareResult": (CompareResult, ""),
     "PairScore": (PairScore, "pair."),
 }
@@ -44,6 +46,7 @@ NESTED = {
         Retry,
         SampleFacts,
         PictureFacts,
+        SceneRow,
         Contender,
         Refused,
         Kept,
@@ -52,8 +55,12 @@ NESTED = {
 }
 
 DERIVED: dict[type, tuple[str, ...]] = {
-    Promise: ("made", "supported", "reachable", "calibrated_target", "calibrated_kind", "confidence", "reasons"),
+    Promise: (
+        *("made", "supported", "reachable", "calibrated_target", "calibrated_kind", "confidence"),
+        *("own_encodes", "reasons"),
+    ),
     TuneResult: ("promised", "supported", "reachable", "calibrated", "quality_met", "answer"),
+    SceneResult: ("met", "mean_met", "within_tolerance", "scenes_below", "largest_step", "answer"),
     Contender: ("promised", "supported", "reachable", "met"),
     CompareResult: ("cheapest",),
 }
@@ -83,7 +90,7 @@ def fields_of(record: type, prefix: str = "") -> list[tuple[str, str, str]]:
     plain = [] if record is Promise else list(words_in_order(record))
     rows: list[tuple[str, str, str]] = []
     for name in [*plain, *(one for one in DERIVED.get(record, ()) if one not in plain)]:
-        owner, attribute = SAME_AS.get(name, (record, name))
+        owner, attribute = (record, name) if record is SceneResult else SAME_AS.get(name, (record, name))
         if not hasattr(owner, attribute) and attribute not in words:
             owner = Promise
         hint = hints.get(name) if owner is record else typing.get_type_hints(owner).get(attribute)

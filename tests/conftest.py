@@ -12,6 +12,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache of measured encodes or its key, or another test's."""
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("ASSAY_OUTCOMES", str(tmp_path_factory.mktemp("outcomes")))
     monkeypatch.setenv("ASSAY_STATE_DIR", str(tmp_path_factory.mktemp("state")))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tune.made_up import verified
-from vmaf_assay.corpus.store import cell_record, corpus_digest
+from vmaf_assay.corpus.store import as_json, cell_record, corpus_digest
 from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.model.sidecar import ChoiceCalibration, Sidecar
 from vmaf_assay.records import FRAME_VMAF, MEAN_VMAF, METRICS, CellRecord, Measurand
@@ -57,9 +57,7 @@ def test_unknown_is_refused(text):
 
 def test_a_cell_of_an_unknown_measurand_is_refused():
     """A corpus of a later release is not read as if it were ours."""
-    from dataclasses import asdict
-
-    entry = asdict(cell(measurand="vmaf_v9 frame 8-bit"))
+    entry = as_json(cell(measurand="vmaf_v9 frame 8-bit"))
     with pytest.raises(IntegrityError, match="vmaf_v9"):
         cell_record(entry, "corpus.json")
 

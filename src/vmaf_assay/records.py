@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -29,15 +29,67 @@ class Metric:
     roughness: float
     """Standard deviation of a measured curve around a smooth one, points. It limits what a trial tells about a
     neighbouring rate value. Curves measured four rate values apart do not show it."""
+    least_size: tuple[int, int] = (16, 16)
+    """Fewest px of the shorter and of the longer side that libvmaf accepts. VMAF v1 fails below, for some sizes by
+    a crash (`findings/vmaf_v1_least_size.sh`)."""
 
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether libvmaf scores pictures of a size, px."""
+        return min(size) >= self.least_size[0] and max(size) >= self.least_size[1]
+
+
+_V1 = "vmaf_v1.0.16_"
 
 METRICS = {
     # Roughness: seven clips of 72 frames, libx264, steps of 0.1 CRF: 0.04 to 0.26 between neighbours, 0.14 their
     # root mean square; libsvtav1 0.11 (`bench/roughness.py`, docs/log/choice.md, 2026-11-25).
     metric.model: metric
-    for metric in (Metric("vmaf_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),)
+    for metric in (
+        Metric("vmaf_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),
+        Metric("vmaf_v0.6.1neg", floor=0.0, ceiling=100.0, roughness=0.14),
+        Metric("vmaf_4k_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),
+        *(
+            Metric(f"{_V1}{rate}{view}", floor=0.0, ceiling=ceiling, roughness=0.14, least_size=least)
+            for rate in ("", "hfr_")
+            for view, ceiling, least in (
+                ("3d0h", 100.0, (160, 216)),
+                ("5d0h", 100.0, (266, 266)),
+                ("1d5h_2160", 100.0, (160, 216)),
+                ("3d0h_2160", 110.0, (318, 318)),
+            )
+        ),
+    )
 }
-"""Metrics that a score here can be of, by model."""
+"""Metrics that a score here can be of, by libvmaf's model version."""
+
+HIGH_FRAME_RATE = 50
+"""Frames per second from which VMAF v1 has models of its own (Netflix/vmaf, `resource/doc/models_v1.md`)."""
+
+
+def v1_model(view: str, frame_rate: float) -> str:
+    """VMAF v1's model for a viewing distance, `3d0h` (three heights), `5d0h` (phone), `1d5h_2160`, `3d0h_2160`.
+
+    >>> v1_model("3d0h", 25), v1_model("5d0h", 60)
+    ('vmaf_v1.0.16_3d0h', 'vmaf_v1.0.16_hfr_5d0h')
+    """
+    # 49.9: players and cameras write 50 as 49.95, and 60 as 59.94.
+    return f"{_V1}{'hfr_' if frame_rate > HIGH_FRAME_RATE - 0.1 else ''}{view}"
+
+
+V1_FEATURES = {
+    "v1_adm3": "integer_adm3",
+    "v1_aim": "integer_aim",
+    "v1_motion3": "integer_motion3",
+    "v1_cambi": "cambi",
+    "v1_speed_chroma_uv": "speed_chroma_uv",
+}
+"""What VMAF v1 reads of a frame, and how libvmaf's log names it, before the model's parameters."""
+
+PACKET_FACTS = ("frame_bytes", "frame_type", "frame_q")
+"""Of each frame's packet: bytes; 1 for I, 2 for P, 3 for B, 0 if unknown; quantiser as the encoder states it."""
+
+MORE_VALUES = (*(model for model in METRICS if model != "vmaf_v0.6.1"), *V1_FEATURES, *PACKET_FACTS)
+"""Columns that a corpus cell may have beside `VALUES`, in the order they are hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +136,26 @@ MEAN_VMAF = Measurand("vmaf_v0.6.1", "mean", 8)
 
 OnStep = Callable[[str, int, int], None]
 """Called with progress: what is being done, units done, units in all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PacketIndex:
+    """The packets of a video stream in the file's order, where they tell which frame each one is."""
+
+    pts: NDArray[np.int64]
+    """Presentation stamps, ticks, [P]; no two are equal."""
+    sizes: NDArray[np.int64]
+    """Bytes, [P]."""
+    sums: NDArray[np.uint32]
+    """CRC-32 of the bytes, [P]."""
+    entry: NDArray[np.bool_]
+    """Whether decoding may start here without changing a picture that is shown later, [P]."""
+    shown: NDArray[np.bool_]
+    """Whether a picture comes out, [P]. Frame n is the n-th of these in the order of `pts`."""
+    stream: int
+    """Index of the stream in the file."""
+    codec: str
+    """ffmpeg's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +220,8 @@ class VideoInfo:
     """(least, most) luminance of the mastering display, cd/m2; None if not stated."""
     remarks: tuple[str, ...] = ()
     """What a decoder says of pictures before the first that can be decoded: no error of this video."""
+    packets: PacketIndex | None = field(default=None, compare=False, repr=False)
+    """Its packets; None where they do not tell which frame is which."""
 
     @property
     def hdr(self) -> str | None:
@@ -186,6 +260,8 @@ class Scored:
     """As libvmaf wrote it into its log."""
     frame_bytes: NDArray[np.int64] | None = None
     """Size of each frame's packet, [F], display order; None where it was not kept."""
+    more: dict[str, NDArray[np.float32]] | None = None
+    """Further per-frame columns by name, each [F]: some of `MORE_VALUES`."""
 
     @property
     def pooled_vmaf(self) -> float:
@@ -206,6 +282,7 @@ class Scored:
             bytes=total,
             kbps=kbps,
             frame_bytes=sizes,
+            more=None if self.more is None else {name: column[kept] for name, column in self.more.items()},
         )
 
     @property
@@ -248,13 +325,15 @@ class CellRecord:
     versions: dict[str, str]
     """Versions of ffmpeg, libvmaf and the encoder."""
     content_sha256: str
-    """SHA-256 of the per-frame rows as little-endian float32, [F, 7]: VMAF, then canonical-6."""
+    """SHA-256 of the per-frame rows as little-endian float32, [F, 7 + len(more)]: VMAF, canonical-6, `more`."""
     source_sha256: str = ""
     """SHA-256 of the source file; empty where it is not known. The key covers it, so no digest repeats it."""
     encoder_args: str = ""
     """Encoder options beyond the table's, as given with `--encoder-args`; empty for none."""
     measurand: str = str(FRAME_VMAF)
     """What the scores of its frames are."""
+    more: tuple[str, ...] = ()
+    """Further per-frame columns, some of `MORE_VALUES` in that order."""
 
 
 VALUES = ("vmaf", *CANONICAL6)
@@ -264,3 +343,9 @@ VALUES = ("vmaf", *CANONICAL6)
 def scored_values(scored: Scored) -> NDArray[np.float32]:
     """Per-frame rows of a measurement, [F, 7]."""
     return np.column_stack([scored.vmaf, scored.features]).astype(np.float32)
+
+
+def more_values(scored: Scored) -> dict[str, NDArray[np.float32]]:
+    """Further per-frame columns of a measurement, each [F], in the order of `MORE_VALUES`."""
+    found = scored.more or {}
+    return {name: found[name] for name in MORE_VALUES if name in found}

@@ -47,6 +47,7 @@ def test_each_part_of_a_request_changes_the_key():
         key(encoder=replace(X264, constant_quality_args=("-aq-mode", "2"))),
         key(preset="fast"),
         key(replace(RENDITION, rgb_matrix="bt709")),
+        key(replace(RENDITION, bit_depth=10)),
         key(rate_value=30.1),
         key(versions=VERSIONS | {"ffmpeg": "n10"}),
         key(versions=VERSIONS | {"libvmaf": "3.1.0"}),
@@ -60,12 +61,11 @@ def test_each_part_of_a_request_changes_the_key():
         (
             commands,
             "libvmaf_filter",
-            lambda: "libvmaf=model=version=vmaf_v0.6.1neg:log_fmt=json:log_path=vmaf.json",
+            lambda _: "libvmaf=model=version=vmaf_v0.6.1neg:log_fmt=json:log_path=vmaf.json",
         ),
-        (commands, "compare_graph", lambda: "[r][d]libvmaf[o]"),
-        (commands, "_compare_outputs", lambda *_: ["-map", "[o]", "-f", "null", "-"]),
+        (commands, "compare_graph", lambda _: "[r][d]libvmaf[o]"),
+        (commands, "compare_outputs", lambda *_: ["-map", "[o]", "-f", "null", "-"]),
         (commands, "SIGNATURE_FILTER", "scale=16:9,format=gray"),
-        (commands, "VMAF_MODEL", "vmaf_v0.6.1neg"),
         (commands, "_ONE_BY_ONE", ("-fps_mode", "cfr")),
         (commands, "FORMAT", 99),
         (commands, "normalise_filters", lambda *_: ["scale=flags=lanczos", "format=yuv420p"]),
@@ -116,3 +116,27 @@ def test_rates_for_every_encoder_are_checked_too():
     """`--rates` that one of the encoders would round is refused."""
     with pytest.raises(ConfigError, match=r"libvvenc takes qp in steps of 1, not 30\.5"):
         parse_encoder("libvvenc:faster", (30.0, 30.5))
+
+
+def test_keys_of_measured_corpora_stay():
+    """A change of this digest measures every corpus again, which takes days: it needs a decision of its own."""
+    ten = parse_encoder("libx265:medium:28:10-bit", None)
+    assert ten.encoder.pix_fmt == "yuv420p10le"
+    versions = {"ffmpeg": "n9", "libvmaf": "3", "libx265": "1"}
+    (cell,) = plan_cells([RENDITION], [ten], versions)
+    assert key()[:16] == "fe9cd0fa60693b9d"
+    assert cell.key[:16] == "5dc12e3127319b99"
+
+
+def test_depths_are_cells_of_their_own():
+    """One encoder, preset and rate value at 8 and at 10 bits are two cells; other depths are refused."""
+    requests = [parse_encoder(text, None) for text in ("libx265:medium:28", "libx265:medium:28:10-bit")]
+    versions = {"ffmpeg": "n9", "libvmaf": "3", "libx265": "1"}
+    assert [cell.rendition.pix_fmt for cell in plan_cells([RENDITION], requests, versions)] == [
+        "yuv420p",
+        "yuv420p10le",
+    ]
+    with pytest.raises(ConfigError, match="no bit depth"):
+        parse_encoder("libx265:medium:28:12-bit", None)
+    with pytest.raises(ConfigError, match="does not take yuv420p10le"):
+        parse_encoder("libkvazaar:medium:28:10-bit", None)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vmaf_assay.api.ensembles import load_ensemble, verify_registry
     from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run, write_run
     from vmaf_assay.api.pages import write_page
+    from vmaf_assay.api.scenes import tune_scene_request, tune_scenes
     from vmaf_assay.api.scoring import MadeBy, predict_pair, predict_table, score_files
     from vmaf_assay.api.settings import Settings
     from vmaf_assay.api.tuning import (
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
     from vmaf_assay.registry.verdict import Verdict
     from vmaf_assay.registry.verify import RowReport
+    from vmaf_assay.scenes.request import SceneRequest
+    from vmaf_assay.scenes.result import SceneResult, SceneRow
     from vmaf_assay.training.evidence import RunEvidence, load_run
     from vmaf_assay.tune.batch import Batch, ItemResult
     from vmaf_assay.tune.compare import CompareRequest
@@ -66,6 +69,7 @@ _MODULES = {
     "vmaf_assay.api.ensembles": ["load_ensemble", "verify_registry"],
     "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run", "write_run"],
     "vmaf_assay.api.pages": ["write_page"],
+    "vmaf_assay.api.scenes": ["tune_scene_request", "tune_scenes"],
     "vmaf_assay.api.scoring": ["MadeBy", "predict_pair", "predict_table", "score_files"],
     "vmaf_assay.api.settings": ["Settings"],
     "vmaf_assay.api.tuning": [
@@ -98,6 +102,8 @@ _MODULES = {
     "vmaf_assay.registry.store": ["VerifiedEnsemble"],
     "vmaf_assay.registry.verdict": ["Verdict"],
     "vmaf_assay.registry.verify": ["RowReport"],
+    "vmaf_assay.scenes.request": ["SceneRequest"],
+    "vmaf_assay.scenes.result": ["SceneResult", "SceneRow"],
     "vmaf_assay.training.evidence": ["RunEvidence", "load_run"],
     "vmaf_assay.tune.batch": ["Batch", "ItemResult"],
     "vmaf_assay.tune.compare": ["CompareRequest"],
@@ -148,6 +154,9 @@ __all__ = [
     "RowReport",
     "RunEvidence",
     "SampleFacts",
+    "SceneRequest",
+    "SceneResult",
+    "SceneRow",
     "Scored",
     "Scores",
     "SegmentPlan",
@@ -177,6 +186,8 @@ __all__ = [
     "score_files",
     "train_ensemble",
     "tune_request",
+    "tune_scene_request",
+    "tune_scenes",
     "tune_source",
     "tune_sources",
     "validate_run",

@@ -47,7 +47,7 @@ class CorpusRequest:
     out: str
     """The corpus: a folder or a URL; an unfinished one is resumed."""
     encoders: tuple[str, ...]
-    """Each `NAME[:PRESET[:RATE,RATE...]]`."""
+    """Each `NAME[:PRESET[:RATE,RATE...[:10-bit]]]`."""
     rates: tuple[float, ...] | None = None
     """Rate values of encoders without their own; None spreads eight over the encoder's range."""
     manifest: str | None = None

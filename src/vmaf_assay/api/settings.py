@@ -1,18 +1,23 @@
 """Settings common to all requests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.files import sha256_file
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.pictures import PictureRequest
 from vmaf_assay.tune.progress import JobClock, OnLeft
 from vmaf_assay.tune.request import ProbesKind, ReferenceKind
+
+if TYPE_CHECKING:
+    from vmaf_assay.tune.delivered import OnMeasured
 
 OnNote = Callable[[str], None]
 """Called with a line that the user should read before more time is spent."""
@@ -23,6 +28,8 @@ class Settings(TypedDict, total=False):
 
     cache_dir: PathLike | None
     """Folder of results of earlier runs; None, the default, uses no cache."""
+    outcomes_dir: PathLike | None
+    """Folder where measured results are recorded; None, the default, records nothing."""
     ensemble: VerifiedEnsemble | None
     """From `load_ensemble`; by default the shipped forecast."""
     ffmpeg: Ffmpeg | None
@@ -88,6 +95,27 @@ class Run:
         """Cache of earlier results, if a folder was given."""
         folder = self.settings.get("cache_dir")
         return None if folder is None else Cache(Path(folder))
+
+    @contextmanager
+    def recording(self, cache: Cache | None) -> "Iterator[OnMeasured | None]":
+        """Records what is measured, if a folder was given; it is opened at once, so that a wrong one ends here.
+
+        Args:
+          cache: may know the source's digest.
+
+        Raises:
+          ConfigError: others can change the folder.
+          CorpusError: its file is no store.
+        """
+        folder = self.settings.get("outcomes_dir")
+        if folder is None:
+            yield None
+            return
+        from vmaf_assay.outcomes.recorder import Recorder  # SQLite, which few calls need
+        from vmaf_assay.outcomes.store import OutcomeStore
+
+        with OutcomeStore(Path(folder)) as store:
+            yield Recorder(store, cache.digest if cache else sha256_file, self.on_note).record
 
     @property
     def on_note(self) -> OnNote | None:

@@ -167,11 +167,17 @@ def tune_source(source: PathLike, encoder: str, **asked: Unpack[TuneAsked]) -> T
       MediaError: the source cannot be used.
       ToolError: ffmpeg or the disk failed.
     """
+    request, settings = request_of(source, encoder, asked)
+    return tune_request(request, **settings)
+
+
+def request_of(source: PathLike, encoder: str, asked: TuneAsked) -> tuple[TuneRequest, Settings]:
+    """The fields of a request that were given, as its record, and the settings among them."""
     settings: Settings = {name: asked[name] for name in asked if name in SETTINGS}  # type: ignore[literal-required,assignment]
     fields: dict[str, Any] = {name: value for name, value in asked.items() if name not in SETTINGS}
     if fields.get("output") is not None:
         fields["output"] = Path(fields["output"])
-    return tune_request(TuneRequest(Path(source), encoder, **fields), **settings)
+    return TuneRequest(Path(source), encoder, **fields), settings
 
 
 def tune_request(
@@ -186,7 +192,11 @@ def tune_request(
     """
     run = Run(settings)
     tool, clock = run.ffmpeg, run.clock(page=page is not None)
-    result = tune(tool, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=clock)
+    cache = run.cache
+    with run.recording(cache) as record:
+        result = tune(
+            tool, run.ensemble, request, cache=cache, on_note=run.on_note, clock=clock, on_measured=record
+        )
     if page is not None:
         write_page(result, page, ffmpeg=tool, on_step=clock.step)
     return result
@@ -319,4 +329,14 @@ def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> Co
       settings: what it runs with.
     """
     run = Run(settings)
-    return compare(run.ffmpeg, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=run.clock())
+    cache = run.cache
+    with run.recording(cache) as record:
+        return compare(
+            run.ffmpeg,
+            run.ensemble,
+            request,
+            cache=cache,
+            on_note=run.on_note,
+            clock=run.clock(),
+            on_measured=record,
+        )

@@ -33,6 +33,7 @@ VERBS = {
     "export": "Export runs and models to other tools.",
     "corpus": "Measure real encodes: canonical-6 and VMAF of every frame.",
     "registry": "Rows, what admitted them, and whether they still verify.",
+    "outcomes": "What was delivered against what was promised.",
     "keys": "Keys that sign verdicts: make one, show its public half.",
 }
 """Every module under `cli/commands/`, in the order of the work, with its line in `assay --help`."""

@@ -19,6 +19,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Do not use the cache of encode results ($ASSAY_CACHE).")
 ]
+NoOutcomes = Annotated[
+    bool, typer.Option("--no-outcomes", help="Do not record what is measured ($ASSAY_OUTCOMES).")
+]
 Filters = Annotated[str, typer.Option("--vf", help="ffmpeg filters first, as crop=..., scale=..., fps=...")]
 Stream = Annotated[
     int | None,
@@ -55,6 +58,7 @@ class RunOptions:
     trust_policy: Path | None
     ffmpeg: str | None
     no_cache: bool = False
+    no_outcomes: bool = False
     report: Path | None = None
     as_json: bool = False
 
@@ -68,6 +72,7 @@ class RunOptions:
             "ensemble": load_ensemble(registry=self.registry, trust_policy=self.trust_policy),
             "ffmpeg": find_ffmpeg(self.ffmpeg),
             "cache_dir": None if self.no_cache else user_folders.cache_dir(),
+            "outcomes_dir": None if self.no_outcomes else user_folders.outcomes_dir(),
             "on_step": job.on_step,
             "on_left": job.on_left,
             "on_note": note,

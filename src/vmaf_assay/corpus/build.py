@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from vmaf_assay.corpus.measure import Failed, Site, measure
 from vmaf_assay.corpus.plan import Cell
 from vmaf_assay.corpus.storage import Store, building
-from vmaf_assay.corpus.store import Where, as_store, cell_name, finish, parse_cell, read_cell, write_cell
+from vmaf_assay.corpus.store import (
+    Where,
+    as_store,
+    cell_name,
+    finish,
+    packed_columns,
+    parse_cell,
+    read_cell,
+    spread,
+    write_cell,
+)
 from vmaf_assay.errors import CorpusError, IntegrityError, MediaError, SourcesRefusedError, ToolError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.records import CellRecord
@@ -236,7 +246,9 @@ def write_finished(store: Store, cells: list[Cell], versions: dict[str, str]) ->
 
     with ThreadPoolExecutor(_READERS) as pool:
         read_back = list(pool.map(read, sorted(cells, key=lambda cell: cell.key)))
-    records, values = [record for record, _ in read_back], np.concatenate([rows for _, rows in read_back])
+    records = [record for record, _ in read_back]
+    columns = packed_columns(records)
+    values = np.concatenate([spread(record, rows, columns) for record, rows in read_back])
     del read_back  # otherwise the rows would be stored twice
     return finish(store, records, values, versions)
 

@@ -6,8 +6,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from vmaf_assay.corpus.plan import Cell, CorpusReference
 from vmaf_assay.corpus.remote import local_source
@@ -19,7 +21,7 @@ from vmaf_assay.media.decode_errors import check_decoded
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
-from vmaf_assay.records import CellRecord, Scored, scored_values
+from vmaf_assay.records import FRAME_VMAF, CellRecord, Scored, more_values, scored_values
 
 _FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 """Messages of a full disk through ffmpeg; a command at a file size limit ends with -25 (SIGXFSZ)."""
@@ -42,7 +44,7 @@ class Failed:
 
 
 class _Decoded:
-    """One rendition's Y4M file, made on first use."""
+    """One rendition's Y4M file at one bit depth, made on first use."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -59,7 +61,7 @@ class Site:
         self.children = process.Children()
         self._keep = keep
         self._lock = threading.Lock()
-        self._decoded: dict[str, _Decoded] = {}
+        self._decoded: dict[tuple[str, str], _Decoded] = {}
         self._n_made = 0
 
     def close(self) -> None:
@@ -71,8 +73,9 @@ class Site:
     def decoded(self, rendition: CorpusReference) -> Iterator[ReferenceInput]:
         """The rendition as a Y4M file, decoded on the first request; a file in use is never removed."""
         with self._lock:
-            entry = self._decoded.pop(rendition.name, None) or _Decoded()
-            self._decoded[rendition.name] = entry  # last used is last in the dict
+            what = rendition.name, rendition.pix_fmt
+            entry = self._decoded.pop(what, None) or _Decoded()
+            self._decoded[what] = entry  # last used is last in the dict
             entry.users += 1
         try:
             with entry.lock:
@@ -116,7 +119,7 @@ def decode(
     *,
     source_path: Path | None = None,
 ) -> ReferenceInput:
-    """Decode a rendition to an 8-bit 4:2:0 Y4M file at its constant frame rate, and count the frames.
+    """Decode a rendition to a 4:2:0 Y4M file at its constant frame rate, and count the frames.
 
     Args:
       ffmpeg: decodes.
@@ -140,7 +143,8 @@ def decode(
     )
     with path.open("rb") as handle:
         header = handle.readline()
-    frame_bytes = rendition.size[0] * rendition.size[1] * 3 // 2 + len(b"FRAME\n")
+    sample_bytes = 1 if rendition.bit_depth == 8 else 2
+    frame_bytes = rendition.size[0] * rendition.size[1] * 3 // 2 * sample_bytes + len(b"FRAME\n")
     n_frames, rest = divmod(path.stat().st_size - len(header), frame_bytes)
     if n_frames < 1 or rest:
         raise MediaError(f"{rendition.source.path} gives no whole frame", next_step="check the source")
@@ -174,6 +178,7 @@ def _scored(site: Site, cell: Cell, tries: int = TRIES) -> Scored:
                 cell.encoder,
                 cell.preset,
                 cell.rate_value,
+                models=cell.rendition.models(),
                 threads="single",
                 children=site.children,
                 scratch=site.scratch,
@@ -201,7 +206,8 @@ def _failed(site: Site, cell: Cell, error: AssayError | OSError) -> Failed:
 
 
 def _stored(store: Store, cell: Cell, scored: Scored) -> CellRecord:
-    rendition, values = cell.rendition, scored_values(scored)
+    rendition, more = cell.rendition, more_values(scored)
+    values = np.column_stack([scored_values(scored), *more.values()])
     record = CellRecord(
         key=cell.key,
         source=rendition.name,
@@ -221,6 +227,8 @@ def _stored(store: Store, cell: Cell, scored: Scored) -> CellRecord:
         content_sha256=content_sha256(values),
         source_sha256=rendition.source_sha256,
         encoder_args=shlex.join(cell.encoder.extra_args),
+        measurand=str(replace(FRAME_VMAF, bit_depth=rendition.bit_depth)),
+        more=tuple(more),
     )
     write_cell(store, record, values)
     return record

@@ -8,7 +8,7 @@ from pathlib import Path
 from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.media import commands
-from vmaf_assay.media.commands import Command
+from vmaf_assay.media.commands import VMAF_MODEL, Command
 from vmaf_assay.media.eligibility import admit
 from vmaf_assay.media.encoder_names import check_named, read_encoder
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
@@ -16,6 +16,7 @@ from vmaf_assay.media.ffmpeg import DEMUXERS, Ffmpeg, even_fit, guards
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
+from vmaf_assay.records import METRICS, v1_model
 
 Size = tuple[int, int]
 
@@ -29,6 +30,8 @@ class EncoderRequest:
     preset: str
     rate_values: tuple[float, ...]
     """Rate values, on the encoder's own scale."""
+    bit_depth: int = 8
+    """Bits a sample of the encode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,18 @@ class CorpusReference:
     """What a decoder says of pictures before the first that can be decoded."""
     rgb_matrix: str = ""
     """Matrix that an RGB source becomes YUV by; empty for one that is YUV."""
+    bit_depth: int = 8
+    """Bits a sample of the Y4M file, of its encodes, and of the comparison."""
+
+    @property
+    def pix_fmt(self) -> str:
+        """Pixel format of its Y4M file."""
+        return _PIX_FMTS[self.bit_depth]
+
+    def models(self) -> tuple[str, ...]:
+        """Models that score its encodes in one pass: v0.6.1, and those of v1 that take pictures this small."""
+        further = (v1_model(view, float(self.frame_rate)) for view in ("3d0h", "5d0h"))
+        return (VMAF_MODEL, *(model for model in further if METRICS[model].takes(self.size)))
 
     def decode(self, *, guarded: bool = False) -> Command:
         """The command that makes its Y4M file; `guarded`, it can open no other file, and is no part of a key."""
@@ -74,11 +89,12 @@ class CorpusReference:
             size=self.size,
             rgb_matrix=self.rgb_matrix,
             stream_map=self.stream_map,
+            pix_fmt=self.pix_fmt,
         )
 
     def reference(self, path: Path, n_frames: int) -> ReferenceInput:
         """Its Y4M file as the reference of comparisons."""
-        return ReferenceInput(path, self.frame_rate, n_frames, self.size)
+        return ReferenceInput(path, self.frame_rate, n_frames, self.size, pix_fmt=self.pix_fmt)
 
     def _rate(self) -> str:
         return f"{self.frame_rate.numerator}/{self.frame_rate.denominator}"
@@ -100,19 +116,33 @@ class Cell:
 
 
 def parse_encoder(text: str, rate_values: tuple[float, ...] | None) -> EncoderRequest:
-    """Read `NAME[:PRESET[:RATE,RATE...]]`; rate values in the text override `rate_values`.
+    """Read `NAME[:PRESET[:RATE,RATE...[:10-bit]]]`; rate values in the text override `rate_values`.
 
-    Without either, eight values are spread over the middle of the declared range.
+    Without either, eight values are spread over the middle of the declared range. Encodes are of 8 bits unless the
+    text says otherwise; of an encoder that takes 10 only, 8 is what it is compared at.
 
     >>> parse_encoder("libx264:fast:20,30", None).rate_values
     (20.0, 30.0)
     """
-    name, preset, rates = read_encoder(text)
+    name, preset, rest = read_encoder(text)
+    rates, _, depth = rest.partition(":")
     info = encoder_info(check_named(name, ENCODERS))
+    bit_depth = _bit_depth(depth, text)
+    if bit_depth != 8:
+        info = info.with_pix_fmt(_PIX_FMTS[bit_depth])
     values = parse_rates(rates) if rates else rate_values or default_rates(info)
     for value in values:
         info.check_rate(value)
-    return EncoderRequest(info, info.check_preset(preset or info.default_preset), values)
+    return EncoderRequest(info, info.check_preset(preset or info.default_preset), values, bit_depth)
+
+
+_PIX_FMTS = {8: "yuv420p", 10: "yuv420p10le"}
+
+
+def _bit_depth(text: str, where: str) -> int:
+    if text not in ("", "8-bit", "10-bit"):
+        raise ConfigError(f"{text!r} in {where!r} is no bit depth", next_step="write 10-bit, or leave it out")
+    return int(text.removesuffix("-bit") or 8)
 
 
 def with_encoder_args(
@@ -229,9 +259,11 @@ def plan_cells(
     """
     _check_presets(requests)
     cells: dict[str, Cell] = {}
-    meant: dict[tuple[str, str, str, float], str] = {}
-    for rendition in renditions:
-        for request in requests:
+    meant: dict[tuple[str, str, str, float, int], str] = {}
+    for of_source in renditions:
+        # One depth after the other, so that a source is decoded once for each.
+        for request in sorted(requests, key=lambda request: request.bit_depth):
+            rendition = replace(of_source, bit_depth=request.bit_depth)
             for rate_value in request.rate_values:
                 used = {name: versions[name] for name in ("ffmpeg", "libvmaf", request.encoder.name)}
                 key = cell_key(rendition, request.encoder, request.preset, rate_value, used)
@@ -241,7 +273,7 @@ def plan_cells(
                         f"sources {cells[key].rendition.name!r} and {rendition.name!r} have the same content",
                         next_step="remove one",
                     )
-                what = (rendition.name, request.encoder.name, request.preset, rate_value)
+                what = (rendition.name, request.encoder.name, request.preset, rate_value, request.bit_depth)
                 if meant.setdefault(what, key) != key:
                     raise ConfigError(
                         f"{request.encoder.name} {request.preset} is asked for with two sets of --encoder-args",
@@ -253,23 +285,24 @@ def plan_cells(
 
 def _check_presets(requests: list[EncoderRequest]) -> None:
     """Refuse two presets that give the same bytes: a model would be trained on every encode twice."""
-    asked: dict[str, list[str]] = {}
+    asked: dict[tuple[str, int], list[str]] = {}
     for request in requests:
         name, preset = request.encoder.name, request.preset
-        others = [other for other in asked.get(name, []) if other != preset]
+        others = [other for other in asked.get((name, request.bit_depth), []) if other != preset]
         if same := request.encoder.equal_among(preset, others):
             raise ConfigError(
                 f"{name} {preset} gives the bytes of {name} {same}: nothing is trained on twice",
                 next_step=f"ask for {name}:{same} alone; models answer for both",
             )
-        asked.setdefault(name, []).append(preset)
+        asked.setdefault((name, request.bit_depth), []).append(preset)
 
 
 def cell_key(
     rendition: CorpusReference, encoder: EncoderInfo, preset: str, rate_value: float, versions: dict[str, str]
 ) -> str:
     """SHA-256 of everything that determines a cell's rows; paths, names, clock and core count do not."""
-    encode = commands.encode_and_score(rendition.reference(Path("y4m"), 1), encoder, preset, rate_value)
+    reference = rendition.reference(Path("y4m"), 1)
+    encode = commands.encode_and_score(reference, encoder, preset, rate_value, rendition.models())
     return sha256_bytes(
         canonical_json(
             {

@@ -26,7 +26,7 @@ from vmaf_assay.corpus.storage import Store, open_store
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.files import MAX_JSON_BYTES, canonical_json, parse_json_strict, sha256_bytes
 from vmaf_assay.media.parquet import Limits, parquet_metadata, parse_parquet
-from vmaf_assay.records import FRAME_VMAF, VALUES, CellRecord, Measurand, OnStep
+from vmaf_assay.records import FRAME_VMAF, MORE_VALUES, VALUES, CellRecord, Measurand, OnStep
 
 Where = Path | str | Store
 """A folder, a URL, or an open store."""
@@ -53,11 +53,11 @@ class Corpus:
     """Sorted by key."""
     frames: pl.DataFrame
     """One row a frame: cell, source, group, encoder, preset, rate_mode, rate_value, frame_index, vmaf,
-    canonical-6. Sorted by cell, then frame."""
+    canonical-6, and those of `MORE_VALUES` that any cell has, NaN in the others. Sorted by cell, then frame."""
 
 
 def content_sha256(values: NDArray[np.float32]) -> str:
-    """Digest of per-frame rows, [F, 7] float32 in the order of `VALUES`."""
+    """Digest of per-frame rows, [F, 7 + more] float32: `VALUES`, then what else the cell names."""
     return sha256_bytes(np.ascontiguousarray(values, dtype="<f4").tobytes())
 
 
@@ -72,6 +72,8 @@ def corpus_digest(cells: Iterable[CellRecord]) -> str:
             del entry["encoder_args"]
         if entry["measurand"] == _FIRST_MEASURAND:
             del entry["measurand"]
+        if not entry["more"]:
+            del entry["more"]
     return sha256_bytes(canonical_json(sorted(entries, key=lambda entry: str(entry["key"]))))
 
 
@@ -85,16 +87,31 @@ def as_store(where: Where) -> Store:
     return open_store(where) if isinstance(where, Path | str) else where
 
 
+def columns_of(record: CellRecord) -> tuple[str, ...]:
+    """Names of a cell's per-frame columns, in the order they are hashed."""
+    return (*VALUES, *record.more)
+
+
+def as_json(record: CellRecord) -> dict[str, Any]:
+    """A cell's record as files hold it; fields that older corpora lack are left out where they say nothing."""
+    entry = asdict(record)
+    if record.more:
+        entry["more"] = list(record.more)
+    else:
+        del entry["more"]
+    return entry
+
+
 def write_cell(where: Where, record: CellRecord, values: NDArray[np.float32]) -> None:
-    """Write one cell atomically: rows in the file, its record in the file's metadata."""
-    frame = pl.DataFrame({name: values[:, column] for column, name in enumerate(VALUES)})
+    """Write one cell atomically: rows [F, 7 + more] in the file, its record in the file's metadata."""
+    frame = pl.DataFrame({name: values[:, column] for column, name in enumerate(columns_of(record))})
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", metadata={"cell": json.dumps(asdict(record))})
+    frame.write_parquet(buffer, compression="zstd", metadata={"cell": json.dumps(as_json(record))})
     as_store(where).write(cell_name(record.key), buffer.getvalue())
 
 
 def read_cell(where: Where, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
-    """One cell's record and rows [F, 7], checked against its own digest.
+    """One cell's record and rows [F, 7 + more], checked against its own digest.
 
     Raises:
       IntegrityError: absent, damaged, cut short, not a cell, or another cell's.
@@ -108,12 +125,15 @@ def read_cell(where: Where, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
 
 
 def parse_cell(data: bytes, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
-    """A cell's record and rows [F, 7] from its bytes; raises IntegrityError as `read_cell` does."""
+    """A cell's record and rows [F, 7 + more] from its bytes; raises IntegrityError as `read_cell` does."""
     where = f"cell {key}"
     try:
-        values = parse_parquet(data, where=where, columns=_CELL_SCHEMA, limits=_LIMITS).to_numpy()
+        frame = parse_parquet(data, where=where, limits=_LIMITS)
         entry = parquet_metadata(data, where=where).get("cell", "")
         record = cell_record(parse_json_strict(entry.encode(), where=where), where)
+        if frame.schema != dict.fromkeys(columns_of(record), pl.Float32):
+            raise IntegrityError(f"{where} has other columns than its record says", next_step="build it again")
+        values = frame.to_numpy()
     except IntegrityError as error:
         raise IntegrityError(error.what, next_step="run `assay corpus build` again") from error
     if record.key != key or record.n_frames != len(values) or content_sha256(values) != record.content_sha256:
@@ -139,7 +159,7 @@ def write_index(
         index |= {"rows": packed[0], "rows_sha256": sha256_bytes(packed[1])}
     store = as_store(where)
     if len(ordered) <= MAX_INLINE_CELLS:
-        index |= {"cells": [asdict(cell) for cell in ordered]}
+        index |= {"cells": [as_json(cell) for cell in ordered]}
     else:
         name, data = f"cells-{digest[:16]}.parquet", _records_bytes(ordered)
         store.write(name, data)
@@ -150,10 +170,12 @@ def write_index(
 
 
 def _records_bytes(cells: Sequence[CellRecord]) -> bytes:
-    first = all(cell.measurand == _FIRST_MEASURAND for cell in cells)
+    first = all(cell.measurand == _FIRST_MEASURAND and not cell.more for cell in cells)
     schema = _FIRST_RECORD_SCHEMA if first else _RECORD_SCHEMA
     columns = {name: [getattr(cell, name) for cell in cells] for name in schema}
     columns["versions"] = [json.dumps(versions) for versions in columns["versions"]]
+    if "more" in columns:
+        columns["more"] = [" ".join(names) for names in columns["more"]]
     buffer = io.BytesIO()
     pl.DataFrame(columns, schema=schema).write_parquet(buffer, compression="zstd")
     return buffer.getvalue()
@@ -171,7 +193,8 @@ def _listed(store: Store, index: dict[str, Any]) -> Iterable[Any]:
     except IntegrityError:
         table = parse_parquet(data, where=path, columns=_RECORD_SCHEMA, limits=_LIMITS)
     versions = {text: parse_json_strict(text.encode(), where=path) for text in table["versions"].unique()}
-    return (row | {"versions": versions[row["versions"]]} for row in table.iter_rows(named=True))
+    rows = (row | {"versions": versions[row["versions"]]} for row in table.iter_rows(named=True))
+    return (row | {"more": row["more"].split()} if "more" in row else row for row in rows)
 
 
 def finish(
@@ -179,8 +202,9 @@ def finish(
 ) -> str:
     """Pack the rows of all cells into one object, point the index at it, and return the digest.
 
-    `cells` are in key order, `values` [N, 7] holds their rows in that order. The object is named by the digest and
-    the index is written after it, so that a kill between the two leaves the old corpus or the new one.
+    `cells` are in key order, `values` [N, 7 + more] holds their rows in that order, by `packed_columns`.
+    The object is named by the digest, and the index is written after it. A kill between the two leaves the old
+    corpus or the new one.
     """
     store = as_store(where)
     name = f"rows-{corpus_digest(cells)[:16]}.parquet"
@@ -207,7 +231,8 @@ def load_corpus(where: Where) -> Corpus:
     rows = str(index.get("rows", "rows.parquet"))
     packed = store.read(rows)
     if packed is None:
-        values = np.concatenate([read_cell(store, cell.key)[1] for cell in cells])
+        columns = packed_columns(cells)
+        values = np.concatenate([spread(cell, read_cell(store, cell.key)[1], columns) for cell in cells])
     elif index.get("rows_sha256", sha256_bytes(packed)) != sha256_bytes(packed):
         raise IntegrityError(f"{store.path(rows)} is damaged", next_step="run the same `assay corpus build` again")
     else:
@@ -268,7 +293,7 @@ def index_versions(where: Where) -> dict[str, str]:
 
 def _packed_bytes(frames: pl.DataFrame, *, level: int) -> bytes:
     buffer = io.BytesIO()
-    packed = frames.select("cell", "frame_index", *VALUES)
+    packed = frames.select("cell", "frame_index", *VALUES, *(n for n in MORE_VALUES if n in frames.columns))
     packed.write_parquet(buffer, compression="zstd", compression_level=level)
     return buffer.getvalue()
 
@@ -314,7 +339,7 @@ def cell_record(entry: Any, where: str) -> CellRecord:  # noqa: ANN401 - JSON
     """A cell's record from JSON; raises IntegrityError if a field has a wrong type or range."""
     if not isinstance(entry, dict) or not _FIELD_TYPES.keys() <= entry.keys() <= _ALL_TYPES.keys():
         raise IntegrityError(f"{where} has a malformed cell", next_step="build it again")
-    wrong = _first_wrong(tuple(type(entry.get(name, "")) for name in _ALL_TYPES))
+    wrong = _first_wrong(tuple(type(entry.get(name, _UNSAID[name])) for name in _ALL_TYPES))
     if wrong is None and min(_numbers_of(entry)) < 0:
         wrong = next(name for name in _NUMBERS if entry[name] < 0)
     if wrong is not None:
@@ -326,11 +351,14 @@ def cell_record(entry: Any, where: str) -> CellRecord:  # noqa: ANN401 - JSON
         raise IntegrityError(f"{where} has a cell with a malformed key or frame rate", next_step="build it again")
     if not 0 < entry["n_frames"] <= MAX_FRAMES:
         raise IntegrityError(f"{where} has a cell of {entry['n_frames']} frames", next_step="build it again")
+    more = entry.get("more", [])
+    if [name for name in MORE_VALUES if name in more] != more:
+        raise IntegrityError(f"{where} has a cell with unknown columns", next_step="use the release that built it")
     try:
         Measurand.parse(entry.get("measurand", _FIRST_MEASURAND))
     except ValueError as error:
         raise IntegrityError(f"{where}: {error}", next_step="use the release that built it") from error
-    return CellRecord(**entry)
+    return CellRecord(**{**entry, "more": tuple(more)})
 
 
 @lru_cache(maxsize=256)
@@ -355,8 +383,9 @@ _FIELD_TYPES: dict[str, Any] = {
     "versions": dict,
     "content_sha256": str,
 }
-_LATER: dict[str, Any] = {"source_sha256": str, "encoder_args": str, "measurand": str}
+_LATER: dict[str, Any] = {"source_sha256": str, "encoder_args": str, "measurand": str, "more": list}
 _ALL_TYPES = _FIELD_TYPES | _LATER
+_UNSAID: dict[str, Any] = dict.fromkeys(_FIELD_TYPES) | {name: kind() for name, kind in _LATER.items()}
 _NUMBERS = ("rate_value", "kbps", "encode_s", "width", "height", "n_frames", "bytes")
 _numbers_of = itemgetter(*_NUMBERS)
 # Fields that older corpora lack.
@@ -367,23 +396,23 @@ _RECORD_SCHEMA: dict[str, Any] = {
 }
 _FIRST_MEASURAND = str(FRAME_VMAF)
 # Tables whose cells all have the first measurand do not name it, like tables from before measurands existed.
-_FIRST_RECORD_SCHEMA = {name: kind for name, kind in _RECORD_SCHEMA.items() if name != "measurand"}
+_FIRST_RECORD_SCHEMA = {name: kind for name, kind in _RECORD_SCHEMA.items() if name not in ("measurand", "more")}
 _FRAME_RATE = re.compile(r"[0-9]{1,9}/[0-9]{1,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def _rows(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataFrame:
-    """Per-frame rows as they are packed; `values` [N, 7] holds the cells' rows in order."""
+    """Per-frame rows as they are packed; `values` [N, 7 + more] holds the cells' rows in order."""
     lengths = np.array([cell.n_frames for cell in cells])
     keys = pl.Series("cell", [cell.key for cell in cells])
     return pl.DataFrame(
         {"cell": keys[np.repeat(np.arange(len(cells)), lengths)], "frame_index": _frame_index(lengths)}
-        | {name: values[:, i] for i, name in enumerate(VALUES)}
+        | {name: values[:, i] for i, name in enumerate(packed_columns(cells))}
     )
 
 
 def _table(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataFrame:
-    """Per-frame rows with their identity columns; `values` [N, 7] holds the cells' rows in order."""
+    """Per-frame rows with their identity columns; `values` [N, 7 + more] holds the cells' rows in order."""
     lengths = np.array([cell.n_frames for cell in cells])
     identity = pl.DataFrame(
         {"cell": [cell.key for cell in cells], **{n: [getattr(c, n) for c in cells] for n in _IDENTITY[1:]}},
@@ -392,8 +421,23 @@ def _table(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataF
     frame = identity[np.repeat(np.arange(len(cells)), lengths)]
     return frame.with_columns(
         pl.Series("frame_index", _frame_index(lengths)),
-        *(pl.Series(name, values[:, i]) for i, name in enumerate(VALUES)),
+        *(pl.Series(name, values[:, i]) for i, name in enumerate(packed_columns(cells))),
     )
+
+
+def packed_columns(cells: Iterable[CellRecord]) -> tuple[str, ...]:
+    """Columns of all cells together, in the order of `VALUES`, then `MORE_VALUES`."""
+    named = {name for more in {cell.more for cell in cells} for name in more}
+    return (*VALUES, *(name for name in MORE_VALUES if name in named))
+
+
+def spread(cell: CellRecord, values: NDArray[np.float32], columns: Sequence[str]) -> NDArray[np.float32]:
+    """A cell's rows [F, 7 + more] among the columns of its corpus, NaN where it has none, [F, len(columns)]."""
+    if len(columns) == values.shape[1]:
+        return values
+    wide = np.full((len(values), len(columns)), np.nan, dtype=np.float32)
+    wide[:, [columns.index(name) for name in columns_of(cell)]] = values
+    return wide
 
 
 def _frame_index(lengths: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -403,9 +447,11 @@ def _frame_index(lengths: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def _packed_values(data: bytes, cells: Sequence[CellRecord], path: str) -> NDArray[np.float32]:
-    """Rows [N, 7] of packed cells in key order; refused unless they hold every frame of every cell once."""
+    """Rows [N, 7 + more] of packed cells in key order; refused unless they hold every frame of every cell once."""
     packed = parse_parquet(data, where=path, limits=_LIMITS)
-    if missing := [name for name, kind in _PACKED_SCHEMA.items() if packed.schema.get(name) != kind]:
+    columns = packed_columns(cells)
+    schema = _PACKED_SCHEMA | dict.fromkeys(columns, pl.Float32)
+    if missing := [name for name, kind in schema.items() if packed.schema.get(name) != kind]:
         raise CorpusError(f"{path} has no column {', '.join(missing)}", next_step="restore it")
     runs = packed["cell"].rle().struct.unnest()
     if runs["value"].to_list() != [cell.key for cell in cells]:
@@ -421,21 +467,26 @@ def _packed_values(data: bytes, cells: Sequence[CellRecord], path: str) -> NDArr
     lengths = np.array([cell.n_frames for cell in cells])
     if found != wanted or not np.array_equal(packed["frame_index"].to_numpy(), _frame_index(lengths)):
         raise IntegrityError(f"{path}: a cell does not hold each of its frames once", next_step="build it again")
-    return packed.select(VALUES).to_numpy(order="c").astype(np.float32, copy=False)
+    return packed.select(columns).to_numpy(order="c").astype(np.float32, copy=False)
 
 
 def _check_content(where: str, cells: Sequence[CellRecord], values: NDArray[np.float32]) -> None:
-    """Check that rows are finite and match the index's digests; `values` [N, 7] is in the cells' order."""
-    end = 0
+    """Check that rows are finite and match the index's digests; `values` [N, 7 + more] is in the cells' order."""
+    end, columns = 0, packed_columns(cells)
     for cell in cells:
         start, end = end, end + cell.n_frames
-        if content_sha256(values[start:end]) != cell.content_sha256:
+        own = values[start:end]
+        if len(columns) != len(VALUES) + len(cell.more):
+            own = own[:, [columns.index(name) for name in columns_of(cell)]]
+        if content_sha256(own) != cell.content_sha256:
             # Looking for NaN in every cell would cost as much as the digests, so it is done only here.
-            if not np.isfinite(values[start:end]).all():
+            if not np.isfinite(own).all():
                 raise CorpusError(f"{where}: cell {cell.key[:12]} ({cell.source}) holds NaN", next_step="rebuild")
             raise IntegrityError(
                 f"{where}: rows of cell {cell.key[:12]} ({cell.source}, {cell.encoder}) do not match their digest",
                 next_step="delete it and run `assay corpus build` again",
             )
-    if not np.isfinite(values).all():
+        if cell.more and not np.isfinite(own).all():
+            raise CorpusError(f"{where}: cell {cell.key[:12]} ({cell.source}) holds NaN", next_step="rebuild")
+    if not np.isfinite(values[:, : len(VALUES)]).all():
         raise CorpusError(f"{where} holds NaN", next_step="build it again")

@@ -22,7 +22,7 @@ FORMAT = 2
 """Raise it when a command's rows change for a reason that its options do not show."""
 
 VMAF_MODEL = "vmaf_v0.6.1"
-"""The libvmaf model of every corpus and every score here."""
+"""The libvmaf model that a score is of unless another is asked for."""
 
 NO_STEREO = "sidedata=mode=delete:type=STEREO3D"
 """libx264 writes the layout of 3D video into its stream. What ffmpeg then decodes has it twice: "File exists"."""
@@ -95,45 +95,57 @@ def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float) -> list[s
     """
     args = ["-c:v", encoder.name, *encoder.preset_args(encoder.check_preset(preset))]
     args += encoder.rate_args(encoder.check_rate(rate_value))
-    args += [*encoder.fixed_args, "-flags:v", "+global_header", "-pix_fmt", encoder.pix_fmts[0]]
+    args += [*encoder.fixed_args, "-flags:v", "+global_header", "-pix_fmt", encoder.pix_fmt]
     return join_args(encoder, [*args, *encoder.extra_args])
 
 
-def libvmaf_filter() -> str:
+def libvmaf_filter(models: Sequence[str] = (VMAF_MODEL,)) -> str:
     """The libvmaf call, log into `vmaf.json` of the working folder; inputs [distorted][reference].
+
+    The log names the first model's score `vmaf`, and the others' by their model. No model's score depends on the
+    models beside it.
 
     `shortest=1:repeatlast=0`: a missing frame must end the comparison, not be replaced by its neighbour.
     """
+    first, *others = models
+    # Two backslashes: the graph's parser takes one off, the filter's options the other.
+    named = [rf"version={first}\\:name=vmaf", *(rf"version={model}\\:name={model}" for model in others)]
+    loaded = "|".join(named) if others else f"version={first}"
     return (
-        f"libvmaf=model=version={VMAF_MODEL}:shortest=1:repeatlast=0:n_threads={_VMAF_THREADS}"
-        ":log_fmt=json:log_path=vmaf.json"
+        f"libvmaf=model={loaded}:shortest=1:repeatlast=0:n_threads={_VMAF_THREADS}:log_fmt=json:log_path=vmaf.json"
     )
 
 
-def compare_graph() -> str:
+def compare_graph(models: Sequence[str] = (VMAF_MODEL,)) -> str:
     """Score [d] against [r], and make the signatures that tell whether they are in sync."""
     return (
-        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter()}[o];"
+        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter(models)}[o];"
         f"[d2]{SIGNATURE_FILTER}[ds];[r2]{SIGNATURE_FILTER}[rs]"
     )
 
 
-def _compare_outputs(*limit: str) -> list[str]:
+def compare_outputs(*limit: str) -> list[str]:
     """Outputs of `compare_graph`; `limit` is of the frames of the reference that are read."""
     raw = [*_ONE_BY_ONE, "-f", "rawvideo"]
     scored = ["-map", "[o]", "-f", "null", "-"]
     return [*scored, "-map", "[ds]", *raw, "distorted.gray", "-map", "[rs]", *limit, *raw, "reference.gray"]
 
 
-def encode_and_score(reference: ReferenceInput, encoder: EncoderInfo, preset: str, rate_value: float) -> Command:
+def encode_and_score(
+    reference: ReferenceInput,
+    encoder: EncoderInfo,
+    preset: str,
+    rate_value: float,
+    models: Sequence[str] = (VMAF_MODEL,),
+) -> Command:
     """Encode, decode through a loopback decoder, and score, in one process; logs go to the working folder.
 
     The sizes counted are those of packets as a file holds them (`EncoderInfo.file_bsf`).
     """
     scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
     graph = (
-        f"[dec:0]{scale_up}format=yuv420p,{reference.tick()}[d];"
-        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph()}"
+        f"[dec:0]{scale_up}format={reference.compared},{reference.tick()}[d];"
+        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph(models)}"
     )
     filters = chain([*reference.encode_filters(), NO_STEREO, *encoder.upload()])
     counted = ["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []
@@ -154,6 +166,10 @@ def encode_and_score(reference: ReferenceInput, encoder: EncoderInfo, preset: st
             filters,
             *encoder_args(encoder, preset, rate_value),
             *counted,
+            "-vstats_file",
+            "frames.txt",
+            "-vstats_version",
+            "2",
             "-stats_mux_pre",
             "packets.txt",
             "-stats_mux_pre_fmt",
@@ -167,16 +183,16 @@ def encode_and_score(reference: ReferenceInput, encoder: EncoderInfo, preset: st
             "0:0",
             "-filter_complex",
             graph,
-            *_compare_outputs("-frames:v", _FRAMES),
+            *compare_outputs("-frames:v", _FRAMES),
         )
     )
 
 
-def score_pair(reference: ReferenceInput) -> Command:
+def score_pair(reference: ReferenceInput, models: Sequence[str] = (VMAF_MODEL,)) -> Command:
     """Score a finished encode against its reference, frame n against frame n."""
     left, right = chain(reference.distorted_filters()), chain(reference.filters())
     tick = reference.tick()
-    graph = f"[0:v:0]{left},{tick}[d];[1:{reference.stream_map}]{right},{tick}[r];{compare_graph()}"
+    graph = f"[0:v:0]{left},{tick}[d];[1:{reference.stream_map}]{right},{tick}[r];{compare_graph(models)}"
     return Command(
         (
             *guards(),
@@ -187,7 +203,7 @@ def score_pair(reference: ReferenceInput) -> Command:
             SOURCE,
             "-filter_complex",
             graph,
-            *_compare_outputs(),
+            *compare_outputs(),
         )
     )
 
@@ -248,9 +264,12 @@ def decode_to_y4m(
     size: tuple[int, int],
     rgb_matrix: str = "",
     stream_map: str = "v:0",
+    pix_fmt: str = "yuv420p",
 ) -> Command:
-    """Decode a source into a Y4M file of 8-bit 4:2:0 frames at one rate; options before and after its `-i`."""
-    filters = chain([*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size)])
+    """Decode a source into a Y4M file of one pixel format at one rate; options before and after its `-i`."""
+    filters = chain([*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size, pix_fmt)])
+    # Y4M of more than 8 bits is an extension that ffmpeg writes only when told to.
+    deep = [] if pix_fmt == "yuv420p" else ["-strict", "-1"]
     return Command(
         (
             *before,
@@ -262,6 +281,7 @@ def decode_to_y4m(
             *after,
             "-vf",
             filters,
+            *deep,
             "-f",
             "yuv4mpegpipe",
             OUTPUT,

@@ -96,6 +96,11 @@ class Track:
     """Stamps of the first packets that give none, ticks."""
     pictures: tuple[tuple[int | None, Picture], ...]
     """(stamp, picture) of the first key frame and wherever parameters are new; empty if they never are."""
+    packets: tuple[tuple[int | None, int, int, int], ...]
+    """(stamp, bytes, CRC-32, kind) of every packet in the file's order; bit 0 of the kind is a point of entry
+    (`demux_child.Entries`), bit 1 a picture that an edit list takes out."""
+    steady: bool
+    """False if parameter sets change on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,4 +288,6 @@ def _track(one: dict[str, Any]) -> Track:
         settled=head["settled"],
         dropped=frozenset(head["dropped"]),
         pictures=tuple((picture["pts"], _picture(picture)) for picture in one["pictures"]),
+        packets=tuple(map(tuple, one["packets"])),
+        steady=one["steady"],
     )

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+import zlib
 from typing import Any
 
 import av
@@ -30,7 +31,8 @@ UNALIGNED = 1
 """libavcodec's flag to crop to the sample, as ffmpeg does."""
 
 SPS_TYPES = {"h264": 7, "hevc": 33}
-"""NAL unit type of a sequence parameter set."""
+SETS = {"h264": {7, 8}, "hevc": {32, 33, 34}}
+"""NAL unit types of sequence parameter sets, and of all parameter sets."""
 
 IN_BAND = {"h264", "hevc", "vvc", "av1", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "cavs", "avs2", "avs3"}
 """Codecs whose parameter sets may lie in the packets; `extract_extradata` finds them."""
@@ -184,18 +186,69 @@ class Head:
         return {"frame": self.first, "settled": settled, "dropped": dropped, "errors": self.errors}
 
 
-def sequence_parameters(data: bytes, extradata: bytes, codec: str) -> bytes:
-    """The sequence parameter sets among the length-prefixed NAL units of an ISO or Matroska packet."""
+INTRA_ONLY = {
+    *("mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "magicyuv", "rawvideo", "dvvideo"),
+    *("v210", "jpeg2000", "png"),
+}
+"""Codecs whose key packets need no other packet."""
+
+
+def nal_units(data: bytes, extradata: bytes, codec: str) -> list[bytes]:
+    """The NAL units of a packet, behind lengths (ISO, Matroska) or start codes (Annex B)."""
+    if extradata[:1] != b"\x01":
+        parts = data.split(b"\0\0\1")
+        return [part for part in parts[1:] if part]
     at, size = (4, 1) if codec == "h264" else (21, 1)
     prefix = (extradata[at] & 3) + size if len(extradata) > at else 4
     found, at = [], 0
     while at + prefix < len(data):
         length = int.from_bytes(data[at : at + prefix], "big")
-        kind = data[at + prefix] & 0x1F if codec == "h264" else data[at + prefix] >> 1 & 0x3F
-        if kind == SPS_TYPES[codec]:
-            found.append(data[at + prefix : at + prefix + length])
+        found.append(data[at + prefix : at + prefix + length])
         at += prefix + length
-    return b"".join(found)
+    return [one for one in found if one]
+
+
+def nal_type(unit: bytes, codec: str) -> int:
+    """The type of a NAL unit."""
+    return unit[0] & 31 if codec == "h264" else unit[0] >> 1 & 63
+
+
+def exact_recovery(unit: bytes) -> bool:
+    """Whether an H.264 SEI NAL unit promises that every picture shown from here on decodes exactly (D.2.8)."""
+    data, at = unit.replace(b"\0\0\3", b"\0\0"), 1
+    while at + 2 < len(data):
+        numbers = []
+        for _ in ("type", "size"):
+            high = 0
+            while data[at : at + 1] == b"\xff":
+                high, at = high + 255, at + 1
+            numbers.append(high + (data[at] if at < len(data) else 0))
+            at += 1
+        if numbers[0] == 6:
+            # recovery_frame_cnt = 0 is one bit, then exact_match_flag and broken_link_flag.
+            return at < len(data) and data[at] & 0b11100000 == 0b11000000
+        at += numbers[1]
+    return False
+
+
+def av1_entry(data: bytes) -> bool:
+    """Whether a temporal unit begins with a key frame that is shown (AV1 5.9.2)."""
+    at = 0
+    while at < len(data):
+        head, at = data[at], at + 1
+        kind = head >> 3 & 15
+        at += head >> 2 & 1
+        length = len(data) - at
+        if head & 2:
+            length = 0
+            for number, byte in enumerate(data[at : at + 8]):
+                length, at = length | (byte & 127) << 7 * number, at + 1
+                if byte < 128:
+                    break
+        if kind in (3, 6):
+            return at < len(data) and data[at] >> 4 == 1
+        at += length
+    return False
 
 
 class Changes:
@@ -238,7 +291,8 @@ class Changes:
         if self.codec == "vp8":
             return data[3:10]
         if self.extradata[:1] == b"\x01" and self.codec in SPS_TYPES:
-            return sequence_parameters(data, self.extradata, self.codec) or None
+            units = nal_units(data, self.extradata, self.codec)
+            return b"".join(one for one in units if nal_type(one, self.codec) == SPS_TYPES[self.codec]) or None
         if self.filter is None:
             return None
         copy = av.Packet(data)
@@ -263,6 +317,52 @@ class Changes:
                 return
 
 
+class Entries:
+    """Knows the packets from which decoding gives the pictures that a decoder at the start would give.
+
+    These are the standards' random access points, not every key frame of a container: intra refresh is marked as
+    one too. The promise is of pictures shown after the packet's own.
+    """
+
+    def __init__(self, codec: str, extradata: bytes) -> None:
+        self.codec, self.extradata = codec, extradata
+        self.sets: set[bytes] | None = None
+        self.steady = True
+        """False once a parameter set is sent that the first key packet did not have."""
+
+    def take(self, data: bytes, key: bool) -> bool:
+        """Whether a packet is such a point; every packet must be shown here, in order."""
+        if self.codec in SETS:
+            both = [(unit, nal_type(unit, self.codec)) for unit in nal_units(data, self.extradata, self.codec)]
+            kinds = {kind for _, kind in both}
+            self.note({unit.rstrip(b"\0") for unit, kind in both if kind in SETS[self.codec]}, key)
+            if self.codec == "hevc":
+                return any(16 <= kind <= 21 for kind in kinds)
+            return 5 in kinds or any(kind == 6 and exact_recovery(unit) for unit, kind in both)
+        if self.codec == "mpeg2video":
+            return key and self.mpeg2(data)
+        if self.codec == "av1":
+            return key and av1_entry(data)
+        if self.codec == "vp9":
+            # frame_marker 2, profile below 3, show_existing_frame 0, frame_type 0, show_frame 1
+            return key and data[:1] != b"" and data[0] & 0b11001110 == 0b10000010
+        return key and self.codec in INTRA_ONLY
+
+    def note(self, found: set[bytes], key: bool) -> None:
+        """Compare parameter sets with those of the first key packet."""
+        if self.sets is None:
+            self.sets = found if key else None
+        elif not found <= self.sets:
+            self.steady = False
+
+    def mpeg2(self, data: bytes) -> bool:
+        """An intra picture behind a sequence header that is always the same."""
+        begins, picture = data.find(b"\0\0\1\xb3"), data.find(b"\0\0\1\0")
+        if whole := 0 <= begins < picture < len(data) - 5:
+            self.note({data[begins : data.find(b"\0\0\1", begins + 4)]}, key=True)
+        return whole and data[picture + 5] >> 3 & 7 == 1
+
+
 # A53 closed captions: registered user data of an SEI message, or user data of MPEG-2.
 SEI_CAPTIONS, MPEG2_CAPTIONS = b"\xb5\x00\x31GA94\x03", b"\x00\x00\x01\xb2GA94\x03"
 CAPTION_MARKS = {"h264": SEI_CAPTIONS, "hevc": SEI_CAPTIONS, "mpeg2video": MPEG2_CAPTIONS}
@@ -281,6 +381,8 @@ class Track:
         self.end = 0
         self.captions = False
         self.caption_mark = CAPTION_MARKS.get(stream.codec_context.name)
+        self.entries = Entries(self.changes.codec, self.changes.extradata)
+        self.packets: list[tuple[int | None, int, int, int]] = []
 
     def take(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
         """One packet, or the empty one that ends a stream."""
@@ -295,8 +397,11 @@ class Track:
                 self.pts.append(packet.pts)
                 self.dts.append(packet.dts)
             self.changes.look(packet)
+            data = bytes(packet)
             if self.caption_mark and not self.captions:
-                self.captions = self.caption_mark in bytes(packet)
+                self.captions = self.caption_mark in data
+            kind = packet.is_discard << 1 | self.entries.take(data, packet.is_keyframe)
+            self.packets.append((packet.pts, len(data), zlib.crc32(data), kind))
         self.head.feed(packet)
 
     def facts(self) -> dict[str, Any]:
@@ -310,6 +415,8 @@ class Track:
             "captions": self.captions,
             "head": self.head.facts(len(self.head.fed) >= len(self.pts)),
             "pictures": self.changes.pictures,
+            "packets": self.packets,
+            "steady": self.entries.steady,
         }
 
 

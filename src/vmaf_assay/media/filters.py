@@ -1,4 +1,4 @@
-"""Whether a user's filter chain opens files.
+"""Whether a user's filter chain opens files, and whether it makes each frame of one frame.
 
 Filters that draw subtitles or apply a look-up table are known to read the one file they are given. Others that
 read or write files, load code or talk to a network are refused, unless the user allows them (`--unsafe-args`).
@@ -38,6 +38,42 @@ _FILE_OPTIONS = frozenset(
     }
 )
 """Options that name a file in filters that need none, as `psnr=stats_file=x`."""
+
+
+_FRAME_BY_FRAME = frozenset(
+    {
+        *("null", "crop", "scale", "format", "setsar", "setdar", "pad", "hflip", "vflip", "transpose", "rotate"),
+        *(
+            "unsharp",
+            "eq",
+            "hue",
+            "lut",
+            "lutyuv",
+            "lutrgb",
+            "lut1d",
+            "lut3d",
+            "curves",
+            "colorbalance",
+            "colorspace",
+        ),
+        *("colormatrix", "setparams", "setrange", "boxblur", "gblur", "avgblur", "smartblur", "drawbox", "delogo"),
+    }
+)
+"""Filters that make each frame of one frame, whatever came before."""
+
+
+def frame_by_frame(filters: str) -> bool:
+    """Whether frame n behind a chain is made of frame n before it alone; False where that is not known.
+
+    >>> frame_by_frame("crop=iw:ih-16,scale=1280:-2"), frame_by_frame("hqdn3d"), frame_by_frame("hue=h=10*t")
+    (True, False, False)
+    """
+    for step in _split(filters, ",") if filters.strip() else []:
+        name, _, given = step.strip().partition("=")
+        # `n` and `t` in an expression are the frame's number and time.
+        if name not in _FRAME_BY_FRAME or re.search(r"\b[nt]\b", given):
+            return False
+    return True
 
 
 def check_filters(filters: str) -> None:

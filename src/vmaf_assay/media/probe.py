@@ -16,6 +16,7 @@ from vmaf_assay.media.demux import FirstFrame, ReadFile, Track, read_file
 from vmaf_assay.media.facts import Stream, VideoFacts
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
 from vmaf_assay.media.files import not_a_file
+from vmaf_assay.media.packets import index_of
 from vmaf_assay.media.pixels import PixelFacts, pixel_facts
 from vmaf_assay.media.rates import few_gaps, is_constant, rate_of, snap_rate
 from vmaf_assay.media.reading_commands import decode_animation, decode_stream
@@ -140,6 +141,8 @@ def probe_video(
     info = replace(info, width=size[0], height=size[1], remarks=opened.remarks() if starts_inside else ())
     if _must_count(info, track):
         info = _with_count(info, *opened.count(info.remarks), declared=frame_rate)
+    else:
+        info = replace(info, packets=index_of(info, track))
     if info.alpha and info.n_frames > 1:
         info = replace(info, alpha=not opened.opaque(info.n_frames, size))
     return info

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from vmaf_assay.media.commands import OUTPUT, SOURCE, Command
 from vmaf_assay.media.ffmpeg import guards
+from vmaf_assay.media.reference import ReferenceInput, chain
 
 _ONE_BY_ONE = ("-fps_mode", "passthrough")
 _NOWHERE = ("-f", "null", "-")
@@ -34,6 +35,17 @@ def decode_stream(
     """
     opened = ("-noautorotate", *decoder, *guards(container), *before, "-i", SOURCE)
     return Command((*opened, "-map", f"0:{stream_map}", *_ONE_BY_ONE, *args))
+
+
+def picture_sums(reference: ReferenceInput) -> Command:
+    """A digest of each frame as the encoder sees it, on stdout."""
+    return Command(
+        (
+            *(*reference.input_args, "-i", SOURCE, "-map", f"0:{reference.stream_map}"),
+            *("-vf", chain(reference.encode_filters()), *_ONE_BY_ONE),
+            *("-frames:v", str(reference.n_frames), "-f", "framemd5", "-"),
+        )
+    )
 
 
 def decode_animation() -> Command:

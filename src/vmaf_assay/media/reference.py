@@ -1,9 +1,11 @@
 """A source as the reference of a comparison: how it is opened, and what its frames go through on each side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+
+from vmaf_assay.records import PacketIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +35,41 @@ class ReferenceInput:
     """What a decoder says of pictures before the first that can be decoded (`VideoInfo.remarks`)."""
     rgb_matrix: str = ""
     """Matrix that an RGB source becomes YUV by, in ffmpeg's words; empty for a source that is YUV."""
+    pix_fmt: str = "yuv420p"
+    """Pixel format that the source is converted to, once, for the encoder and for VMAF."""
+    compared_pix_fmt: str = ""
+    """Pixel format of the comparison, at least as deep as both sides so that neither is rounded; empty for
+    `pix_fmt`."""
+    stamps: tuple[int, int] | None = None
+    """[first, last) stamps of the file's frames that are meant, ticks as they are in the file; None means all."""
+    packets: PacketIndex | None = field(default=None, compare=False, repr=False)
+    """Which packets hold which frames; None where only decoding tells, or filters make other frames of them."""
+
+    @property
+    def compared(self) -> str:
+        """Pixel format in which both sides meet."""
+        return self.compared_pix_fmt or self.pix_fmt
 
     def filters(self) -> list[str]:
         """The chain libvmaf sees the source through; without `unfiltered_size` also the encoder's."""
         if self.unfiltered_size is None:
-            return [*self.encode_filters(), "setsar=1"]
+            return [*self.encode_filters(), *self._deeper(), "setsar=1"]
         return [*self._trim(), *self.from_rgb(), *self.distorted_filters()]
 
     def encode_filters(self) -> list[str]:
         """The chain the encoder sees the source through, in trials and in the final encode alike."""
         mine = [self.user_filters] if self.user_filters else []
-        return [*self._trim(), *self.from_rgb(), *mine, *normalise_filters(self.rate(), self.size)]
+        return [*self._trim(), *self.from_rgb(), *mine, *normalise_filters(self.rate(), self.size, self.pix_fmt)]
 
     def distorted_filters(self) -> list[str]:
         """The chain libvmaf sees a finished encode through."""
-        return [*normalise_filters(self.rate(), self.unfiltered_size or self.size), "setsar=1"]
+        return [*normalise_filters(self.rate(), self.unfiltered_size or self.size, self.compared), "setsar=1"]
+
+    def around(self, before: int, after: int) -> "ReferenceInput":
+        """The same with a few more frames before and after its span."""
+        if self.span is None:
+            return self
+        return replace(self, span=(self.span[0] - before, self.span[1] + after))
 
     def from_rgb(self) -> list[str]:
         """Filters that make YUV of an RGB source and tag it, before the user's: ffmpeg's own choice is BT.601."""
@@ -61,7 +83,12 @@ class ReferenceInput:
         """Filters that put frame n at time stamp n, in units of a frame."""
         return f"settb={self.frame_rate.denominator}/{self.frame_rate.numerator},setpts=N"
 
+    def _deeper(self) -> list[str]:
+        return [] if self.compared == self.pix_fmt else [f"format={self.compared}"]
+
     def _trim(self) -> list[str]:
+        if self.stamps is not None:
+            return [f"trim=start_pts={self.stamps[0]}:end_pts={self.stamps[1]}"]
         return [] if self.span is None else [f"trim=start_frame={self.span[0]}:end_frame={self.span[1]}"]
 
 
@@ -79,12 +106,13 @@ def from_rgb_filters(matrix: str) -> list[str]:
     return [f"scale=flags=bicubic:out_color_matrix={matrix}:out_range=tv", "format=yuv444p"] if matrix else []
 
 
-def normalise_filters(frame_rate: str, size: tuple[int, int] | None) -> list[str]:
-    """Filters that make any input 8-bit 4:2:0 limited range at one constant frame rate, frame for frame.
+def normalise_filters(frame_rate: str, size: tuple[int, int] | None, pix_fmt: str = "yuv420p") -> list[str]:
+    """Filters that give any input one pixel format, limited range and one constant frame rate, frame for frame.
 
     Args:
       frame_rate: rational, as `30000/1001`; frame n is put at n / frame_rate.
       size: (width, height) to scale to, px; None leaves it.
+      pix_fmt: the pixel format.
 
     `settb` + `setpts=N` drop the container's timestamps (Matroska's are in milliseconds and made libvmaf
     compare a frame with its neighbour: VMAF 91.3 became 82.9); `fps` then only declares the rate. The shape of a
@@ -94,7 +122,7 @@ def normalise_filters(frame_rate: str, size: tuple[int, int] | None) -> list[str
     scale = "scale=flags=bicubic:out_range=tv"
     if size:
         scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range=tv"
-    return [f"settb={denominator}/{numerator}", "setpts=N", f"fps={frame_rate}", scale, "format=yuv420p"]
+    return [f"settb={denominator}/{numerator}", "setpts=N", f"fps={frame_rate}", scale, f"format={pix_fmt}"]
 
 
 def chain(filters: Sequence[str]) -> str:

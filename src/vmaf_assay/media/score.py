@@ -6,24 +6,27 @@ them. Frames are then counted on both sides and compared (`media/sync.py`), beca
 bad encode.
 """
 
+import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import commands, process
-from vmaf_assay.media.commands import Threads
+from vmaf_assay.media.commands import VMAF_MODEL, Threads
 from vmaf_assay.media.decode_errors import check_decoded
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.files import read_json_strict
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.sync import find_slip, read_signatures
-from vmaf_assay.records import CANONICAL6, Scored
+from vmaf_assay.records import CANONICAL6, METRICS, V1_FEATURES, Scored
 
 OnFrames = Callable[[int], None]
 
@@ -37,7 +40,7 @@ with three busy loops beside it on two cores, two of three QPs failed eight time
 none of 12 failed, but that gives other bytes, so other cells.
 """
 
-_KEPT_BACK = (
+KEPT_BACK = (
     f"the encoder kept frames back in {FLUSH_TRIES} encodes one after another: try on an idle machine, or give it "
     "a longer source"
 )
@@ -50,6 +53,7 @@ def encode_and_score(
     preset: str,
     rate_value: float,
     *,
+    models: Sequence[str] = (VMAF_MODEL,),
     threads: Threads = "single",
     on_frames: OnFrames | None = None,
     children: process.Children | None = None,
@@ -57,6 +61,7 @@ def encode_and_score(
 ) -> Scored:
     """Encode a reference at one rate value and score the result against it, in one process.
 
+    The score is of the first of `models`; the others' are in `Scored.more`.
     `scratch` holds its logs meanwhile: a caller that may be killed names a folder that it will clear.
 
     Returns:
@@ -69,23 +74,25 @@ def encode_and_score(
     """
     if reference.size is not None:
         encoder.check_size(*reference.size)
-    command = commands.encode_and_score(reference, encoder, preset, rate_value)
+    check_models(models, reference)
+    command = commands.encode_and_score(reference, encoder, preset, rate_value, models)
     argv = command.argv(ffmpeg, progress=True, n_frames=reference.n_frames, threads=threads, source=reference.path)
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
     for attempt in range(1, FLUSH_TRIES + 1):
         with tempfile.TemporaryDirectory(prefix="assay-score-", dir=scratch) as folder:
             started = time.monotonic()
-            done = _run(argv, Path(folder), on_frames, children)
+            done = run_scored(argv, Path(folder), on_frames, children)
             elapsed_s = time.monotonic() - started
             lost = _lost_at_the_end(Path(folder), done, reference)
             if lost and attempt < FLUSH_TRIES:
                 continue
             if done.exit_code != 0:
-                raise failure(what, done, next_step=_KEPT_BACK if lost else "")
-            sizes = _display_order((Path(folder) / "packets.txt").read_text())
-            _check_pair(Path(folder), done.stderr, reference, what)
+                raise failure(what, done, next_step=KEPT_BACK if lost else "")
+            sizes = display_order((Path(folder) / "packets.txt").read_text())
+            check_pair(Path(folder), done.stderr, reference, what)
             log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
-            return _scored(log, sizes, reference, elapsed_s, what)
+            scored = scored_from(log, sizes, reference, elapsed_s, what, models)
+            return _with_packets(scored, Path(folder))
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -94,6 +101,7 @@ def score_pair(
     reference: ReferenceInput,
     distorted_path: Path,
     *,
+    models: Sequence[str] = (VMAF_MODEL,),
     on_frames: OnFrames | None = None,
     children: process.Children | None = None,
 ) -> Scored:
@@ -105,19 +113,33 @@ def score_pair(
       ToolError: ffmpeg failed.
       MediaError: the two differ in the number of frames or are out of sync, or a frame does not decode.
     """
-    argv = commands.score_pair(reference).argv(
+    check_models(models, reference)
+    argv = commands.score_pair(reference, models).argv(
         ffmpeg, progress=True, distorted=distorted_path, source=reference.path
     )
     what = f"scoring {distorted_path.name} against {reference.path.name}"
     with tempfile.TemporaryDirectory(prefix="assay-score-") as folder:
         started = time.monotonic()
-        done = _run(argv, Path(folder), on_frames, children)
+        done = run_scored(argv, Path(folder), on_frames, children)
         elapsed_s = time.monotonic() - started
         if done.exit_code != 0:
             raise failure(what, done)
-        _check_pair(Path(folder), done.stderr, reference, what)
+        check_pair(Path(folder), done.stderr, reference, what)
         log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
-    return _scored(log, None, reference, elapsed_s, what)
+    return scored_from(log, None, reference, elapsed_s, what, models)
+
+
+def check_models(models: Sequence[str], reference: ReferenceInput) -> None:
+    """Refuse pictures smaller than a model accepts: libvmaf then ends in a crash, with no message."""
+    size = reference.unfiltered_size or reference.size
+    for model in models:
+        if size is not None and not METRICS[model].takes(size):
+            shorter, longer = METRICS[model].least_size
+            raise MediaError(
+                f"{model} needs sides of {shorter} px or more, one of them of {longer}: these are "
+                f"{size[0]}x{size[1]}",
+                next_step=f"score with {VMAF_MODEL}",
+            )
 
 
 def _lost_at_the_end(folder: Path, done: process.Completed, reference: ReferenceInput) -> bool:
@@ -129,12 +151,17 @@ def _lost_at_the_end(folder: Path, done: process.Completed, reference: Reference
     return n_packets < n_reference == reference.n_frames
 
 
-def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str) -> None:
-    """Refuse a pair with damaged frames, with unequal or unexpected frame counts, or out of sync."""
+def check_pair(
+    folder: Path, stderr: str, reference: ReferenceInput, what: str, around: tuple[int, int] = (0, 0)
+) -> None:
+    """Refuse a pair with damaged frames, with unequal or unexpected frame counts, or out of sync.
+
+    `around` is the number of frames before and after the reference's own that are in the folder's files too.
+    """
     check_decoded(what, stderr, seeked="-ss" in reference.input_args, remarks=reference.remarks)
-    reference_signs, distorted_signs = (
-        read_signatures((folder / f"{side}.gray").read_bytes()) for side in ("reference", "distorted")
-    )
+    before, after = around
+    signs = [read_signatures((folder / f"{side}.gray").read_bytes()) for side in ("reference", "distorted")]
+    reference_signs, distorted_signs = (side[before : len(side) - after] for side in signs)
     n_reference, n_distorted, expected = len(reference_signs), len(distorted_signs), reference.n_frames
     slip = find_slip(reference_signs, distorted_signs)
     if n_reference != n_distorted:
@@ -151,15 +178,17 @@ def _check_pair(folder: Path, stderr: str, reference: ReferenceInput, what: str)
     )
 
 
-def _display_order(packets: str) -> list[int]:
+def display_order(packets: str) -> list[int]:
     """Sizes of packets by time stamp, from lines of `pts size`."""
     pairs = [tuple(map(int, line.split())) for line in packets.splitlines()]
     return [size for _, size in sorted(pairs, key=lambda pair: pair[0])]
 
 
-def _run(
+def run_scored(
     argv: list[str], folder: Path, on_frames: OnFrames | None, children: process.Children | None
 ) -> process.Completed:
+    """Run a command that scores in a folder, and report the frames done."""
+
     def on_line(line: str) -> None:
         if on_frames and line.startswith("frame="):
             on_frames(int(line[6:]))
@@ -167,20 +196,25 @@ def _run(
     return process.run(argv, cwd=folder, on_line=on_line, children=children)
 
 
-def _scored(
-    log: dict[str, Any], sizes: list[int] | None, reference: ReferenceInput, elapsed_s: float, what: str
+def scored_from(
+    log: dict[str, Any],
+    sizes: list[int] | None,
+    reference: ReferenceInput,
+    elapsed_s: float,
+    what: str,
+    models: Sequence[str] = (VMAF_MODEL,),
 ) -> Scored:
+    """The scores in a libvmaf log, with the sizes of the packets if they are known."""
     frames = log["frames"]
     expected = reference.n_frames
     if len(frames) != expected:
         raise ToolError(f"{what}: libvmaf compared {len(frames)} of {expected} frames", next_step="try again")
     if sizes is not None and len(sizes) != expected:
         raise ToolError(f"{what}: {len(sizes)} packets for {expected} frames", next_step="report this encoder")
-    rows = np.array(
-        [[f["metrics"]["vmaf"], *(f["metrics"][f"integer_{n}"] for n in CANONICAL6)] for f in frames],
-        dtype=np.float32,
-    )
-    if not np.isfinite(rows).all():
+    metrics = [frame["metrics"] for frame in frames]
+    rows = _columns(metrics, ["vmaf", *(f"integer_{name}" for name in CANONICAL6)])
+    more = _more(metrics, models)
+    if not np.isfinite(rows[:, 0]).all() or not all(np.isfinite(column).all() for column in more.values()):
         raise ToolError(f"{what}: libvmaf gave a value that is not finite", next_step="check the source")
     total = sum(sizes) if sizes is not None else 0
     seconds = float(expected / reference.frame_rate)
@@ -193,4 +227,55 @@ def _scored(
         encode_s=elapsed_s,
         libvmaf_version=str(log["version"]),
         frame_bytes=None if sizes is None else np.array(sizes, dtype=np.int64),
+        more=more or None,
     )
+
+
+def _columns(metrics: Sequence[dict[str, float]], names: Sequence[str]) -> NDArray[np.float32]:
+    """Columns of a log, [F, len(names)]; NaN where the models asked for do not make one."""
+    return np.array([[m.get(name, np.nan) for name in names] for m in metrics], dtype=np.float32)
+
+
+def _more(metrics: Sequence[dict[str, float]], models: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Scores of further models, and what VMAF v1 reads, each [F].
+
+    libvmaf adds a model's parameters to its features' names. A phone's model has more of them than the others, so
+    the shortest name is that of the model for three heights, where both are asked for.
+    """
+    wanted = {model: model for model in models[1:]}
+    if any("_v1." in model for model in models):
+        for ours, name in V1_FEATURES.items():
+            found = [key for key in metrics[0] if re.match(rf"{name}_[a-z]", key)]
+            if found:
+                wanted[ours] = min(found, key=len)
+    return {ours: _columns(metrics, [name])[:, 0] for ours, name in wanted.items()}
+
+
+_FRAME_TYPES = {"I": 1, "P": 2, "B": 3}
+
+
+def _with_packets(scored: Scored, folder: Path) -> Scored:
+    """The measurement with bytes, type and quantiser of each frame's packet; 0 where the encoder states none.
+
+    Threads of several outputs write the log of frames together, so its lines may be mixed up. Ours are in order,
+    and the raw outputs state no type and a quantiser of -0.0 (ffmpeg n9.0.2).
+    """
+    if scored.frame_bytes is None:
+        return scored
+    times = [int(line.split()[0]) for line in (folder / "packets.txt").read_text().splitlines()]
+    said = (folder / "frames.txt").read_text()
+    types = [_FRAME_TYPES.get(kind, 0) for kind in re.findall(r"type= (.)", said) if kind != "?"]
+    quantisers = [float(q) for q in re.findall(r" q= *(\S+)", said) if q != "-0.0"]
+    order = np.argsort(times, kind="stable")
+
+    def shown(values: list[float] | list[int]) -> NDArray[np.float32]:
+        stated = len(values) == scored.n_frames and np.isfinite(values).all()
+        found = np.array(values if stated else np.zeros(scored.n_frames), dtype=np.float32)[order]
+        return np.maximum(found, 0)  # libx264 states -1 for some packets
+
+    packets = {
+        "frame_bytes": scored.frame_bytes.astype(np.float32),
+        "frame_type": shown(types),
+        "frame_q": shown(quantisers),
+    }
+    return replace(scored, more=(scored.more or {}) | packets)

@@ -1,6 +1,6 @@
-"""Scan a long title cheaply, and cut segments out of it. Both decode it once, in order, counting frames.
+"""Scan a long title, and cut segments out of it, where its packets do not tell its frames (`media/packets.py`).
 
-Frames are found by counting, never by seeking. So late time stamps, edit lists and streams without random access
+Both decode it once, in order, counting frames. So late time stamps, edit lists and streams without random access
 cannot shift a segment by a frame.
 """
 
@@ -39,6 +39,16 @@ _FFV1_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A range of frames of a title."""
+
+    first: int
+    """Counted from 0."""
+    last: int
+    """One more than the last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Detail and change of a title's frames, at the size of a signature."""
 
@@ -46,6 +56,17 @@ class Look:
     """Mean step between neighbouring pixels of each frame, grey levels, [F]."""
     change: F32
     """Mean difference from the frame before, grey levels, [F]; 0 for the first."""
+
+    @property
+    def n_frames(self) -> int:
+        """F."""
+        return len(self.change)
+
+    def difficulty(self, unit: Span) -> float:
+        """Difficulty of a unit: log of detail times change, without the first frame, whose change may be a cut."""
+        detail = float(self.detail[unit.first : unit.last].mean())
+        change = float(self.change[unit.first + 1 : unit.last].mean())
+        return float(np.log(0.5 + detail) + np.log(0.1 + change))
 
     def cuts(self) -> list[int]:
         """Frames that begin a scene, ascending, the first frame among them.
@@ -80,6 +101,15 @@ def look(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path, *, on_frames:
     small = scratch / "look.gray"
     argv = commands.look_through(reference).argv(ffmpeg, progress=True, source=reference.path, output=small)
     _run(argv, f"looking through {reference.path.name}", on_frames, reference.remarks)
+    return look_of(small, reference)
+
+
+def look_of(small: Path, reference: ReferenceInput) -> Look:
+    """Detail and change of the small pictures in a file, which is removed.
+
+    Raises:
+      MediaError: their number is unexpected.
+    """
     width, height = SIGNATURE_SIZE
     n_frames = small.stat().st_size // (width * height)
     if n_frames != reference.n_frames:
@@ -106,16 +136,6 @@ def _facts(run: F32) -> tuple[F32, F32]:
     own = run[1:]
     across, down = np.abs(np.diff(own, axis=2)).mean(axis=(1, 2)), np.abs(np.diff(own, axis=1)).mean(axis=(1, 2))
     return (across + down) / 2, np.abs(np.diff(run, axis=0)).mean(axis=(1, 2))
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A range of frames of a title."""
-
-    first: int
-    """Counted from 0."""
-    last: int
-    """One more than the last."""
 
 
 def merged(spans: Sequence[Span]) -> list[Span]:

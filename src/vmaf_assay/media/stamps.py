@@ -54,7 +54,12 @@ def frame_times(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path) -> Sta
     done = process.run(commands.frame_times(reference).argv(ffmpeg, source=reference.path, output=listed))
     if done.exit_code != 0:
         raise failure(f"reading the times of {reference.path.name}", done)
-    rows = [line.split() for line in listed.read_text().splitlines()]
+    return stamps_of(listed.read_text(), reference)
+
+
+def stamps_of(text: str, reference: ReferenceInput) -> Stamps:
+    """The stamps in lines of `PTS TIME_BASE`, one a frame; see `frame_times`."""
+    rows = [line.split() for line in text.splitlines()]
     if len(rows) != reference.n_frames:
         raise MediaError(
             f"{reference.path.name} gives {len(rows)} frames, where {reference.n_frames} were counted",
@@ -93,6 +98,24 @@ def restore_args(stamps: Stamps, frame_rate: Fraction, scratch: Path) -> list[st
     path = scratch / "times.setts"
     path.write_text(text)
     return ["-/bsf:v:0", str(path.resolve())]
+
+
+def joined_args(stamps: Stamps, frame_rate: Fraction, scratch: Path) -> list[str]:
+    """As `restore_args`, for packets whose own times are rounded: those of parts joined from Matroska files.
+
+    An encode has exact times, which may stay. Here the number of each frame is found first, in every case.
+    """
+    if stamps.ticks and not stamps.is_even(frame_rate):
+        return restore_args(stamps, frame_rate, scratch)
+    rate = frame_rate
+    start = round(stamps.ticks[0] * stamps.tick * rate.numerator * _FINE) if stamps.ticks else 0
+    if start == 0:
+        return ["-bsf:v:0", f"setts=time_base={rate.denominator}/{rate.numerator}:prescale=1:pts=PTS:dts=DTS"]
+    unit = rate.numerator * -(-_FINE // rate.numerator)
+    start = round(stamps.ticks[0] * stamps.tick * unit)
+    step = unit // rate.numerator * rate.denominator
+    each = [f"{name}='round({name.upper()}/{step})*{step}+{start}'" for name in ("pts", "dts")]
+    return ["-bsf:v:0", f"setts=time_base=1/{unit}:prescale=1:{':'.join(each)}"]
 
 
 def _setts(stamps: Stamps, frame_rate: Fraction) -> str:

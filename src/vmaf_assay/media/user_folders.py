@@ -1,4 +1,4 @@
-"""The user's own folders: cached results, and the record of accepted verdicts."""
+"""The user's own folders: cached results, outcomes, and the record of accepted verdicts."""
 
 import os
 import stat
@@ -20,6 +20,12 @@ def cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
     else:
         base = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / APPLICATION
+
+
+def outcomes_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """Folder of outcomes: `$ASSAY_OUTCOMES`, else `outcomes` in the cache folder."""
+    named = environment.get("ASSAY_OUTCOMES")
+    return Path(named) if named else cache_dir(environment) / "outcomes"
 
 
 def state_dir(environment: Mapping[str, str] = os.environ) -> Path:

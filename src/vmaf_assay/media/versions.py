@@ -44,6 +44,20 @@ def tool_versions(ffmpeg: Ffmpeg, encoders: list[str], *, scratch: Path | None =
     return versions
 
 
+class ToolVersions:
+    """Versions of ffmpeg, libvmaf and one encoder; each pair of ffmpeg and encoder is asked once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], dict[str, str]] = {}
+
+    def __call__(self, ffmpeg: Ffmpeg, encoder: str) -> dict[str, str]:
+        """The versions by name; raises ToolError if the encoder does not work here."""
+        key = (ffmpeg.path, encoder)
+        if key not in self._known:
+            self._known[key] = tool_versions(ffmpeg, [encoder])
+        return self._known[key]
+
+
 def encoder_version(ffmpeg: Ffmpeg, encoder: EncoderInfo, clip: Path) -> str:
     """The encoder's version, from an encode of `clip`; raises ToolError if that fails."""
     argv = commands.name_itself(encoder).argv(ffmpeg, level="verbose", source=clip)

@@ -21,6 +21,7 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.records import CANONICAL6, Scored
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 
@@ -32,6 +33,9 @@ MAX_BYTES = 512 * 1024 * 1024
 
 COLUMNS = 1 + len(CANONICAL6)
 
+_NEWER = ("span", "stamps")
+"""Fields of a reference that releases before did not have."""
+
 
 class Cache:
     """A folder of measured encodes."""
@@ -39,7 +43,7 @@ class Cache:
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = folder, max_bytes
         self._digests: dict[tuple[str, int, int], str] = {}
-        self._versions: dict[tuple[str, str], dict[str, str]] = {}
+        self._versions = ToolVersions()
 
     @cached_property
     def seal(self) -> Seal:
@@ -68,10 +72,6 @@ class Cache:
 
         `of` names the frames of the source that are encoded and scored; empty means all.
         """
-        if (ffmpeg.path, info.name) not in self._versions:
-            from vmaf_assay.media.versions import tool_versions  # not needed to answer without a cache
-
-            self._versions[ffmpeg.path, info.name] = tool_versions(ffmpeg, [info.name])
         return sha256_bytes(
             canonical_json(
                 {
@@ -79,7 +79,7 @@ class Cache:
                     "source": self.digest(reference.path),
                     "reference": _made_of(reference),
                     "command": commands.encode_and_score(reference, info, preset, rate_value).hashed(),
-                    "versions": self._versions[ffmpeg.path, info.name],
+                    "versions": self._versions(ffmpeg, info.name),
                 }
                 | (self._segment(reference, of) if of else {})
             )
@@ -168,8 +168,9 @@ class Cache:
 
 def _made_of(reference: ReferenceInput) -> dict[str, str]:
     """How a source is opened. Fields newer than a release are left out at their defaults, so that keys stay."""
-    facts = {field.name: getattr(reference, field.name) for field in fields(reference) if field.name != "path"}
-    return {name: str(value) for name, value in facts.items() if name != "span" or value is not None}
+    facts = {field.name: getattr(reference, field.name) for field in fields(reference) if field.compare}
+    del facts["path"]
+    return {name: str(value) for name, value in facts.items() if name not in _NEWER or value is not None}
 
 
 def _sealed(facts: dict[str, Any], rows: bytes) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,8 +26,9 @@ from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
-from vmaf_assay.tune.forecast import Forecast, chosen_preset, trained_rates
+from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.own_probes import outside, own_margin, own_stages, search
 from vmaf_assay.tune.pictures import WHOLE, PictureRequest
 from vmaf_assay.tune.plan import OnNote, calibrated_margin
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
@@ -45,6 +47,9 @@ from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_prepared, pixels
 from vmaf_assay.tune.trials import make_trials
+
+if TYPE_CHECKING:
+    from vmaf_assay.tune.delivered import OnMeasured, Reporter
 
 MAX_MEASURED = 4
 """Most measured encodes of one contender, until one is on each side of the target."""
@@ -101,15 +106,17 @@ class CompareRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """An encoder and preset that the ensemble supports."""
+    """An encoder and preset, and the margin that applies to it."""
 
     request: TuneRequest
     """The request for it, with its preset."""
     preset: str
     margin: Margin
-    """Calibrated."""
+    """Calibrated; outside the calibration that of curves through own encodes."""
     sidecar: Sidecar
     """Of the ensemble that forecasts."""
+    outside: str = ""
+    """Why it is outside the calibration, in words; empty if it is inside."""
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -145,18 +152,20 @@ def compare(
     on_step: OnStep | None = None,
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
+    on_measured: "OnMeasured | None" = None,
 ) -> CompareResult:
     """Forecast every contender from the same probes, and measure them on request.
 
-    Unsupported encoders are named in `refused`; the others are compared.
+    Encoders outside the calibration are searched with encodes of their own. Those that do not work here are named
+    in `refused`.
 
     Raises:
-      ConfigError: fewer than two, none that the model was trained on, or an ensemble that may not promise.
+      ConfigError: fewer than two, or an ensemble that may not promise.
       MediaError: the source cannot be used.
       ToolError: ffmpeg failed for every encoder.
     """
     clock = clock or JobClock(on_step)
-    asked, refused = _asked(verified, request)
+    asked = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
     clock.step(f"open {request.source.name}", 0, 1)
     reference, _, prepared = open_prepared(
@@ -175,80 +184,107 @@ def compare(
         if cache is None and request.output is not None:  # the winner's encode uses these measurements again
             cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-compare-"))))
         measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step))
-        pairs = [one.pair for one in asked]
+        pairs = [one.pair for one in asked if not one.outside]
         title = probe_title(
             measurer, verified.ensemble, pairs, request.probe_seconds, more_probes=request.probes == "more"
         )
-        forecasts = [title.forecast(verified.ensemble, *pair) for pair in pairs]
-        contenders, broken = _contenders(measurer, title, request, asked, forecasts)
+        found, broken = _found(measurer, verified, title, request, asked, on_measured)
+        contenders = [one.contender for one in found]
         contenders = _sized(sidecar, contenders, reference)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
-        result = CompareResult(
-            source=path_text(request.source),
-            target_vmaf=request.target_vmaf,
-            confidence=request.confidence,
-            encodes_spent=measurer.spent,
-            encodes_cached=measurer.cached,
-            contenders=contenders,
-            sample=_sample(title, contenders[0], forecasts, reference),
-            refused=[*refused, *broken],
-        )
+        sample = _sample(title, contenders[0], found[0].predicted, reference)
+        result = _result(request, measurer, contenders, sample, broken)
         if request.output is not None and result.cheapest is not None:
-            return _keep(ffmpeg, verified, request, result, cache, clock, on_note)
+            return _keep(ffmpeg, verified, request, result, cache, clock, on_note, on_measured)
     return result
 
 
-def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_Asked], list[Refused]]:
-    """The supported encoders, and the others with the reason; raises if all are unsupported."""
+def _result(
+    request: CompareRequest,
+    measurer: Measurer,
+    contenders: list[Contender],
+    sample: SampleFacts | None,
+    refused: list[Refused],
+) -> CompareResult:
+    return CompareResult(
+        source=path_text(request.source),
+        target_vmaf=request.target_vmaf,
+        confidence=request.confidence,
+        encodes_spent=measurer.spent,
+        encodes_cached=measurer.cached,
+        contenders=contenders,
+        sample=sample,
+        refused=refused,
+    )
+
+
+def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> list[_Asked]:
+    """What is asked of each encoder; raises ConfigError for an encoder and preset named twice."""
     sidecar = verified.ensemble.sidecar
     asked: list[_Asked] = []
-    refused: list[Refused] = []
-    problem: ConfigError | None = None
     for one in check_compare(request, sorted({seen.encoder for seen in sidecar.seen.encoders})):
         preset = chosen_preset(sidecar, one.encoder, one.preset)
         if (one.encoder, preset) in {known.pair for known in asked}:
             raise ConfigError("an encoder and preset is named twice", next_step="name each once")
-        try:
-            trained_rates(sidecar, one.encoder, preset)
-            asked.append(_Asked(one, preset, calibrated_margin(verified, one, preset), sidecar))
-        except ConfigError as error:
-            problem = problem or error
-            said = str(error).removeprefix(f"no forecast for {one.encoder} {preset}: ")
-            refused.append(Refused(one.encoder, preset, said))
-    if problem is not None and not asked:
-        raise problem
-    return asked, refused
+        why = outside(verified, one, encoder_info(one.encoder), preset)
+        margin = own_margin(one) if why else calibrated_margin(verified, one, preset)
+        asked.append(_Asked(one, preset, margin, sidecar, why))
+    return asked
 
 
-def _contenders(
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A contender, and what it was chosen from."""
+
+    contender: Contender
+    predicted: Forecast
+
+
+def _found(
     measurer: Measurer,
+    verified: VerifiedEnsemble,
     title: SourceProbes,
     request: CompareRequest,
     asked: Sequence[_Asked],
-    forecasts: Sequence[Forecast],
-) -> tuple[list[Contender], list[Refused]]:
+    on_measured: "OnMeasured | None",
+) -> tuple[list[_Found], list[Refused]]:
     """The encoders that work here, and the others with the reason; raises ToolError if no encoder works."""
-    contenders: list[Contender] = []
+    found: list[_Found] = []
     broken: list[Refused] = []
     problem: ToolError | None = None
-    for one, predicted in zip(asked, forecasts, strict=True):
+    for one in asked:
         try:
-            made = _contender(title, one, predicted)
-            contenders.append(_measured(measurer, request, made, predicted) if request.measure else made)
+            own, sources, predicted = _predicted(measurer, verified, title, one)
+            report = _reporter(on_measured, verified, sources, own, predicted)
+            made = _contender(sources, own, predicted, report)
+            made = _measured(measurer, request, made, predicted, report) if request.measure else made
+            found.append(_Found(made, predicted))
         except ToolError as error:
             problem = problem or error
             broken.append(Refused(*one.pair, f"does not work here: {error}"))
-    if problem is not None and not contenders:
+    if problem is not None and not found:
         raise problem
-    return contenders, broken
+    return found, broken
+
+
+def _predicted(
+    measurer: Measurer, verified: VerifiedEnsemble, title: SourceProbes, asked: _Asked
+) -> tuple[_Asked, SourceProbes, Forecast]:
+    """The forecast from the probes of all; outside the calibration the curve through own encodes."""
+    if not asked.outside:
+        predicted = title.forecast(verified.ensemble, *asked.pair)
+        if predicted.supported:
+            return asked, title, predicted
+        asked = replace(asked, outside=predicted.reason, margin=own_margin(asked.request))
+    encoder = (encoder_info(asked.request.encoder), asked.preset)
+    of = f"{asked.request.encoder} {asked.preset} "
+    return asked, *search(measurer, title.sample, encoder, asked.request.target_vmaf, of=of)
 
 
 def _sample(
-    title: SourceProbes, first: Contender, forecasts: Sequence[Forecast], reference: ReferenceInput
+    title: SourceProbes, first: Contender, predicted: Forecast, reference: ReferenceInput
 ) -> SampleFacts | None:
     """How the source was sampled, and the sampling part for the first contender."""
-    pair = (first.encoder, first.preset)
-    predicted = next(one for one in forecasts if (one.curve.encoder, one.curve.preset) == pair)
     forecaster = predicted.forecaster(first.promise.confidence)
     return sample_facts(title.sample, forecaster, first.rate_value, {}, reference, first.encoder)
 
@@ -256,7 +292,11 @@ def _sample(
 def _stages(
     sidecar: Sidecar, request: CompareRequest, asked: Sequence[_Asked], reference: ReferenceInput
 ) -> list[Stage]:
-    stages = probe_stages(sidecar, asked[0].request, [one.pair for one in asked], reference)
+    inside = [one.pair for one in asked if not one.outside]
+    stages = probe_stages(sidecar, asked[0].request, inside, reference) if inside else []
+    for one in asked:
+        if one.outside:
+            stages += own_stages(one.request, encoder_info(one.request.encoder), reference)
     n_frames = reference.n_frames
     if request.measure:
         for one in asked:
@@ -268,15 +308,35 @@ def _stages(
     return stages
 
 
-def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Contender:
+def _reporter(
+    on_measured: "OnMeasured | None",
+    verified: VerifiedEnsemble,
+    title: SourceProbes,
+    one: _Asked,
+    predicted: Forecast,
+) -> "Reporter | None":
+    """What reports the measurements of a contender; None where nobody wants them, and of curves of its own."""
+    if on_measured is None or one.outside:
+        return None
+    from vmaf_assay.tune.delivered import Reporter  # not needed to answer
+
+    forecaster = predicted.forecaster(one.request.confidence)
+    return Reporter(on_measured, verified, one.request, predicted, title, forecaster, one.margin.scale)
+
+
+def _contender(
+    title: SourceProbes, asked: _Asked, predicted: Forecast, report: "Reporter | None" = None
+) -> Contender:
     """The choice of one encoder and preset, and its curve at whole rate values."""
     request, margin = asked.request, asked.margin
-    forecaster = predicted.forecaster(request.confidence)
+    forecaster = report.forecaster if report else predicted.forecaster(request.confidence)
     tried: dict[float, Tried] = {}
     if margin.target == request.target_vmaf:
         encoder = (encoder_info(request.encoder), asked.preset)
         of = f"{request.encoder} {asked.preset} "
         tried = make_trials(title, forecaster, predicted, encoder, request, of=of)
+    if report:
+        report.trials(tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
     info = encoder_info(request.encoder)
     bitrates = KbpsForecast.of(asked.sidecar, info, predicted, forecaster, request.confidence, tried)
@@ -286,7 +346,8 @@ def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Conte
         margin,
         target=request.target_vmaf,
         confidence=request.confidence,
-        unsupported_reason=predicted.reason,
+        unsupported_reason=asked.outside or predicted.reason,
+        own_encodes=len(title.probes) + len(measured) if asked.outside else 0,
     )
     bitrate = bitrates.at([choice.rate_value])[0]
     return Contender(
@@ -305,7 +366,18 @@ def _contender(title: SourceProbes, asked: _Asked, predicted: Forecast) -> Conte
         reasons=[reason.words for reason in promise.reasons],
         curve=_points(forecaster, measured, margin, bitrates),
         trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in measured.items()],
+        tried_vmaf=_tried_vmaf(title, asked, measured, choice.rate_value),
     )
+
+
+def _tried_vmaf(
+    title: SourceProbes, asked: _Asked, measured: dict[float, float], rate_value: float
+) -> float | None:
+    """What an own probe or trial of every frame measured at the choice of a job outside the calibration."""
+    if not asked.outside or title.sample is not None:
+        return None
+    own = {probe.spec.rate_value: probe.scored.pooled_vmaf for probe in title.probes}
+    return (own | measured).get(rate_value)
 
 
 def _points(
@@ -337,7 +409,13 @@ def _bd(first: Contender, one: Contender) -> float | None:
     return bd_rate(*columns(first), *columns(one))
 
 
-def _measured(measurer: Measurer, request: CompareRequest, one: Contender, predicted: Forecast) -> Contender:
+def _measured(
+    measurer: Measurer,
+    request: CompareRequest,
+    one: Contender,
+    predicted: Forecast,
+    report: "Reporter | None",
+) -> Contender:
     """The contender with its choice measured, and with one encode measured on each side of the target."""
     info = encoder_info(one.encoder)
     points: list[MeasuredPoint] = []
@@ -346,7 +424,11 @@ def _measured(measurer: Measurer, request: CompareRequest, one: Contender, predi
         what = f"measure {one.encoder} {one.preset}, {info.rate_mode} {rate_value:g}"
         scored = measurer.measure(info, one.preset, rate_value, what)
         points.append(MeasuredPoint(rate_value, scored.pooled_vmaf, scored.kbps))
-        rate_value = next_rate(predicted.curve, request.target_vmaf, points)
+        if report:
+            trials = {trial["rate_value"]: trial["measured_vmaf"] for trial in one.trials}
+            kept, score = one.promised and len(points) == 1, scored.pooled_vmaf
+            report.at("compare", rate_value, trials, measured=score, kbps=scored.kbps, promised=kept)
+        rate_value = next_rate(predicted.plain(), request.target_vmaf, points)
     equal = kbps_at_equal(points, request.target_vmaf)
     reasons = [*one.reasons]
     if equal is None:
@@ -370,6 +452,7 @@ def _keep(
     cache: Cache | None,
     clock: JobClock,
     on_note: OnNote | None,
+    on_measured: "OnMeasured | None",
 ) -> CompareResult:
     """The result with the winner's encode written, as `tune` writes it; its probes and trials are in the cache."""
     best = result.cheapest
@@ -381,7 +464,7 @@ def _keep(
         verify=request.measure,
         retry=2 if request.measure else 0,
     )
-    made = tune(ffmpeg, verified, asked, cache=cache, on_note=on_note, clock=clock)
+    made = tune(ffmpeg, verified, asked, cache=cache, on_note=on_note, clock=clock, on_measured=on_measured)
     kept = Kept(
         output=made.output,
         rate_value=made.rate_value,

@@ -84,7 +84,7 @@ def write_final(
     """
     assert request.output is not None  # the caller asked for a file
     reference = encode.reference
-    with _folder_beside(request.output) as folder:
+    with folder_beside(request.output) as folder:
         temporary = folder / request.output.name
         stamps = frame_times(ffmpeg, reference, folder)
         restore = restore_args(stamps, reference.frame_rate, folder)
@@ -96,7 +96,7 @@ def write_final(
                 done,
                 next_step="an output that ends in .mkv accepts any video and audio",
             )
-        packets = _video_packets(ffmpeg, temporary)
+        packets = video_packets(ffmpeg, temporary)
         if len(packets) < reference.n_frames:  # as in `media/score.py`, FLUSH_TRIES
             raise ToolError(
                 f"the encoder returned {len(packets)} of {reference.n_frames} frames of {request.source.name}",
@@ -114,7 +114,7 @@ def write_final(
 
 
 @contextmanager
-def _folder_beside(output: Path) -> Iterator[Path]:
+def folder_beside(output: Path) -> Iterator[Path]:
     """A private folder on the output's file system, removed afterwards in any case."""
     try:
         folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=output.resolve().parent))
@@ -130,7 +130,7 @@ def _folder_beside(output: Path) -> Iterator[Path]:
 
 def video_bytes(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> int:
     """Bytes of a file's video stream, by its packets."""
-    return sum(_video_packets(ffmpeg, path, stream_map))
+    return sum(video_packets(ffmpeg, path, stream_map))
 
 
 def check_space(output: Path, wanted_bytes: float) -> None:
@@ -164,7 +164,7 @@ def frame_lines(what: str, total: int, on_step: OnStep | None) -> Callable[[str]
     return on_line
 
 
-def _video_packets(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> list[int]:
+def video_packets(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> list[int]:
     """Bytes of each packet of a file's video stream."""
     done = process.run(commands.video_packets(stream_map).argv(ffmpeg, source=path))
     if done.exit_code != 0:

@@ -46,13 +46,15 @@ class Forecast:
     """Frames of each segment, [N]."""
     n_units: int = 0
     """Units that the title was divided into; the segments are some of them."""
+    tools: dict[str, str] = field(default_factory=dict)
+    """Versions of ffmpeg, libvmaf and the encoders behind it, by name; empty where no ffmpeg is at hand."""
     more_probes: bool = False
     """Whether it is interpolated through further probes, so that their margin applies."""
 
     def forecaster(self, confidence: float) -> Forecaster:
         """The forecaster for this forecast; for a sampled title with the sampling part of the bound."""
         if not self.segments:
-            return Forecaster(self.curve)
+            return self.plain()
         curves = [segment.curve for segment in self.segments]
         return SampledForecaster(
             self.curve,
@@ -62,6 +64,10 @@ class Forecast:
             confidence=confidence,
             allowance=allowance(self.curve.encoder),
         )
+
+    def plain(self) -> Forecaster:
+        """The forecaster without a sampling part."""
+        return Forecaster(self.curve)
 
     def kbps_at(self, rate_values: F64) -> F64:
         """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.

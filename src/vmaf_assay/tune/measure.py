@@ -11,11 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from vmaf_assay.errors import MediaError, ToolError
+from vmaf_assay.media.copies import Copies, copy_spans
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.packet_look import PacketLook
+from vmaf_assay.media.packets import FrameMap
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
+from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.records import OnStep, Scored
 from vmaf_assay.tune.final import frame_calls
@@ -23,6 +28,7 @@ from vmaf_assay.tune.forecast import Probe
 from vmaf_assay.tune.segments import (
     AROUND_FRAMES,
     SEGMENT_FRAMES,
+    Seen,
     Segment,
     SegmentPlan,
     n_segments,
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.cache import Cache
 
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 """Raise it when the same title would get other segments."""
 
 
@@ -49,8 +55,9 @@ class Measurer:
         self.cached = 0
         """Encodes known from an earlier run, counted likewise."""
         self._ffmpeg, self._cache, self._on_step = ffmpeg, cache, on_step
+        self._versions = ToolVersions()
         self._stack = ExitStack()
-        self._cuttings: Cuttings | None = None
+        self._pieces: Copies | Cuttings | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +66,13 @@ class Measurer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def versions(self, encoder: str) -> dict[str, str]:
+        """Versions of ffmpeg, libvmaf and an encoder; empty if the encoder does not work here."""
+        try:
+            return self._versions(self._ffmpeg, encoder)
+        except ToolError:
+            return {}  # the encode itself will say why
 
     def sample(self, probe_seconds: float) -> SegmentPlan | None:
         """The segments of the source that are probed; None if all of it is.
@@ -76,15 +90,20 @@ class Measurer:
             key = self._cache.plan_key(self.reference, asked)
             if kept := self._cache.load_plan(key):
                 return _sample_of(kept)
+        made = plan_sample(self._look(count), count)
+        if self._cache is not None and key is not None:
+            self._cache.store_plan(key, _plan_of(made))
+        return made
+
+    def _look(self, count: int) -> Seen:
+        """Scenes and difficulty of the source: by its packets, or by decoding it."""
+        if self.reference.packets is not None:
+            return PacketLook(FrameMap(self.reference.packets))
         what = f"look for scenes, to choose {count} segments"
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         with tempfile.TemporaryDirectory(prefix="assay-look-") as folder:
-            seen = look(self._ffmpeg, self.reference, Path(folder), on_frames=on_frames)
-        made = plan_sample(seen, count)
-        if self._cache is not None and key is not None:
-            self._cache.store_plan(key, _plan_of(made))
-        return made
+            return look(self._ffmpeg, self.reference, Path(folder), on_frames=on_frames)
 
     def measure(
         self,
@@ -152,18 +171,8 @@ class Measurer:
         for segment, span in zip(segments, spans, strict=True):
             known, keep = self._known(segment, span, info, preset, rate_value)
             if known is None:
-                cuttings = self._cut(sample)
                 on_frames = _from(frame_calls(what, total, self._on_step), done)
-                on_frames(0)
-                whole = encode_and_score(
-                    self._ffmpeg,
-                    cuttings.reference(span),
-                    info,
-                    preset,
-                    rate_value,
-                    threads="auto",
-                    on_frames=on_frames,
-                )
+                whole = self._encode(sample, span, (info, preset, rate_value), on_frames)
                 known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
                 keep(known)
                 spent += 1
@@ -213,17 +222,52 @@ class Measurer:
         key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, of=of)
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
-    def _cut(self, sample: SegmentPlan) -> Cuttings:
+    def _encode(
+        self,
+        sample: SegmentPlan,
+        span: Span,
+        encode: tuple[EncoderInfo, str, float],
+        on_frames: Callable[[int], None],
+    ) -> Scored:
+        """One encode of a span. If its copy does not decode as the packets say, frames are counted from now on."""
+        pieces = self._cut(sample)
+        on_frames(0)
+        try:
+            return encode_and_score(
+                self._ffmpeg, pieces.reference(span), *encode, threads="auto", on_frames=on_frames
+            )
+        except MediaError:
+            if not isinstance(pieces, Copies):
+                raise
+        self._pieces = self._count_out(sample)
+        on_frames(0)
+        return encode_and_score(
+            self._ffmpeg, self._pieces.reference(span), *encode, threads="auto", on_frames=on_frames
+        )
+
+    def _cut(self, sample: SegmentPlan) -> Copies | Cuttings:
         """All segments with the frames around them, cut out on first use."""
-        if self._cuttings is None:
-            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-segments-")))
-            spans = [segment.encoded() for segment in sample.segments]
-            cuttings = Cuttings(self.reference, spans, folder)
-            on_frames = frame_calls("cut the segments out", cuttings.n_frames, self._on_step)
+        if self._pieces is None:
+            folder = self._folder()
+            on_frames = frame_calls("cut the segments out", 1, self._on_step)
             on_frames(0)
-            cuttings.cut(self._ffmpeg, on_frames=on_frames)
-            self._cuttings = cuttings
-        return self._cuttings
+            copied = copy_spans(self._ffmpeg, self.reference, _spans(sample), folder)
+            self._pieces = copied or self._count_out(sample)
+        return self._pieces
+
+    def _count_out(self, sample: SegmentPlan) -> Cuttings:
+        cuttings = Cuttings(self.reference, _spans(sample), self._folder())
+        on_frames = frame_calls("cut the segments out", cuttings.n_frames, self._on_step)
+        on_frames(0)
+        cuttings.cut(self._ffmpeg, on_frames=on_frames)
+        return cuttings
+
+    def _folder(self) -> Path:
+        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-segments-")))
+
+
+def _spans(sample: SegmentPlan) -> list[Span]:
+    return [segment.encoded() for segment in sample.segments]
 
 
 def _probe_words(specs: Sequence[ProbeSpec], index: int) -> str:

@@ -1,7 +1,7 @@
 """One source, complete or by segments: its probes, its forecast, and the result of a trial for all of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.support import probes_needed
 from vmaf_assay.promise.choice import Forecaster
-from vmaf_assay.promise.sampling import SampledForecaster
+from vmaf_assay.promise.sampling import Sampled
 from vmaf_assay.records import Scored, VideoInfo
 from vmaf_assay.tune.forecast import Forecast, Probe, forecast, forecast_title
 from vmaf_assay.tune.measure import Measurer
@@ -64,7 +64,7 @@ class SourceProbes:
 
     def forecast(self, ensemble: "Ensemble", encoder: str, preset: str) -> Forecast:
         """Forecast of one encoder and preset; raises ConfigError for one never trained on."""
-        return forecast_of(
+        predicted = forecast_of(
             ensemble,
             self.probes,
             self.sample,
@@ -75,6 +75,7 @@ class SourceProbes:
             frame_rate=float(self.measurer.reference.frame_rate),
             source=self.measurer.reference.path.name,
         )
+        return replace(predicted, tools=self.measurer.versions(encoder))
 
     def try_out(
         self,
@@ -93,7 +94,7 @@ class SourceProbes:
           rate_value: on its own scale.
           what: for progress.
         """
-        if self.sample is None or not isinstance(forecaster, SampledForecaster):
+        if self.sample is None or not isinstance(forecaster, Sampled):
             scored = self.measurer.measure(*encoder, rate_value, what)
             return Tried(scored.pooled_vmaf, scored.kbps)
         tried = self.sample.tried

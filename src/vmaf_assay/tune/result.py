@@ -223,6 +223,8 @@ class TuneResult:
         over = [word for word, met in limits if met is False]
         if over:
             said += f", but over the {' and '.join(over)} limit"
+        if self.measured_vmaf is None and self.promise.own_encodes and self._tried():
+            return f"{said}. Measured on every frame: {self._tried_vmaf():.2f}, met"
         if self.measured_vmaf is None:
             return said
         return (
@@ -246,7 +248,14 @@ class TuneResult:
         return self.quality_met and False not in (self.bitrate_met, self.size_met, self.ratio_met)
 
     def _tried(self) -> bool:
-        return self.sample is None and any(
-            trial["rate_value"] == self.rate_value and trial["measured_vmaf"] >= self.target_vmaf
-            for trial in self.trials
-        )
+        vmaf = self._tried_vmaf()
+        return vmaf is not None and vmaf >= self.target_vmaf
+
+    def _tried_vmaf(self) -> float | None:
+        """What a trial, or an own probe, measured on every frame at the choice, points."""
+        if self.sample is not None:
+            return None
+        made = {trial["rate_value"]: trial["measured_vmaf"] for trial in self.trials}
+        if self.promise.own_encodes:
+            made |= {probe.rate_value: probe.vmaf for probe in self.probes}
+        return made.get(self.rate_value)

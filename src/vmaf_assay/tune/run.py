@@ -13,6 +13,7 @@ from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
+from vmaf_assay.promise.promise import Promise
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
@@ -24,9 +25,10 @@ from vmaf_assay.tune.final import (
 from vmaf_assay.tune.forecast import Forecast
 from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.own_probes import margin_words, options_words, own_stages, search
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
-from vmaf_assay.tune.probing import SourceProbes, probe_title
-from vmaf_assay.tune.progress import JobClock, final_stages, job_stages
+from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
+from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
     CurvePoint,
@@ -40,8 +42,10 @@ from vmaf_assay.tune.source import pixels, seconds
 from vmaf_assay.tune.trials import implied_rate, make_trials
 
 if TYPE_CHECKING:
+    from vmaf_assay.model.sidecar import Sidecar
     from vmaf_assay.registry.store import VerifiedEnsemble
     from vmaf_assay.tune.cache import Cache
+    from vmaf_assay.tune.delivered import OnMeasured, Reporter
 
 
 def tune(
@@ -53,6 +57,7 @@ def tune(
     on_step: OnStep | None = None,
     on_note: OnNote | None = None,
     clock: JobClock | None = None,
+    on_measured: "OnMeasured | None" = None,
 ) -> TuneResult:
     """Choose the cheapest rate value that keeps the promise, and make the encode if an output is named.
 
@@ -64,6 +69,7 @@ def tune(
       on_step: called with progress.
       on_note: called before anything is encoded, with what the output will lack.
       clock: called with progress instead of `on_step`, where the time left for the whole job is wanted.
+      on_measured: called with the facts of every trial and of the final encode, as each is measured.
 
     Raises:
       ConfigError: the request is invalid, or the ensemble may not promise it.
@@ -74,29 +80,75 @@ def tune(
     sidecar = verified.ensemble.sidecar
     request = resolved(request, {seen.encoder for seen in sidecar.seen.encoders})
     plan = make_plan(ffmpeg, verified, request, clock.step, on_note)
-    clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference)
+    stages = _stages(sidecar, plan)
+    clock.plan(stages, plan.reference)
     if named_files(request.filters, Path.cwd()):
         cache = None  # a kept encode may be of the file's earlier content
     with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
-        title = probe_title(
-            measurer,
-            verified.ensemble,
-            [(request.encoder, plan.preset)],
-            request.probe_seconds,
-            more_probes=request.more_probes,
-        )
-        predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
+        plan, title, predicted = _predicted(measurer, verified, plan, clock)
         forecaster = predicted.forecaster(request.confidence)
         encoder = (plan.info, plan.preset)
         tried = make_trials(title, forecaster, predicted, encoder, request) if plan.calibrated_target else {}
+        report = _report_trials(on_measured, verified, plan, title, predicted, forecaster, tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
     choice = forecaster.choose(request.target_vmaf, measured, plan.margin.scale)
     bitrates = KbpsForecast.of(sidecar, plan.info, predicted, forecaster, request.confidence, tried)
-    answer = _Answer(plan, title, bitrates.predicted, forecaster, measured, choice, bitrates)
+    answer = _Answer(plan, title, bitrates.predicted, forecaster, measured, choice, bitrates, report)
     result = answer.result(verified)
     if request.output is not None and result.promise.encodable and within_limits(result):
         result = _encode(plan, answer, result, clock)
     return result
+
+
+def _report_trials(
+    on_measured: "OnMeasured | None",
+    verified: "VerifiedEnsemble",
+    plan: Plan,
+    title: SourceProbes,
+    predicted: Forecast,
+    forecaster: Forecaster,
+    tried: dict[float, Tried],
+) -> "Reporter | None":
+    """What reports measurements, after it has reported the trials; None where nobody wants them.
+
+    A curve through own encodes is no forecast of the ensemble, so nothing is reported of it.
+    """
+    if on_measured is None or plan.outside:
+        return None
+    from vmaf_assay.tune.delivered import Reporter  # not needed to answer
+
+    report = Reporter(on_measured, verified, plan.request, predicted, title, forecaster, plan.margin.scale)
+    report.trials(tried)
+    return report
+
+
+def _stages(sidecar: "Sidecar", plan: Plan) -> list[Stage]:
+    request, reference = plan.request, plan.reference
+    if not plan.outside:
+        return job_stages(sidecar, request, plan.preset, reference)
+    last = final_stages(request.encoder, reference.n_frames)[: 2 if request.verifies else 1]
+    return [*own_stages(request, plan.info, reference), *(last if request.output is not None else [])]
+
+
+def _predicted(
+    measurer: Measurer, verified: "VerifiedEnsemble", plan: Plan, clock: JobClock
+) -> tuple[Plan, SourceProbes, Forecast]:
+    """The forecast of a job inside the calibration, else the curve through own probes.
+
+    A source that turns out to be unlike the training data is searched too; the plan then says so.
+    """
+    request, encoder = plan.request, (plan.info, plan.preset)
+    if plan.outside:
+        return plan, *search(measurer, measurer.sample(request.probe_seconds), encoder, request.target_vmaf)
+    pair = (request.encoder, plan.preset)
+    title = probe_title(
+        measurer, verified.ensemble, [pair], request.probe_seconds, more_probes=request.more_probes
+    )
+    predicted = title.forecast(verified.ensemble, *pair)
+    if predicted.supported:
+        return plan, title, predicted
+    clock.add(own_stages(request, plan.info, plan.reference))
+    return plan.searched(predicted.reason), *search(measurer, title.sample, encoder, request.target_vmaf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +166,8 @@ class _Answer:
     choice: Choice
     bitrates: KbpsForecast
     """Bitrates, with their intervals."""
+    report: "Reporter | None" = None
+    """Reports what is measured."""
 
     def result(self, verified: "VerifiedEnsemble") -> TuneResult:
         """The answer before the final encode."""
@@ -137,7 +191,7 @@ class _Answer:
             forecast_kbps=kbps,
             forecast_kbps_low=bitrate.low,
             forecast_kbps_high=bitrate.high,
-            promise=plan.promise(choice, self.predicted.reason),
+            promise=self.promise(),
             margin=choice.mu - choice.lower_bound,
             n_groups=plan.margin.n_groups,
             trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in self.measured.items()],
@@ -175,6 +229,30 @@ class _Answer:
         known = f"{many} known from an earlier run (--no-cache ignores what is known)"
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
+
+    def report_final(self, result: TuneResult) -> None:
+        """Report a final encode that was measured; only the first one is of the choice that was promised."""
+        if self.report is None or result.measured_vmaf is None or result.kbps is None:
+            return
+        self.report.at(
+            "retry" if result.missed else "final",
+            result.rate_value,
+            self.measured,
+            measured=result.measured_vmaf,
+            kbps=result.kbps,
+            promised=result.promise.made and not result.missed,
+        )
+
+    def promise(self) -> Promise:
+        """The promise that stands behind the choice."""
+        if not self.plan.outside:
+            return self.plan.promise(self.choice, self.predicted.reason)
+        own = len(self.title.probes) + len(self.measured)
+        return self.plan.promise(self.choice, self._why_outside(), own)
+
+    def _why_outside(self) -> str:
+        """What is unlike the training data; the user's own options have a reason of their own."""
+        return "" if self.plan.outside == options_words(self.plan.info) else self.plan.outside
 
     def moved(self, result: TuneResult, rate_value: float) -> TuneResult:
         """The answer at another rate value than the choice; the promise of the choice stays."""
@@ -248,23 +326,36 @@ class _Answer:
 
 
 def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
-    plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
-    scope = "all encoders" if margin.pooled else request.encoder
-    trials = request.trials if plan.calibrated_target else 0
-    probed = ", interpolated through further probes" if answer.predicted.more_probes else ""
-    said = [
-        f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
-        f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
-    ]
-    promise = plan.promise(choice, answer.predicted.reason)
-    if promise.supported and (
-        size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference))
+    plan, request = answer.plan, answer.plan.request
+    said = [_margin_words(answer)]
+    promise = answer.promise()
+    if (
+        not plan.outside
+        and promise.supported
+        and (size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference)))
     ):
         said.append(size)
     said += [*plan.conversions, *_kind_reasons(plan), *(reason.words for reason in promise.reasons)]
-    if choice.rate_value in answer.measured and answer.title.sample is None:
-        said.append("the choice is a rate value that a trial measured on every frame")
+    own = {probe.spec.rate_value for probe in answer.title.probes} if plan.outside else set()
+    chosen = answer.choice.rate_value
+    if chosen in {*answer.measured, *own} and answer.title.sample is None:
+        what = "a trial" if chosen in answer.measured else "an own probe"
+        said.append(f"the choice is a rate value that {what} measured on every frame")
     return said + sample_reasons(answer.sample())
+
+
+def _margin_words(answer: _Answer) -> str:
+    plan, margin = answer.plan, answer.plan.margin
+    points = answer.choice.mu - answer.choice.lower_bound
+    if plan.outside:
+        return margin_words(plan.request, points)
+    scope = "all encoders" if margin.pooled else plan.request.encoder
+    trials = plan.request.trials if plan.calibrated_target else 0
+    probed = ", interpolated through further probes" if answer.predicted.more_probes else ""
+    return (
+        f"margin {points:.2f} points, from {margin.n_groups} calibration groups of {scope}"
+        f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
+    )
 
 
 def _kind_reasons(plan: Plan) -> list[str]:
@@ -288,13 +379,14 @@ def _encode(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) ->
         if not plan.request.verifies:
             return result
         result = _verify(plan, result)
+        answer.report_final(result)
         if result.quality_met:
             return replace(result, implied_rate_value=None)
         assert result.measured_vmaf is not None  # `_verify` sets it
         assert result.kbps is not None  # `_write` sets it
         tried = Retry(result.rate_value, result.measured_vmaf, result.kbps)
         missed[tried.rate_value] = tried.measured_vmaf
-        implied = implied_rate(answer.predicted.curve, plan.request.target_vmaf, missed)
+        implied = implied_rate(answer.predicted.plain(), plan.request.target_vmaf, missed)
         result = replace(result, implied_rate_value=implied)
         again = left > 0 and implied is not None and within_limits(result)
         result = replace(result, reasons=[*result.reasons, _missed_words(plan, result, again=again)])

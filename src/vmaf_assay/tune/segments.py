@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.reference import ReferenceInput
-from vmaf_assay.media.segments import Look, Span
+from vmaf_assay.media.segments import Span
 from vmaf_assay.promise.choice import Forecaster, Measured
 from vmaf_assay.promise.sampling import MIN_SEGMENTS, n_tried, spread_evenly, stratified
 from vmaf_assay.tune.result import SampleFacts
@@ -113,25 +114,32 @@ def units_of(cuts: list[int], n_frames: int) -> list[Span]:
     return units
 
 
-def plan_sample(seen: Look, count: int) -> SegmentPlan | None:
+class Seen(Protocol):
+    """What is known of a title before it is probed."""
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of it."""
+
+    def cuts(self) -> list[int]:
+        """Frames that begin a scene, ascending, the first frame among them."""
+
+    def difficulty(self, unit: Span) -> float:
+        """How hard a unit looks, on any scale."""
+
+
+def plan_sample(seen: Seen, count: int) -> SegmentPlan | None:
     """`count` units of a title as segments, spread over its time and content; None if that is nearly all of it.
 
     The same title gives the same segments.
     """
-    n_frames = len(seen.change)
+    n_frames = seen.n_frames
     units = units_of(seen.cuts(), n_frames)
     if count >= len(units):
         return None
-    hard = [_difficulty(seen, unit) for unit in units]
+    hard = [seen.difficulty(unit) for unit in units]
     chosen = stratified(hard, count, blocks=max(1, count // BLOCK_SEGMENTS), seed=n_frames)
     return SegmentPlan(tuple(_segment(units[index], n_frames) for index in chosen), len(units))
-
-
-def _difficulty(seen: Look, unit: Span) -> float:
-    """Difficulty of a unit: log of detail times change, without the first frame, whose change may be a cut."""
-    detail = float(seen.detail[unit.first : unit.last].mean())
-    change = float(seen.change[unit.first + 1 : unit.last].mean())
-    return float(np.log(0.5 + detail) + np.log(0.1 + change))
 
 
 def allowance(encoder: str) -> float:
@@ -161,9 +169,9 @@ def sample_facts(
     """The facts of a sample at the rate value chosen; None if every frame was probed."""
     if sample is None:
         return None
-    from vmaf_assay.promise.sampling import SampledForecaster  # long sources only
+    from vmaf_assay.promise.sampling import Sampled  # long sources only
 
-    if not isinstance(forecaster, SampledForecaster):
+    if not isinstance(forecaster, Sampled):
         return None
     part = forecaster.sampling_part(measured)[forecaster.at(rate_value)]
     return SampleFacts(

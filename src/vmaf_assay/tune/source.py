@@ -10,6 +10,7 @@ from vmaf_assay.errors import AssayError, ConfigError, MediaError
 from vmaf_assay.media import commands, process
 from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
+from vmaf_assay.media.filters import frame_by_frame
 from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.rates import rate_of
@@ -75,6 +76,7 @@ def open_source(
         stream_map=video.stream_map,
         remarks=video.remarks,
         rgb_matrix=rgb_matrix(*even_fit(*size, None)) if video.chroma == "rgb" and not prepared.made_yuv else "",
+        packets=video.packets if frame_by_frame(filters) else None,
     )
     if reference == "source":
         opened = replace(opened, unfiltered_size=plain)

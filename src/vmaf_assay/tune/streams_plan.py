@@ -317,7 +317,8 @@ def rehearse(ffmpeg: Ffmpeg, argv: Sequence[str], source: Path, plan: CarryPlan)
     """
     starts = [start_s(stream) for stream in plan.mapped]
     # Not -frames: of several streams it ends all with the first, a cover at once (ffmpeg n9.0.2).
-    limit = ["-t", f"{max(starts) - min(starts) + _REHEARSAL_S:.3f}"]
+    length_s = max(starts) - min(starts) + _REHEARSAL_S
+    limit = ["-t", f"{length_s:.3f}"]
     inputs = [*argv[len(ffmpeg.base_argv()) : -1], *limit]
     trial = try_container(ffmpeg, argv[-1], inputs)
     for _ in range(_REHEARSALS - 1):
@@ -337,7 +338,7 @@ def rehearse(ffmpeg: Ffmpeg, argv: Sequence[str], source: Path, plan: CarryPlan)
         )
     more = [
         *_stream_losses(plan, trial.written, name),
-        *_file_losses(read_head(source), plan.mapped[0], trial, name),
+        *_file_losses(read_head(source), plan.mapped[0], trial, name, length_s),
     ]
     return replace(plan, losses=(*plan.losses, *more))
 
@@ -375,8 +376,8 @@ def _stream_losses(plan: CarryPlan, written: FileFacts, name: str) -> list[str]:
     return said
 
 
-def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str) -> list[str]:
-    """Tags, chapters and frame side data that the trial lacks."""
+def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str, length_s: float) -> list[str]:
+    """Tags, chapters and frame side data that the trial, so many seconds long, lacks."""
     assert trial.written is not None  # the caller looked
     before, after = source.facts, trial.written
     kept = {tag.lower() for tag in after.tags} | _OWN_TAGS
@@ -384,7 +385,9 @@ def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str) -> 
     said = [f"{name} has no place for the tags {', '.join(lost)}: left out"] if lost else []
     if picture.video and picture.video.colour.range == "pc":
         said.append("full range becomes limited range")
-    if before.n_chapters > after.n_chapters:
+    # ffmpeg writes no chapter that begins after the end of what it writes.
+    due = [one for one in before.chapters if one.start_s - (before.start_s or 0.0) < length_s]
+    if len(due) > after.n_chapters:
         said.append(f"{name} keeps {after.n_chapters} of {before.n_chapters} chapters")
     gone = frame_side_data(source, picture.index) - trial.in_frames
     words = [words for key, words in _IN_FRAMES.items() if key in gone]

@@ -14,6 +14,7 @@ from vmaf_assay.cli.options import (
     Force,
     Json,
     NoCache,
+    NoOutcomes,
     Page,
     ProbeSeconds,
     Registry,
@@ -72,6 +73,7 @@ def compare(
     probes: Probes = "few",
     report: Page = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -80,7 +82,7 @@ def compare(
     """Forecast the bitrates of several encoders for a VMAF target, and name the cheapest that meets it.
 
     With --measure each is encoded on both sides of the target, and bitrates are compared at equal VMAF.
-    Unsupported encoders are listed with the reason; the others are compared.
+    Encoders outside the calibration are searched with two encodes each. Those that do not work are listed.
 
     Exit 0 if one of them meets the target (measured with --measure, else promised), else 1.
 
@@ -103,7 +105,7 @@ def compare(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_compare(request, run))
 
 
@@ -210,10 +212,12 @@ def _answer(result: "CompareResult") -> str:
             f"cheapest at VMAF {result.target_vmaf:g}: {name}, {cost:.0f} kbps interpolated from measured encodes"
         )
     else:
-        said = (
-            f"cheapest: {name} at {best.rate_value:g}, VMAF >= {result.target_vmaf:g} with confidence "
-            f"{result.confidence:g}, about {best.forecast_kbps:.0f} kbps"
+        known = (
+            f"VMAF >= {result.target_vmaf:g} with confidence {result.confidence:g}"
+            if best.promised
+            else f"not promised, measured at VMAF {best.tried_vmaf:.2f}"
         )
+        said = f"cheapest: {name} at {best.rate_value:g}, {known}, about {best.forecast_kbps:.0f} kbps"
     if (kept := result.kept) is not None:
         measured = "" if kept.measured_vmaf is None else f", measured VMAF {kept.measured_vmaf:.2f}"
         if kept.output is None or kept.kbps is None:

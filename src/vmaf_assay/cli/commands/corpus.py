@@ -52,7 +52,7 @@ def build(
         str | None, typer.Option(metavar="WxH:PIX_FMT:RATE", help="Geometry of .yuv files: 1920x1080:yuv420p:25.")
     ] = None,
     encoder: Annotated[
-        list[str] | None, typer.Option("--encoder", "-e", help="NAME[:PRESET[:RATE,RATE...]]; repeatable.")
+        list[str] | None, typer.Option("--encoder", "-e", help="NAME[:PRESET[:RATE,..[:10-bit]]]; repeatable.")
     ] = None,
     encoder_args: Annotated[
         list[str] | None,

@@ -14,6 +14,7 @@ from vmaf_assay.cli.options import (
     Filters,
     Force,
     NoCache,
+    NoOutcomes,
     ProbeSeconds,
     Registry,
     RunOptions,
@@ -26,6 +27,8 @@ from vmaf_assay.cli.options import (
     seconds_of,
 )
 from vmaf_assay.cli.picture_options import Pictures
+from vmaf_assay.cli.scene_options import Scenes
+from vmaf_assay.cli.scenes import tune_scenes
 
 if TYPE_CHECKING:
     from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult
@@ -108,8 +111,10 @@ def tune(
     goals: Goals = Goals(),  # noqa: B008 - frozen; its fields are the options
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
+    scenes: Scenes = Scenes(),  # noqa: B008 - likewise
     report: Report = None,
     no_cache: NoCache = False,
+    no_outcomes: NoOutcomes = False,
     registry: Registry = None,
     trust_policy: TrustPolicy = None,
     ffmpeg: FfmpegPath = None,
@@ -120,18 +125,14 @@ def tune(
     Exit 0 promised (and met, if verified); 1 unreachable, unsupported, over a limit, missed (of many the worst).
 
     Example: assay tune in.mkv -e libsvtav1 --target-vmaf 93 -o out.mkv --verify
+
+    Example: assay tune in.mkv -e libx265 --target-vmaf 95 --by-scene --jobs 2 -o out.mkv
     """
     from vmaf_assay.api import TuneRequest
 
     request = TuneRequest(
-        *(sources[0], encoder, target_vmaf, quality_confidence),
-        preset=preset,
-        trials=trials,
-        output=output,
-        verify=verify,
-        retry=retry,
-        force=force,
-        encoder_args=encoder_args,
+        *(sources[0], encoder, target_vmaf, quality_confidence, preset, trials),
+        *(output, verify, retry, force, encoder_args),
         unsafe_args=unsafe_args,
         audio_codec=audio_codec,
         stream=stream,
@@ -142,13 +143,21 @@ def tune(
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
-    run = RunOptions(registry, trust_policy, ffmpeg, no_cache=no_cache, report=report, as_json=as_json)
-    end(_tune(sources, request, out_dir, container, run))
+    run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
+    end(_tune(sources, request, out_dir, container, run, scenes))
 
 
 def _tune(
-    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
+    sources: list[Path],
+    request: "TuneRequest",
+    out_dir: Path | None,
+    container: str,
+    run: RunOptions,
+    scenes: Scenes,
 ) -> int:
+    asked = scenes.asked()
+    if scenes.by_scene:
+        return tune_scenes(sources, out_dir, request, asked, run)
     if out_dir is None and len(sources) == 1 and not _is_many(sources[0]):
         return _tune_one(request, run)
     return _tune_many(sources, request, out_dir, container, run)

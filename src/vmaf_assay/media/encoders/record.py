@@ -1,7 +1,7 @@
 """How one encoder is driven, and every fact by encoder name."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError, MediaError
@@ -86,17 +86,34 @@ class EncoderInfo:
     hardware: bool = False
     """True if a GPU or ASIC is needed."""
     pix_fmts: tuple[str, ...] = ("yuv420p",)
-    """Pixel formats this table feeds the encoder, preferred first."""
+    """Pixel formats this table feeds the encoder, the usual one first."""
+    chosen_pix_fmt: str = ""
+    """The one of `pix_fmts` that is used; empty for the first."""
     caption_args: tuple[str, ...] = ()
     """Options that make it write closed captions in the frames, if it does not by default."""
     size_multiple: int = 2
     """What both sides of a picture are a multiple of."""
     writes_stereo: bool = False
     """True if it writes the layout of 3D video into its stream."""
+    stitch_args: tuple[str, ...] = ()
+    """Further options with which parts at different rate values share one header."""
     cost: float = 1.0
     """Cost of one frame at the usual preset, in units of libx264 medium; set by hand, for a first estimate."""
     extra_args: tuple[str, ...] = ()
     """The user's own options, in pairs of option and value; see `with_extra_args`."""
+
+    @property
+    def pix_fmt(self) -> str:
+        """The pixel format that the encoder is fed."""
+        return self.chosen_pix_fmt or self.pix_fmts[0]
+
+    def with_pix_fmt(self, pix_fmt: str) -> "EncoderInfo":
+        """The same encoder fed another pixel format; raises ConfigError if the table has none such for it."""
+        if pix_fmt not in self.pix_fmts:
+            raise ConfigError(
+                f"{self.name} does not take {pix_fmt}", next_step=f"choose one of {', '.join(self.pix_fmts)}"
+            )
+        return replace(self, chosen_pix_fmt="" if pix_fmt == self.pix_fmts[0] else pix_fmt)
 
     def rate_args(self, rate_value: float) -> list[str]:
         """Argv that sets constant quality at `rate_value` (on the encoder's own scale)."""

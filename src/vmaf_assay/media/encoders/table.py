@@ -36,6 +36,10 @@ _QSV_PRESETS = (
 )
 _NO_PRESETS = ("default",)
 
+_PLANAR = tuple(f"yuv{grid}p{bits}" for bits in ("", "10le") for grid in ("420", "422", "444"))
+"""The planar formats of 8 and 10 bits."""
+_PLANAR_420 = ("yuv420p", "yuv420p10le")
+
 _NO_DELIMITERS = "filter_units=remove_types=2"
 """Muxers leave AV1's temporal delimiters out, two bytes a packet."""
 
@@ -77,6 +81,7 @@ def _nvenc(codec: Codec, rate_max: float) -> EncoderInfo:
         "p4",
         "",
         constant_quality_args=("-rc", "vbr", "-b:v", "0"),
+        pix_fmts=("yuv420p", "p010le", "yuv444p"),
         options=allowed.NVENC,
     )
     return _hardware(f"{codec}_nvenc", codec, driven)
@@ -97,7 +102,7 @@ def _qsv(codec: Codec) -> EncoderInfo:
         _QSV_PRESETS,
         "medium",
         "",
-        pix_fmts=("nv12",),
+        pix_fmts=("nv12", "p010le"),
         options=allowed.QSV,
     )
     return _hardware(f"{codec}_qsv", codec, driven)
@@ -192,6 +197,7 @@ _ENCODERS = (
         rate_resolution=0.01,
         fixed_args=("-threads", "4"),
         caption_args=("-a53cc:v:0", "1"),
+        pix_fmts=_PLANAR,
         version_pattern=rb"x264 - core (\d+ ?r?\d* ?\w*)",
         segment_around=24,
         segment_allowance=0.0,
@@ -199,6 +205,8 @@ _ENCODERS = (
         params_option="-x264-params",
         params=allowed.X264_PARAMS,
         writes_stereo=True,
+        # Without it the picture parameter set depends on the CRF, and a joined file has several.
+        stitch_args=("-x264-params", "stitchable=1"),
     ),
     EncoderInfo(
         "libx265",
@@ -215,6 +223,7 @@ _ENCODERS = (
         rate_resolution=0.01,
         fixed_args=("-x265-params", "pools=3:frame-threads=1:log-level=error"),
         mov_tag="hvc1",
+        pix_fmts=_PLANAR,
         version_pattern=rb"x265 \(build (\d+)\) - ([\w.+\-]+)",
         segment_around=24,
         segment_allowance=0.0,
@@ -240,6 +249,7 @@ _ENCODERS = (
         fine_rate_flag="-svtav1-params crf",
         equal_presets=(("11", "12", "13"),),
         file_bsf=_NO_DELIMITERS,
+        pix_fmts=_PLANAR_420,
         version_pattern=rb"SVT-AV1 Encoder Lib (v[\w.\-]+)",
         params_option="-svtav1-params",
         params=allowed.SVTAV1_PARAMS,
@@ -261,6 +271,7 @@ _ENCODERS = (
         fixed_args=("-row-mt", "0"),
         equal_presets=(("6", "7", "8"),),
         file_bsf=_NO_DELIMITERS,
+        pix_fmts=_PLANAR,
         version_pattern=rb"\[libaom-av1[^\]]*\] (v?\d[\w.\-]*)",
         options=allowed.AOM,
         params_option="-aom-params",
@@ -282,6 +293,7 @@ _ENCODERS = (
         constant_quality_args=("-b:v", "0", "-deadline", "good"),
         fixed_args=("-row-mt", "0"),
         equal_presets=(("5", "6", "7", "8"),),
+        pix_fmts=_PLANAR,
         version_pattern=rb"\[libvpx-vp9[^\]]*\] (v\d[\w.\-]*)",
         segment_around=24,
         options=allowed.VPX,
@@ -344,6 +356,7 @@ _ENCODERS = (
         "libsvtav1",
         file_bsf=_NO_DELIMITERS,
         options=allowed.RAV1E,
+        pix_fmts=_PLANAR,
         params_option="-rav1e-params",
         params=allowed.RAV1E_PARAMS,
         cost=5.0,

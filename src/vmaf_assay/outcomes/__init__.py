@@ -1,0 +1,1 @@
+"""What was delivered: measured results, counted against what was promised."""
