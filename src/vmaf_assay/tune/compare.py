@@ -19,7 +19,7 @@ from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Forecaster, Margin
 from vmaf_assay.promise.promise import promise_of
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.bitrate import KbpsForecast
@@ -40,10 +40,12 @@ from vmaf_assay.tune.request import (
     ProbesKind,
     TuneRequest,
     check_request,
+    encoder_of,
     resolved,
 )
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import tune
+from vmaf_assay.tune.scale import compared_at
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_prepared, pixels
 from vmaf_assay.tune.trials import make_trials
@@ -86,6 +88,8 @@ class CompareRequest:
     probes: ProbesKind = "few"
     """`few` makes the probes that the forecasts read. `more` adds further ones, for encoders and presets for which
     the model has them."""
+    measurand: Measurand = MEAN_VMAF
+    """What the target is of: metric, pooling and bit depth."""
 
     def of(self, encoder: str, preset: str | None) -> TuneRequest:
         """The request for one encoder."""
@@ -101,6 +105,7 @@ class CompareRequest:
             pictures=self.pictures,
             probe_seconds=self.probe_seconds,
             probes=self.probes,
+            measurand=self.measurand,
         )
 
 
@@ -165,6 +170,8 @@ def compare(
       ToolError: ffmpeg failed for every encoder.
     """
     clock = clock or JobClock(on_step)
+    if request.measurand.pooling != "mean":  # segments say little of a percentile of all frames
+        request = replace(request, probe_seconds=0)
     asked = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
     clock.step(f"open {request.source.name}", 0, 1)
@@ -179,11 +186,12 @@ def compare(
     for made in prepared.notes:
         if on_note:
             on_note(made)
+    reference = compared_at(reference, request.measurand.bit_depth)
     clock.plan(_stages(sidecar, request, asked, reference), reference)
     with ExitStack() as stack:
         if cache is None and request.output is not None:  # the winner's encode uses these measurements again
             cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-compare-"))))
-        measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step))
+        measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step, request.measurand))
         pairs = [one.pair for one in asked if not one.outside]
         title = probe_title(
             measurer, verified.ensemble, pairs, request.probe_seconds, more_probes=request.probes == "more"
@@ -226,7 +234,7 @@ def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> list[_Asked]:
         preset = chosen_preset(sidecar, one.encoder, one.preset)
         if (one.encoder, preset) in {known.pair for known in asked}:
             raise ConfigError("an encoder and preset is named twice", next_step="name each once")
-        why = outside(verified, one, encoder_info(one.encoder), preset)
+        why = outside(verified, one, encoder_of(one), preset)
         margin = own_margin(one) if why else calibrated_margin(verified, one, preset)
         asked.append(_Asked(one, preset, margin, sidecar, why))
     return asked
@@ -276,7 +284,7 @@ def _predicted(
         if predicted.supported:
             return asked, title, predicted
         asked = replace(asked, outside=predicted.reason, margin=own_margin(asked.request))
-    encoder = (encoder_info(asked.request.encoder), asked.preset)
+    encoder = (encoder_of(asked.request), asked.preset)
     of = f"{asked.request.encoder} {asked.preset} "
     return asked, *search(measurer, title.sample, encoder, asked.request.target_vmaf, of=of)
 
@@ -296,7 +304,7 @@ def _stages(
     stages = probe_stages(sidecar, asked[0].request, inside, reference) if inside else []
     for one in asked:
         if one.outside:
-            stages += own_stages(one.request, encoder_info(one.request.encoder), reference)
+            stages += own_stages(one.request, encoder_of(one.request), reference)
     n_frames = reference.n_frames
     if request.measure:
         for one in asked:
@@ -332,13 +340,13 @@ def _contender(
     forecaster = report.forecaster if report else predicted.forecaster(request.confidence)
     tried: dict[float, Tried] = {}
     if margin.target == request.target_vmaf:
-        encoder = (encoder_info(request.encoder), asked.preset)
+        encoder = (encoder_of(request), asked.preset)
         of = f"{request.encoder} {asked.preset} "
         tried = make_trials(title, forecaster, predicted, encoder, request, of=of)
     if report:
         report.trials(tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
-    info = encoder_info(request.encoder)
+    info = encoder_of(request)
     bitrates = KbpsForecast.of(asked.sidecar, info, predicted, forecaster, request.confidence, tried)
     choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
     promise = promise_of(

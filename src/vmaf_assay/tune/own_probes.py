@@ -84,6 +84,8 @@ def outside(verified: "VerifiedEnsemble", request: TuneRequest, info: EncoderInf
       preset: its preset.
     """
     sidecar = verified.ensemble.sidecar
+    if sidecar.answers != str(request.measurand):
+        return f"the forecast is of {sidecar.answers}, not of {request.measurand}"
     if not trained_presets(sidecar, request.encoder, preset):
         nothing = np.zeros(len(sidecar.feature_names))
         return unsupported_reason(sidecar, nothing, request.encoder, preset) or ""

@@ -25,6 +25,7 @@ from vmaf_assay.tune.forecast import chosen_preset
 from vmaf_assay.tune.own_probes import outside, own_margin
 from vmaf_assay.tune.pictures import Prepared
 from vmaf_assay.tune.request import TuneRequest, check_request
+from vmaf_assay.tune.scale import compared_at, of_depth
 from vmaf_assay.tune.source import open_prepared
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 
@@ -132,6 +133,12 @@ def make_plan(
         pictures=request.pictures,
         on_step=on_step,
     )
+    if request.depth_of_source:
+        request = of_depth(request, 10 if video.bit_depth > 8 else 8)
+        info = check_request(request)
+        why = outside(verified, request, info, preset)
+        margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
+    reference = compared_at(reference, request.measurand.bit_depth)
     carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
     if request.output is not None:
         output, sound = request.output.name, request.audio_codec

@@ -191,4 +191,5 @@ def joined(parts: Sequence[Scored], frame_rate: Fraction) -> Scored:
         kbps=n_bytes * 8 / float(n_frames / frame_rate) / 1000,
         encode_s=sum(part.encode_s for part in parts),
         libvmaf_version=parts[0].libvmaf_version,
+        pooling=parts[0].pooling,
     )

@@ -6,6 +6,7 @@ from typing import Any
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.files import path_text
 from vmaf_assay.promise.promise import Promise
+from vmaf_assay.records import MEAN_VMAF
 from vmaf_assay.tune.pictures import PictureFacts
 
 
@@ -143,6 +144,12 @@ class TuneResult:
     """Filter chain applied first."""
     reference: str = "filtered"
     """What VMAF compares with: `filtered` or `source`."""
+    vmaf_model: str = MEAN_VMAF.model
+    """libvmaf's model that the target and all scores are of."""
+    pooling: str = MEAN_VMAF.pooling
+    """How the frames' scores make one number: `mean`, `harmonic`, `p5` or `p1`."""
+    bit_depth: int = MEAN_VMAF.bit_depth
+    """Bits a sample of the encode asked for; 8 also of an encoder that has only another depth."""
     losses: list[str] = field(default_factory=list)
     """Parts of the source that the output lacks, or holds in another form."""
     max_kbps: float | None = None

@@ -14,7 +14,7 @@ from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
 from vmaf_assay.promise.promise import Promise
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import OnStep, pooled, scoring_model
 from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
@@ -37,6 +37,7 @@ from vmaf_assay.tune.result import (
     SampleFacts,
     TuneResult,
 )
+from vmaf_assay.tune.scale import scale_words
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import pixels, seconds
 from vmaf_assay.tune.trials import implied_rate, make_trials
@@ -84,7 +85,8 @@ def tune(
     clock.plan(stages, plan.reference)
     if named_files(request.filters, Path.cwd()):
         cache = None  # a kept encode may be of the file's earlier content
-    with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
+    request = plan.request  # with the source's depth, if that was asked for
+    with Measurer(ffmpeg, plan.reference, cache, clock.step, request.measurand) as measurer:
         plan, title, predicted = _predicted(measurer, verified, plan, clock)
         forecaster = predicted.forecaster(request.confidence)
         encoder = (plan.info, plan.preset)
@@ -207,6 +209,9 @@ class _Answer:
             reference=request.reference,
             pictures=plan.prepared.facts,
             losses=list(plan.carry.losses),
+            vmaf_model=scoring_model(request.measurand.model, float(reference.frame_rate)),
+            pooling=request.measurand.pooling,
+            bit_depth=request.measurand.bit_depth,
             max_kbps=request.max_kbps,
             max_bytes=request.max_bytes,
             max_ratio=request.max_ratio,
@@ -360,7 +365,8 @@ def _margin_words(answer: _Answer) -> str:
 
 def _kind_reasons(plan: Plan) -> list[str]:
     """Differences of this encode from the calibrated ones."""
-    said = []
+    words = scale_words(plan.request.measurand, float(plan.reference.frame_rate))
+    said = [words] if words else []
     if plan.request.filters:
         against = (
             "the filtered picture" if plan.request.reference == "filtered" else "the source, scaled back to it"
@@ -434,9 +440,11 @@ def _verify(plan: Plan, result: TuneResult) -> TuneResult:
     assert plan.request.output is not None  # the caller asked for a file
     on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, plan.on_step)
     try:
-        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, on_frames=on_frames)
+        model = scoring_model(plan.request.measurand.model, float(plan.reference.frame_rate))
+        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, models=[model], on_frames=on_frames)
     except BaseException:
         plan.note(f"{plan.request.output} is complete, but its measurement was interrupted")
         raise
     frames = [round(float(value), 3) for value in scored.vmaf]
-    return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)
+    measured = pooled(scored.vmaf, plan.request.measurand.pooling)
+    return replace(result, measured_vmaf=measured, frame_vmaf=frames)

@@ -27,6 +27,7 @@ from vmaf_assay.cli.options import (
     seconds_of,
 )
 from vmaf_assay.cli.picture_options import Pictures
+from vmaf_assay.cli.scale_options import Scale
 
 if TYPE_CHECKING:
     from vmaf_assay.api import CompareRequest, CompareResult, Contender
@@ -71,6 +72,7 @@ def compare(
     stream: Stream = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
+    scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
     report: Page = None,
     no_cache: NoCache = False,
     no_outcomes: NoOutcomes = False,
@@ -104,6 +106,7 @@ def compare(
         pictures=pictures.asked(),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
+        measurand=scale.measurand(),
     )
     run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_compare(request, run))

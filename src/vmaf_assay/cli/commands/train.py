@@ -28,6 +28,9 @@ def train(
         int | None, typer.Option(min=1, help="Most steps of a member, if the recipe's epochs are more.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cores to train on (default: all).")] = None,
+    measurand: Annotated[
+        str | None, typer.Option(help="What a forecast answers in, as 'vmaf_v1.0.16_3d0h mean 10-bit'.")
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="auto, native (a C compiler; the same bits everywhere), jax, or jax-gpu.")
     ] = "auto",
@@ -59,6 +62,7 @@ def train(
             max_steps=max_steps,
             engine=engine,
             jobs=jobs,
+            measurand=measurand,
             on_step=on_step,
             on_commit=lambda digest: render.note(f"commitment {digest}, made before training"),
         )
