@@ -30,6 +30,13 @@ class Pictures:
         str,
         typer.Option(metavar="CURVE", help="Make SDR of HDR: hable, mobius or reinhard (default: off)."),
     ] = "off"
+    chroma: Annotated[
+        str, typer.Option(metavar="420|422|444|source", help="Chroma of the encode, where the encoder can.")
+    ] = "420"
+    range: Annotated[
+        str,
+        typer.Option(metavar="source|limited", help="Keep full range full (nothing is promised), or not."),
+    ] = "source"
 
     def asked(self) -> "PictureRequest":
         """As the request has it."""

@@ -175,7 +175,7 @@ def compare(
     asked = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
     clock.step(f"open {request.source.name}", 0, 1)
-    reference, _, prepared = open_prepared(
+    opened = open_prepared(
         ffmpeg,
         request.source,
         request.filters,
@@ -183,7 +183,8 @@ def compare(
         pictures=request.pictures,
         on_step=clock.step,
     )
-    for made in prepared.notes:
+    reference = opened.reference
+    for made in opened.prepared.notes:
         if on_note:
             on_note(made)
     reference = compared_at(reference, request.measurand.bit_depth)

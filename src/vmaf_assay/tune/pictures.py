@@ -17,6 +17,8 @@ from vmaf_assay.records import OnStep, VideoInfo
 
 Deinterlace = Literal["auto", "off"]
 ToneMap = Literal["off", "hable", "mobius", "reinhard"]
+ChromaChoice = Literal["420", "422", "444", "source"]
+RangeChoice = Literal["source", "limited"]
 
 _COLOURS = {"black": "#000000", "white": "#ffffff"}
 
@@ -33,6 +35,10 @@ class PictureRequest:
     """Colour under a transparent picture: `black`, `white` or `#rrggbb`; empty refuses one."""
     tonemap: ToneMap = "off"
     """Curve by which HDR becomes SDR; `off` leaves it."""
+    chroma: ChromaChoice = "420"
+    """Chroma grid of the encode; `source` keeps the source's."""
+    range: RangeChoice = "source"
+    """`source` keeps full range full; `limited` makes it limited."""
 
 
 WHOLE = PictureRequest()
@@ -59,7 +65,7 @@ class Prepared:
     @property
     def facts(self) -> "PictureFacts":
         """What an answer says of it."""
-        return PictureFacts(self.filters, self.crop or None, self.fields, list(self.notes))
+        return PictureFacts(self.filters, self.crop or None, self.fields, notes=list(self.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,12 @@ class PictureFacts:
     """`W:H:X:Y` of what is left; None if nothing is cut off."""
     fields: str = "unknown"
     """Fields as seen: `progressive`, `interlaced`, `mixed`, `telecined` or `unknown`."""
+    pix_fmt: str = ""
+    """Pixel format that the encoder is fed; empty where the answer is of several encoders."""
+    compared_pix_fmt: str = ""
+    """Pixel format that both sides are compared in."""
+    range: str = "limited"
+    """Of the encode: `limited` or `full`."""
     notes: list[str] = field(default_factory=list)
     """What was found and made, in words."""
 
@@ -87,6 +99,8 @@ def check_pictures(request: PictureRequest) -> None:
     for option, value, known in (
         ("--deinterlace", request.deinterlace, get_args(Deinterlace)),
         ("--tonemap", request.tonemap, get_args(ToneMap)),
+        ("--chroma", request.chroma, get_args(ChromaChoice)),
+        ("--range", request.range, get_args(RangeChoice)),
     ):
         if value not in known:
             raise ConfigError(f"{option} is {', '.join(known)}, not {value!r}", next_step="choose one of them")
