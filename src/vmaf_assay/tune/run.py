@@ -176,10 +176,6 @@ class _Answer:
         measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
         bitrate = self.bitrate(choice.rate_value)
-        kbps, n_bytes = bitrate.forecast, None
-        if kbps is not None and (request.output is not None or request.max_bytes is not None):
-            other = max(0, reference.path.stat().st_size - plan.source_video_bytes)
-            n_bytes = other + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
             source=path_text(request.source),
@@ -190,7 +186,7 @@ class _Answer:
             rate_value=choice.rate_value,
             mu=choice.mu,
             lower_bound=choice.lower_bound,
-            forecast_kbps=kbps,
+            forecast_kbps=bitrate.forecast,
             forecast_kbps_low=bitrate.low,
             forecast_kbps_high=bitrate.high,
             promise=self.promise(),
@@ -215,7 +211,7 @@ class _Answer:
             max_kbps=request.max_kbps,
             max_bytes=request.max_bytes,
             max_ratio=request.max_ratio,
-            forecast_bytes=n_bytes,
+            forecast_bytes=self._forecast_bytes(bitrate.forecast),
             width=reference.size[0],
             height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
@@ -234,6 +230,14 @@ class _Answer:
         known = f"{many} known from an earlier run (--no-cache ignores what is known)"
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
+
+    def _forecast_bytes(self, kbps: float | None) -> float | None:
+        """Size of the file with the source's other streams; None without a forecast or a use for it."""
+        request, plan = self.plan.request, self.plan
+        if kbps is None or (request.output is None and request.max_bytes is None):
+            return None
+        other = max(0, plan.reference.path.stat().st_size - plan.source_video_bytes)
+        return other + kbps * 125 * seconds(plan.reference)
 
     def report_final(self, result: TuneResult) -> None:
         """Report a final encode that was measured; only the first one is of the choice that was promised."""

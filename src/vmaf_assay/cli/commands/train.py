@@ -42,21 +42,15 @@ def train(
     """
     import json
 
-    from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-
-    try:
-        numbers = [int(part) for part in seeds.split(",")]
-    except ValueError as error:
-        raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error
     from vmaf_assay.api import write_run
+    from vmaf_assay.cli import render
 
     with render.steps("members") as on_step:
         run = write_run(
             corpus,
             out,
             ensemble_id=model,
-            seeds=numbers,
+            seeds=_numbers(seeds),
             recipe=recipe,
             folds=folds,
             max_steps=max_steps,
@@ -75,3 +69,12 @@ def train(
     render.say_table(headers, [[loso[key] for key in keys] for loso in losos])
     how = f"{run.corpus.n_rows} rows in {run.corpus.n_groups} groups, {run.protocol}, {run.environment['engine']}"
     render.say(f"{out}: {how}; next: assay validate {quote(str(out))}")
+
+
+def _numbers(seeds: str) -> list[int]:
+    from vmaf_assay.errors import ConfigError
+
+    try:
+        return [int(part) for part in seeds.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error
