@@ -244,7 +244,10 @@ def test_an_unknown_name_lists_what_is_answered():
     """Only encoders that can be answered for are proposed, not all that the table holds."""
     with pytest.raises(ConfigError) as caught:
         resolved(TuneRequest(Path("in.mkv"), "nonsense"), ["libx264", "libsvtav1"])
-    assert str(caught.value) == "unknown encoder 'nonsense'; choose one of libsvtav1, libx264"
+    said = (
+        "unknown encoder 'nonsense'; choose one of libsvtav1, libx264; --rate-flag and --rate-range drive others"
+    )
+    assert str(caught.value) == said
     with pytest.raises(ConfigError, match="did you mean libsvtav1"):
         resolved(TuneRequest(Path("in.mkv"), "svt-av"), ["libx264", "libsvtav1"])
 

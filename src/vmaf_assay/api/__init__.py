@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         SourcesRefusedError,
         ToolError,
     )
+    from vmaf_assay.media.encoders.driven import Drive, read_drive
     from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
     from vmaf_assay.promise.choice import Curve
     from vmaf_assay.promise.policy import GateResult
@@ -94,6 +95,7 @@ _MODULES = {
         "SourcesRefusedError",
         "ToolError",
     ],
+    "vmaf_assay.media.encoders.driven": ["Drive", "read_drive"],
     "vmaf_assay.media.ffmpeg": ["Ffmpeg", "find_ffmpeg"],
     "vmaf_assay.promise.choice": ["Curve"],
     "vmaf_assay.promise.policy": ["GateResult"],
@@ -135,6 +137,7 @@ __all__ = [
     "CorpusRequest",
     "Curve",
     "CurvePoint",
+    "Drive",
     "Ffmpeg",
     "Forecast",
     "GateResult",
@@ -183,6 +186,7 @@ __all__ = [
     "predict_table",
     "probe_source",
     "promote_run",
+    "read_drive",
     "score_files",
     "train_ensemble",
     "tune_request",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from vmaf_assay.api.paths import PathLike
+from vmaf_assay.media.encoders.driven import Drive
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.files import sha256_file
 from vmaf_assay.records import Measurand, OnStep
@@ -59,6 +60,7 @@ class TuneAsked(Settings, total=False):
     force: bool
     encoder_args: str
     unsafe_args: bool
+    drive: Drive
     audio_codec: str
     stream: int | None
     filters: str

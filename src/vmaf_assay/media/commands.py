@@ -412,8 +412,15 @@ def score_itself() -> Command:
     )
 
 
-def try_encoder(encoder: EncoderInfo, preset: str, *, n_frames: int = 1, muxer: str = "null") -> Command:
-    """A few test pictures through an encoder, at the middle of its declared range, into a container."""
+def try_encoder(
+    encoder: EncoderInfo,
+    preset: str,
+    *,
+    n_frames: int = 1,
+    muxer: str = "null",
+    rate_value: float | None = None,
+) -> Command:
+    """A few test pictures through an encoder, by default at the middle of its declared range, into a container."""
     upload = ["-vf", chain(encoder.upload())] if encoder.upload() else []
     return Command(
         (
@@ -422,7 +429,7 @@ def try_encoder(encoder: EncoderInfo, preset: str, *, n_frames: int = 1, muxer: 
             "-frames:v",
             str(n_frames),
             *upload,
-            *encoder_args(encoder, preset, encoder.middle()),
+            *encoder_args(encoder, preset, encoder.middle() if rate_value is None else rate_value),
             "-f",
             muxer,
             OUTPUT,
@@ -431,8 +438,8 @@ def try_encoder(encoder: EncoderInfo, preset: str, *, n_frames: int = 1, muxer: 
 
 
 def test_clip(n_frames: int) -> Command:
-    """A 320x180 test clip as a file."""
-    pictures = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-frames:v", str(n_frames))
+    """A 320x192 test clip as a file; libkvazaar takes sides that are multiples of 8."""
+    pictures = ("-f", "lavfi", "-i", "testsrc2=size=320x192:rate=25", "-frames:v", str(n_frames))
     return Command((*pictures, "-pix_fmt", "yuv420p", OUTPUT))
 
 

@@ -97,7 +97,7 @@ class Track:
     pictures: tuple[tuple[int | None, Picture], ...]
     """(stamp, picture) of the first key frame and wherever parameters are new; empty if they never are."""
     packets: tuple[tuple[int | None, int, int, int], ...]
-    """(stamp, bytes, CRC-32, kind) of every packet in the file's order; bit 0 of the kind is a point of entry
+    """(stamp, bytes, CRC-32, kind) of every packet in the file's order. Bit 0 of the kind is a point of entry
     (`demux_child.Entries`), bit 1 a picture that an edit list takes out."""
     steady: bool
     """False if parameter sets change on the way."""

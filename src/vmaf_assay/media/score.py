@@ -61,7 +61,8 @@ def encode_and_score(
 ) -> Scored:
     """Encode a reference at one rate value and score the result against it, in one process.
 
-    The score is of the first of `models`; the others' are in `Scored.more`.
+    The score is of the first of `models`. The others' are in `Scored.more`.
+
     `scratch` holds its logs meanwhile: a caller that may be killed names a folder that it will clear.
 
     Returns:

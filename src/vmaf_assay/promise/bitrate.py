@@ -22,9 +22,9 @@ from vmaf_assay.promise.conformal import check_confidence
 F64 = NDArray[np.float64]
 
 ROUGHNESS = 0.05
-"""Error of ln(kbps) between rate values that were measured. Root mean square distance of whole rate values from
-PCHIP through the trained ones: 0.004 to 0.014 for three clips, 0.011 (libx265) to 0.11 (libvpx-vp9) for a fourth,
-which begins black (`bench/bitrate_hits.py roughness`, 2026-12-01)."""
+"""Error of ln(kbps) between rate values that were measured: the root mean square distance of whole rate values
+from PCHIP through the trained ones. It is 0.004 to 0.014 for three clips. For a fourth, which begins black, it is
+0.011 (libx265) to 0.11 (libvpx-vp9) (`bench/bitrate_hits.py roughness`, 2026-12-01)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import ConfigError
+<<<<<<< HEAD
 from vmaf_assay.media.eligibility import shape_conversions
 from vmaf_assay.media.encoders import EncoderInfo
+=======
+from vmaf_assay.media.eligibility import conversions
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
+>>>>>>> main
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import CAPTIONS
 from vmaf_assay.media.reference import ReferenceInput
@@ -25,7 +30,12 @@ from vmaf_assay.tune.forecast import chosen_preset
 from vmaf_assay.tune.own_probes import outside, own_margin
 from vmaf_assay.tune.pictures import PictureFacts
 from vmaf_assay.tune.request import TuneRequest, check_request
+<<<<<<< HEAD
 from vmaf_assay.tune.source import open_prepared
+=======
+from vmaf_assay.tune.scale import at_depth, compared_at, of_depth
+from vmaf_assay.tune.source import open_source
+>>>>>>> main
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 from vmaf_assay.tune.working import settle
 
@@ -117,7 +127,7 @@ def make_plan(
     on_note: OnNote | None,
 ) -> Plan:
     """Validate everything here, before anything is encoded."""
-    info = check_request(request)
+    info = _encoder(ffmpeg, request)
     preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
     why = outside(verified, request, info, preset)
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
@@ -127,6 +137,7 @@ def make_plan(
         check_extra_args(ffmpeg, info)
     if on_step:
         on_step(f"open {request.source.name}", 0, 1)
+<<<<<<< HEAD
     opened = open_prepared(
         ffmpeg,
         request.source,
@@ -141,6 +152,15 @@ def make_plan(
     request, info, video = working.request, working.info, opened.video
     why = outside(verified, request, info, preset) or working.outside
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
+=======
+    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
+    if request.depth_of_source:
+        request = of_depth(request, 10 if video.bit_depth > 8 else 8)
+        info = _encoder(ffmpeg, request)
+        why = outside(verified, request, info, preset)
+        margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
+    reference = compared_at(reference, request.measurand.bit_depth)
+>>>>>>> main
     carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
     if request.output is not None:
         output, sound = request.output.name, request.audio_codec
@@ -180,6 +200,17 @@ def make_plan(
     for loss in carry.losses:
         plan.note(f"lost in the output: {loss}")
     return plan
+
+
+def _encoder(ffmpeg: Ffmpeg, request: TuneRequest) -> EncoderInfo:
+    """The encoder with the user's own options, after validating the request."""
+    info = check_request(request)
+    if request.encoder in ENCODERS:
+        return info
+    from vmaf_assay.media.drive import drive_encoder  # most requests name an encoder of the table
+
+    info = at_depth(drive_encoder(ffmpeg, request.encoder, request.drive), request.measurand.bit_depth)
+    return with_extra_args(info, request.encoder_args, unsafe=request.unsafe_args)
 
 
 def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset: str) -> Margin:

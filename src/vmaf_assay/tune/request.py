@@ -7,7 +7,8 @@ from typing import Literal
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoder_names import check_named, read_encoder
-from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
+from vmaf_assay.media.encoders.driven import NO_DRIVE, Drive, driven
 from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.filters import check_filters
 from vmaf_assay.media.streams import CONTAINERS
@@ -75,6 +76,8 @@ class TuneRequest:
     target."""
     audio_codec: str = ""
     """Encoder for sound that the output's container does not accept; empty refuses such a container."""
+    drive: Drive = NO_DRIVE
+    """How the user drives the encoder: its rate option, range and step. None given for the table's own."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
     pictures: PictureRequest = WHOLE
@@ -104,7 +107,8 @@ def resolved(request: TuneRequest, answered: Collection[str] = tuple(ENCODERS)) 
       ConfigError: an unknown name, two presets, or a rate value, which `tune` itself chooses.
     """
     name, preset, rates = read_encoder(request.encoder)
-    check_named(name, answered)
+    if not request.drive.flag:
+        check_named(name, answered, "; --rate-flag and --rate-range drive others")
     if rates:
         raise ConfigError(
             f"-e {request.encoder}: the rate value is chosen for you, from the target",
@@ -120,8 +124,12 @@ def resolved(request: TuneRequest, answered: Collection[str] = tuple(ENCODERS)) 
 
 
 def encoder_of(request: TuneRequest) -> EncoderInfo:
-    """The encoder at the depth asked for, without the user's options; ConfigError if it lacks that depth."""
-    return at_depth(encoder_info(request.encoder), request.measurand.bit_depth)
+    """The encoder at the depth asked for, without the user's options; ConfigError if it lacks that depth.
+
+    Of one outside the table only what the user says of it; `media/drive.py` asks ffmpeg for the rest.
+    """
+    info = driven(request.encoder, request.drive)
+    return at_depth(info, request.measurand.bit_depth) if request.encoder in ENCODERS else info
 
 
 def check_goal(target_vmaf: float, confidence: float) -> None:
@@ -163,7 +171,9 @@ def check_request(request: TuneRequest) -> EncoderInfo:
         raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
     if not 0 <= request.retry <= MAX_RETRIES:
         raise ConfigError(f"--retry is 0 to {MAX_RETRIES}, not {request.retry}", next_step="use --retry 1")
-    info = with_extra_args(encoder_of(request), request.encoder_args, unsafe=request.unsafe_args)
+    info = encoder_of(request)
+    if request.encoder in ENCODERS:  # of others ffmpeg is asked for their options first
+        info = with_extra_args(info, request.encoder_args, unsafe=request.unsafe_args)
     if not request.unsafe_args:
         check_filters(request.filters)
     if request.probes not in (None, "few", "more"):

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import rate_unit
 from vmaf_assay.media.files import path_text
 from vmaf_assay.promise.promise import Promise
 from vmaf_assay.records import MEAN_VMAF
@@ -16,7 +16,7 @@ def rate_words(encoder: str, preset: str, rate_value: float) -> str:
     >>> rate_words("libx264", "medium", 24.0)
     'libx264 medium at CRF 24'
     """
-    return f"{encoder} {preset} at {encoder_info(encoder).rate_mode.upper()} {rate_value:g}"
+    return f"{encoder} {preset} at {rate_unit(encoder)} {rate_value:g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import ENCODERS, SEGMENT_ALLOWANCE
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.segments import Span
 from vmaf_assay.promise.choice import Forecaster, Measured
@@ -144,12 +144,14 @@ def plan_sample(seen: Seen, count: int) -> SegmentPlan | None:
 
 def allowance(encoder: str) -> float:
     """Points subtracted from an estimate from segments, because they were encoded separately."""
-    return encoder_info(encoder).segment_allowance
+    known = ENCODERS.get(encoder)
+    return known.segment_allowance if known else SEGMENT_ALLOWANCE
 
 
 def around(encoder: str) -> tuple[int, int]:
     """Frames that a trial encodes before and after a segment and does not score."""
-    frames = encoder_info(encoder).segment_around
+    known = ENCODERS.get(encoder)
+    frames = known.segment_around if known else 0
     return frames, frames
 
 

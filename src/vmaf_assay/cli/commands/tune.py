@@ -63,6 +63,13 @@ Probes = Annotated[
         "which serve every target (default: more without trials, few with).",
     ),
 ]
+RateFlag = Annotated[
+    str, typer.Option(metavar="OPTION", help="Of any other encoder of ffmpeg's: its rate option, as -q:v.")
+]
+RateRange = Annotated[str, typer.Option(metavar="LOW:HIGH", help="The rate values to choose from, as 1:31.")]
+RateStep = Annotated[
+    float | None, typer.Option(metavar="STEP", help="Step between rate values (default 1, or the encoder's).")
+]
 AudioCodec = Annotated[
     str,
     typer.Option(metavar="NAME", help="Convert sound that the container does not accept, as `flac` or `aac`."),
@@ -104,6 +111,9 @@ def tune(
     force: Force = False,
     encoder_args: EncoderArgs = "",
     unsafe_args: UnsafeArgs = False,
+    rate_flag: RateFlag = "",
+    rate_range: RateRange = "",
+    rate_step: RateStep = None,
     audio_codec: AudioCodec = "",
     vf: Filters = "",
     pictures: Pictures = Pictures(),  # noqa: B008 - frozen; its fields are the options
@@ -130,12 +140,13 @@ def tune(
 
     Example: assay tune in.mkv -e libx265 --target-vmaf 95 --by-scene --jobs 2 -o out.mkv
     """
-    from vmaf_assay.api import TuneRequest
+    from vmaf_assay.api import TuneRequest, read_drive
 
     request = TuneRequest(
         *(sources[0], encoder, target_vmaf, quality_confidence, preset, trials),
         *(output, verify, retry, force, encoder_args),
         unsafe_args=unsafe_args,
+        drive=read_drive(rate_flag, rate_range, rate_step),
         audio_codec=audio_codec,
         stream=stream,
         filters=vf,
