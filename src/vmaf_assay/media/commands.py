@@ -99,27 +99,30 @@ def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float) -> list[s
     return join_args(encoder, [*args, *encoder.extra_args])
 
 
-def libvmaf_filter(models: Sequence[str] = (VMAF_MODEL,)) -> str:
+def libvmaf_filter(models: Sequence[str] = (VMAF_MODEL,), every: int = 1) -> str:
     """The libvmaf call, log into `vmaf.json` of the working folder; inputs [distorted][reference].
 
     The log names the first model's score `vmaf`, and the others' by their model. No model's score depends on the
     models beside it.
 
     `shortest=1:repeatlast=0`: a missing frame must end the comparison, not be replaced by its neighbour.
+    Of `every` frames the first is scored; motion is measured on all.
     """
     first, *others = models
     # Two backslashes: the graph's parser takes one off, the filter's options the other.
     named = [rf"version={first}\\:name=vmaf", *(rf"version={model}\\:name={model}" for model in others)]
     loaded = "|".join(named) if others else f"version={first}"
+    said = f":n_subsample={every}" if every > 1 else ""
     return (
-        f"libvmaf=model={loaded}:shortest=1:repeatlast=0:n_threads={_VMAF_THREADS}:log_fmt=json:log_path=vmaf.json"
+        f"libvmaf=model={loaded}:shortest=1:repeatlast=0:n_threads={_VMAF_THREADS}"
+        f":log_fmt=json:log_path=vmaf.json{said}"
     )
 
 
-def compare_graph(models: Sequence[str] = (VMAF_MODEL,)) -> str:
+def compare_graph(models: Sequence[str] = (VMAF_MODEL,), every: int = 1) -> str:
     """Score [d] against [r], and make the signatures that tell whether they are in sync."""
     return (
-        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter(models)}[o];"
+        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter(models, every)}[o];"
         f"[d2]{SIGNATURE_FILTER}[ds];[r2]{SIGNATURE_FILTER}[rs]"
     )
 
@@ -137,14 +140,18 @@ def encode_and_score(
     preset: str,
     rate_value: float,
     models: Sequence[str] = (VMAF_MODEL,),
+    *,
+    every: int = 1,
 ) -> Command:
     """Encode, decode through a loopback decoder, and score, in one process; logs go to the working folder.
 
-    The sizes counted are those of packets as a file holds them (`EncoderInfo.file_bsf`).
+    The sizes counted are those of packets as a file holds them (`EncoderInfo.file_bsf`). Of `every` frames the
+    first is scored.
     """
     graph = (
         f"[dec:0]{chain(reference.decoded_filters())},{reference.tick()}[d];"
-        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph(models)}"
+        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];"
+        f"{compare_graph(models, every)}"
     )
     filters = chain([*reference.encode_filters(), NO_STEREO, *encoder.upload()])
     counted = ["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []

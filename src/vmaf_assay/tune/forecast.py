@@ -163,7 +163,7 @@ def forecast(
     own, led_further = _own_probes(sidecar, probes, encoder, preset)
     probes = [probe for probe in read if probe is not None]
     rates = np.array(trained_rates(sidecar, encoder, preset))
-    measured = [ProbeRows(spec, scored_values(scored), scored.bytes) for spec, scored in probes]
+    measured = [ProbeRows(spec, scored_values(scored), scored.bytes_of_scored) for spec, scored in probes]
     row = source_features(measured, pixels, frame_rate, sidecar.feature_names, encoder)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)

@@ -6,13 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import ConfigError
-<<<<<<< HEAD
 from vmaf_assay.media.eligibility import shape_conversions
-from vmaf_assay.media.encoders import EncoderInfo
-=======
-from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
->>>>>>> main
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import CAPTIONS
 from vmaf_assay.media.reference import ReferenceInput
@@ -30,12 +25,8 @@ from vmaf_assay.tune.forecast import chosen_preset
 from vmaf_assay.tune.own_probes import outside, own_margin
 from vmaf_assay.tune.pictures import PictureFacts
 from vmaf_assay.tune.request import TuneRequest, check_request
-<<<<<<< HEAD
+from vmaf_assay.tune.scale import at_depth
 from vmaf_assay.tune.source import open_prepared
-=======
-from vmaf_assay.tune.scale import at_depth, compared_at, of_depth
-from vmaf_assay.tune.source import open_source
->>>>>>> main
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 from vmaf_assay.tune.working import settle
 
@@ -137,7 +128,6 @@ def make_plan(
         check_extra_args(ffmpeg, info)
     if on_step:
         on_step(f"open {request.source.name}", 0, 1)
-<<<<<<< HEAD
     opened = open_prepared(
         ffmpeg,
         request.source,
@@ -152,15 +142,6 @@ def make_plan(
     request, info, video = working.request, working.info, opened.video
     why = outside(verified, request, info, preset) or working.outside
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
-=======
-    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
-    if request.depth_of_source:
-        request = of_depth(request, 10 if video.bit_depth > 8 else 8)
-        info = _encoder(ffmpeg, request)
-        why = outside(verified, request, info, preset)
-        margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
-    reference = compared_at(reference, request.measurand.bit_depth)
->>>>>>> main
     carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
     if request.output is not None:
         output, sound = request.output.name, request.audio_codec

@@ -4,6 +4,7 @@ Each step reports to `on_step`; nothing here prints. The rate value comes from `
 margin was calibrated with. Probes and trials cover every frame of a short source, and segments of a long one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
 from vmaf_assay.promise.promise import Promise
+from vmaf_assay.promise.sampling import TOLERANCE, Sampled
 from vmaf_assay.records import OnStep, pooled, scoring_model
 from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
@@ -28,7 +30,7 @@ from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.own_probes import margin_words, options_words, own_stages, search
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
-from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages
+from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages, more_probe_stages
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
     CurvePoint,
@@ -102,6 +104,24 @@ def tune(
     return result
 
 
+def _enough_for(plan: Plan, verified: "VerifiedEnsemble", clock: JobClock) -> Callable[[SourceProbes], bool]:
+    """Whether a sample takes no more off the bound than `sampling.TOLERANCE`; else more is to come."""
+    request = plan.request
+
+    def is_enough(title: SourceProbes) -> bool:
+        predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
+        forecaster = predicted.forecaster(request.confidence)
+        if not predicted.supported or not isinstance(forecaster, Sampled):
+            return True
+        trials = plan.calibrated_target and request.trials > 0
+        enough = forecaster.added(request.target_vmaf, plan.margin.scale, trials=trials) <= TOLERANCE
+        if not enough:
+            clock.add(more_probe_stages(verified.ensemble.sidecar, request, plan.preset))
+        return enough
+
+    return is_enough
+
+
 def _report_trials(
     on_measured: "OnMeasured | None",
     verified: "VerifiedEnsemble",
@@ -141,10 +161,17 @@ def _predicted(
     """
     request, encoder = plan.request, (plan.info, plan.preset)
     if plan.outside:
-        return plan, *search(measurer, measurer.sample(request.probe_seconds), encoder, request.target_vmaf)
+        sample = measurer.sample(request.probe_seconds)
+        kept = None if sample is None else sample.beginning(sample.count)
+        return plan, *search(measurer, kept, encoder, request.target_vmaf)
     pair = (request.encoder, plan.preset)
     title = probe_title(
-        measurer, verified.ensemble, [pair], request.probe_seconds, more_probes=request.more_probes
+        measurer,
+        verified.ensemble,
+        [pair],
+        request.probe_seconds,
+        more_probes=request.more_probes,
+        is_enough=_enough_for(plan, verified, clock),
     )
     predicted = title.forecast(verified.ensemble, *pair)
     if predicted.supported:
