@@ -1,18 +1,18 @@
 """Options of several verbs that say what is made of the pictures."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from vmaf_assay.api import PictureRequest
+from vmaf_assay.cli.options import Filters
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
     """What is made of the pictures before everything else."""
 
+    vf: Filters = ""
     crop: Annotated[
         str,
         typer.Option(metavar="auto|W:H:X:Y|off", help="Cut black bars off (`auto` looks at the whole title)."),
@@ -38,8 +38,9 @@ class Pictures:
         typer.Option(metavar="source|limited", help="Keep full range full (nothing is promised), or not."),
     ] = "source"
 
-    def asked(self) -> "PictureRequest":
-        """As the request has it."""
+    def asked(self) -> dict[str, Any]:
+        """As fields of a request."""
         from vmaf_assay.api import PictureRequest
 
-        return PictureRequest(**asdict(self))
+        made = {name: value for name, value in asdict(self).items() if name != "vf"}
+        return {"filters": self.vf, "pictures": PictureRequest(**made)}

@@ -15,7 +15,7 @@ from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import Choice, Margin, nearest_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import NoPromise, Promise, promise_of
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import OnStep, VideoInfo
 from vmaf_assay.tune.final import (
     PLAIN,
     FinalEncode,
@@ -142,19 +142,7 @@ def make_plan(
     request, info, video = working.request, working.info, opened.video
     why = outside(verified, request, info, preset) or working.outside
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
-    carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
-    if request.output is not None:
-        output, sound = request.output.name, request.audio_codec
-        carry = plan_carry(
-            ffmpeg,
-            request.source,
-            output,
-            info,
-            preset,
-            picture=video.stream,
-            audio_codec=sound,
-            captions=CAPTIONS in video.side_data,
-        )
+    carry = _carried(ffmpeg, request, info, preset, video)
     said = (*opened.prepared.notes, *working.notes, *shape_conversions(video))
     plan = Plan(
         ffmpeg=ffmpeg,
@@ -192,6 +180,18 @@ def _encoder(ffmpeg: Ffmpeg, request: TuneRequest) -> EncoderInfo:
 
     info = at_depth(drive_encoder(ffmpeg, request.encoder, request.drive), request.measurand.bit_depth)
     return with_extra_args(info, request.encoder_args, unsafe=request.unsafe_args)
+
+
+def _carried(ffmpeg: Ffmpeg, request: TuneRequest, info: EncoderInfo, preset: str, video: VideoInfo) -> CarryPlan:
+    """Plan of the other streams of the output."""
+    if request.output is None:
+        return replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
+    return plan_carry(
+        *(ffmpeg, request.source, request.output.name, info, preset),
+        picture=video.stream,
+        audio_codec=request.audio_codec,
+        captions=CAPTIONS in video.side_data,
+    )
 
 
 def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset: str) -> Margin:
