@@ -22,6 +22,7 @@ from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, compare
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.probing import probe_title
+from vmaf_assay.tune.progress import JobClock
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import (
@@ -201,6 +202,28 @@ def test_a_larger_sample_keeps_what_was_measured(ffmpeg, title):
     }
     first = next(done for what, done, _ in steps if f"{len(made.sample.segments)} segments" in what)
     assert first > 0  # those of the first eight are there already
+
+
+@pytest.mark.ffmpeg
+def test_the_time_left_is_known_while_the_source_is_opened(ffmpeg, title):
+    """By the header, and of the whole job: with a final encode to come it is longer."""
+    lefts: list[list[float]] = []
+
+    def on_step(what, done, total):
+        if not what.startswith("open"):
+            raise KeyboardInterrupt
+
+    for output in (None, title.with_name("out.mkv")):
+        lefts.append([])
+        with pytest.raises(KeyboardInterrupt):
+            tune(
+                ffmpeg,
+                verified(groups=20),
+                request_of(title, output=output),
+                clock=JobClock(on_step, lefts[-1].append),
+            )
+    assert min(map(len, lefts)) > 0
+    assert 0 < lefts[0][0] < lefts[1][0]
 
 
 @pytest.mark.ffmpeg

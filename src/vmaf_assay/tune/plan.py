@@ -126,8 +126,6 @@ def make_plan(
         from vmaf_assay.media.capability import check_extra_args  # most requests have no options
 
         check_extra_args(ffmpeg, info)
-    if on_step:
-        on_step(f"open {request.source.name}", 0, 1)
     opened = open_prepared(
         ffmpeg,
         request.source,

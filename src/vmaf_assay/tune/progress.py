@@ -82,6 +82,11 @@ class JobClock:
         self._stages = [*stages, *(pages if self._page else [])]
         self._at = -1
 
+    @property
+    def listened_to(self) -> bool:
+        """Whether anyone is told how long everything still takes."""
+        return self._on_left is not None
+
     def add(self, stages: Sequence[Stage]) -> None:
         """Insert stages after the present one."""
         self._stages[self._at + 1 : self._at + 1] = stages

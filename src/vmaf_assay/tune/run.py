@@ -5,10 +5,12 @@ margin was calibrated with. Probes and trials cover every frame of a short sourc
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmaf_assay.errors import AssayError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
@@ -24,9 +26,10 @@ from vmaf_assay.tune.final import (
     frame_calls,
     write_final,
 )
-from vmaf_assay.tune.forecast import Forecast
+from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.opening import header_reference, open_stage
 from vmaf_assay.tune.own_probes import margin_words, options_words, own_stages, search
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
@@ -82,6 +85,7 @@ def tune(
     clock = clock or JobClock(on_step)
     sidecar = verified.ensemble.sidecar
     request = resolved(request, {seen.encoder for seen in sidecar.seen.encoders})
+    _expect(clock, verified, request)
     plan = make_plan(ffmpeg, verified, request, clock.step, on_note)
     stages = _stages(sidecar, plan)
     clock.plan(stages, plan.reference)
@@ -120,6 +124,16 @@ def _enough_for(plan: Plan, verified: "VerifiedEnsemble", clock: JobClock) -> Ca
         return enough
 
     return is_enough
+
+
+def _expect(clock: JobClock, verified: "VerifiedEnsemble", request: TuneRequest) -> None:
+    """Say how long the job takes by the source's header, if anyone asks; what is invalid is refused later."""
+    if not clock.listened_to or (reference := header_reference(request.source)) is None:
+        return
+    with suppress(AssayError):
+        sidecar = verified.ensemble.sidecar
+        preset = chosen_preset(sidecar, request.encoder, request.preset)
+        clock.plan([open_stage(reference), *job_stages(sidecar, request, preset, reference)], reference)
 
 
 def _report_trials(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vmaf_assay.errors import AssayError, ConfigError, MediaError
 from vmaf_assay.media import commands, process
+from vmaf_assay.media.demux import OnShare
 from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
 from vmaf_assay.media.filters import frame_by_frame
@@ -17,6 +18,7 @@ from vmaf_assay.media.rates import rate_of
 from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
 from vmaf_assay.records import OnStep, VideoInfo
 from vmaf_assay.tune.filter_files import absolute_files
+from vmaf_assay.tune.opening import opening
 from vmaf_assay.tune.pictures import NOTHING, PictureRequest, Prepared, prepare
 from vmaf_assay.tune.request import ReferenceKind
 
@@ -44,6 +46,7 @@ def open_source(
     filters: str = "",
     reference: ReferenceKind = "filtered",
     stream: int | None = None,
+    on_share: OnShare | None = None,
 ) -> tuple[ReferenceInput, VideoInfo]:
     """A title as the reference of every comparison, at its own size made even, through the user's filters.
 
@@ -53,6 +56,7 @@ def open_source(
       filters: a filter chain; what comes out of it is judged, whatever it is made of.
       reference: what VMAF compares with.
       stream: index of the video stream; None takes the first that holds more than one picture.
+      on_share: called with the share of the file that is read.
 
     Returns:
       The reference, and the facts of the source before the filters.
@@ -62,7 +66,7 @@ def open_source(
       MediaError: it cannot be read, is a still picture, or is of an uncalibrated kind.
       ToolError: the filters do not run.
     """
-    video = probe_video(ffmpeg, path, stream=stream)
+    video = probe_video(ffmpeg, path, stream=stream, on_share=on_share)
     opened = _opened(ffmpeg, path, filters, reference, NOTHING, video)
     _check_kind(opened, filters)
     _check_size(opened)
@@ -92,7 +96,7 @@ def open_prepared(
       any_kind: whether HDR and pictures of any size are taken.
       on_step: notified of what takes long.
     """
-    video = probe_video(ffmpeg, path, stream=stream)
+    video = probe_video(ffmpeg, path, stream=stream, on_share=opening(path, on_step))
     prepared = prepare(ffmpeg, path, video, pictures, on_step)
     if reference == "source" and prepared.filters:
         raise ConfigError(
