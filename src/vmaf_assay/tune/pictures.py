@@ -6,14 +6,15 @@ All of it is a filter chain in front of the user's own. What comes out of it is 
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.bars import find_bars
 from vmaf_assay.media.ffmpeg import Ffmpeg, guards
-from vmaf_assay.media.fields import FieldKind, Fields, look_at_fields
 from vmaf_assay.media.reference import from_rgb_filters, rgb_matrix
 from vmaf_assay.records import OnStep, VideoInfo
+
+if TYPE_CHECKING:
+    from vmaf_assay.media.fields import FieldKind, Fields
 
 Deinterlace = Literal["auto", "off"]
 ToneMap = Literal["off", "hable", "mobius", "reinhard"]
@@ -57,7 +58,7 @@ class Prepared:
     """The chain makes YUV of RGB."""
     crop: str = ""
     """`W:H:X:Y` of what is left; empty if nothing is cut off."""
-    fields: FieldKind = "unknown"
+    fields: "FieldKind" = "unknown"
     """What the fields were seen to be."""
     notes: tuple[str, ...] = ()
     """What was found and made, in words."""
@@ -155,6 +156,8 @@ def prepare(
     only = guards(video.container.partition(",")[0])
     made = NOTHING
     if request.deinterlace == "auto":
+        from vmaf_assay.media.fields import look_at_fields  # not for what compares two files
+
         made = _with_fields(made, look_at_fields(ffmpeg, path, video, only), video)
     elif video.interlaced:
         made = _then(made, "setfield=prog", "interlaced frames are taken as they are (--deinterlace off)")
@@ -174,7 +177,7 @@ def _then(made: Prepared, filters: str, note: str) -> Prepared:
     return replace(made, filters=chain, notes=(*made.notes, note))
 
 
-def _with_fields(made: Prepared, fields: Fields, video: VideoInfo) -> Prepared:
+def _with_fields(made: Prepared, fields: "Fields", video: VideoInfo) -> Prepared:
     made = replace(made, fields=fields.kind)
     if fields.filters:
         marked = "" if video.interlaced else ", though it is not marked so"
@@ -200,6 +203,8 @@ def _cropped(
                 next_step=f"for example --crop {width // 2 * 2}:{height // 2 * 2}:0:0",
             )
         return replace(_then(made, f"crop={crop}", f"cropped to {across}x{down} at {x},{y}"), crop=crop)
+    from vmaf_assay.media.bars import find_bars  # few titles are cropped
+
     bars = find_bars(ffmpeg, path, video, only)
     stays = f"; the {' and '.join(bars.kept)} bar holds something at some time, and stays" if bars.kept else ""
     if (bars.width, bars.height) == (width // 2 * 2, height // 2 * 2):
