@@ -34,6 +34,7 @@ from vmaf_assay.registry.files import (
 )
 from vmaf_assay.registry.history import bound_files, chain, check_numbers, numbered, predictions_name, tie_names
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
+from vmaf_assay.registry.own_curve import OWN_CURVES
 from vmaf_assay.registry.recompute import read_sidecar, recompute
 from vmaf_assay.registry.signing import read_envelope, sign
 from vmaf_assay.registry.store import admitting_verdict, parse_registry, verify_row
@@ -239,7 +240,9 @@ def audit_to_sign(folder: Path, verdict: Verdict) -> tuple[str, ...]:
     for check in checks:
         if check.outcome == "differs":
             raise IntegrityError(f"not signed: {check.what}: {check.detail}", next_step=RESTORE)
-    return ("bytes", *(check.what for check in checks if check.outcome == "agrees"))
+    # `own_curve.json` belongs to the release, not to the verdict that is signed.
+    agree = [check.what for check in checks if check.outcome == "agrees" and check.what != OWN_CURVES]
+    return ("bytes", *agree)
 
 
 def _is_finished(folder: Path, verdict: Verdict) -> bool:

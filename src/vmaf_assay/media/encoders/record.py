@@ -91,6 +91,8 @@ class EncoderInfo:
     """Options that must carry the same rate value (AMF takes one QP a frame type)."""
     hardware: bool = False
     """True if a GPU or ASIC is needed."""
+    needs: str = ""
+    """What hardware needs beside ffmpeg, in words."""
     pix_fmts: tuple[str, ...] = ("yuv420p",)
     """Pixel formats this table feeds the encoder, the usual one first."""
     chosen_pix_fmt: str = ""
