@@ -110,10 +110,10 @@ def test_a_long_source_is_searched_by_segments(ffmpeg, tmp_path):
     path = tmp_path / "title.mkv"
     graph = "testsrc2=size=96x64:rate=25,noise=alls=20:allf=t"
     lavfi(ffmpeg, path, "-frames:v", "800", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "4", graph=graph)
-    request = TuneRequest(path, "libopenh264", 75.0, 0.9, trials=1, probe_seconds=23.1)
+    request = TuneRequest(path, "libopenh264", 75.0, 0.9, trials=1, probe_seconds=15.4)
     result = tune(ffmpeg, verified(), request)
     assert result.sample is not None
-    assert result.sample.segments == 8
+    assert 4 <= result.sample.segments < result.sample.units
     assert result.promise.own_encodes == len(result.probes) + len(result.trials)
     assert result.encodes_spent == result.promise.own_encodes
     assert not result.met  # segments were measured, not every frame

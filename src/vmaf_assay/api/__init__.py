@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.contenders import CompareResult, Contender
     from vmaf_assay.tune.forecast import Forecast, Probe
     from vmaf_assay.tune.pairs import PairRequest, PairScore
+    from vmaf_assay.tune.pictures import PictureFacts, PictureRequest
     from vmaf_assay.tune.predict import Scores
     from vmaf_assay.tune.probing import Probed
     from vmaf_assay.tune.request import TuneRequest
@@ -111,6 +112,7 @@ _MODULES = {
     "vmaf_assay.tune.contenders": ["CompareResult", "Contender"],
     "vmaf_assay.tune.forecast": ["Forecast", "Probe"],
     "vmaf_assay.tune.pairs": ["PairRequest", "PairScore"],
+    "vmaf_assay.tune.pictures": ["PictureFacts", "PictureRequest"],
     "vmaf_assay.tune.predict": ["Scores"],
     "vmaf_assay.tune.probing": ["Probed"],
     "vmaf_assay.tune.request": ["TuneRequest"],
@@ -146,6 +148,8 @@ __all__ = [
     "ModelLoadError",
     "PairRequest",
     "PairScore",
+    "PictureFacts",
+    "PictureRequest",
     "Probe",
     "Probed",
     "Promise",

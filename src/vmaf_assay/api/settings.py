@@ -13,6 +13,7 @@ from vmaf_assay.media.files import sha256_file
 from vmaf_assay.records import Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.pictures import PictureRequest
 from vmaf_assay.tune.progress import JobClock, OnLeft
 from vmaf_assay.tune.request import ProbesKind, ReferenceKind
 
@@ -69,6 +70,7 @@ class TuneAsked(Settings, total=False):
     max_ratio: float | None
     probe_seconds: float
     probes: ProbesKind | None
+    pictures: PictureRequest
     measurand: Measurand
     depth_of_source: bool
 

@@ -148,9 +148,8 @@ def encode_and_score(
     The sizes counted are those of packets as a file holds them (`EncoderInfo.file_bsf`). Of `every` frames the
     first is scored.
     """
-    scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
     graph = (
-        f"[dec:0]{scale_up}format={reference.compared},{reference.tick()}[d];"
+        f"[dec:0]{chain(reference.decoded_filters())},{reference.tick()}[d];"
         f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];"
         f"{compare_graph(models, every)}"
     )

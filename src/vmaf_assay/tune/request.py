@@ -13,6 +13,7 @@ from vmaf_assay.media.files import as_given, not_a_file
 from vmaf_assay.media.filters import check_filters
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
+from vmaf_assay.tune.pictures import WHOLE, PictureRequest, check_pictures
 from vmaf_assay.tune.scale import at_depth
 
 ReferenceKind = Literal["filtered", "source"]
@@ -79,6 +80,8 @@ class TuneRequest:
     """How the user drives the encoder: its rate option, range and step. None given for the table's own."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
+    pictures: PictureRequest = WHOLE
+    """What is made of the pictures before `filters`."""
     depth_of_source: bool = False
     """Encode at the source's bit depth, 8 or 10, instead of the measurand's."""
 
@@ -177,6 +180,7 @@ def check_request(request: TuneRequest) -> EncoderInfo:
         raise ConfigError(f"--probes is few or more, not {request.probes!r}", next_step="leave it out")
     if request.preset is not None:
         info.check_preset(request.preset)
+    check_pictures(request.pictures)
     _check_limits(request)
     _check_reference(request)
     _check_output(request)
@@ -215,6 +219,12 @@ def _check_reference(request: TuneRequest) -> None:
     if request.reference not in ("filtered", "source"):
         raise ConfigError(
             f"--reference is filtered or source, not {request.reference!r}", next_step="leave it out for filtered"
+        )
+    made = request.pictures
+    if request.reference == "source" and (made.crop != "off" or made.background or made.tonemap != "off"):
+        raise ConfigError(
+            "--reference source compares with the picture as it is, so nothing else may be made of it",
+            next_step="leave out --crop, --background and --tonemap, or use --reference filtered",
         )
     if request.reference == "source" and not only_scales(request.filters):
         raise ConfigError(

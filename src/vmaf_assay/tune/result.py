@@ -7,6 +7,7 @@ from vmaf_assay.media.encoders import rate_unit
 from vmaf_assay.media.files import path_text
 from vmaf_assay.promise.promise import Promise
 from vmaf_assay.records import MEAN_VMAF
+from vmaf_assay.tune.pictures import PictureFacts
 
 
 def rate_words(encoder: str, preset: str, rate_value: float) -> str:
@@ -197,6 +198,8 @@ class TuneResult:
     """Whether the encode's video, measured if encoded, else forecast, is larger than the source's."""
     missed: list[Retry] = field(default_factory=list)
     """Final encodes that were measured below the target and made again (`--retry`), in order."""
+    pictures: PictureFacts = field(default_factory=PictureFacts)
+    """What was found and made of the pictures before `filters`."""
     implied_rate_value: float | None = None
     """The rate value that a measurement below the target implies. None if the target is met, nothing was measured,
     or no trained rate value is expected to meet it."""

@@ -244,6 +244,7 @@ class _Answer:
             encoder_args=list(plan.info.extra_args),
             filters=request.filters,
             reference=request.reference,
+            pictures=plan.pictures,
             losses=list(plan.carry.losses),
             vmaf_model=scoring_model(request.measurand.model, float(reference.frame_rate)),
             pooling=request.measurand.pooling,

@@ -11,7 +11,6 @@ from vmaf_assay.cli.options import (
     Confidence,
     Container,
     FfmpegPath,
-    Filters,
     Force,
     NoCache,
     NoOutcomes,
@@ -26,6 +25,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.picture_options import Pictures
 from vmaf_assay.cli.scale_options import Scale
 from vmaf_assay.cli.scene_options import Scenes
 from vmaf_assay.cli.scenes import tune_scenes
@@ -114,7 +114,7 @@ def tune(
     rate_range: RateRange = "",
     rate_step: RateStep = None,
     audio_codec: AudioCodec = "",
-    vf: Filters = "",
+    pictures: Pictures = Pictures(),  # noqa: B008 - frozen; its fields are the options
     stream: Stream = None,
     reference: Reference = "filtered",
     scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
@@ -147,9 +147,8 @@ def tune(
         drive=read_drive(rate_flag, rate_range, rate_step),
         audio_codec=audio_codec,
         stream=stream,
-        filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        **(scale.asked() | goals.asked()),
+        **(pictures.asked() | scale.asked() | goals.asked()),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
