@@ -113,7 +113,7 @@ def test_a_long_source_is_searched_by_segments(ffmpeg, tmp_path):
     request = TuneRequest(path, "libopenh264", 75.0, 0.9, trials=1, probe_seconds=15.4)
     result = tune(ffmpeg, verified(), request)
     assert result.sample is not None
-    assert result.sample.segments == 8
+    assert 4 <= result.sample.segments < result.sample.units
     assert result.promise.own_encodes == len(result.probes) + len(result.trials)
     assert result.encodes_spent == result.promise.own_encodes
     assert not result.met  # segments were measured, not every frame
