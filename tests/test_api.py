@@ -138,13 +138,8 @@ def clip_folder(ffmpeg, tmp_path_factory) -> Path:
     longer = ("-frames:v", "48", *lossless[2:])
     lavfi(ffmpeg, folder / "in.mkv", *longer, graph="mandelbrot=size=640x360:rate=25:maxiter=200")
     (folder / "clips").mkdir()
-    for name in ("a", "b"):
-        lavfi(
-            ffmpeg,
-            folder / "clips" / f"{name}.mkv",
-            *lossless,
-            graph=f"testsrc2=size=192x108:rate={24 + len(name)}",
-        )
+    for name, graph in (("a", "testsrc2=size=192x108"), ("b", "mandelbrot=size=192x108:maxiter=200")):
+        lavfi(ffmpeg, folder / "clips" / f"{name}.mkv", *lossless, graph=f"{graph}:rate=25")
     return folder
 
 

@@ -1,9 +1,9 @@
 """The only way into a registry: `promote`. Later acts are in `admission/lifecycle.py` and commit the same way.
 
-Order of writes: models, sidecars and predictions under names that carry their content; the numbered verdict, and
-its signatures if it is signed; then `registry.json` by rename, which is the commit; then the plain copy of the
-verdict. (A first promotion replaces nothing and writes the plain copy before the commit.) Last, what only earlier
-verdicts rest on moves into the history folder.
+Order of writes: first come models, sidecars and predictions, under names that carry their content. The numbered
+verdict follows, with its signatures if it is signed. Then `registry.json` is renamed into place: the commit. The
+plain copy of the verdict comes after it. (A first promotion replaces nothing and writes the plain copy before.)
+Last, what only earlier verdicts rest on moves into the history folder.
 
 No write overwrites a file that the registry being replaced still needs. So a kill between any two leaves a
 registry that verifies in its old state or its new one, and promoting the same run again finishes the work.

@@ -273,26 +273,31 @@ def decode_to_y4m(
     pix_fmt: str = "yuv420p",
 ) -> Command:
     """Decode a source into a Y4M file of one pixel format at one rate; options before and after its `-i`."""
-    filters = chain([*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size, pix_fmt)])
+    filters = [*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size, pix_fmt)]
     # Y4M of more than 8 bits is an extension that ffmpeg writes only when told to.
-    deep = [] if pix_fmt == "yuv420p" else ["-strict", "-1"]
-    return Command(
-        (
-            *before,
-            "-i",
-            SOURCE,
-            "-map",
-            f"0:{stream_map}",
-            *_ONE_BY_ONE,
-            *after,
-            "-vf",
-            filters,
-            *deep,
-            "-f",
-            "yuv4mpegpipe",
-            OUTPUT,
-        )
-    )
+    deep = () if pix_fmt == "yuv420p" else ("-strict", "-1")
+    return _decode_source(before, after, stream_map, filters, (*deep, "-f", "yuv4mpegpipe"))
+
+
+def decode_to_looks(
+    *,
+    before: Sequence[str],
+    after: Sequence[str],
+    frame_rate: str,
+    size: tuple[int, int],
+    rgb_matrix: str = "",
+    stream_map: str = "v:0",
+) -> Command:
+    """Decode a source as `decode_to_y4m` does, and shrink every frame to the grey signature of `media/sync.py`."""
+    filters = [*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size), SIGNATURE_FILTER]
+    return _decode_source(before, after, stream_map, filters, ("-f", "rawvideo"))
+
+
+def _decode_source(
+    before: Sequence[str], after: Sequence[str], stream_map: str, filters: Sequence[str], to_file: Sequence[str]
+) -> Command:
+    mapped = ("-map", f"0:{stream_map}", *_ONE_BY_ONE)
+    return Command((*before, "-i", SOURCE, *mapped, *after, "-vf", chain(filters), *to_file, OUTPUT))
 
 
 def look_through(reference: ReferenceInput) -> Command:

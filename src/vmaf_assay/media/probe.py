@@ -15,7 +15,7 @@ from vmaf_assay.media.decode_errors import damage_line, start_remarks
 from vmaf_assay.media.demux import FirstFrame, OnShare, ReadFile, Track, read_file
 from vmaf_assay.media.facts import Stream, VideoFacts
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
-from vmaf_assay.media.files import not_a_file
+from vmaf_assay.media.files import as_given, not_a_file
 from vmaf_assay.media.packets import index_of
 from vmaf_assay.media.pixels import PixelFacts, pixel_facts
 from vmaf_assay.media.rates import few_gaps, is_constant, rate_of, snap_rate
@@ -123,7 +123,9 @@ def probe_video(
       MediaError: missing, empty, unreadable, cut short, a playlist, or without a video frame.
     """
     if kind := not_a_file(path):
-        raise MediaError(f"{path} is {kind}; a source is read several times", next_step="save it as a file first")
+        raise MediaError(
+            f"{as_given(path)} is {kind}; a source is read several times", next_step="save it as a file first"
+        )
     if not path.is_file():
         raise MediaError(f"no such file: {path}", next_step="check the path")
     if path.stat().st_size == 0:

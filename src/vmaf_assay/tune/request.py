@@ -9,7 +9,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoder_names import check_named, read_encoder
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
 from vmaf_assay.media.encoders.driven import NO_DRIVE, Drive, driven
-from vmaf_assay.media.files import not_a_file
+from vmaf_assay.media.files import as_given, not_a_file
 from vmaf_assay.media.filters import check_filters
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
@@ -248,7 +248,8 @@ def _check_output(request: TuneRequest) -> None:
         return
     if kind := not_a_file(request.output):
         raise ConfigError(
-            f"-o {request.output} is {kind}, not a file to be written", next_step="name a file, as -o OUT.mkv"
+            f"-o {as_given(request.output)} is {kind}, not a file to be written",
+            next_step="name a file, as -o OUT.mkv",
         )
     if request.output.exists() and not request.force:
         raise ConfigError(f"{request.output} exists", next_step="choose another -o or add --force")
