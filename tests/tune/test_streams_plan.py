@@ -173,9 +173,9 @@ def test_outputs_and_sources_that_are_no_files_are_refused_at_once(ffmpeg, clip,
     for argv, words in (
         ([str(clip), "-o", str(tmp_path / "folder.mkv"), "--force"], "is a folder"),
         ([str(clip), "-o", str(tmp_path / "pipe.mkv"), "--force"], "is a pipe"),
-        ([str(clip), "-o", "https://example.org/out.mkv"], "is a URL"),
+        ([str(clip), "-o", "https://example.org/out.mkv"], "-o https://example.org/out.mkv is a URL"),
         ([str(tmp_path / "pipe.mkv")], "is a pipe"),
-        (["rtmp://example.org/live"], "is a URL"),
+        (["rtmp://example.org/live"], "rtmp://example.org/live is a URL"),
         (["/dev/null"], "is a device"),
     ):
         assert cli.main(["tune", *argv]) == 2

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         SourcesRefusedError,
         ToolError,
     )
+    from vmaf_assay.media.encoders.driven import Drive, read_drive
     from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
     from vmaf_assay.promise.choice import Curve
     from vmaf_assay.promise.policy import GateResult
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.contenders import CompareResult, Contender
     from vmaf_assay.tune.forecast import Forecast, Probe
     from vmaf_assay.tune.pairs import PairRequest, PairScore
+    from vmaf_assay.tune.pictures import PictureFacts, PictureRequest
     from vmaf_assay.tune.predict import Scores
     from vmaf_assay.tune.probing import Probed
     from vmaf_assay.tune.request import TuneRequest
@@ -93,6 +95,7 @@ _MODULES = {
         "SourcesRefusedError",
         "ToolError",
     ],
+    "vmaf_assay.media.encoders.driven": ["Drive", "read_drive"],
     "vmaf_assay.media.ffmpeg": ["Ffmpeg", "find_ffmpeg"],
     "vmaf_assay.promise.choice": ["Curve"],
     "vmaf_assay.promise.policy": ["GateResult"],
@@ -109,6 +112,7 @@ _MODULES = {
     "vmaf_assay.tune.contenders": ["CompareResult", "Contender"],
     "vmaf_assay.tune.forecast": ["Forecast", "Probe"],
     "vmaf_assay.tune.pairs": ["PairRequest", "PairScore"],
+    "vmaf_assay.tune.pictures": ["PictureFacts", "PictureRequest"],
     "vmaf_assay.tune.predict": ["Scores"],
     "vmaf_assay.tune.probing": ["Probed"],
     "vmaf_assay.tune.request": ["TuneRequest"],
@@ -133,6 +137,7 @@ __all__ = [
     "CorpusRequest",
     "Curve",
     "CurvePoint",
+    "Drive",
     "Ffmpeg",
     "Forecast",
     "GateResult",
@@ -143,6 +148,8 @@ __all__ = [
     "ModelLoadError",
     "PairRequest",
     "PairScore",
+    "PictureFacts",
+    "PictureRequest",
     "Probe",
     "Probed",
     "Promise",
@@ -179,6 +186,7 @@ __all__ = [
     "predict_table",
     "probe_source",
     "promote_run",
+    "read_drive",
     "score_files",
     "train_ensemble",
     "tune_request",

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from vmaf_assay.api.paths import PathLike
+from vmaf_assay.media.encoders.driven import Drive
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.files import sha256_file
 from vmaf_assay.records import Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.pictures import PictureRequest
 from vmaf_assay.tune.progress import JobClock, OnLeft
 from vmaf_assay.tune.request import ProbesKind, ReferenceKind
 
@@ -58,6 +60,7 @@ class TuneAsked(Settings, total=False):
     force: bool
     encoder_args: str
     unsafe_args: bool
+    drive: Drive
     audio_codec: str
     stream: int | None
     filters: str
@@ -67,6 +70,7 @@ class TuneAsked(Settings, total=False):
     max_ratio: float | None
     probe_seconds: float
     probes: ProbesKind | None
+    pictures: PictureRequest
     measurand: Measurand
     depth_of_source: bool
 

@@ -23,6 +23,7 @@ from vmaf_assay.tune.compare import CompareRequest, compare
 from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.pictures import WHOLE, PictureRequest
 from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
 from vmaf_assay.tune.progress import BatchClock
 from vmaf_assay.tune.request import (
@@ -286,6 +287,7 @@ def compare_encoders(
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind = "few",
+    pictures: PictureRequest = WHOLE,
     measurand: Measurand = MEAN_VMAF,
     **settings: Unpack[Settings],
 ) -> CompareResult:
@@ -313,6 +315,7 @@ def compare_encoders(
         force=force,
         stream=stream,
         filters=filters,
+        pictures=pictures,
         probe_seconds=probe_seconds,
         probes=probes,
         measurand=measurand,

@@ -317,6 +317,21 @@ def path_of_text(text: str) -> Path:
     return spelled if spelled.exists() else plain
 
 
+def as_given(path: Path) -> str:
+    """A path as the user wrote it: of a URL, `Path` leaves one slash.
+
+    >>> as_given(Path("https://host/a.mkv")), as_given(Path("file:///a.mkv")), as_given(Path("a.mkv"))
+    ('https://host/a.mkv', 'file:///a.mkv', 'a.mkv')
+    """
+    scheme, slash, rest = str(path).partition(":/")
+    if path.exists() or not slash or not re.fullmatch(_SCHEME, scheme):
+        return str(path)
+    return f"{scheme}:{'///' if scheme == 'file' else '//'}{rest}"
+
+
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"
+
+
 def not_a_file(path: Path) -> str:
     """What a path names instead of a plain file, in words; empty for a plain file, and for nothing at all."""
     if path.exists():
@@ -327,4 +342,4 @@ def not_a_file(path: Path) -> str:
         return next((f"a {word}" for is_kind, word in kinds if is_kind(mode)), "a device")
     if str(path) == "-":
         return "standard input or output"
-    return "a URL" if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) else ""
+    return "a URL" if re.match(f"{_SCHEME}:/", str(path)) else ""

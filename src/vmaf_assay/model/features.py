@@ -35,8 +35,8 @@ class ProbeRows(NamedTuple):
     spec: ProbeSpec
     values: F32
     """Per-frame VMAF and canonical-6, [F, 7]."""
-    n_bytes: int
-    """Size of its packets."""
+    n_bytes: float
+    """Size of its packets, of as many frames as there are rows."""
 
 
 def forecast_feature_names() -> tuple[str, ...]:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.encoders.driven import DEFAULT_PRESET
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
@@ -117,7 +118,9 @@ def chosen_preset(sidecar: Sidecar, encoder: str, asked: str | None) -> str:
 
     Of presets that give the same bytes, the one that the model was trained on.
     """
-    info = encoder_info(encoder)
+    if encoder not in ENCODERS:
+        return asked or DEFAULT_PRESET
+    info = ENCODERS[encoder]
     presets = [seen.preset for seen in sidecar.seen.encoders if seen.encoder == encoder]
     if asked is None:
         return presets[0] if len(presets) == 1 else info.default_preset
@@ -160,7 +163,7 @@ def forecast(
     own, led_further = _own_probes(sidecar, probes, encoder, preset)
     probes = [probe for probe in read if probe is not None]
     rates = np.array(trained_rates(sidecar, encoder, preset))
-    measured = [ProbeRows(spec, scored_values(scored), scored.bytes) for spec, scored in probes]
+    measured = [ProbeRows(spec, scored_values(scored), scored.bytes_of_scored) for spec, scored in probes]
     row = source_features(measured, pixels, frame_rate, sidecar.feature_names, encoder)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)

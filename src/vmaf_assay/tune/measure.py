@@ -28,6 +28,7 @@ from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
 from vmaf_assay.tune.segments import (
     AROUND_FRAMES,
+    SCORED_EVERY,
     SEGMENT_FRAMES,
     Seen,
     Segment,
@@ -58,15 +59,18 @@ class Measurer:
         self.reference = reference
         self.measurand = measurand
         """What encodes are scored by."""
+        self._every = SCORED_EVERY if measurand.pooling == "mean" else 1
         self._models = (scoring_model(measurand.model, float(reference.frame_rate)),)
-        self.spent = 0
-        """Encodes run; those of the segments of one probe or trial count as one."""
-        self.cached = 0
-        """Encodes known from an earlier run, counted likewise."""
+        self._spent = self._cached = 0
         self._ffmpeg, self._cache, self._on_step = ffmpeg, cache, on_step
         self._versions = ToolVersions()
         self._stack = ExitStack()
         self._pieces: Copies | Cuttings | None = None
+        self._plan: SegmentPlan | None = None
+        self._segments: dict[tuple[Span, Segment, str, str, float], Scored] = {}
+        """Segments measured so far, of which a larger sample is made."""
+        self._encodes: dict[tuple[str, str, float], bool] = {}
+        """Probes and trials of segments, and whether one was encoded."""
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +79,16 @@ class Measurer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def spent(self) -> int:
+        """Encodes run; those of the segments of one probe or trial count as one."""
+        return self._spent + sum(self._encodes.values())
+
+    @property
+    def cached(self) -> int:
+        """Encodes known from an earlier run, counted likewise."""
+        return self._cached + len(self._encodes) - sum(self._encodes.values())
 
     def versions(self, encoder: str) -> dict[str, str]:
         """Versions of ffmpeg, libvmaf and an encoder; empty if the encoder does not work here."""
@@ -91,8 +105,10 @@ class Measurer:
           MediaError: a frame of the source does not decode.
         """
         count = n_segments(self.reference, probe_seconds)
-        if count is None:
-            return None
+        self._plan = None if count is None else self._planned(count)
+        return self._plan
+
+    def _planned(self, count: int) -> SegmentPlan | None:
         key = None
         asked = {"version": PLAN_VERSION, "count": count, "frames": SEGMENT_FRAMES, "around": AROUND_FRAMES}
         if self._cache is not None:
@@ -133,7 +149,7 @@ class Measurer:
         if self._cache is not None:
             key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=self._models)
             if known := self._cache.load(key, self.reference.n_frames):
-                self.cached += 1
+                self._cached += 1
                 return self._pooled(known)
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
@@ -147,7 +163,7 @@ class Measurer:
             threads="auto",
             on_frames=on_frames,
         )
-        self.spent += 1
+        self._spent += 1
         if self._cache is not None and key is not None:
             self._cache.store(key, scored)
         return self._pooled(scored)
@@ -179,20 +195,22 @@ class Measurer:
         """
         segments = [sample.segments[index] for index in chosen]
         spans = [segment.encoded(around) for segment in segments]
-        total, done, spent = sum(span.last - span.first for span in spans), 0, 0
+        total, done = sum(span.last - span.first for span in spans), 0
         scored = []
+        encode = info.name, preset, rate_value
+        self._encodes.setdefault(encode, False)
         for segment, span in zip(segments, spans, strict=True):
-            known, keep = self._known(segment, span, info, preset, rate_value)
-            if known is None:
-                on_frames = _from(frame_calls(what, total, self._on_step), done)
-                whole = self._encode(sample, span, (info, preset, rate_value), on_frames)
-                known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
-                keep(known)
-                spent += 1
+            if (known := self._segments.get((span, segment, *encode))) is None:
+                known, keep = self._known(segment, span, info, preset, rate_value)
+                if known is None:
+                    on_frames = _from(frame_calls(what, total, self._on_step), done)
+                    whole = self._encode(span, (info, preset, rate_value), on_frames)
+                    known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
+                    keep(known)
+                    self._encodes[encode] = True
+                self._segments[(span, segment, *encode)] = known
             scored.append(self._pooled(known))
             done += span.last - span.first
-        self.spent += bool(spent)
-        self.cached += not spent
         return scored
 
     def probe(self, specs: Sequence[ProbeSpec]) -> list[Probe]:
@@ -232,25 +250,33 @@ class Measurer:
             return None, lambda _: None
         cache = self._cache
         of = (span.first, span.last, segment.first, segment.n_frames)
-        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=self._models, of=of)
+        key = cache.key(
+            self._ffmpeg,
+            self.reference,
+            info,
+            preset,
+            rate_value,
+            models=self._models,
+            of=of,
+            every=self._every,
+        )
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
     def _encode(
         self,
-        sample: SegmentPlan,
         span: Span,
         encode: tuple[EncoderInfo, str, float],
         on_frames: Callable[[int], None],
     ) -> Scored:
         """One encode of a span. If its copy does not decode as the packets say, frames are counted from now on."""
-        pieces = self._cut(sample)
+        pieces = self._cut()
         on_frames(0)
         try:
             return self._score(pieces.reference(span), encode, on_frames)
         except MediaError:
             if not isinstance(pieces, Copies):
                 raise
-        self._pieces = self._count_out(sample)
+        self._pieces = self._count_out()
         on_frames(0)
         return self._score(self._pieces.reference(span), encode, on_frames)
 
@@ -258,32 +284,38 @@ class Measurer:
         self, reference: ReferenceInput, encode: tuple[EncoderInfo, str, float], on_frames: Callable[[int], None]
     ) -> Scored:
         return encode_and_score(
-            self._ffmpeg, reference, *encode, models=self._models, threads="auto", on_frames=on_frames
+            self._ffmpeg,
+            reference,
+            *encode,
+            models=self._models,
+            threads="auto",
+            every=self._every,
+            on_frames=on_frames,
         )
 
-    def _cut(self, sample: SegmentPlan) -> Copies | Cuttings:
+    def _cut(self) -> Copies | Cuttings:
         """All segments with the frames around them, cut out on first use."""
         if self._pieces is None:
             folder = self._folder()
             on_frames = frame_calls("cut the segments out", 1, self._on_step)
             on_frames(0)
-            copied = copy_spans(self._ffmpeg, self.reference, _spans(sample), folder)
-            self._pieces = copied or self._count_out(sample)
+            copied = copy_spans(self._ffmpeg, self.reference, self._spans(), folder)
+            self._pieces = copied or self._count_out()
         return self._pieces
 
-    def _count_out(self, sample: SegmentPlan) -> Cuttings:
-        cuttings = Cuttings(self.reference, _spans(sample), self._folder())
+    def _count_out(self) -> Cuttings:
+        cuttings = Cuttings(self.reference, self._spans(), self._folder())
         on_frames = frame_calls("cut the segments out", cuttings.n_frames, self._on_step)
         on_frames(0)
         cuttings.cut(self._ffmpeg, on_frames=on_frames)
         return cuttings
 
+    def _spans(self) -> list[Span]:
+        assert self._plan is not None  # segments come from `sample`
+        return [segment.encoded() for segment in self._plan.segments]
+
     def _folder(self) -> Path:
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-segments-")))
-
-
-def _spans(sample: SegmentPlan) -> list[Span]:
-    return [segment.encoded() for segment in sample.segments]
 
 
 def _probe_words(specs: Sequence[ProbeSpec], index: int) -> str:
@@ -301,6 +333,7 @@ def _plan_of(sample: SegmentPlan | None) -> dict[str, Any]:
         return {"whole": True}
     return {
         "n_units": sample.n_units,
+        "count": sample.count,
         "segments": [[one.first, one.n_frames, one.before, one.after] for one in sample.segments],
     }
 
@@ -308,4 +341,6 @@ def _plan_of(sample: SegmentPlan | None) -> dict[str, Any]:
 def _sample_of(plan: dict[str, Any]) -> SegmentPlan | None:
     if plan.get("whole"):
         return None
-    return SegmentPlan(tuple(Segment(*map(int, one)) for one in plan["segments"]), int(plan["n_units"]))
+    return SegmentPlan(
+        tuple(Segment(*map(int, one)) for one in plan["segments"]), int(plan["n_units"]), int(plan["count"])
+    )
