@@ -22,8 +22,8 @@ from vmaf_assay.errors import CorpusError
 ALIKE = 0.95
 """Correlation of changes in motion from which two sources are the same. On the shipped corpus two groups reach
 0.83; a source and its smaller copy 0.86 to 1.00, most over 0.99 (2026-12-01). Of 85 other groups six pairs reach
-0.951 to 0.993 with nothing in common but one cut, or frames repeated at the same interval. Where looks are kept, they
-decide."""
+0.951 to 0.993 with nothing in common but one cut, or frames repeated at the same interval. Where looks are kept,
+they decide."""
 
 LEAST_FRAMES = 24
 """Fewest frames that two sources must have in common for that."""
