@@ -195,7 +195,13 @@ def tune_request(
     cache = run.cache
     with run.recording(cache) as record:
         result = tune(
-            tool, run.ensemble, request, cache=cache, on_note=run.on_note, clock=clock, on_measured=record
+            tool,
+            run.ensemble(request.measurand),
+            request,
+            cache=cache,
+            on_note=run.on_note,
+            clock=clock,
+            on_measured=record,
         )
     if page is not None:
         write_page(result, page, ffmpeg=tool, on_step=clock.step)
@@ -228,7 +234,7 @@ def tune_sources(
       ConfigError: no video is named, or what is asked is invalid for every source.
     """
     run = Run(settings)
-    tool, verified = run.ffmpeg, run.ensemble
+    tool, verified = run.ffmpeg, run.ensemble(request.measurand)
     answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
     folder = None if out_dir is None else Path(out_dir)
     asked = check_batch(resolved(request, answered), folder)
@@ -335,7 +341,7 @@ def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> Co
     with run.recording(cache) as record:
         return compare(
             run.ffmpeg,
-            run.ensemble,
+            run.ensemble(request.measurand),
             request,
             cache=cache,
             on_note=run.on_note,

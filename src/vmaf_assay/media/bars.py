@@ -83,7 +83,7 @@ def bars_of(brightest: NDArray[np.uint8]) -> Bars:
     >>> seen[12:28] = 200
     >>> bars_of(seen)
     Bars(width=32, height=16, x=0, y=12, kept=())
-    >>> seen[30:32, 12:20] = 255  # a subtitle
+    >>> seen[34:36, 12:20] = 255  # a subtitle
     >>> bars_of(seen)
     Bars(width=32, height=28, x=0, y=12, kept=('bottom',))
     """
