@@ -103,7 +103,8 @@ def test_telecined_film_gives_the_film_back(ffmpeg, tmp_path):
     )
     path = tmp_path / "tele.mkv"
     _run(ffmpeg, "-i", str(film), "-vf", "telecine=first_field=top:pattern=23", *_X264, *_FIELDS, str(path))
-    reference, video, prepared = open_prepared(ffmpeg, path, pictures=PictureRequest())
+    opened = open_prepared(ffmpeg, path, pictures=PictureRequest())
+    reference, video, prepared = opened.reference, opened.video, opened.prepared
     assert video.interlaced
     assert prepared.fields == "telecined"
     assert (reference.n_frames, str(reference.frame_rate)) == (40, "24000/1001")
@@ -192,7 +193,8 @@ def test_transparent_pictures_lie_over_a_stated_colour(ffmpeg, tmp_path, colour,
     )
     with pytest.raises(MediaError, match="--background black"):
         open_prepared(ffmpeg, path, pictures=PictureRequest())
-    reference, _, prepared = open_prepared(ffmpeg, path, pictures=PictureRequest(background=colour))
+    opened = open_prepared(ffmpeg, path, pictures=PictureRequest(background=colour))
+    reference, prepared = opened.reference, opened.prepared
     done = process.run(
         [
             *(ffmpeg.path, "-v", "error", "-i", str(path), "-vf"),
@@ -213,7 +215,8 @@ def test_hdr_is_mapped_to_sdr_on_request(ffmpeg, tmp_path):
         *("-frames:v", "4", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le"),
         graph="testsrc2=size=192x108,setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc",
     )
-    reference, video, prepared = open_prepared(ffmpeg, path, pictures=PictureRequest(tonemap="mobius"))
+    opened = open_prepared(ffmpeg, path, pictures=PictureRequest(tonemap="mobius"))
+    reference, video, prepared = opened.reference, opened.video, opened.prepared
     assert video.hdr
     said = _run(
         ffmpeg, "-i", str(path), "-vf", f"{','.join(reference.encode_filters())},showinfo", "-f", "null", "-"

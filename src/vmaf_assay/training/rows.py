@@ -90,7 +90,7 @@ def probes_of(corpus: Corpus, measurand: Measurand = MEAN_VMAF) -> tuple[ProbeSp
     """The probes that serve forecasts of a corpus's encoders, in the order of `DEFAULT_PROBES`.
 
     These are the probes that forecasts read, and further ones that every source with such a curve has. Probes are
-    8-bit encodes scored by VMAF v0.6.1, so no further one is on a curve of another measurand.
+    8-bit encodes, so no further one is on a curve of 10-bit encodes.
 
     Raises:
       CorpusError: there is nothing to ask about.
@@ -107,7 +107,7 @@ def probes_of(corpus: Corpus, measurand: Measurand = MEAN_VMAF) -> tuple[ProbeSp
         index
         for (encoder, preset), names in sources.items()
         for index in probes_known(DEFAULT_PROBES, encoder, preset, more=True)
-        if measurand == MEAN_VMAF
+        if measurand.bit_depth == 8
         and all((name, encoder, preset, DEFAULT_PROBES[index].rate_value) in having for name in names)
     }
     return tuple(DEFAULT_PROBES[index] for index in sorted(read | known))
@@ -174,13 +174,14 @@ def forecast_rows(
 ) -> TrainingRows:
     """Pooled rows: features of the probes of a source, and the pooled score of each of its other encodes.
 
+    Probes are scored by the measurand's model too: with v0.6.1's scores a forecast of v1 errs twice as much.
     Sources of one frame are left out: `tune` refuses them, and a single key frame is coded unlike any clip.
 
     Raises:
       CorpusError: a source lacks a probe that is read, sizes are unknown (an imported corpus), or there is no
         curve.
     """
-    measured, rows = _probe_encodes(corpus, probes), forecast_targets(corpus, measurand)
+    measured, rows = _probe_encodes(corpus, probes, measurand), forecast_targets(corpus, measurand)
     asked = list(zip(rows["source"], rows["encoder"], strict=True))
     read = {encoder: probes_read(probes, encoder) for encoder in set(rows["encoder"])}
     lacking = sorted(
@@ -230,7 +231,9 @@ class _ProbeEncode(NamedTuple):
     """Frames per second."""
 
 
-def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[str, int], _ProbeEncode]:
+def _probe_encodes(
+    corpus: Corpus, probes: Sequence[ProbeSpec], measurand: Measurand
+) -> dict[tuple[str, int], _ProbeEncode]:
     """Probe encodes by source and index of the probe."""
     index_of = {(probe.encoder, probe.preset, probe.rate_value): i for i, probe in enumerate(probes)}
     cells: dict[tuple[str, int], CellRecord] = {}
@@ -240,8 +243,10 @@ def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[st
             cells[cell.source, index] = cell
     keys = [cell.key for cell in cells.values()]
     parts = {
-        str(key[0]): part.sort("frame_index").select(VALUES).to_numpy()
-        for key, part in corpus.frames.filter(pl.col("cell").is_in(keys)).group_by("cell")
+        str(key[0]): part.sort("frame_index").select(VALUES).to_numpy().astype(np.float32)
+        for key, part in corpus.frames.filter(pl.col("cell").is_in(keys))
+        .with_columns(vmaf=_score(corpus, measurand))
+        .group_by("cell")
     }
     found = {}
     for (source, index), cell in cells.items():

@@ -17,7 +17,7 @@ from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
 from vmaf_assay.model.support import common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
 from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
-from vmaf_assay.records import MEAN_VMAF, Measurand, Scored, scored_values
+from vmaf_assay.records import Measurand, Scored, scored_values
 from vmaf_assay.tune.segments import allowance
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _own_probes(
     A part of the further ones is not a calibrated case. True if all are used and there are further ones.
     """
     made = {probe.spec: probe.scored for probe in probes}
-    if sidecar.answers != str(MEAN_VMAF):  # probes are 8-bit encodes scored by VMAF v0.6.1
+    if Measurand.parse(sidecar.answers).bit_depth != 8:  # probes are 8-bit encodes
         return {}, False
     few, more = (
         [sidecar.probes[index] for index in probes_known(sidecar.probes, encoder, preset, more=further)]

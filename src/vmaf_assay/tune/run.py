@@ -474,10 +474,11 @@ def _write(plan: Plan, result: TuneResult) -> TuneResult:
             encodes_spent=result.encodes_spent + 1,
         )
     )
-    if said.larger_than_source and not result.larger_than_source and (reason := larger_reason(said)):
-        plan.note(reason)
-        said = replace(said, reasons=[*said.reasons, reason])
-    return said
+    forecast, measured = larger_reason(result), larger_reason(said)
+    if measured is not None and forecast is None:
+        plan.note(measured)
+    kept = [reason for reason in said.reasons if reason != forecast]
+    return replace(said, reasons=[*kept, measured] if measured is not None else kept)
 
 
 def _verify(plan: Plan, result: TuneResult) -> TuneResult:
