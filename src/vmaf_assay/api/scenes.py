@@ -6,6 +6,7 @@ from vmaf_assay.api.pages import write_page
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import Run, Settings, TuneAsked
 from vmaf_assay.api.tuning import request_of
+from vmaf_assay.media.files import check_page
 from vmaf_assay.scenes.allocate import Goal
 from vmaf_assay.scenes.request import DEFAULT_FLOOR, SceneRequest
 from vmaf_assay.scenes.result import SceneResult
@@ -58,6 +59,7 @@ def tune_scene_request(
       page: HTML file to write about the answer.
       settings: what it runs with.
     """
+    check_page(page)
     run = Run(settings)
     clock = run.clock(page=page is not None)
     result = tune_by_scene(

@@ -11,6 +11,7 @@ from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.files import check_folder, check_page, real_path
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
@@ -190,6 +191,7 @@ def tune_request(
       page: HTML file to write about the answer.
       settings: what it runs with.
     """
+    check_page(page)
     run = Run(settings)
     tool, clock = run.ffmpeg, run.clock(page=page is not None)
     cache = run.cache
@@ -233,6 +235,8 @@ def tune_sources(
     Raises:
       ConfigError: no video is named, or what is asked is invalid for every source.
     """
+    if page_dir is not None:
+        check_folder(real_path(Path(page_dir)), "--report")
     run = Run(settings)
     tool, verified = run.ffmpeg, run.ensemble(request.measurand)
     answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
@@ -329,17 +333,21 @@ def compare_encoders(
     return compare_request(request, **settings)
 
 
-def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> CompareResult:
+def compare_request(
+    request: CompareRequest, *, page: PathLike | None = None, **settings: Unpack[Settings]
+) -> CompareResult:
     """`compare_encoders` of a request that is a record already.
 
     Args:
       request: what is asked.
+      page: HTML file to write about the answer.
       settings: what it runs with.
     """
+    check_page(page)
     run = Run(settings)
     cache = run.cache
     with run.recording(cache) as record:
-        return compare(
+        result = compare(
             run.ffmpeg,
             run.ensemble(request.measurand),
             request,
@@ -348,3 +356,6 @@ def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> Co
             clock=run.clock(),
             on_measured=record,
         )
+    if page is not None:
+        write_page(result, page, ffmpeg=run.ffmpeg)
+    return result

@@ -123,10 +123,11 @@ def probe_video(
       MediaError: missing, empty, unreadable, cut short, a playlist, or without a video frame.
     """
     if kind := not_a_file(path):
-        raise MediaError(
-            f"{as_given(path)} is {kind}; a source is read several times", next_step="save it as a file first"
-        )
+        step = "name the videos in it" if path.is_dir() else "save it as a file first"
+        raise MediaError(f"{as_given(path)} is {kind}; a source is read several times", next_step=step)
     if not path.is_file():
+        if path.is_symlink():
+            raise MediaError(f"{path} is a link that leads to no file", next_step="check where it points to")
         raise MediaError(f"no such file: {path}", next_step="check the path")
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes)", next_step="copy or export it again")

@@ -9,7 +9,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoder_names import check_named, read_encoder
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
 from vmaf_assay.media.encoders.driven import NO_DRIVE, Drive, driven
-from vmaf_assay.media.files import as_given, not_a_file
+from vmaf_assay.media.files import as_given, check_folder, not_a_file, real_path
 from vmaf_assay.media.filters import check_filters
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
@@ -255,8 +255,9 @@ def _check_output(request: TuneRequest) -> None:
         raise ConfigError(f"{request.output} exists", next_step="choose another -o or add --force")
     if request.output.exists() and request.source.exists() and request.output.samefile(request.source):
         raise ConfigError("the output is the source itself", next_step="choose another -o")
-    if not request.output.resolve().parent.is_dir():
+    if not real_path(request.output).parent.is_dir():
         raise ConfigError(f"{request.output.parent} is not a folder", next_step="make it first")
+    check_folder(real_path(request.output).parent, "-o")
     if request.output.suffix.lower() not in CONTAINERS:
         raise ConfigError(
             f"{request.output.name}: unknown container", next_step=f"end it in {', '.join(CONTAINERS)}"

@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import AssayError, ConfigError, MediaError
 from vmaf_assay.media import commands, process
@@ -21,6 +22,9 @@ from vmaf_assay.tune.filter_files import absolute_files
 from vmaf_assay.tune.opening import opening
 from vmaf_assay.tune.pictures import NOTHING, PictureRequest, Prepared, prepare
 from vmaf_assay.tune.request import ReferenceKind
+
+if TYPE_CHECKING:
+    from vmaf_assay.media.fields import Fields
 
 MAX_LONG_SIDE_PX, MAX_SHORT_SIDE_PX = 2560, 1440
 """Above both, VMAF has a 4K model of its own (`vmaf_4k_v0.6.1`), which is not calibrated here."""
@@ -97,8 +101,9 @@ def open_prepared(
       on_step: notified of what takes long.
     """
     video = probe_video(ffmpeg, path, stream=stream, on_share=opening(path, on_step))
-    prepared = prepare(ffmpeg, path, video, pictures, on_step)
-    if reference == "source" and prepared.filters:
+    own = _OwnChain(ffmpeg, path, filters, video).makes_whole if filters else None
+    prepared = prepare(ffmpeg, path, video, pictures, on_step, own)
+    if reference == "source" and (prepared.filters or prepared.behind):
         raise ConfigError(
             f"{path}: {prepared.notes[0]}; --reference source compares with the picture as it is",
             next_step="use --reference filtered",
@@ -113,7 +118,8 @@ def open_prepared(
 def _opened(
     ffmpeg: Ffmpeg, path: Path, filters: str, reference: ReferenceKind, prepared: Prepared, video: VideoInfo
 ) -> Opened:
-    filters = ",".join(part for part in (prepared.filters, absolute_files(filters, Path.cwd())) if part)
+    own = absolute_files(filters, Path.cwd())
+    filters = ",".join(part for part in (prepared.filters, own, prepared.behind) if part)
     only = (*prepared.decoder, *guards(video.container.partition(",")[0]))
     seen = _filtered(ffmpeg, path, filters, video, only) if filters else video
     size = (seen.width, seen.height) if filters else video.shown_size
@@ -135,6 +141,31 @@ def _opened(
     if reference == "source":
         opened = replace(opened, unfiltered_size=even_fit(*video.shown_size, None))
     return Opened(opened, video, seen, prepared)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnChain:
+    """The user's filters over a source of fields."""
+
+    ffmpeg: Ffmpeg
+    path: Path
+    filters: str
+    video: VideoInfo
+
+    def makes_whole(self, fields: "Fields") -> bool:
+        """Whether whole pictures come out, so that no fields are taken apart before or after.
+
+        Where the height stays, the frames are looked at. Where it changes, a look shows nothing: then the mark of
+        fields decides, which filters that make whole pictures take off.
+        """
+        from vmaf_assay.media.fields import look_at_fields  # not for what compares two files
+
+        only = guards(self.video.container.partition(",")[0])
+        chain = f"setfield={fields.parity},{absolute_files(self.filters, Path.cwd())}"
+        seen = _filtered(self.ffmpeg, self.path, chain, self.video, only)
+        if seen.height != self.video.shown_size[1]:
+            return not seen.interlaced
+        return not look_at_fields(self.ffmpeg, self.path, self.video, only, chain).filters
 
 
 def pixels(reference: ReferenceInput) -> int:
