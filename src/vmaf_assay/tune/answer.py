@@ -93,6 +93,7 @@ class Answer:
             encoder_args=list(plan.info.extra_args),
             filters=request.filters,
             reference=request.reference,
+            pictures=plan.pictures,
             losses=list(plan.carry.losses),
             max_kbps=request.max_kbps,
             max_bytes=request.max_bytes,

@@ -12,6 +12,7 @@ from vmaf_assay.media import commands, process
 from vmaf_assay.media.demux import read_facts
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.files import real_path
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.stamps import frame_times, restore_args
 from vmaf_assay.records import OnStep
@@ -145,7 +146,7 @@ def _first_pass(ffmpeg: Ffmpeg, encode: FinalEncode, out: Path, on_step: OnStep 
 def folder_beside(output: Path) -> Iterator[Path]:
     """A private folder on the output's file system, removed afterwards in any case."""
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=output.resolve().parent))
+        folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=real_path(output).parent))
     except OSError as error:
         raise ToolError(
             f"cannot write to {output.parent}: {error.strerror}", next_step="choose another -o"
@@ -187,7 +188,7 @@ def video_bytes(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> int:
 
 def check_space(output: Path, wanted_bytes: float) -> None:
     """Raise ToolError unless the output's disk has room for the encode forecast, with slack."""
-    free = shutil.disk_usage(output.resolve().parent).free
+    free = shutil.disk_usage(real_path(output).parent).free
     if free < wanted_bytes * SPACE_SLACK:
         raise ToolError(
             f"{output.parent} has {free / 1e6:.0f} MB free, the encode is forecast at {wanted_bytes / 1e6:.0f} MB",

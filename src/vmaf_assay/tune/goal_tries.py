@@ -91,7 +91,8 @@ def within_reasons(plan: "Plan", within: Within, promise: Promise) -> list[str]:
     """Explanation of a choice for a budget, in words."""
     budget, said = within.budget, []
     if plan.request.best_within:
-        said.append(f"no rate value reaches VMAF {within.asked_vmaf:g} within the limits; this is the best within them")
+        asked = f"VMAF {within.asked_vmaf:g} within the limits"
+        said.append(f"no rate value reaches {asked}; this is the best within them")
     if budget.rest_bytes is not None and plan.request.target_bytes is not None:
         said.append(
             f"of {plan.request.target_bytes / 1e6:g} MB other streams, index and tags take "

@@ -1,7 +1,6 @@
 """The final encode: written, measured on request, and made again where it misses."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
@@ -22,9 +21,6 @@ from vmaf_assay.tune.result import (
     TuneResult,
 )
 from vmaf_assay.tune.trials import implied_rate
-
-if TYPE_CHECKING:
-    pass
 
 
 def encode_for_quality(plan: Plan, answer: Answer, result: TuneResult, clock: JobClock) -> TuneResult:
@@ -101,10 +97,11 @@ def _write(plan: Plan, result: TuneResult) -> TuneResult:
             encodes_spent=result.encodes_spent + 1,
         )
     )
-    if said.larger_than_source and not result.larger_than_source and (reason := larger_reason(said)):
-        plan.note(reason)
-        said = replace(said, reasons=[*said.reasons, reason])
-    return said
+    forecast, measured = larger_reason(result), larger_reason(said)
+    if measured is not None and forecast is None:
+        plan.note(measured)
+    kept = [reason for reason in said.reasons if reason != forecast]
+    return replace(said, reasons=[*kept, measured] if measured is not None else kept)
 
 
 def _verify(plan: Plan, result: TuneResult) -> TuneResult:

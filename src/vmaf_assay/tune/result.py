@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import rate_unit
 from vmaf_assay.media.files import path_text
 from vmaf_assay.promise.promise import Promise
 from vmaf_assay.records import MEAN_VMAF
+from vmaf_assay.tune.pictures import PictureFacts
 
 
 def rate_words(encoder: str, preset: str, rate_value: float) -> str:
@@ -15,7 +16,7 @@ def rate_words(encoder: str, preset: str, rate_value: float) -> str:
     >>> rate_words("libx264", "medium", 24.0)
     'libx264 medium at CRF 24'
     """
-    return f"{encoder} {preset} at {encoder_info(encoder).rate_mode.upper()} {rate_value:g}"
+    return f"{encoder} {preset} at {rate_unit(encoder)} {rate_value:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,8 @@ class TuneResult:
     """Whether the encode's video, measured if encoded, else forecast, is larger than the source's."""
     missed: list[Retry] = field(default_factory=list)
     """Final encodes that were measured below the target and made again (`--retry`), in order."""
+    pictures: PictureFacts = field(default_factory=PictureFacts)
+    """What was found and made of the pictures before `filters`."""
     implied_rate_value: float | None = None
     """The rate value that a measurement below the target implies. None if the target is met, nothing was measured,
     or no trained rate value is expected to meet it."""

@@ -4,24 +4,29 @@ Each step reports to `on_step`; nothing here prints. The rate value comes from `
 margin was calibrated with. Probes and trials cover every frame of a short source, and segments of a long one.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmaf_assay.errors import AssayError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.promise.choice import Forecaster
+from vmaf_assay.promise.sampling import TOLERANCE, Sampled
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.answer import Answer
 from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
-from vmaf_assay.tune.forecast import Forecast
+from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.goals import Budget, at_goal, budget_of, choose_within, try_within
 from vmaf_assay.tune.limits import allowed_kbps, larger_reason, within_limits
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.opening import header_reference, open_stage
 from vmaf_assay.tune.output import encode_for_quality, encode_within
 from vmaf_assay.tune.own_probes import own_stages, search
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
-from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages
+from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages, more_probe_stages
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
     TuneResult,
@@ -66,6 +71,7 @@ def tune(
     clock = clock or JobClock(on_step)
     sidecar = verified.ensemble.sidecar
     request = resolved(request, {seen.encoder for seen in sidecar.seen.encoders})
+    _expect(clock, verified, request)
     plan = make_plan(ffmpeg, verified, request, clock.step, on_note)
     stages = _stages(sidecar, plan)
     clock.plan(stages, plan.reference)
@@ -116,6 +122,34 @@ def _chosen(
     return Answer(plan, title, forecaster, measured, within.choice, bitrates, within.lower, within)
 
 
+def _enough_for(plan: Plan, verified: "VerifiedEnsemble", clock: JobClock) -> Callable[[SourceProbes], bool]:
+    """Whether a sample takes no more off the bound than `sampling.TOLERANCE`; else more is to come."""
+    request = plan.request
+
+    def is_enough(title: SourceProbes) -> bool:
+        predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
+        forecaster = predicted.forecaster(request.confidence)
+        if not predicted.supported or not isinstance(forecaster, Sampled):
+            return True
+        trials = plan.calibrated_target and request.trials > 0
+        enough = forecaster.added(request.target_vmaf, plan.margin.scale, trials=trials) <= TOLERANCE
+        if not enough:
+            clock.add(more_probe_stages(verified.ensemble.sidecar, request, plan.preset))
+        return enough
+
+    return is_enough
+
+
+def _expect(clock: JobClock, verified: "VerifiedEnsemble", request: TuneRequest) -> None:
+    """Say how long the job takes by the source's header, if anyone asks; what is invalid is refused later."""
+    if not clock.listened_to or (reference := header_reference(request.source)) is None:
+        return
+    with suppress(AssayError):
+        sidecar = verified.ensemble.sidecar
+        preset = chosen_preset(sidecar, request.encoder, request.preset)
+        clock.plan([open_stage(reference), *job_stages(sidecar, request, preset, reference)], reference)
+
+
 def _report_trials(
     on_measured: "OnMeasured | None",
     verified: "VerifiedEnsemble",
@@ -155,10 +189,17 @@ def _predicted(
     """
     request, encoder = plan.request, (plan.info, plan.preset)
     if plan.outside:
-        return plan, *search(measurer, measurer.sample(request.probe_seconds), encoder, request.target_vmaf)
+        sample = measurer.sample(request.probe_seconds)
+        kept = None if sample is None else sample.beginning(sample.count)
+        return plan, *search(measurer, kept, encoder, request.target_vmaf)
     pair = (request.encoder, plan.preset)
     title = probe_title(
-        measurer, verified.ensemble, [pair], request.probe_seconds, more_probes=request.more_probes
+        measurer,
+        verified.ensemble,
+        [pair],
+        request.probe_seconds,
+        more_probes=request.more_probes,
+        is_enough=_enough_for(plan, verified, clock),
     )
     predicted = title.forecast(verified.ensemble, *pair)
     if predicted.supported:

@@ -383,7 +383,8 @@ def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str, len
     kept = {tag.lower() for tag in after.tags} | _OWN_TAGS
     lost = [tag for tag in before.tags if tag.lower() not in kept]
     said = [f"{name} has no place for the tags {', '.join(lost)}: left out"] if lost else []
-    if picture.video and picture.video.colour.range == "pc":
+    kept_full = any(one.video and one.video.colour.range == "pc" for one in after.streams[:1])
+    if picture.video and picture.video.colour.range == "pc" and not kept_full:
         said.append("full range becomes limited range")
     # ffmpeg writes no chapter that begins after the end of what it writes.
     due = [one for one in before.chapters if one.start_s - (before.start_s or 0.0) < length_s]

@@ -6,7 +6,11 @@ from typing import Literal
 
 from vmaf_assay.errors import ConfigError, MediaError
 
-RateMode = Literal["crf", "cq", "qp"]
+RateMode = Literal["crf", "cq", "qp", "q"]
+
+
+SEGMENT_ALLOWANCE = 0.25
+"""Points that an encode of a segment may score above the same frames in the title, where none was measured."""
 
 
 def setting(flag: str, value: str) -> list[str]:
@@ -45,6 +49,8 @@ class EncoderInfo:
     """The preset used when none is named."""
     probed_by: str
     """The software encoder that is probed for this one: its codec's; for VVC, HEVC's."""
+    linear_step: bool = False
+    """True if the rate value is the quantiser's step itself; CRF, CQ and QP are logarithms of it."""
     rate_resolution: float = 1.0
     """Finest step that the encoder accepts: ffmpeg silently rounds finer values, half to even."""
     fine_rate_flag: str = ""
@@ -69,7 +75,7 @@ class EncoderInfo:
     """Where the encoder names its version, in its stream or ffmpeg's verbose log; empty if it does not."""
     segment_around: int = 0
     """Frames before and after a segment that a trial encodes and does not score (docs/segments.md)."""
-    segment_allowance: float = 0.25
+    segment_allowance: float = SEGMENT_ALLOWANCE
     """Points that an encode of a segment may score above the same frames in the title."""
     options: frozenset[str] = frozenset()
     """Options that a user may give; none of them names a file, or decides rate, threads or frames."""
@@ -85,6 +91,8 @@ class EncoderInfo:
     """Options that must carry the same rate value (AMF takes one QP a frame type)."""
     hardware: bool = False
     """True if a GPU or ASIC is needed."""
+    needs: str = ""
+    """What hardware needs beside ffmpeg, in words."""
     pix_fmts: tuple[str, ...] = ("yuv420p",)
     """Pixel formats this table feeds the encoder, the usual one first."""
     chosen_pix_fmt: str = ""

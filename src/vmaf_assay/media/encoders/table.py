@@ -48,6 +48,17 @@ _TAGS: dict[Codec, str] = {"h264": "", "hevc": "hvc1", "av1": ""}
 _COUNTED: dict[Codec, str] = {"h264": "", "hevc": "", "av1": _NO_DELIMITERS}
 
 
+_NEEDS = {
+    "nvenc": "an NVIDIA GPU that encodes this codec, and NVIDIA's driver (libcuda, libnvidia-encode)",
+    "qsv": "an Intel GPU that encodes this codec, its driver, and the VPL runtime (libmfx-gen or libmfxhw64)",
+    "amf": "an AMD GPU that encodes this codec, and AMD's own driver with the AMF runtime",
+    "videotoolbox": "macOS, an ffmpeg built there, and for constant quality Apple silicon",
+    "vaapi": "libva with libva-drm, a VAAPI driver that encodes this codec, and access to /dev/dri",
+    "vulkan": "libvulkan, and a driver with Vulkan Video encoding of this codec",
+}
+"""What each family needs beside ffmpeg."""
+
+
 def _numbers(slowest: int, fastest: int) -> tuple[str, ...]:
     return tuple(str(value) for value in range(slowest, fastest + 1))
 
@@ -62,6 +73,8 @@ def _hardware(name: str, codec: Codec, driven: EncoderInfo) -> EncoderInfo:
         probed_by=_PROBED_BY[codec],
         mov_tag=_TAGS[codec],
         file_bsf=_COUNTED[codec],
+        needs=_NEEDS[name.partition("_")[2]],
+        options=driven.options - allowed.LACKING.get(name, frozenset()),
     )
 
 
