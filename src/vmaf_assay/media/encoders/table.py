@@ -266,7 +266,7 @@ _ENCODERS = (
         file_bsf=_NO_DELIMITERS,
         pix_fmts=_PLANAR_420,
         version_pattern=rb"SVT-AV1 Encoder Lib (v[\w.\-]+)",
-        two_pass=True,
+        # No two_pass: in ffmpeg n9.0.2 its first pass ended by a signal in 2 of 4 runs of a valid clip.
         params_option="-svtav1-params",
         params=allowed.SVTAV1_PARAMS,
         cost=1.5,
