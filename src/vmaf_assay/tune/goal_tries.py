@@ -107,7 +107,8 @@ def within_reasons(plan: "Plan", within: Within, promise: Promise) -> list[str]:
         said.append(f"the bitrate's bound is from {groups} calibration groups, and so is the quality's")
     else:
         said.append(f"the bitrate is not promised: {_why_not(plan, within)}")
-    said += [reason.words for reason in promise.reasons]
+    if within.choice.reachable:
+        said += [reason.words for reason in promise.reasons]
     if not plan.request.two_pass and within.choice.rate_value in within.bitrates.measured:
         said.append("the choice is a rate value that was measured on every frame")
     return [*said, *plan.conversions]

@@ -246,6 +246,9 @@ class TuneResult:
     def answer(self) -> str:
         """The sentence that answers the question, the same on every page and in every document."""
         encode = rate_words(self.encoder, self.preset, self.rate_value)
+        if self.budget_kbps is not None and not self.promise.reachable:
+            kbps = "" if self.forecast_kbps is None else f", forecast {self.forecast_kbps:.0f} kbps"
+            return f"out of reach: nothing keeps within {self._budget()}. Nearest: {encode}{kbps}"
         if self.two_pass_kbps is not None:
             encode = f"{self.encoder} {self.preset} in two passes at {self.two_pass_kbps:.0f} kbps"
         said = self.promise.sentence(encode)
@@ -263,11 +266,14 @@ class TuneResult:
             f"{said}. Measured on every frame: {self.measured_vmaf:.2f}, {'met' if self.quality_met else 'MISSED'}"
         )
 
+    def _budget(self) -> str:
+        """The bitrate or size asked for."""
+        asked = f"{self.budget_kbps:.0f} kbps of video"
+        return asked if self.target_bytes is None else f"{self.target_bytes / 1e6:g} MB ({asked})"
+
     def _budget_words(self) -> str:
         """Whether the bitrate or size asked for is kept."""
-        asked = f"{self.budget_kbps:.0f} kbps of video"
-        if self.target_bytes is not None:
-            asked = f"{self.target_bytes / 1e6:g} MB ({asked})"
+        asked = self._budget()
         if self.output_bytes is not None and self.goal_met is not None:
             return f"Within {asked}: {'met' if self.goal_met else 'MISSED'}"
         if self.bitrate_promised:
