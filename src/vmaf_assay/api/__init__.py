@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request
-    from vmaf_assay.api.ensembles import load_ensemble, verify_registry
+    from vmaf_assay.api.ensembles import load_ensemble, load_forecast, verify_registry
     from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run, write_run
     from vmaf_assay.api.pages import write_page
     from vmaf_assay.api.scenes import tune_scene_request, tune_scenes
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request"],
-    "vmaf_assay.api.ensembles": ["load_ensemble", "verify_registry"],
+    "vmaf_assay.api.ensembles": ["load_ensemble", "load_forecast", "verify_registry"],
     "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run", "write_run"],
     "vmaf_assay.api.pages": ["write_page"],
     "vmaf_assay.api.scenes": ["tune_scene_request", "tune_scenes"],
@@ -181,6 +181,7 @@ __all__ = [
     "gate_run",
     "load_corpus",
     "load_ensemble",
+    "load_forecast",
     "load_run",
     "predict_pair",
     "predict_table",

@@ -62,7 +62,14 @@ def tune_scene_request(
     check_page(page)
     run = Run(settings)
     clock = run.clock(page=page is not None)
-    result = tune_by_scene(run.ffmpeg, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=clock)
+    result = tune_by_scene(
+        run.ffmpeg,
+        run.ensemble(request.tune.measurand),
+        request,
+        cache=run.cache,
+        on_note=run.on_note,
+        clock=clock,
+    )
     if page is not None:
         write_page(result.as_json(), page, ffmpeg=run.ffmpeg, on_step=clock.step)
     return result

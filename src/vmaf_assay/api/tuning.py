@@ -197,7 +197,13 @@ def tune_request(
     cache = run.cache
     with run.recording(cache) as record:
         result = tune(
-            tool, run.ensemble, request, cache=cache, on_note=run.on_note, clock=clock, on_measured=record
+            tool,
+            run.ensemble(request.measurand),
+            request,
+            cache=cache,
+            on_note=run.on_note,
+            clock=clock,
+            on_measured=record,
         )
     if page is not None:
         write_page(result, page, ffmpeg=tool, on_step=clock.step)
@@ -232,7 +238,7 @@ def tune_sources(
     if page_dir is not None:
         check_folder(real_path(Path(page_dir)), "--report")
     run = Run(settings)
-    tool, verified = run.ffmpeg, run.ensemble
+    tool, verified = run.ffmpeg, run.ensemble(request.measurand)
     answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
     folder = None if out_dir is None else Path(out_dir)
     asked = check_batch(resolved(request, answered), folder)
@@ -343,7 +349,7 @@ def compare_request(
     with run.recording(cache) as record:
         result = compare(
             run.ffmpeg,
-            run.ensemble,
+            run.ensemble(request.measurand),
             request,
             cache=cache,
             on_note=run.on_note,

@@ -19,8 +19,8 @@ def curves_of(calibration: ChoiceCalibration, *, more_probes: bool = False) -> l
     for curve in calibration.curves:
         pair = curve.encoder, curve.preset
         if pair not in known:
-            # Probes are 8-bit encodes: on a curve of 10-bit encodes they tell no point.
-            indices = probes_known(calibration.probes, *pair, more=more_probes) if measurand.bit_depth == 8 else []
+            depth = measurand.bit_depth
+            indices = probes_known(calibration.probes, *pair, more=more_probes, bit_depth=depth)
             known[pair] = [calibration.probes[index].rate_value for index in indices]
     return [
         Curve(

@@ -17,7 +17,7 @@ from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
 from vmaf_assay.model.support import common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
 from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
-from vmaf_assay.records import Measurand, Scored, scored_values
+from vmaf_assay.records import Measurand, Scored, features_of_v1, scored_values
 from vmaf_assay.tune.segments import allowance
 
 if TYPE_CHECKING:
@@ -163,7 +163,10 @@ def forecast(
     own, led_further = _own_probes(sidecar, probes, encoder, preset)
     probes = [probe for probe in read if probe is not None]
     rates = np.array(trained_rates(sidecar, encoder, preset))
-    measured = [ProbeRows(spec, scored_values(scored), scored.bytes_of_scored) for spec, scored in probes]
+    measured = [
+        ProbeRows(spec, scored_values(scored), scored.bytes_of_scored, features_of_v1(scored))
+        for spec, scored in probes
+    ]
     row = source_features(measured, pixels, frame_rate, sidecar.feature_names, encoder)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)
@@ -190,10 +193,12 @@ def _own_probes(
     A part of the further ones is not a calibrated case. True if all are used and there are further ones.
     """
     made = {probe.spec: probe.scored for probe in probes}
-    if Measurand.parse(sidecar.answers).bit_depth != 8:  # probes are 8-bit encodes
-        return {}, False
+    depth = Measurand.parse(sidecar.answers).bit_depth
     few, more = (
-        [sidecar.probes[index] for index in probes_known(sidecar.probes, encoder, preset, more=further)]
+        [
+            sidecar.probes[index]
+            for index in probes_known(sidecar.probes, encoder, preset, more=further, bit_depth=depth)
+        ]
         for further in (False, True)
     )
     led_further = len(more) > len(few) and all(spec in made for spec in more)

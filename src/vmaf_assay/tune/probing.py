@@ -223,4 +223,5 @@ def joined(parts: Sequence[Scored], frame_rate: Fraction) -> Scored:
         libvmaf_version=parts[0].libvmaf_version,
         every=parts[0].every,
         pooling=parts[0].pooling,
+        more={name: np.concatenate([(part.more or {})[name] for part in parts]) for name in parts[0].more or {}},
     )

@@ -114,7 +114,7 @@ def _compare(request: "CompareRequest", run: RunOptions) -> int:
     from vmaf_assay.cli import render
 
     with render.job("frames") as job:
-        result = compare_request(request, page=run.report, **run.settings(job))
+        result = compare_request(request, page=run.report, **run.settings(job, request.measurand))
     if run.report is not None:
         render.note(f"page: {run.report}")
     if run.as_json:
