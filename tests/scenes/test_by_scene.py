@@ -89,7 +89,7 @@ def test_everything_but_the_picture_is_the_source(ffmpeg, title, tmp_path):
 
 
 def test_command_line(title, tmp_path, capsys):
-    """`assay tune --by-scene --json` answers, exits 0; a second run with --force gives the same bytes, and a page."""
+    """`assay tune --by-scene --json` exits 0; a second run with --force gives the same bytes, and a page."""
     out = tmp_path / "out.mp4"
     argv = ["tune", str(title), "-e", "x264:superfast", "--target-vmaf", "88", "--by-scene", "-o", str(out)]
     argv += ["--audio-codec", "aac", "--json"]

@@ -240,9 +240,6 @@ def test_a_batch_of_such_names_with_pages_and_a_fault_of_ours(ffmpeg, tmp_path, 
         "--verify",
     ]
     argv += ["--out-dir", str(out), "--json", "--report", str(tmp_path / "pages")]
-    written = tmp_path / os.fsdecode(b"t\xe9.srt")
-    written.write_text("1\n00:00:05,000 --> 00:00:06,000\nLater\n")
-    argv += ["--vf", f"subtitles={written}"]
 
     def faulty(request, **settings):
         if request.source.name == "plain.mkv":
