@@ -16,6 +16,10 @@ NoPromiseCode = Literal[
     "reference_not_calibrated",
     "tools_not_calibrated",
     "own_curve",
+    "hdr_not_calibrated",
+    "chroma_not_calibrated",
+    "range_not_calibrated",
+    "size_not_calibrated",
 ]
 """Code of a reason for no promise, for programs; `NoPromise.words` is for people."""
 
@@ -52,6 +56,8 @@ class Promise:
     """Encoder options that no calibration encode had; empty without such options."""
     uncalibrated_reference: str = ""
     """A comparison that no calibration encode had, in words; else empty."""
+    uncalibrated_pictures: tuple[NoPromise, ...] = ()
+    """What of the pictures no calibration source had."""
     own_encodes: int = 0
     """For a job outside the calibration: encodes with the encoder itself that its curve goes through; else 0."""
 
@@ -61,7 +67,8 @@ class Promise:
     @property
     def calibrated_kind(self) -> bool:
         """Encode, comparison and tools are of the calibrated kind."""
-        return not (self.uncalibrated_options or self.uncalibrated_reference or self.uncalibrated_tools)
+        unlike = self.uncalibrated_options or self.uncalibrated_reference or self.uncalibrated_tools
+        return not (unlike or self.uncalibrated_pictures)
 
     @property
     def made(self) -> bool:
@@ -108,6 +115,7 @@ class Promise:
         if self.uncalibrated_tools:
             words = f"not calibrated: {self.uncalibrated_tools}"
             found.append(NoPromise("tools_not_calibrated", words))
+        found += self.uncalibrated_pictures
         if self.own_encodes:
             found.append(
                 NoPromise(
@@ -183,6 +191,7 @@ def promise_of(
     uncalibrated_options: str = "",
     uncalibrated_reference: str = "",
     uncalibrated_tools: str = "",
+    uncalibrated_pictures: tuple[NoPromise, ...] = (),
     own_encodes: int = 0,
 ) -> Promise:
     """The promise that stands behind a choice.
@@ -196,6 +205,7 @@ def promise_of(
       uncalibrated_options: encoder options beyond the calibrated ones.
       uncalibrated_reference: why the comparison is not as calibrated.
       uncalibrated_tools: what of ffmpeg, libvmaf and encoder is not as calibrated.
+      uncalibrated_pictures: what of the pictures no calibration source had.
       own_encodes: encodes that a curve of the encoder's own goes through; 0 for a forecast.
     """
     return Promise(
@@ -210,6 +220,7 @@ def promise_of(
         uncalibrated_options=uncalibrated_options,
         uncalibrated_reference=uncalibrated_reference,
         uncalibrated_tools=uncalibrated_tools,
+        uncalibrated_pictures=uncalibrated_pictures,
         own_encodes=own_encodes,
     )
 
