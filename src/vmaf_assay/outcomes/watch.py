@@ -13,8 +13,8 @@ random variables by betting", JRSS B 86(1).) By Ville's inequality it ever reach
 It depends on the counts alone, not on their order.
 
 Several streams share one error: all promises, and those by encoder, by target and by measurand. Their weighted
-mean is a test supermartingale too, whatever their dependence. (Vovk and Wang 2021, "E-values: calibration, combination
-and applications", Annals of Statistics 49(3).) A family has a quarter of the weight. Its k-th stream in order of
+mean is a test supermartingale too, whatever their dependence. (Vovk and Wang 2021, "E-values: calibration,
+combination and applications", Annals of Statistics 49(3).) A family has a quarter of the weight. Its k-th stream in order of
 appearance has the share 1/(k(k+1)) of that. A stream without an outcome has the capital 1.
 
 A title bets once in each stream, with its first promise. Outcomes that are forgotten no longer count, so whoever
@@ -128,7 +128,7 @@ class Watch:
         }
 
 
-NEXT_STEP = "calibrate on your own titles: `assay registry recalibrate ENSEMBLE --outcomes` (docs/outcomes.md)"
+NEXT_STEP = "use --trials 2 and --verify --retry, and train on your own titles (docs/outcomes.md)"
 
 
 def _e(log_e: float) -> float:
