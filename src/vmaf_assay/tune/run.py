@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vmaf_assay.errors import AssayError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
+from vmaf_assay.media.filters import named_files
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
@@ -20,32 +21,39 @@ from vmaf_assay.promise.promise import Promise
 from vmaf_assay.promise.sampling import TOLERANCE, Sampled
 from vmaf_assay.records import OnStep, pooled, scoring_model
 from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
-from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
     check_space,
     frame_calls,
     write_final,
 )
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
-from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.opening import header_reference, open_stage
 from vmaf_assay.tune.own_probes import margin_words, options_words, own_stages, search
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
-from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
-from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages, more_probe_stages
-from vmaf_assay.tune.request import TuneRequest, resolved
+from vmaf_assay.tune.probing import SourceProbes, Tried, implied_rate, make_trials, probe_title
+from vmaf_assay.tune.progress import (
+    JobClock,
+    Stage,
+    final_stages,
+    header_reference,
+    job_stages,
+    more_probe_stages,
+    open_stage,
+)
+from vmaf_assay.tune.request import TuneRequest, resolved, scale_words
 from vmaf_assay.tune.result import (
     CurvePoint,
     ProbePoint,
     Retry,
     SampleFacts,
     TuneResult,
+    judge_limits,
+    larger_reason,
+    limit_reasons,
+    within_limits,
 )
-from vmaf_assay.tune.scale import scale_words
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import pixels, seconds
-from vmaf_assay.tune.trials import implied_rate, make_trials
 
 if TYPE_CHECKING:
     from vmaf_assay.model.sidecar import Sidecar
