@@ -89,7 +89,7 @@ def test_everything_but_the_picture_is_the_source(ffmpeg, title, tmp_path):
 
 
 def test_command_line(title, tmp_path, capsys):
-    """`assay tune --by-scene --json` answers, exits 0, and a second run with --force gives the same bytes."""
+    """`assay tune --by-scene --json` exits 0; a second run with --force gives the same bytes, and a page."""
     out = tmp_path / "out.mp4"
     argv = ["tune", str(title), "-e", "x264:superfast", "--target-vmaf", "88", "--by-scene", "-o", str(out)]
     argv += ["--audio-codec", "aac", "--json"]
@@ -98,8 +98,12 @@ def test_command_line(title, tmp_path, capsys):
     assert document["met"]
     assert document["within_tolerance"]
     first = out.read_bytes()
-    assert main([*argv, "--force"]) == 0
+    page = tmp_path / "page.html"
+    assert main([*argv, "--force", "--report", str(page)]) == 0
     assert out.read_bytes() == first
+    html = page.read_text()
+    assert document["answer"] in html
+    assert html.count("<tr>") > len(document["scenes"]) == 4
 
 
 @pytest.mark.parametrize(

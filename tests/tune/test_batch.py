@@ -1,6 +1,7 @@
 """Many sources: what is named is found once, what is finished is skipped, what fails stops nothing."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,8 +86,9 @@ def test_digests_follow_the_question(ffmpeg):
         digest(replace(base, target_vmaf=92.0)),
         digest(replace(base, encoder_args="-g 50")),
         digest(base, verified(bitrate=True)),
+        digest(replace(base, filters=os.fsdecode(b"subtitles=\xe9.srt"))),
     ]
-    assert len(set(different)) == 4
+    assert len(set(different)) == 5
 
 
 @pytest.mark.ffmpeg

@@ -373,6 +373,7 @@ def scored(vmaf: float, *, n_bytes: int = 3000) -> SimpleNamespace:
         bytes_of_scored=n_bytes,
         kbps=n_bytes / 60,
         pooled_vmaf=vmaf,
+        more=None,
     )
 
 

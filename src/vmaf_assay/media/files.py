@@ -40,8 +40,12 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """The canonical bytes of a JSON value: sorted keys, no spaces, UTF-8, no NaN or Infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """The canonical bytes of a JSON value: sorted keys, no spaces, UTF-8, no NaN or Infinity.
+
+    Bytes of names that are not UTF-8 stay what they are; a document with such is hashed and never read.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:

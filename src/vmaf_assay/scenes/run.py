@@ -166,7 +166,7 @@ def _result(
         reasons=list(plan.conversions),
         losses=list(plan.joint.carry.losses),
         encoder_args=list(plan.info.extra_args),
-        filters=asked.filters,
+        filters=path_text(asked.filters),
         reference=asked.reference,
     )
     return replace(result, reasons=[*result.reasons, *_reasons(result)])

@@ -250,7 +250,7 @@ class _Answer:
             encode_argv=plan.argv(choice.rate_value, request.output or Path("OUT.mkv")),
             reasons=[],
             encoder_args=list(plan.info.extra_args),
-            filters=request.filters,
+            filters=path_text(request.filters),
             reference=request.reference,
             pictures=plan.pictures,
             losses=list(plan.carry.losses),
@@ -424,7 +424,7 @@ def _kind_reasons(plan: Plan) -> list[str]:
         against = (
             "the filtered picture" if plan.request.reference == "filtered" else "the source, scaled back to it"
         )
-        said.append(f"VMAF is against {against} (--vf {plan.request.filters})")
+        said.append(f"VMAF is against {against} (--vf {path_text(plan.request.filters)})")
     if plan.info.extra_args or plan.request.reference == "source":
         said.append("only what trials and --verify measure is known of this encode")
     return said
