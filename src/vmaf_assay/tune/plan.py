@@ -21,6 +21,7 @@ from vmaf_assay.tune.final import (
     video_bytes,
 )
 from vmaf_assay.tune.forecast import chosen_preset
+from vmaf_assay.tune.goals import check_goals
 from vmaf_assay.tune.own_probes import outside, own_margin
 from vmaf_assay.tune.pictures import PictureFacts
 from vmaf_assay.tune.request import TuneRequest, at_depth, check_request
@@ -88,10 +89,13 @@ class Plan:
             confidence=self.request.confidence,
             unsupported_reason=unsupported_reason,
             uncalibrated_options=" ".join(self.info.extra_args),
-            uncalibrated_reference=scaled if self.request.reference == "source" else "",
+            uncalibrated_reference=scaled if self.request.reference == "source" else self._passes(),
             uncalibrated_pictures=self.uncalibrated,
             own_encodes=own_encodes,
         )
+
+    def _passes(self) -> str:
+        return "no calibration encode was made in two passes" if self.request.two_pass else ""
 
     def note(self, text: str) -> None:
         """Report a note at once."""
@@ -116,6 +120,7 @@ def make_plan(
 ) -> Plan:
     """Validate everything here, before anything is encoded."""
     info = _encoder(ffmpeg, request)
+    check_goals(request, info)
     preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
     why = outside(verified, request, info, preset)
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)

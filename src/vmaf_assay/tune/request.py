@@ -67,6 +67,14 @@ class TuneRequest:
     """Largest file allowed, bytes."""
     max_ratio: float | None = None
     """Largest size of the encode's video allowed, relative to the source's own video."""
+    target_kbps: float | None = None
+    """Goal instead of a quality: the best quality within this video bitrate, kbps."""
+    target_bytes: float | None = None
+    """Likewise within this size of the whole file, bytes."""
+    best_within: bool = False
+    """If the target cannot be had within the limits, take the best quality within them."""
+    two_pass: bool = False
+    """Make the final encode in two passes that aim at the bitrate of `target_kbps` or `target_bytes`."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
     """Most seconds probed of the source; a longer one is sampled; 0 probes all of it, as for any pooling but the
     mean."""
