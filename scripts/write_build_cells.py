@@ -5,9 +5,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.ffmpeg import find_ffmpeg
 from vmaf_assay.media.files import sha256_file, write_bytes_atomic
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.outcomes.builds import CELLS, CLIPS, BuildCell, make_clip, measure
 from vmaf_assay.promise.tools import MEASURED_WITH
 

@@ -12,8 +12,8 @@ from tests.tune.made_up import verified
 from vmaf_assay.api import forecast_encoder, probe_source
 from vmaf_assay.cli.main import main
 from vmaf_assay.errors import ToolError
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.ffmpeg import find_ffmpeg
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.outcomes import builds
 from vmaf_assay.outcomes.builds import BuildCell, EncoderCheck, build_id, check_build, judged, record_build
 from vmaf_assay.outcomes.store import OutcomeStore

@@ -10,9 +10,9 @@ from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
+from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.files import check_folder, check_page, real_path
-from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from vmaf_assay.errors import ToolError
 from vmaf_assay.media import commands, process
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.files import sha256_bytes, sha256_file
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.user_folders import outcomes_dir
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.outcomes.file import FILE
 from vmaf_assay.outcomes.store import OutcomeStore
 from vmaf_assay.promise.tools import MEASURED_WITH, calibrated_tools

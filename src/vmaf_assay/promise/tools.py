@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from vmaf_assay.model.sidecar import Sidecar
 
 Tools = Mapping[str, str]
-"""Versions by name: `ffmpeg`, `libvmaf` and encoders, as `media/versions.py` reads them."""
+"""Versions by name: `ffmpeg`, `libvmaf` and encoders, as `media/capability.py` reads them."""
 
 MEASURED_WITH: Tools = {
     "ffmpeg": "n9.0.2-17-g2a571b6068-20260930",

@@ -18,11 +18,11 @@ import numpy as np
 
 from vmaf_assay.errors import AssayError
 from vmaf_assay.media import commands
+from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.reference import ReferenceInput
-from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.records import CANONICAL6, Scored, features_of_v1
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 

@@ -13,20 +13,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from vmaf_assay.errors import MediaError
+from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.copies import Copies, copy_spans
+from vmaf_assay.media.demux import FrameMap
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.packet_look import PacketLook
-from vmaf_assay.media.packets import FrameMap
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
-from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.records import MEAN_VMAF, V1_FEATURES_OF, Measurand, OnStep, Scored, is_v1, scoring_model
 from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
-from vmaf_assay.tune.scale import at_depth
+from vmaf_assay.tune.request import at_depth
 from vmaf_assay.tune.segments import (
     AROUND_FRAMES,
     SCORED_EVERY,
