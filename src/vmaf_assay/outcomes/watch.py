@@ -12,10 +12,11 @@ related to the law of the iterated logarithm". Bets: Waudby-Smith and Ramdas 202
 random variables by betting", JRSS B 86(1).) By Ville's inequality it ever reaches 1/d with probability d at most.
 It depends on the counts alone, not on their order.
 
-Several streams share one error: all promises, and those by encoder, by target and by measurand. Their weighted
-mean is a test supermartingale too, whatever their dependence. (Vovk and Wang 2021, "E-values: calibration,
-combination and applications", Annals of Statistics 49(3).) A family has a
-quarter of the weight. Its k-th stream in order of appearance has the share 1/(k(k+1)) of that. A stream without an outcome has the capital 1.
+Several streams share one error: all promises, and those by encoder, by target and by measurand. Their
+weighted mean is a test supermartingale too, whatever their dependence. (Vovk and Wang 2021, "E-values:
+calibration, combination and applications", Annals of Statistics 49(3).) A family has a quarter of the weight.
+Its k-th stream in order of appearance has the share 1/(k(k+1)) of that. A stream without an outcome has the
+capital 1.
 
 A title bets once in each stream, with its first promise. Outcomes that are forgotten no longer count, so whoever
 forgets by what came out spoils the test.
