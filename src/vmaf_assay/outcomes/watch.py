@@ -63,6 +63,11 @@ class Stream:
     """Its part of the common error."""
 
     @property
+    def e_value(self) -> float:
+        """The capital: how many times the stake; 1 says nothing, 100 would come once in a hundred kept streams."""
+        return _e(self.log_e)
+
+    @property
     def broken(self) -> bool:
         """Whether this stream alone raises the alarm (a Bonferroni bound with its weight)."""
         return self.log_e + math.log(self.weight * FALSE_ALARM) >= 0
@@ -104,7 +109,7 @@ class Watch:
     def sentence(self) -> str:
         """The answer in one line."""
         if not self.streams:
-            return "no promise was measured yet; `assay tune --verify` measures"
+            return NOTHING_YET
         if not self.broken:
             return f"promises are kept as promised, as far as can be seen: {self.streams[0].words()}"
         assert self.worst is not None  # there are streams
@@ -114,7 +119,7 @@ class Watch:
         """The document of `assay outcomes check --json`."""
         streams = [
             {name: value for name, value in asdict(one).items() if name != "log_e"}
-            | {"e_value": _e(one.log_e), "broken": one.broken}
+            | {"e_value": one.e_value, "broken": one.broken}
             for one in self.streams
         ]
         return {
@@ -128,6 +133,8 @@ class Watch:
             "answer": self.sentence(),
         }
 
+
+NOTHING_YET = "no promise was measured yet; `assay tune --verify` measures"
 
 NEXT_STEP = "use --trials 2 and --verify --retry, and train on your own titles (docs/outcomes.md)"
 
