@@ -22,9 +22,9 @@ from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.own_curve import OwnForecaster, own_calibration
 from vmaf_assay.tune.forecast import Probe, forecast
+from vmaf_assay.tune.probing import implied_rate
 from vmaf_assay.tune.request import TuneRequest, check_request, resolved
 from vmaf_assay.tune.run import tune
-from vmaf_assay.tune.trials import implied_rate
 
 
 @pytest.fixture(scope="module")

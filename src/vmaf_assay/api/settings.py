@@ -68,6 +68,10 @@ class TuneAsked(Settings, total=False):
     max_kbps: float | None
     max_bytes: float | None
     max_ratio: float | None
+    target_kbps: float | None
+    target_bytes: float | None
+    best_within: bool
+    two_pass: bool
     probe_seconds: float
     probes: ProbesKind | None
     pictures: PictureRequest

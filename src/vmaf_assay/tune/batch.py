@@ -24,8 +24,9 @@ from vmaf_assay.media.files import (
     sha256_file,
     write_json_atomic,
 )
+from vmaf_assay.media.filters import named_files
 from vmaf_assay.media.streams import CONTAINERS
-from vmaf_assay.tune.filter_files import named_files
+from vmaf_assay.tune.goals import check_goals
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.result import TuneResult
 
@@ -130,7 +131,8 @@ def check_batch(request: TuneRequest, out_dir: Path | None) -> TuneRequest:
         raise ConfigError(f"--out-dir {out_dir} is a file", next_step="name a folder")
     if out_dir is not None:
         check_folder(real_path(out_dir), "--out-dir")
-    check_request(replace(request, verify=False, retry=0))
+    info = check_request(replace(request, verify=False, retry=0))
+    check_goals(replace(request, output=None if out_dir is None else out_dir / "OUT.mkv"), info)
     return request
 
 
