@@ -311,6 +311,13 @@ def implied_rate(forecaster: Forecaster, target: float, missed: Measured) -> flo
     Returns:
       None if no rate value of the trained range should do.
     """
-    beyond = 1 + max(forecaster.at(rate_value) for rate_value in missed)  # the grid begins with the cheapest
-    meeting = np.flatnonzero(forecaster.corrected(missed)[beyond:] >= target)
-    return float(forecaster.grid[beyond + meeting[0]]) if len(meeting) else None
+    best = max(forecaster.at(rate_value) for rate_value in missed)  # the grid begins with the cheapest
+    curve = forecaster.corrected(missed)
+    # A curve of own encodes is smooth, and passes above a measurement that it takes for noise. This one is exact.
+    beside = curve[best - 1 : best + 2 : 2] if best else curve[1:2]
+    above = max(0.0, float(beside.mean() - curve[best])) if len(beside) else 0.0
+    for wanted in (target + above, target):
+        meeting = np.flatnonzero(curve[best + 1 :] >= wanted)
+        if len(meeting):
+            return float(forecaster.grid[best + 1 + meeting[0]])
+    return None
