@@ -1,17 +1,12 @@
 """`assay doctor`: what works on this machine, and why the rest does not."""
 
-import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from vmaf_assay import __version__
 from vmaf_assay.cli import render
 from vmaf_assay.cli.options import Json
-
-if TYPE_CHECKING:
-    from vmaf_assay.media.ffmpeg import Ffmpeg
 
 
 def register(app: typer.Typer) -> None:
@@ -34,12 +29,10 @@ def doctor(
 
     Example: assay doctor
     """
-    found = {
-        "version": __version__,
-        "python": platform.python_version(),
-        **examine_ffmpeg(ffmpeg),
-        "registry": examine_registry(registry),
-    }
+    from vmaf_assay.api import examine
+
+    with render.steps("encoders") as on_encoder:
+        found = examine(ffmpeg=ffmpeg, registry=registry, on_encoder=on_encoder)
     if as_json:
         render.emit_json(found)
     else:
@@ -48,62 +41,6 @@ def doctor(
         raise typer.Exit(3)
     if not found["registry"]["verified"]:
         raise typer.Exit(4)
-
-
-def examine_ffmpeg(explicit: str | None) -> dict[str, Any]:
-    """The `ffmpeg`, `libvmaf` and `encoders` fields of the answer, from real one-frame runs."""
-    from vmaf_assay.errors import ToolError
-    from vmaf_assay.media.capability import check_libvmaf
-    from vmaf_assay.media.ffmpeg import find_ffmpeg
-
-    try:
-        ffmpeg = find_ffmpeg(explicit)
-    except ToolError as error:
-        return {"ffmpeg": None, "libvmaf": {"usable": False, "detail": str(error)}, "encoders": []}
-    libvmaf = check_libvmaf(ffmpeg)
-    return {
-        "ffmpeg": {"path": ffmpeg.path, "version": ffmpeg.version, "how_found": ffmpeg.how_found},
-        "libvmaf": {"model": libvmaf.name, "usable": libvmaf.usable, "detail": libvmaf.detail},
-        "encoders": _examine_encoders(ffmpeg),
-    }
-
-
-def _examine_encoders(ffmpeg: "Ffmpeg") -> list[dict[str, Any]]:
-    from vmaf_assay.media.capability import check_encoders
-    from vmaf_assay.media.encoders import ENCODERS
-
-    answers = []
-    with render.progress_bar("encoders", total=len(ENCODERS)) as update:
-        for answer in check_encoders(ffmpeg):
-            answers.append({"name": answer.name, "usable": answer.usable, "detail": answer.detail})
-            update(len(answers), answer.name)
-    return answers
-
-
-def examine_registry(explicit: Path | None) -> dict[str, Any]:
-    """The `registry` field of the answer: every row verified, and the first reason if one is not."""
-    from vmaf_assay.errors import AssayError
-    from vmaf_assay.registry.store import registry_dir
-    from vmaf_assay.registry.trust import find_trust
-    from vmaf_assay.registry.verify import verify_registry
-
-    folder = registry_dir(explicit)
-    answer: dict[str, Any] = {"path": str(folder), "verified": False, "detail": "", "rows": []}
-    try:
-        reports = verify_registry(folder, trust=find_trust())
-    except AssayError as error:
-        return answer | {"detail": str(error)}
-    answer["rows"] = [
-        {"id": row.row_id, "status": row.status, "promises": row.confidence_eligible, "detail": row.reason}
-        for row in reports
-    ]
-    refused = [row for row in reports if row.status == "refused"]
-    if refused:
-        return answer | {"detail": f"{refused[0].row_id}: {refused[0].reason}"}
-    production = sum(row.status == "production" for row in reports)
-    n_rows = sum(row.status not in ("leftover", "not here") for row in reports)
-    detail = f"{n_rows} rows, {production} production-eligible, in {folder}"
-    return answer | {"verified": True, "detail": detail}
 
 
 def _show(found: dict[str, Any]) -> None:
