@@ -9,7 +9,7 @@ import json, sys
 import vmaf_assay.tune.run
 print(json.dumps(sorted(name for name in sys.modules if name.startswith("vmaf_assay."))))
 """
-MOST_MODULES = 61
+MOST_MODULES = 62
 """Of 220, the packages included (docs/adr/0420-the-house.md)."""
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request
     from vmaf_assay.api.ensembles import load_ensemble, load_forecast, verify_registry
     from vmaf_assay.api.exports import export_mlflow, export_to_reference
-    from vmaf_assay.api.machine import examine
+    from vmaf_assay.api.machine import CalibratedBuild, calibrate_build, examine
     from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run, write_run
     from vmaf_assay.api.pages import write_page
     from vmaf_assay.api.registries import (
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from vmaf_assay.export.mlflow import Exported
     from vmaf_assay.media.encoders.driven import Drive, read_drive
     from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+    from vmaf_assay.outcomes.builds import EncoderCheck
     from vmaf_assay.promise.choice import Curve
     from vmaf_assay.promise.policy import GateResult
     from vmaf_assay.promise.promise import Promise, PromisedChoice
@@ -106,7 +107,8 @@ _MODULES = {
         "show_row",
         "sign_ensemble",
     ],
-    "vmaf_assay.api.machine": ["examine"],
+    "vmaf_assay.api.machine": ["CalibratedBuild", "calibrate_build", "examine"],
+    "vmaf_assay.outcomes.builds": ["EncoderCheck"],
     "vmaf_assay.api.exports": ["export_mlflow", "export_to_reference"],
     "vmaf_assay.admission.audit": ["Audit"],
     "vmaf_assay.admission.promotion": ["Who"],
@@ -175,6 +177,7 @@ __all__ = [
     "Batch",
     "BuildProgress",
     "BuiltCorpus",
+    "CalibratedBuild",
     "CellRecord",
     "CompareRequest",
     "CompareResult",
@@ -186,6 +189,7 @@ __all__ = [
     "Curve",
     "CurvePoint",
     "Drive",
+    "EncoderCheck",
     "Entry",
     "Exported",
     "Ffmpeg",
@@ -229,6 +233,7 @@ __all__ = [
     "audit_ensemble",
     "build_corpus",
     "build_request",
+    "calibrate_build",
     "choose_rate",
     "compare_encoders",
     "compare_request",

@@ -2,7 +2,9 @@
 
 import platform
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vmaf_assay import __version__
 from vmaf_assay.api.paths import PathLike, registry_of
@@ -10,8 +12,13 @@ from vmaf_assay.errors import AssayError, ToolError
 from vmaf_assay.media.capability import check_encoders, check_libvmaf
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.user_folders import outcomes_dir
+from vmaf_assay.records import OnStep
 from vmaf_assay.registry.trust import find_trust
 from vmaf_assay.registry.verify import verify_registry
+
+if TYPE_CHECKING:
+    from vmaf_assay.outcomes.builds import EncoderCheck
 
 OnEncoder = Callable[[str, int, int], None]
 """Called with an encoder's name, encoders tried, encoders in all."""
@@ -77,3 +84,36 @@ def examine_registry(explicit: PathLike | None) -> dict[str, Any]:
     n_rows = sum(row.status not in ("leftover", "not here") for row in reports)
     detail = f"{n_rows} rows, {production} production-eligible, in {folder}"
     return answer | {"verified": True, "detail": detail}
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedBuild:
+    """What a build of ffmpeg measured on the fixed set."""
+
+    ffmpeg: Ffmpeg
+    """The build."""
+    checks: "list[EncoderCheck]"
+    """One for each encoder."""
+    store: Path
+    """The file where it was recorded."""
+
+
+def calibrate_build(*, ffmpeg: str | None = None, on_step: OnStep | None = None) -> CalibratedBuild:
+    """Measure the fixed set with this build of ffmpeg, and record whether its encoders may promise.
+
+    Args:
+      ffmpeg: the build; by default the one found.
+      on_step: called with what is being measured, done, in all.
+
+    Raises:
+      ToolError: no ffmpeg is usable.
+    """
+    from vmaf_assay.outcomes.builds import cells, check_build, record_build
+    from vmaf_assay.outcomes.store import OutcomeStore
+
+    found = find_ffmpeg(ffmpeg)
+    encoders = sorted({cell.encoder for cell in cells()})
+    with OutcomeStore(outcomes_dir()) as store:
+        checks = check_build(found, encoders, on_step)
+        record_build(store, found, checks)
+        return CalibratedBuild(found, checks, store.path)

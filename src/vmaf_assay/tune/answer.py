@@ -145,7 +145,8 @@ class Answer:
     def promise(self) -> Promise:
         """The promise that stands behind the choice."""
         if not self.plan.outside:
-            return self.plan.promise(self.choice, self.predicted.reason)
+            predicted = self.predicted
+            return self.plan.promise(self.choice, predicted.reason, 0, predicted.uncalibrated_tools)
         own = len(self.title.probes) + len(self.measured)
         return self.plan.promise(self.choice, self._why_outside(), own)
 

@@ -44,7 +44,7 @@ class Cache:
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = folder, max_bytes
         self._digests: dict[tuple[str, int, int], str] = {}
-        self._versions = ToolVersions()
+        self.versions = ToolVersions()
 
     @cached_property
     def seal(self) -> Seal:
@@ -85,7 +85,7 @@ class Cache:
                     "command": commands.encode_and_score(
                         reference, info, preset, rate_value, models, every=every
                     ).hashed(),
-                    "versions": self._versions(ffmpeg, info.name),
+                    "versions": self.versions(ffmpeg, info.name),
                 }
                 | (self._segment(reference, of) if of else {})
             )

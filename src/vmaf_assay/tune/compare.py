@@ -355,6 +355,7 @@ def _contender(
         confidence=request.confidence,
         unsupported_reason=asked.outside or predicted.reason,
         own_encodes=len(title.probes) + len(measured) if asked.outside else 0,
+        uncalibrated_tools=predicted.uncalibrated_tools,
     )
     bitrate = bitrates.at([choice.rate_value])[0]
     return Contender(

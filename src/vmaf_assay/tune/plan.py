@@ -79,8 +79,10 @@ class Plan:
         """The plan of a job that turns out to be outside the calibration."""
         return replace(self, outside=why, margin=own_margin(self.request))
 
-    def promise(self, choice: Choice, unsupported_reason: str, own_encodes: int = 0) -> Promise:
-        """The promise that stands behind a choice; `own_encodes` as of `Promise`."""
+    def promise(
+        self, choice: Choice, unsupported_reason: str, own_encodes: int = 0, uncalibrated_tools: str = ""
+    ) -> Promise:
+        """The promise that stands behind a choice; the last three arguments as of `Promise`."""
         scaled = "no calibration encode was compared with its unscaled source"
         return promise_of(
             choice,
@@ -88,6 +90,7 @@ class Plan:
             target=self.request.target_vmaf,
             confidence=self.request.confidence,
             unsupported_reason=unsupported_reason,
+            uncalibrated_tools=uncalibrated_tools,
             uncalibrated_options=" ".join(self.info.extra_args),
             uncalibrated_reference=scaled if self.request.reference == "source" else self._passes(),
             uncalibrated_pictures=self.uncalibrated,

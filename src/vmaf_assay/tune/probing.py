@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vmaf_assay.errors import ToolError
 from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.reference import ReferenceInput
-from vmaf_assay.model.sidecar import ProbeSpec
+from vmaf_assay.model.sidecar import ProbeSpec, Sidecar
 from vmaf_assay.model.support import probes_needed
 from vmaf_assay.promise.choice import Forecaster, Measured, trial_rate
 from vmaf_assay.promise.sampling import (
@@ -24,6 +26,7 @@ from vmaf_assay.promise.sampling import (
     most_tried,
     next_count,
 )
+from vmaf_assay.promise.tools import tools_reason
 from vmaf_assay.records import Scored, VideoInfo
 from vmaf_assay.tune.forecast import Forecast, Probe, forecast, forecast_title
 from vmaf_assay.tune.measure import Measurer
@@ -59,6 +62,8 @@ class Probed:
     """The segments that were probed; None if all of the source was."""
     segment_probes: tuple[tuple[Probe, ...], ...] = ()
     """The probes of each segment."""
+    ffmpeg: Ffmpeg | None = None
+    """What made the probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class SourceProbes:
             frame_rate=float(self.measurer.reference.frame_rate),
             source=self.measurer.reference.path.name,
         )
-        return replace(predicted, tools=self.measurer.versions(encoder))
+        return with_tools(predicted, ensemble.sidecar, self.measurer.ffmpeg, self.measurer.versions)
 
     def try_out(
         self,
@@ -125,6 +130,33 @@ class SourceProbes:
             if count >= most_tried(n_segments) or forecaster.trial_part(rate_value) <= TOLERANCE:
                 return Tried(vmaf, _title_kbps(predicted, tried, each, rate_value))
             count += 1
+
+
+def with_tools(
+    predicted: Forecast, sidecar: Sidecar, ffmpeg: Ffmpeg, versions: Callable[[Ffmpeg, str], dict[str, str]]
+) -> Forecast:
+    """A forecast with the versions of the tools behind it, and what of them is not as calibrated.
+
+    Args:
+      predicted: the forecast.
+      sidecar: of its model.
+      ffmpeg: the one that makes probes and encodes.
+      versions: of an ffmpeg and an encoder.
+    """
+    encoder = predicted.curve.encoder
+    names = [*dict.fromkeys([encoder, *(spec.encoder for spec in probes_needed(sidecar, [encoder]))])]
+    tools: dict[str, str] = {}
+    for name in names:
+        try:
+            tools |= versions(ffmpeg, name)
+        except ToolError:
+            return replace(predicted, uncalibrated_tools=f"{name} does not work here")
+    why = tools_reason(sidecar, tools)
+    if why:
+        from vmaf_assay.outcomes.builds import build_reason  # few builds need it
+
+        why = build_reason(ffmpeg, sidecar, tools, why)
+    return replace(predicted, tools=tools, uncalibrated_tools=why)
 
 
 def _title_kbps(predicted: Forecast, tried: Sequence[int], each: Sequence[Scored], rate_value: float) -> float:
@@ -279,6 +311,13 @@ def implied_rate(forecaster: Forecaster, target: float, missed: Measured) -> flo
     Returns:
       None if no rate value of the trained range should do.
     """
-    beyond = 1 + max(forecaster.at(rate_value) for rate_value in missed)  # the grid begins with the cheapest
-    meeting = np.flatnonzero(forecaster.corrected(missed)[beyond:] >= target)
-    return float(forecaster.grid[beyond + meeting[0]]) if len(meeting) else None
+    best = max(forecaster.at(rate_value) for rate_value in missed)  # the grid begins with the cheapest
+    curve = forecaster.corrected(missed)
+    # A curve of own encodes is smooth, and passes above a measurement that it takes for noise. This one is exact.
+    beside = curve[best - 1 : best + 2 : 2] if best else curve[1:2]
+    above = max(0.0, float(beside.mean() - curve[best])) if len(beside) else 0.0
+    for wanted in (target + above, target):
+        meeting = np.flatnonzero(curve[best + 1 :] >= wanted)
+        if len(meeting):
+            return float(forecaster.grid[best + 1 + meeting[0]])
+    return None
