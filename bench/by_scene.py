@@ -1,10 +1,11 @@
 """`tune --by-scene` beside the best single rate value, and beside Av1an's search of each scene.
 
 Titles are joined from distinct clips, or are natural clips of several shots. For each title, encoder and target:
-bits at equal measured mean (the single rate value's curve is measured around it and interpolated in the logarithm of
-bits), whether the mean ended within the tolerance, encodes a scene, and CPU against a bare encode and one scoring.
+bits at equal measured mean (the single rate value's curve is measured around it and interpolated in the logarithm
+of bits), whether the mean ended within the tolerance, encodes a scene, and CPU against a bare encode and one
+scoring.
 
-    python bench/by_scene.py CLIPS WORK --titles 4 --clips 20 -e libx264:medium --targets 93 [--av1an] [--natural A,B]
+    python bench/by_scene.py CLIPS WORK --titles 4 -e libx264:medium --targets 93 [--av1an] [--natural A,B]
 
 Each line of stdout is one JSON document; the last one sums up by encoder and target.
 """
@@ -17,9 +18,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from av1an import search
 
 import vmaf_assay as va
+from av1an import search
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -27,9 +28,6 @@ from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score, score_pair
 from vmaf_assay.tune.final import FinalEncode
 from vmaf_assay.tune.source import open_source
-
-STEPS = (-3.0, -1.0, 0.0, 1.0, 3.0)
-"""Rate values measured around the single one, in the encoder's steps of 1."""
 
 
 def cpu_s() -> float:
@@ -83,7 +81,9 @@ def bytes_at(curve: list[tuple[float, float, int]], mean: float) -> float:
     return float(np.exp(np.interp(mean, scores[order], sizes[order])))
 
 
-def bare_cost(ffmpeg: Ffmpeg, reference: ReferenceInput, encoder: str, preset: str, rate: float, out: Path) -> float:
+def bare_cost(
+    ffmpeg: Ffmpeg, reference: ReferenceInput, encoder: str, preset: str, rate: float, out: Path
+) -> float:
     """CPU seconds of one encode of the whole title and of scoring it."""
     before = cpu_s()
     done = process.run(FinalEncode(reference, encoder_info(encoder), preset, rate).argv(ffmpeg, out))
@@ -203,7 +203,9 @@ def main() -> None:
     parser.add_argument("--max-step", type=float)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--av1an", action="store_true")
-    parser.add_argument("--natural", default="", help="names of clips that hold several shots, instead of joined ones")
+    parser.add_argument(
+        "--natural", default="", help="names of clips that hold several shots, instead of joined ones"
+    )
     args = parser.parse_args()
     ffmpeg, args.ensemble = find_ffmpeg(), va.load_ensemble()
     args.work.mkdir(parents=True, exist_ok=True)

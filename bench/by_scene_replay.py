@@ -3,9 +3,10 @@
     python bench/by_scene_replay.py data/corpus [--titles 300] [--target 93] [--scenes 20]
 
 A title is some sources of different groups, each a scene of 24 to 250 frames with the bytes a frame that its clip
-has. Between the measured rate values curves are interpolated (PCHIP of the logarithms of deficit and bytes), with the
-roughness of real curves added. `known` allocates with the curves themselves. `control` begins with forecasts that are
-wrong by the spread that `scenes.probed.TRAINED` states. Both are against the best single rate value, at the measured mean.
+has. Between the measured rate values curves are interpolated (PCHIP of the logarithms of deficit and bytes), with
+the roughness of real curves added. `known` allocates with the curves themselves. `control` begins with forecasts
+that are wrong by the spread that `scenes.probed.TRAINED` states. Both are against the best single rate value, at
+the measured mean.
 """
 
 import argparse
@@ -35,10 +36,10 @@ def curves(corpus: Path, encoder: str, preset: str, pixels: tuple[int, int]) -> 
     frames = load_corpus(corpus).frames
     means = dict(frames.group_by("cell").agg(pl.col("vmaf").cast(pl.Float64).mean()).iter_rows())
     for cell in cells:
-        if (cell.encoder, cell.preset) == (encoder, preset) and not cell.encoder_args:
-            if pixels[0] <= cell.width * cell.height <= pixels[1]:
-                one = (cell.rate_value, means[cell.key], cell.bytes / cell.n_frames)
-                table.setdefault((cell.group, cell.source), []).append(one)
+        mine = (cell.encoder, cell.preset) == (encoder, preset) and not cell.encoder_args
+        if mine and pixels[0] <= cell.width * cell.height <= pixels[1]:
+            one = (cell.rate_value, means[cell.key], cell.bytes / cell.n_frames)
+            table.setdefault((cell.group, cell.source), []).append(one)
     made = []
     for (group, _), rows in table.items():
         rates, scores, sizes = map(np.array, zip(*sorted(rows), strict=True))
@@ -66,8 +67,12 @@ def main() -> None:
         rows = [replay(found, encoder, args, np.random.default_rng(seed)) for seed in range(args.titles)]
         rows = [row for row in rows if row is not None]
         names = rows[0].keys()
-        print(json.dumps({"encoder": asked, "titles": len(rows), "sources": len(found)}
-                         | {name: round(float(np.mean([row[name] for row in rows])), 3) for name in names}))
+        print(
+            json.dumps(
+                {"encoder": asked, "titles": len(rows), "sources": len(found)}
+                | {name: round(float(np.mean([row[name] for row in rows])), 3) for name in names}
+            )
+        )
 
 
 def replay(found: list[tuple], encoder: str, args: argparse.Namespace, rng: np.random.Generator) -> dict | None:

@@ -27,7 +27,7 @@ F64 = NDArray[np.float64]
 _SHARE, _LEAST_PROBED, _MOST_PROBED = 0.1, 12, 24
 """Frames of a scene that are probed, as a share of it, and the fewest and the most."""
 
-TRAINED = Spread(common=0.15, alike=0.1, own=0.2), Spread(common=0.3, alike=0.15, own=0.25)
+TRAINED = Spread(common=0.2, alike=0.08, own=0.12), Spread(common=0.35, alike=0.15, own=0.2)
 """Spread of score and size around the forecast of an encoder and preset that the model was trained on."""
 STOOD_IN = Spread(common=0.4, alike=0.2, own=0.25), Spread(common=0.6, alike=0.2, own=0.3)
 """Likewise where another preset or encoder stands in."""

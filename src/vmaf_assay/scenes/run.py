@@ -148,6 +148,7 @@ def _result(
             )
         )
     encoded = sum(row.n_frames * row.encodes for row in rows)
+    one_rate = controller.one_rate()
     result = SceneResult(
         source=path_text(asked.source),
         encoder=asked.encoder,
@@ -173,6 +174,8 @@ def _result(
         frame_rate=reference.rate(),
         n_frames=reference.n_frames,
         reasons=list(plan.conversions),
+        one_rate_value=None if one_rate is None else round(one_rate[0], 2),
+        one_rate_bytes=None if one_rate is None else one_rate[1],
         losses=list(plan.joint.carry.losses),
         encoder_args=list(plan.info.extra_args),
         filters=asked.filters,
