@@ -53,7 +53,10 @@ NESTED = {
 }
 
 DERIVED: dict[type, tuple[str, ...]] = {
-    Promise: ("made", "supported", "reachable", "calibrated_target", "calibrated_kind", "confidence", "reasons"),
+    Promise: (
+        *("made", "supported", "reachable", "calibrated_target", "calibrated_kind", "confidence"),
+        *("own_encodes", "reasons"),
+    ),
     TuneResult: ("promised", "supported", "reachable", "calibrated", "quality_met", "answer"),
     SceneResult: ("met", "mean_met", "within_tolerance", "scenes_below", "largest_step", "answer"),
     Contender: ("promised", "supported", "reachable", "met"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,27 @@ from numpy.typing import NDArray
 CANONICAL6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
 """The six libvmaf features that every model reads, in this order."""
 
-Pooling = Literal["frame", "mean"]
-"""What one number is of: one frame, or the mean over all frames of an encode."""
+Pooling = Literal["frame", "mean", "harmonic", "p5", "p1"]
+"""What one number is of: one frame, or all frames of an encode, by `pooled`."""
+
+
+def pooled(frames: NDArray[np.float32], pooling: Pooling) -> float:
+    """One number for the frames of an encode.
+
+    Args:
+      frames: VMAF of each frame, [F], points.
+      pooling: `mean`; `harmonic`, libvmaf's harmonic mean of VMAF + 1, less 1; `p5` and `p1`, the 5th and the 1st
+        percentile, interpolated linearly between frames.
+
+    >>> [pooled(np.array([80, 90, 100], np.float32), how) for how in ("mean", "p5")]
+    [90.0, 81.0]
+    """
+    wide = frames.astype(np.float64)
+    if pooling == "harmonic":
+        return float(len(wide) / np.sum(1 / (wide + 1)) - 1)
+    if pooling in ("p5", "p1"):
+        return float(np.quantile(wide, {"p5": 0.05, "p1": 0.01}[pooling]))
+    return float(wide.mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +142,32 @@ class Measurand:
         match = re.fullmatch(r"(\S{1,64}) (\S{1,32}) (\d{1,2})-bit", text)
         if match is None or match[1] not in METRICS or match[2] not in get_args(Pooling):
             raise ValueError(f"the measurand {text[:100]!r} is unknown to this release")
-        pooling: Pooling = "frame" if match[2] == "frame" else "mean"
-        return cls(match[1], pooling, int(match[3]))
+        return cls(match[1], cast("Pooling", match[2]), int(match[3]))
 
 
 FRAME_VMAF = Measurand("vmaf_v0.6.1", "frame", 8)
 """Of every corpus cell and of the regressor; files written before measurands do not name it."""
+
+VMAF_NAMES = {
+    "v0.6.1": "vmaf_v0.6.1",
+    "neg": "vmaf_v0.6.1neg",
+    "4k": "vmaf_4k_v0.6.1",
+    "v1": f"{_V1}3d0h",
+    "v1-phone": f"{_V1}5d0h",
+    "v1-4k": f"{_V1}1d5h_2160",
+}
+"""Short names of libvmaf's models, as `--vmaf` takes them."""
+
+
+def scoring_model(model: str, frame_rate: float) -> str:
+    """The model that scores a source: VMAF v1 has others for 50 frames a second and more.
+
+    >>> scoring_model("vmaf_v1.0.16_3d0h", 60), scoring_model("vmaf_v0.6.1", 60)
+    ('vmaf_v1.0.16_hfr_3d0h', 'vmaf_v0.6.1')
+    """
+    view = model.removeprefix(_V1)
+    return model if view == model or view.startswith("hfr_") else v1_model(view, frame_rate)
+
 
 MEAN_VMAF = Measurand("vmaf_v0.6.1", "mean", 8)
 """Of every forecast and promise so far; files written before measurands do not name it."""
@@ -262,11 +301,13 @@ class Scored:
     """Size of each frame's packet, [F], display order; None where it was not kept."""
     more: dict[str, NDArray[np.float32]] | None = None
     """Further per-frame columns by name, each [F]: some of `MORE_VALUES`."""
+    pooling: Pooling = "mean"
+    """How `pooled_vmaf` is made."""
 
     @property
     def pooled_vmaf(self) -> float:
-        """Mean over frames, points."""
-        return float(self.vmaf.mean(dtype=np.float64))
+        """One number for all frames, points: their mean, unless `pooling` says otherwise."""
+        return pooled(self.vmaf, self.pooling)
 
     def part(self, first: int, n_frames: int, frame_rate: Fraction) -> "Scored":
         """A part of its frames as an encode of their own; needs `frame_bytes` for a size other than 0."""

@@ -12,7 +12,7 @@ from vmaf_assay.cli import main as cli
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.model.sidecar import ChoiceCalibration, SeenEncoder
-from vmaf_assay.promise.choice import Curve
+from vmaf_assay.promise.choice import Curve, Forecaster
 from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.compare import CompareRequest, check_compare, compare
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
@@ -97,17 +97,21 @@ def test_measured_contenders(source, capsys, monkeypatch):
 
 
 @pytest.mark.ffmpeg
-def test_one_that_cannot_be_answered_for_is_listed(ffmpeg, source):
-    """An encoder or preset never trained on is named with the reason, and the others are compared."""
-    asked = ("libx264", "svt-av1", "libx265", "libx264:slow")
+def test_encoders_outside_the_calibration_are_compared(ffmpeg, source):
+    """An encoder or preset never trained on is searched with two encodes; one that does not work is listed."""
+    asked = ("libx264", "libopenh264", "libx264:slow", "h264_nvenc")
     result = compare(ffmpeg, two_encoders(), CompareRequest(source, asked, 80.0, 0.9))
-    assert [one.encoder for one in result.contenders] == ["libx264", "libx265"]
-    assert [(one.encoder, one.preset) for one in result.refused] == [("libsvtav1", "8"), ("libx264", "slow")]
-    assert "never trained on libsvtav1" in result.refused[0].reason
-    assert "never trained on libx264 preset slow" in result.refused[1].reason
-    assert result.cheapest is not None
-    with pytest.raises(ConfigError, match="never trained on libsvtav1"):
-        compare(ffmpeg, two_encoders(), CompareRequest(source, ("libsvtav1", "libaom-av1"), 80.0, 0.9))
+    assert [one.encoder for one in result.contenders] == ["libx264", "libopenh264", "libx264"]
+    assert [one.encoder for one in result.refused] == ["h264_nvenc"]
+    assert "does not work here" in result.refused[0].reason
+    own = [one.promise.own_encodes for one in result.contenders]
+    assert own[0] == 0 < min(own[1:]) <= max(own[1:]) <= 2
+    assert result.encodes_spent == 2 + sum(own)  # the forecast reads two probes
+    assert not any(one.promised for one in result.contenders[1:])
+    assert "never trained on libx264 preset slow" in result.contenders[2].reasons[0]
+    for one in result.contenders[1:]:
+        assert one.forecast_kbps is not None
+        assert one.meets(80.0) == (one.tried_vmaf is not None and one.tried_vmaf >= 80.0)
 
 
 @pytest.mark.ffmpeg
@@ -150,13 +154,15 @@ def test_the_next_encode_is_on_the_other_side():
     rates = np.array(RATES)
     curve = Curve("", "", "libx264", "medium", rates, logistic(rates, 46.0), np.full(8, 0.5), np.full(8, np.nan))
     above, below = MeasuredPoint(26.0, 97.0, 1.0), MeasuredPoint(38.0, 80.0, 1.0)
-    cheaper, dearer = next_rate(curve, 93.0, [above]), next_rate(curve, 93.0, [below])
+    cheaper, dearer = next_rate(Forecaster(curve), 93.0, [above]), next_rate(Forecaster(curve), 93.0, [below])
     assert cheaper is not None
     assert cheaper > 26.0
     assert dearer is not None
     assert dearer < 38.0
-    assert next_rate(curve, 93.0, [above, below]) is None
-    assert next_rate(curve, 1.0, [MeasuredPoint(42.0, 50.0, 1.0)]) is None  # nothing cheaper was trained on
+    assert next_rate(Forecaster(curve), 93.0, [above, below]) is None
+    assert (
+        next_rate(Forecaster(curve), 1.0, [MeasuredPoint(42.0, 50.0, 1.0)]) is None
+    )  # nothing cheaper was trained on
 
 
 @pytest.mark.ffmpeg

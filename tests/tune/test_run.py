@@ -100,14 +100,19 @@ def test_a_target_that_calibration_cannot_speak_of(ffmpeg, source, tmp_path):
 
 @pytest.mark.ffmpeg
 def test_nothing_is_promised_outside_the_support(ffmpeg, source, tmp_path):
-    """Features far outside what the model has seen: `supported` is false, the answer is no, nothing is written."""
+    """Features far outside what the model has seen: nothing is promised; the source is searched and encoded."""
     out = tmp_path / "out.mkv"
     made_up = verified(feature_range=(-1.0, -0.9))
     result = tune(ffmpeg, made_up, TuneRequest(source, "libx264", 85.0, 0.9, trials=0, output=out))
     assert not result.promise.supported
-    assert not result.met
+    assert not result.promised
+    assert [reason.code for reason in result.promise.reasons] == ["unlike_training", "own_curve"]
     assert any("far outside the trained" in reason for reason in result.reasons)
-    assert not out.exists()
+    assert {(probe.encoder, probe.preset) for probe in result.probes} == {("libx264", "medium")}
+    assert (
+        result.encodes_spent == 2 + result.promise.own_encodes + 1
+    )  # the forecast's probes, own ones, the output
+    assert probe_video(ffmpeg, out).n_frames == 12
 
 
 @pytest.mark.ffmpeg
@@ -158,7 +163,7 @@ def test_a_failed_encode_leaves_nothing(ffmpeg, tmp_path, source):
 
 @pytest.mark.ffmpeg
 def test_refusals_come_before_the_first_encode(ffmpeg, source):
-    """What cannot be promised is refused while it costs nothing: too much confidence, no coverage, no training."""
+    """What cannot be had is refused while it costs nothing: too much confidence, no coverage, invalid options."""
     steps = []
 
     def ask(ensemble, **changes):
@@ -169,10 +174,6 @@ def test_refusals_come_before_the_first_encode(ffmpeg, source):
         ask(verified(), confidence=0.99)
     with pytest.raises(ConfigError, match="did not pass the coverage policy"):
         ask(verified(eligible=False))
-    with pytest.raises(ConfigError, match="never trained on libx265"):
-        ask(verified(), encoder="libx265")
-    with pytest.raises(ConfigError, match="never trained on libx264 preset slow"):
-        ask(verified(), preset="slow")
     with pytest.raises(ConfigError, match="'-tune nonsense' do not work with libx264"):
         ask(verified(), encoder_args="-tune nonsense")
     assert steps == []
@@ -249,11 +250,12 @@ def test_an_unknown_name_lists_what_is_answered():
 
 
 @pytest.mark.ffmpeg
-def test_a_missed_encode_names_the_rate_value_it_implies(ffmpeg, source, tmp_path):
+def test_a_missed_encode_names_the_rate_value_it_implies(ffmpeg, source, tmp_path, monkeypatch):
     """The output misses: the rate value that its measurement implies is named, and `retry` encodes there.
 
-    What makes it miss is a noise reduction that no probe went through.
+    What makes it miss is a noise reduction that no probe went through; it is taken for a calibrated option.
     """
+    monkeypatch.setattr("vmaf_assay.tune.plan.outside", lambda *_: "")
     out = tmp_path / "out.mkv"
     notes: list[str] = []
     asked = TuneRequest(source, "libx264", 92.0, 0.9, trials=0, probes="few", output=out, verify=True)
@@ -285,15 +287,15 @@ def test_the_implied_rate_value_is_beyond_every_miss():
     """It is the cheapest of higher quality than every miss whose corrected forecast meets the target; or none."""
     rates = np.array(RATES)
     curve = Curve("", "", "libx264", "medium", rates, logistic(rates, 46.0), np.full(8, 0.5), np.full(8, np.nan))
-    implied = implied_rate(curve, 93.0, {32.0: 91.0})
-    assert implied is not None
     forecaster = Forecaster(curve)
+    implied = implied_rate(forecaster, 93.0, {32.0: 91.0})
+    assert implied is not None
     mu = forecaster.corrected({32.0: 91.0})
     assert mu[forecaster.at(implied)] >= 93 > mu[forecaster.at(implied + 0.1)]
-    nearer = implied_rate(curve, 93.0, {32.0: 91.0, implied: 92.9})
+    nearer = implied_rate(forecaster, 93.0, {32.0: 91.0, implied: 92.9})
     assert nearer is not None
     assert nearer < implied
-    assert implied_rate(curve, 99.9, {14.0: 99.0}) is None
+    assert implied_rate(forecaster, 99.9, {14.0: 99.0}) is None
 
 
 @pytest.mark.ffmpeg

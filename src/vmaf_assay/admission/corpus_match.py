@@ -4,7 +4,7 @@ Without the corpus only the consistency of a run can be checked, which an invent
 rows are made again, and the predictions must be of exactly those rows.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ from vmaf_assay.corpus.store import Corpus
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.model.seen import same_seen, seen_of
 from vmaf_assay.model.sidecar import Seen, Task
-from vmaf_assay.records import CellRecord, Measurand
+from vmaf_assay.records import Measurand
 from vmaf_assay.registry.recompute import first_difference
 from vmaf_assay.registry.tie_check import Tied
 from vmaf_assay.training.evidence import RunEvidence
@@ -67,10 +67,6 @@ def check_rows(claim: Claim, corpus: Corpus) -> None:
         raise CorpusError(
             f"the run is of corpus {claim.corpus_digest[:12]}, this is {corpus.digest[:12]}", next_step=_NEXT
         )
-    like = Measurand.parse(claim.measurand)
-    odd_cell = next((cell for cell in corpus.cells if _pooled(cell, like) != like), None)
-    if odd_cell is not None:
-        raise CorpusError(f"the run predicts {like}, the corpus measured {odd_cell.measurand}", next_step=_NEXT)
     said = claim.rows.select(_IDENTITY).sort("row")
     given = _rows(claim, said, corpus).cast(dict(said.schema))  # type: ignore[arg-type]
     if said.equals(given):
@@ -99,7 +95,8 @@ def check_facts(tied: Tied, corpus: Corpus) -> None:
       IntegrityError: one is not what the corpus gives.
     """
     task, sidecar = tied.tie.commitment.task, tied.mean_sidecar
-    rows = forecast_rows(corpus) if task == "forecast" else _frames(tied.rows, corpus)
+    answers = Measurand.parse(sidecar.answers)
+    rows = forecast_rows(corpus, measurand=answers) if task == "forecast" else _frames(tied.rows, corpus)
     shipped = tied.shipped.features
     if rows.features.shape != shipped.shape or not np.allclose(rows.features, shipped, rtol=1e-5, atol=1e-6):
         raise _stated(tied, "features of the corpus rows")
@@ -117,7 +114,8 @@ def _stated(tied: Tied, what: str) -> IntegrityError:
 
 def check_seen(claim: Claim, said: Seen, corpus: Corpus) -> None:
     """Refuse a sidecar of before ties that says it has seen what a corpus does not hold. Raises IntegrityError."""
-    rows = forecast_rows(corpus) if claim.task == "forecast" else _frames(claim.rows, corpus)
+    answers = Measurand.parse(claim.measurand)
+    rows = forecast_rows(corpus, measurand=answers) if claim.task == "forecast" else _frames(claim.rows, corpus)
     found = seen_of(rows.encoder, rows.preset, rows.rate_value, rows.features, row_pixels(corpus, rows))
     # Sidecars of before 2026-11-28 say nothing of each encoder's sizes.
     known = {(one.encoder, one.preset) for one in said.encoders if one.max_pixels}
@@ -132,7 +130,7 @@ def check_seen(claim: Claim, said: Seen, corpus: Corpus) -> None:
 def _rows(claim: Claim, said: pl.DataFrame, corpus: Corpus) -> pl.DataFrame:
     """The rows that training on this corpus would use."""
     if claim.task == "forecast":
-        targets = forecast_targets(corpus).rename({"vmaf": "truth"})
+        targets = forecast_targets(corpus, Measurand.parse(claim.measurand)).rename({"vmaf": "truth"})
         return targets.with_row_index("row").select(_IDENTITY)
     return _identity(_frames(said, corpus))
 
@@ -147,8 +145,3 @@ def _identity(rows: TrainingRows) -> pl.DataFrame:
     columns = {name: list(getattr(rows, name)) for name in ("cell", "group", "source", "encoder", "preset")}
     numbers = {"rate_value": rows.rate_value, "frame_index": rows.frame_index, "truth": rows.target}
     return pl.DataFrame({"row": range(len(rows.target)), **columns, **numbers}).select(_IDENTITY)
-
-
-def _pooled(cell: CellRecord, like: Measurand) -> Measurand:
-    """The measurand of a cell's frames, pooled as another is."""
-    return replace(Measurand.parse(cell.measurand), pooling=like.pooling)

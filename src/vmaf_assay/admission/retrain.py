@@ -12,6 +12,7 @@ from vmaf_assay.admission.audit import Audit, check_corpus_digest
 from vmaf_assay.admission.promotion import now_utc
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.files import sha256_bytes
+from vmaf_assay.records import Measurand
 from vmaf_assay.registry.attest import Retrained
 from vmaf_assay.registry.files import read_bound
 from vmaf_assay.registry.history import predictions_name
@@ -77,6 +78,7 @@ def retrain(
         folds=None if verdict.protocol == LEAVE_ONE_OUT else int(verdict.protocol.split()[0]),
         max_steps=max_steps,
         processes=processes,
+        measurand=Measurand.parse(audited.sidecar.answers),
         on_progress=on_progress,
         vocabulary=audited.sidecar.encoder_vocab_version,
     )

@@ -14,6 +14,7 @@ from vmaf_assay.records import OnStep
 from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.training.evidence import RunEvidence, load_run
 from vmaf_assay.training.schema import RunFile
+from vmaf_assay.tune.scale import parse_measurand
 
 
 def write_run(
@@ -27,6 +28,7 @@ def write_run(
     max_steps: int | None = None,
     engine: str = "auto",
     jobs: int | None = None,
+    measurand: str | None = None,
     on_step: OnStep | None = None,
     on_commit: Callable[[str], None] | None = None,
 ) -> RunFile:
@@ -42,6 +44,7 @@ def write_run(
       max_steps: budget of steps a member, where the recipe's epochs are more.
       engine: `auto`, `native` (a C compiler; the same bits everywhere), `jax`, or `jax-gpu`.
       jobs: processes; by default one a core.
+      measurand: what a forecast answers in, as `vmaf_v1.0.16_3d0h mean 10-bit`; None: mean v0.6.1, 8-bit.
       on_step: called with members done.
       on_commit: called before training with the digest of the commitment.
 
@@ -63,6 +66,7 @@ def write_run(
         max_steps=max_steps,
         engine=engine,
         processes=jobs or os.cpu_count() or 1,
+        measurand=None if measurand is None else parse_measurand(measurand),
         on_progress=None if on_step is None else lambda done, total: on_step("members", done, total),
         on_commit=on_commit,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.files import sha256_file
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.progress import JobClock, OnLeft
@@ -67,6 +67,8 @@ class TuneAsked(Settings, total=False):
     max_ratio: float | None
     probe_seconds: float
     probes: ProbesKind | None
+    measurand: Measurand
+    depth_of_source: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import PromisedChoice, promised
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.batch import Batch, ItemResult, check_batch, plan_items, request_digest, size_of, tune_many
 from vmaf_assay.tune.cache import Cache
@@ -286,6 +286,7 @@ def compare_encoders(
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind = "few",
+    measurand: Measurand = MEAN_VMAF,
     **settings: Unpack[Settings],
 ) -> CompareResult:
     """Forecast the bitrates of several encoders for a target; what `assay compare` does.
@@ -314,6 +315,7 @@ def compare_encoders(
         filters=filters,
         probe_seconds=probe_seconds,
         probes=probes,
+        measurand=measurand,
     )
     return compare_request(request, **settings)
 

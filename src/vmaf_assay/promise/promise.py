@@ -14,6 +14,7 @@ NoPromiseCode = Literal[
     "out_of_reach",
     "options_not_calibrated",
     "reference_not_calibrated",
+    "own_curve",
 ]
 """Code of a reason for no promise, for programs; `NoPromise.words` is for people."""
 
@@ -50,6 +51,8 @@ class Promise:
     """Encoder options that no calibration encode had; empty without such options."""
     uncalibrated_reference: str = ""
     """A comparison that no calibration encode had, in words; else empty."""
+    own_encodes: int = 0
+    """For a job outside the calibration: encodes with the encoder itself that its curve goes through; else 0."""
 
     @property
     def calibrated_kind(self) -> bool:
@@ -63,8 +66,8 @@ class Promise:
 
     @property
     def encodable(self) -> bool:
-        """Whether to make the encode: it is promised, or only its kind is not calibrated."""
-        return self.supported and self.reachable and self.calibrated_target
+        """Whether to make the encode: it is promised, only its kind is not calibrated, or it was searched."""
+        return self.reachable and (self.own_encodes > 0 or (self.supported and self.calibrated_target))
 
     @property
     def reasons(self) -> tuple[NoPromise, ...]:
@@ -98,6 +101,12 @@ class Promise:
             )
         if self.uncalibrated_reference:
             found.append(NoPromise("reference_not_calibrated", f"not calibrated: {self.uncalibrated_reference}"))
+        if self.own_encodes:
+            found.append(
+                NoPromise(
+                    "own_curve", f"searched: a curve through {encodes_words(self.own_encodes)} promises nothing"
+                )
+            )
         return tuple(found)
 
     def sentence(self, choice: str) -> str:
@@ -117,6 +126,11 @@ Best guess: libx264 medium at CRF 24, forecast VMAF 94.00'
         if self.made:
             return f"{choice}: VMAF >= {self.target:g} with confidence {self.confidence:g}"
         first = self.reasons[0]
+        if self.encodable and self.own_encodes:
+            return (
+                f"{choice}: VMAF {self.mu:.2f} by a curve through {encodes_words(self.own_encodes)}, "
+                "nothing promised: outside the calibration"
+            )
         if self.encodable:
             return f"{choice}: VMAF {self.mu:.2f} forecast, not promised ({first.words})"
         named = "Nearest" if first.code == "out_of_reach" else "Best guess"
@@ -131,8 +145,18 @@ Best guess: libx264 medium at CRF 24, forecast VMAF 94.00'
             "calibrated_target": self.calibrated_target,
             "calibrated_kind": self.calibrated_kind,
             "confidence": self.confidence,
+            "own_encodes": self.own_encodes,
             "reasons": [{"code": reason.code, "words": reason.words} for reason in self.reasons],
         }
+
+
+def encodes_words(number: int) -> str:
+    """Own encodes, counted.
+
+    >>> encodes_words(1), encodes_words(3)
+    ('one encode of its own', '3 encodes of its own')
+    """
+    return "one encode of its own" if number == 1 else f"{number} encodes of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +175,7 @@ def promise_of(
     unsupported_reason: str,
     uncalibrated_options: str = "",
     uncalibrated_reference: str = "",
+    own_encodes: int = 0,
 ) -> Promise:
     """The promise that stands behind a choice.
 
@@ -162,6 +187,7 @@ def promise_of(
       unsupported_reason: what is unlike the training data; empty if nothing is.
       uncalibrated_options: encoder options beyond the calibrated ones.
       uncalibrated_reference: why the comparison is not as calibrated.
+      own_encodes: encodes that a curve of the encoder's own goes through; 0 for a forecast.
     """
     return Promise(
         target=target,
@@ -174,6 +200,7 @@ def promise_of(
         calibrated_target=margin.target == target,
         uncalibrated_options=uncalibrated_options,
         uncalibrated_reference=uncalibrated_reference,
+        own_encodes=own_encodes,
     )
 
 

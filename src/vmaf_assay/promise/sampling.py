@@ -156,40 +156,30 @@ def _satterthwaite(variances: F64, degrees: NDArray[np.int64]) -> float:
     return float(variances.sum()) ** 2 / total if total > 0 else float(degrees.min())
 
 
-class SampledForecaster(Forecaster):
-    """The forecast of a title from those of its segments, with the sampling part of the bound."""
+class Sampled(Forecaster):
+    """A forecast of a title from a sample of its segments: the sampling part of the bound."""
 
-    def __init__(
-        self,
-        title: Curve,
-        segments: Sequence[Curve],
-        weights: F64,
-        n_units: int,
-        *,
-        confidence: float,
-        allowance: float = 0.0,
+    def sample_of(
+        self, forecasts: F64, weights: F64, n_units: int, *, confidence: float, allowance: float = 0.0
     ) -> None:
-        """From the title's mean curve and its segments' curves.
+        """Note the sample.
 
         Args:
-          title: means over the segments, weighted.
-          segments: N curves of the same encoder and rate values, in the order of `stratified`.
+          forecasts: of each segment on the grid, points, [N, G], in the order of `stratified`.
           weights: frames of each, [N].
           n_units: M, units in the title.
           confidence: of the promise, in (0, 1).
           allowance: by how much a segment's encode scores above the same frames in an encode of the title, points;
             subtracted from every estimate.
         """
-        super().__init__(title)
-        self.forecasts = np.stack([Forecaster(curve).mu for curve in segments])
+        self.forecasts = forecasts
         """Forecast of each segment on the grid, points, [N, G]."""
         self.allowance = allowance
         """Allowance subtracted, points."""
-        self.mu = np.maximum(weighted_mean(self.forecasts, weights) - allowance, 0.0)
         self._weights, self._n_units, self._confidence = weights, n_units, confidence
         self._estimates: dict[float, Estimate] = {}
-        left = 1 - len(segments) / n_units
-        self._first = left * mean_variance(self.forecasts, weights, neighbours=True)
+        left = 1 - len(forecasts) / n_units
+        self._first = left * mean_variance(forecasts, weights, neighbours=True)
 
     def observe(self, rate_value: float, measured: Mapping[int, float]) -> float:
         """The title's estimated VMAF at a trial's rate value, points; remembered for the bound.
@@ -234,3 +224,32 @@ class SampledForecaster(Forecaster):
         off = np.hypot(margin * self.weight(trials), self.sampling_part(trials))
         bound: F64 = self.corrected(trials) - off
         return bound
+
+
+class SampledForecaster(Sampled):
+    """The forecast of a title from those of its segments."""
+
+    def __init__(
+        self,
+        title: Curve,
+        segments: Sequence[Curve],
+        weights: F64,
+        n_units: int,
+        *,
+        confidence: float,
+        allowance: float = 0.0,
+    ) -> None:
+        """From the title's mean curve and its segments' curves.
+
+        Args:
+          title: means over the segments, weighted.
+          segments: N curves of the same encoder and rate values, in the order of `stratified`.
+          weights: frames of each, [N].
+          n_units: M, units in the title.
+          confidence: of the promise, in (0, 1).
+          allowance: as of `Sampled.sample_of`.
+        """
+        super().__init__(title)
+        forecasts = np.stack([Forecaster(curve).mu for curve in segments])
+        self.sample_of(forecasts, weights, n_units, confidence=confidence, allowance=allowance)
+        self.mu = np.maximum(weighted_mean(forecasts, weights) - allowance, 0.0)

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from vmaf_assay.errors import IntegrityError
 from vmaf_assay.media.files import canonical_json, sha256_bytes
-from vmaf_assay.model.sidecar import Task
+from vmaf_assay.model.sidecar import MeasurandName, Task
 from vmaf_assay.registry.files import RESTORE
 from vmaf_assay.registry.manifest import Digest, Frozen
 
@@ -49,6 +49,8 @@ class Commitment(Frozen):
     """The ensemble."""
     task: Task
     """`fr` or `forecast`."""
+    measurand: MeasurandName | None = Field(default=None, exclude_if=lambda text: text is None)
+    """What the members answer in; None for what all models of the task answered in first."""
     seeds: list[int]
     """Seeds, in order."""
     corpus_digest: Digest

@@ -119,6 +119,7 @@ def _check_commitment(tied: Tied) -> None:
     said = {
         "ensemble": (made.model_id, tied.ensemble),
         "task": (made.task, sidecar.task),
+        "measurand": (made.measurand, sidecar.measurand),
         "seeds": (made.seeds, list(tied.seeds)),
         "corpus": (made.corpus_digest, sidecar.corpus_digest),
         "rows": (made.n_rows, tied.rows.height),

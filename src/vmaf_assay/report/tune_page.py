@@ -84,6 +84,7 @@ def _promise_of(d: Document) -> Promise:
         reachable=d.get("reachable", True),
         calibrated_target=said.get("calibrated_target", True),
         uncalibrated_options=" ".join(d.get("encoder_args", [])),
+        own_encodes=said.get("own_encodes", 0),
         uncalibrated_reference="" if d.get("reference", "filtered") == "filtered" else "an unscaled reference",
     )
 

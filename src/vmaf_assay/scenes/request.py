@@ -92,7 +92,10 @@ def _senseless(asked: TuneRequest) -> list[tuple[str, str]]:
             (asked.max_kbps is not None, ("--max-bitrate", "it spends what the target needs")),
             (asked.max_ratio is not None, ("--max-ratio", "it spends what the target needs")),
             (asked.max_bytes is not None, ("--max-size", "it spends what the target needs")),
-            (asked.measurand != MEAN_VMAF, ("other measurand", f"it measures {MEAN_VMAF}")),
+            (
+                asked.measurand != MEAN_VMAF or asked.depth_of_source,
+                ("--vmaf, --pool or --bit-depth", f"it measures {MEAN_VMAF}"),
+            ),
         )
         if given
     ]

@@ -1,7 +1,7 @@
 """From a corpus to training rows: the features and targets of each task."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -14,7 +14,17 @@ from vmaf_assay.errors import CorpusError
 from vmaf_assay.model.codec_block import VocabVersion, codec_rows, vocabulary_for
 from vmaf_assay.model.features import DEFAULT_PROBES, F32, ProbeRows, forecast_feature_names, source_features
 from vmaf_assay.model.sidecar import ProbeSpec, probes_known, probes_read
-from vmaf_assay.records import CANONICAL6, VALUES, CellRecord
+from vmaf_assay.records import (
+    CANONICAL6,
+    FRAME_VMAF,
+    HIGH_FRAME_RATE,
+    MEAN_VMAF,
+    VALUES,
+    CellRecord,
+    Measurand,
+    Pooling,
+    scoring_model,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +86,16 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted({int((i + 0.5) * count / wanted) for i in range(wanted)})
 
 
-def probes_of(corpus: Corpus) -> tuple[ProbeSpec, ...]:
+def probes_of(corpus: Corpus, measurand: Measurand = MEAN_VMAF) -> tuple[ProbeSpec, ...]:
     """The probes that serve forecasts of a corpus's encoders, in the order of `DEFAULT_PROBES`.
 
-    These are the probes that forecasts read, and further ones that every source with such a curve has.
+    These are the probes that forecasts read, and further ones that every source with such a curve has. Probes are
+    8-bit encodes scored by VMAF v0.6.1, so no further one is on a curve of another measurand.
 
     Raises:
       CorpusError: there is nothing to ask about.
     """
-    asked = _asked_cells(corpus)
+    asked = _asked_cells(corpus, measurand.bit_depth)
     read = {
         index for encoder in {cell.encoder for cell in asked} for index in probes_read(DEFAULT_PROBES, encoder)
     }
@@ -96,31 +107,72 @@ def probes_of(corpus: Corpus) -> tuple[ProbeSpec, ...]:
         index
         for (encoder, preset), names in sources.items()
         for index in probes_known(DEFAULT_PROBES, encoder, preset, more=True)
-        if all((name, encoder, preset, DEFAULT_PROBES[index].rate_value) in having for name in names)
+        if measurand == MEAN_VMAF
+        and all((name, encoder, preset, DEFAULT_PROBES[index].rate_value) in having for name in names)
     }
     return tuple(DEFAULT_PROBES[index] for index in sorted(read | known))
 
 
-def forecast_targets(corpus: Corpus) -> pl.DataFrame:
-    """Targets of a forecast: pooled VMAF of every encode that is not only a probe, sorted by cell.
+def forecast_targets(corpus: Corpus, measurand: Measurand = MEAN_VMAF) -> pl.DataFrame:
+    """Targets of a forecast: the pooled score of every encode that is not only a probe, sorted by cell.
+
+    Args:
+      corpus: the corpus.
+      measurand: what the score is of. VMAF v1 of a source of 50 frames a second or more is that of its own model.
+
+    Returns:
+      Columns cell, source, group, encoder, preset, rate_value, vmaf (the score) and frame_index (-1).
 
     Raises:
       CorpusError: there is nothing to ask about.
     """
-    wanted = {cell.key for cell in _asked_cells(corpus) if cell.n_frames >= MIN_FRAMES}
-    pooled = corpus.frames.group_by("cell", "source", "group", "encoder", "preset", "rate_value").agg(
-        pl.col("vmaf").cast(pl.Float64).sort_by("frame_index").mean()
+    wanted = {cell.key for cell in _asked_cells(corpus, measurand.bit_depth) if cell.n_frames >= MIN_FRAMES}
+    identity = ("cell", "source", "group", "encoder", "preset", "rate_value")
+    rows = (
+        corpus.frames.filter(pl.col("cell").is_in(wanted))
+        .with_columns(score=_score(corpus, measurand))
+        .filter(pl.col("score").is_not_nan() & pl.col("score").is_not_null())
+        .group_by(identity)
+        .agg(vmaf=_pooled(measurand.pooling))
+        .sort("cell")
     )
-    rows = pooled.filter(pl.col("cell").is_in(wanted)).sort("cell")
     if rows.height == 0:
-        raise CorpusError("no source has two frames or more", next_step="build with a larger --max-frames")
+        raise CorpusError(
+            f"no source has two frames or more that are scored by {measurand.model}",
+            next_step="build with a larger --max-frames",
+        )
     return rows.with_columns(frame_index=pl.lit(-1, dtype=pl.Int32))
 
 
+def _score(corpus: Corpus, measurand: Measurand) -> pl.Expr:
+    """Per-frame score of a measurand's model, or of its model for high frame rates where the cell has that one."""
+    models = dict.fromkeys([measurand.model, scoring_model(measurand.model, HIGH_FRAME_RATE)])
+    if measurand.model == MEAN_VMAF.model:
+        return pl.col("vmaf").cast(pl.Float64)
+    columns = [pl.col(model).cast(pl.Float64).fill_nan(None) for model in models if model in corpus.frames.columns]
+    if not columns:
+        raise CorpusError(f"this corpus has no scores of {measurand.model}", next_step="build it again")
+    return pl.coalesce(columns)
+
+
+def _pooled(pooling: Pooling) -> pl.Expr:
+    """The column `score` of an encode's frames as one number, as `records.pooled` makes it."""
+    score = pl.col("score").sort_by("frame_index")
+    if pooling == "harmonic":
+        return score.len() / (1 / (score + 1)).sum() - 1
+    if pooling in ("p5", "p1"):
+        return score.quantile({"p5": 0.05, "p1": 0.01}[pooling], interpolation="linear")
+    return score.mean()
+
+
 def forecast_rows(
-    corpus: Corpus, probes: Sequence[ProbeSpec] = DEFAULT_PROBES, *, vocabulary: VocabVersion | None = None
+    corpus: Corpus,
+    probes: Sequence[ProbeSpec] = DEFAULT_PROBES,
+    *,
+    vocabulary: VocabVersion | None = None,
+    measurand: Measurand = MEAN_VMAF,
 ) -> TrainingRows:
-    """Pooled rows: features of the probes of a source, and the pooled VMAF of each of its other encodes.
+    """Pooled rows: features of the probes of a source, and the pooled score of each of its other encodes.
 
     Sources of one frame are left out: `tune` refuses them, and a single key frame is coded unlike any clip.
 
@@ -128,7 +180,7 @@ def forecast_rows(
       CorpusError: a source lacks a probe that is read, sizes are unknown (an imported corpus), or there is no
         curve.
     """
-    measured, rows = _probe_encodes(corpus, probes), forecast_targets(corpus)
+    measured, rows = _probe_encodes(corpus, probes), forecast_targets(corpus, measurand)
     asked = list(zip(rows["source"], rows["encoder"], strict=True))
     read = {encoder: probes_read(probes, encoder) for encoder in set(rows["encoder"])}
     lacking = sorted(
@@ -184,7 +236,7 @@ def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[st
     cells: dict[tuple[str, int], CellRecord] = {}
     for cell in corpus.cells:
         index = index_of.get((cell.encoder, cell.preset, cell.rate_value))
-        if index is not None:
+        if index is not None and cell.measurand == str(FRAME_VMAF):
             cells[cell.source, index] = cell
     keys = [cell.key for cell in cells.values()]
     parts = {
@@ -203,12 +255,14 @@ def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[st
     return found
 
 
-def _asked_cells(corpus: Corpus) -> list[CellRecord]:
-    """Cells of encoders and presets measured at two rate values or more; with a single one it is only a probe."""
+def _asked_cells(corpus: Corpus, bit_depth: int = 8) -> list[CellRecord]:
+    """Cells of a depth, of encoders and presets with two rate values or more; with one it is only a probe."""
+    of_depth = str(replace(FRAME_VMAF, bit_depth=bit_depth))
+    cells = [cell for cell in corpus.cells if cell.measurand == of_depth]
     rates: dict[tuple[str, str], set[float]] = {}
-    for cell in corpus.cells:
+    for cell in cells:
         rates.setdefault((cell.encoder, cell.preset), set()).add(cell.rate_value)
-    wanted = [cell for cell in corpus.cells if len(rates[cell.encoder, cell.preset]) > 1]
+    wanted = [cell for cell in cells if len(rates[cell.encoder, cell.preset]) > 1]
     if not wanted:
         raise CorpusError("no encoder has two rate values or more", next_step="build with more --rates")
     return wanted

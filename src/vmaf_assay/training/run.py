@@ -40,7 +40,7 @@ from vmaf_assay.model.weights import MemberWeights, reference_predict
 from vmaf_assay.promise.calibrate import calibration_from_predictions
 from vmaf_assay.promise.folds import Fold, make_folds, protocol_of
 from vmaf_assay.promise.metrics import plcc, rmse, srocc
-from vmaf_assay.records import Measurand
+from vmaf_assay.records import FRAME_VMAF, MEAN_VMAF, Measurand
 from vmaf_assay.registry.tie import Commitment
 from vmaf_assay.training.recipe import RECIPES, Member, Recipe
 from vmaf_assay.training.rows import TrainingRows, forecast_rows, probes_of, regressor_rows
@@ -86,6 +86,7 @@ def train_run(
     on_progress: OnProgress | None = None,
     on_commit: Callable[[str], None] | None = None,
     vocabulary: VocabVersion | None = None,
+    measurand: Measurand | None = None,
 ) -> RunFile:
     """Train an ensemble on a corpus and write the run.
 
@@ -102,6 +103,7 @@ def train_run(
       on_progress: called with (members trained, members).
       on_commit: called before training with the digest of the commitment, for whoever publishes it.
       vocabulary: of a model that is trained again; by default the first that knows the encoders.
+      measurand: what a forecast answers in; by default mean VMAF v0.6.1 of 8-bit encodes.
 
     Raises:
       ConfigError: unknown model or recipe, doubled seeds, or `out` exists.
@@ -109,13 +111,14 @@ def train_run(
     """
     spec, plan = _check_request(model_id, recipe, seeds, max_steps, out)
     seeds = sorted(seeds)
+    answers = _answers(spec.task, measurand)
     corpus = _corpus(corpus_dir, spec.task)
-    rows = _rows_of(corpus, spec.task, vocabulary)
+    rows = _rows_of(corpus, answers, vocabulary)
     left_out = make_folds(rows.group, folds)
     chosen = choose_engine(engine, plan)
     members = _members(rows, left_out, seeds)
     trained_by = engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan)
-    commitment = _commitment(model_id, corpus, rows, left_out, seeds, plan, trained_by)
+    commitment = _commitment(model_id, corpus, rows, left_out, seeds, plan, trained_by, answers)
     with _whole(out) as folder:
         announce = on_commit or (lambda _digest: None)
         announce(commit(folder, commitment))
@@ -156,11 +159,13 @@ def _commitment(
     seeds: Sequence[int],
     recipe: Recipe,
     trained_by: dict[str, str],
+    answers: Measurand,
 ) -> Commitment:
     """What decides the bytes that come out of training."""
     return Commitment(
         model_id=model_id,
         task=MODELS[model_id].task,
+        measurand=None if str(answers) == first_measurand(MODELS[model_id].task) else str(answers),
         seeds=list(seeds),
         corpus_digest=corpus.digest,
         n_rows=len(rows.target),
@@ -217,6 +222,12 @@ class _Trained:
     """One a seed, trained on all rows."""
     wall_time_s: float
 
+    @property
+    def answers(self) -> Measurand:
+        """What the members answer in."""
+        said = self.commitment.measurand
+        return Measurand.parse(said or first_measurand(self.commitment.task))
+
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
@@ -255,11 +266,6 @@ def _check_request(
 def _corpus(folder: Path, task: Task) -> Corpus:
     """The corpus; refused for a forecast if its encodes have --encoder-args, which a forecast cannot ask for."""
     corpus = load_corpus(folder)
-    measurands = sorted({cell.measurand for cell in corpus.cells})
-    if len(measurands) > 1:
-        raise CorpusError(
-            f"the corpus holds scores of {' and '.join(measurands)}", next_step="train on one measurand at a time"
-        )
     given = next((cell for cell in corpus.cells if cell.encoder_args), None)
     if given and task == "forecast":
         raise CorpusError(
@@ -270,17 +276,22 @@ def _corpus(folder: Path, task: Task) -> Corpus:
     return corpus
 
 
-def _answers(corpus: Corpus, task: Task) -> str:
-    """The measurand of an ensemble trained on a corpus: the frames' own, or pooled as a forecast is."""
-    frames = Measurand.parse(corpus.cells[0].measurand)
-    return str(frames if task == "fr" else replace(frames, pooling="mean"))
+def _answers(task: Task, measurand: Measurand | None) -> Measurand:
+    """What an ensemble answers in. The regressor reads what VMAF v0.6.1 reads, and answers in nothing else."""
+    if task == "forecast":
+        return measurand or MEAN_VMAF
+    if measurand not in (None, FRAME_VMAF):
+        raise ConfigError(
+            f"the regressor scores frames by {FRAME_VMAF}, not {measurand}", next_step="train a forecast"
+        )
+    return FRAME_VMAF
 
 
-def _rows_of(corpus: Corpus, task: Task, vocabulary: VocabVersion | None = None) -> TrainingRows:
-    if task == "fr":
+def _rows_of(corpus: Corpus, answers: Measurand, vocabulary: VocabVersion | None = None) -> TrainingRows:
+    if answers.pooling == "frame":
         rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL, vocabulary=vocabulary)
     else:
-        rows = forecast_rows(corpus, vocabulary=vocabulary)
+        rows = forecast_rows(corpus, vocabulary=vocabulary, measurand=answers)
     _check_groups(rows)
     return rows
 
@@ -324,7 +335,8 @@ def _write(folder: Path, trained: _Trained) -> RunFile:
     corpus, rows = trained.corpus, trained.rows
     task, model_id = trained.commitment.task, trained.commitment.model_id
     predictions, recipe = trained.predictions, trained.recipe
-    probes = probes_of(corpus) if task == "forecast" else ()
+    answers = trained.answers
+    probes = probes_of(corpus, answers) if task == "forecast" else ()
     buffer = io.BytesIO()
     predictions.write_parquet(buffer, compression="zstd", compression_level=19)
     write_bytes_atomic(folder / "predictions.parquet", buffer.getvalue())
@@ -333,12 +345,12 @@ def _write(folder: Path, trained: _Trained) -> RunFile:
     for loso in losos:
         write_json_atomic(folder / f"loso_seed{loso.seed}.json", loso.model_dump(mode="json"))
     calibration = calibration_from_predictions(
-        predictions, task, model_id, corpus.digest, probes, measurand=_answers(corpus, task)
+        predictions, task, model_id, corpus.digest, probes, measurand=str(answers)
     )
     document = CalibrationFile(calibration=calibration)
     write_json_atomic(folder / "calibration.json", document.model_dump(mode="json"), indent=None)
     bitrate = bitrate_of(corpus, rows, probes) if task == "forecast" else None
-    base = _sidecar_base(corpus, rows, task, recipe, losos) | {"probes": list(probes)}
+    base = _sidecar_base(trained, losos) | {"probes": list(probes)}
     for seed, weights in zip(seeds, trained.members, strict=True):
         data = member_graph(weights)
         _write_model(folder, f"{model_id}_seed{seed}", data, "member", base)
@@ -411,7 +423,11 @@ def bitrate_of(corpus: Corpus, rows: TrainingRows, probes: Sequence[ProbeSpec]) 
     cells = {cell.key: cell for cell in corpus.cells}
     if min(cell.kbps for cell in corpus.cells) <= 0:
         return None
-    by_setting = {(c.source, c.encoder, c.preset, c.rate_value): c.kbps for c in corpus.cells}
+    by_setting = {
+        (c.source, c.encoder, c.preset, c.rate_value): c.kbps
+        for c in corpus.cells
+        if c.measurand == str(FRAME_VMAF)  # probes are of 8 bits
+    }
     probe_kbps = np.array(
         [
             [by_setting[source, *_setting(probes[i])] for i in probes_read(probes, encoder)]
@@ -426,19 +442,17 @@ def _setting(probe: ProbeSpec) -> tuple[str, str, float]:
     return probe.encoder, probe.preset, probe.rate_value
 
 
-def _sidecar_base(
-    corpus: Corpus, rows: TrainingRows, task: Task, recipe: Recipe, losos: Sequence[LosoFile]
-) -> dict[str, Any]:
-    measurand = _answers(corpus, task)
+def _sidecar_base(trained: _Trained, losos: Sequence[LosoFile]) -> dict[str, Any]:
+    corpus, rows = trained.corpus, trained.rows
     return {
-        "task": task,
-        "measurand": None if measurand == first_measurand(task) else measurand,
+        "task": trained.commitment.task,
+        "measurand": trained.commitment.measurand,
         "feature_names": list(rows.feature_names),
         "encoder_vocab_version": rows.vocab_version,
         "encoder_vocab": list(VOCABULARIES[rows.vocab_version]),
         "opset": OPSET,
         "seen": seen_of(rows.encoder, rows.preset, rows.rate_value, rows.features, row_pixels(corpus, rows)),
-        "recipe": _recipe_record(recipe, rows),
+        "recipe": _recipe_record(trained.recipe, rows),
         "corpus_digest": corpus.digest,
         "held_out": HeldOut(
             mean_plcc=float(np.mean([loso.mean_plcc for loso in losos])),

@@ -8,6 +8,7 @@ that do not verify are ignored, and a failed write is not an error.
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,7 @@ class Cache:
         preset: str,
         rate_value: float,
         *,
+        models: Sequence[str] = (commands.VMAF_MODEL,),
         of: tuple[int, ...] = (),
     ) -> str:
         """The entry's name; raises ToolError if the encoder does not work here.
@@ -78,7 +80,7 @@ class Cache:
                     "format": FORMAT,
                     "source": self.digest(reference.path),
                     "reference": _made_of(reference),
-                    "command": commands.encode_and_score(reference, info, preset, rate_value).hashed(),
+                    "command": commands.encode_and_score(reference, info, preset, rate_value, models).hashed(),
                     "versions": self._versions(ffmpeg, info.name),
                 }
                 | (self._segment(reference, of) if of else {})

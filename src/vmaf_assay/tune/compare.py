@@ -19,15 +19,16 @@ from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Forecaster, Margin
 from vmaf_assay.promise.promise import promise_of
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
-from vmaf_assay.tune.forecast import Forecast, chosen_preset, trained_rates
+from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.own_probes import outside, own_margin, own_stages, search
 from vmaf_assay.tune.plan import OnNote, calibrated_margin
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.progress import SCORE_COST, JobClock, Stage, encode_cost, final_stages, probe_stages
@@ -38,10 +39,12 @@ from vmaf_assay.tune.request import (
     ProbesKind,
     TuneRequest,
     check_request,
+    encoder_of,
     resolved,
 )
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import tune
+from vmaf_assay.tune.scale import compared_at
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_source, pixels
 from vmaf_assay.tune.trials import make_trials
@@ -82,6 +85,8 @@ class CompareRequest:
     probes: ProbesKind = "few"
     """`few` makes the probes that the forecasts read. `more` adds further ones, for encoders and presets for which
     the model has them."""
+    measurand: Measurand = MEAN_VMAF
+    """What the target is of: metric, pooling and bit depth."""
 
     def of(self, encoder: str, preset: str | None) -> TuneRequest:
         """The request for one encoder."""
@@ -96,20 +101,23 @@ class CompareRequest:
             filters=self.filters,
             probe_seconds=self.probe_seconds,
             probes=self.probes,
+            measurand=self.measurand,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """An encoder and preset that the ensemble supports."""
+    """An encoder and preset, and the margin that applies to it."""
 
     request: TuneRequest
     """The request for it, with its preset."""
     preset: str
     margin: Margin
-    """Calibrated."""
+    """Calibrated; outside the calibration that of curves through own encodes."""
     sidecar: Sidecar
     """Of the ensemble that forecasts."""
+    outside: str = ""
+    """Why it is outside the calibration, in words; empty if it is inside."""
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -149,34 +157,37 @@ def compare(
 ) -> CompareResult:
     """Forecast every contender from the same probes, and measure them on request.
 
-    Unsupported encoders are named in `refused`; the others are compared.
+    Encoders outside the calibration are searched with encodes of their own. Those that do not work here are named
+    in `refused`.
 
     Raises:
-      ConfigError: fewer than two, none that the model was trained on, or an ensemble that may not promise.
+      ConfigError: fewer than two, or an ensemble that may not promise.
       MediaError: the source cannot be used.
       ToolError: ffmpeg failed for every encoder.
     """
     clock = clock or JobClock(on_step)
-    asked, refused = _asked(verified, request)
+    if request.measurand.pooling != "mean":  # segments say little of a percentile of all frames
+        request = replace(request, probe_seconds=0)
+    asked = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
     clock.step(f"open {request.source.name}", 0, 1)
     reference, _ = open_source(ffmpeg, request.source, request.filters, stream=request.stream)
+    reference = compared_at(reference, request.measurand.bit_depth)
     clock.plan(_stages(sidecar, request, asked, reference), reference)
     with ExitStack() as stack:
         if cache is None and request.output is not None:  # the winner's encode uses these measurements again
             cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-compare-"))))
-        measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step))
-        pairs = [one.pair for one in asked]
+        measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step, request.measurand))
+        pairs = [one.pair for one in asked if not one.outside]
         title = probe_title(
             measurer, verified.ensemble, pairs, request.probe_seconds, more_probes=request.probes == "more"
         )
-        forecasts = [title.forecast(verified.ensemble, *pair) for pair in pairs]
-        reporters = _reporters(on_measured, verified, title, asked, forecasts)
-        contenders, broken = _contenders(measurer, title, request, asked, forecasts, reporters)
+        found, broken = _found(measurer, verified, title, request, asked, on_measured)
+        contenders = [one.contender for one in found]
         contenders = _sized(sidecar, contenders, reference)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
-        sample = _sample(title, contenders[0], forecasts, reference)
-        result = _result(request, measurer, contenders, sample, [*refused, *broken])
+        sample = _sample(title, contenders[0], found[0].predicted, reference)
+        result = _result(request, measurer, contenders, sample, broken)
         if request.output is not None and result.cheapest is not None:
             return _keep(ffmpeg, verified, request, result, cache, clock, on_note, on_measured)
     return result
@@ -201,58 +212,73 @@ def _result(
     )
 
 
-def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> tuple[list[_Asked], list[Refused]]:
-    """The supported encoders, and the others with the reason; raises if all are unsupported."""
+def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> list[_Asked]:
+    """What is asked of each encoder; raises ConfigError for an encoder and preset named twice."""
     sidecar = verified.ensemble.sidecar
     asked: list[_Asked] = []
-    refused: list[Refused] = []
-    problem: ConfigError | None = None
     for one in check_compare(request, sorted({seen.encoder for seen in sidecar.seen.encoders})):
         preset = chosen_preset(sidecar, one.encoder, one.preset)
         if (one.encoder, preset) in {known.pair for known in asked}:
             raise ConfigError("an encoder and preset is named twice", next_step="name each once")
-        try:
-            trained_rates(sidecar, one.encoder, preset)
-            asked.append(_Asked(one, preset, calibrated_margin(verified, one, preset), sidecar))
-        except ConfigError as error:
-            problem = problem or error
-            said = str(error).removeprefix(f"no forecast for {one.encoder} {preset}: ")
-            refused.append(Refused(one.encoder, preset, said))
-    if problem is not None and not asked:
-        raise problem
-    return asked, refused
+        why = outside(verified, one, encoder_of(one), preset)
+        margin = own_margin(one) if why else calibrated_margin(verified, one, preset)
+        asked.append(_Asked(one, preset, margin, sidecar, why))
+    return asked
 
 
-def _contenders(
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A contender, and what it was chosen from."""
+
+    contender: Contender
+    predicted: Forecast
+
+
+def _found(
     measurer: Measurer,
+    verified: VerifiedEnsemble,
     title: SourceProbes,
     request: CompareRequest,
     asked: Sequence[_Asked],
-    forecasts: Sequence[Forecast],
-    reporters: "Sequence[Reporter | None]",
-) -> tuple[list[Contender], list[Refused]]:
+    on_measured: "OnMeasured | None",
+) -> tuple[list[_Found], list[Refused]]:
     """The encoders that work here, and the others with the reason; raises ToolError if no encoder works."""
-    contenders: list[Contender] = []
+    found: list[_Found] = []
     broken: list[Refused] = []
     problem: ToolError | None = None
-    for one, predicted, report in zip(asked, forecasts, reporters, strict=True):
+    for one in asked:
         try:
-            made = _contender(title, one, predicted, report)
-            contenders.append(_measured(measurer, request, made, predicted, report) if request.measure else made)
+            own, sources, predicted = _predicted(measurer, verified, title, one)
+            report = _reporter(on_measured, verified, sources, own, predicted)
+            made = _contender(sources, own, predicted, report)
+            made = _measured(measurer, request, made, predicted, report) if request.measure else made
+            found.append(_Found(made, predicted))
         except ToolError as error:
             problem = problem or error
             broken.append(Refused(*one.pair, f"does not work here: {error}"))
-    if problem is not None and not contenders:
+    if problem is not None and not found:
         raise problem
-    return contenders, broken
+    return found, broken
+
+
+def _predicted(
+    measurer: Measurer, verified: VerifiedEnsemble, title: SourceProbes, asked: _Asked
+) -> tuple[_Asked, SourceProbes, Forecast]:
+    """The forecast from the probes of all; outside the calibration the curve through own encodes."""
+    if not asked.outside:
+        predicted = title.forecast(verified.ensemble, *asked.pair)
+        if predicted.supported:
+            return asked, title, predicted
+        asked = replace(asked, outside=predicted.reason, margin=own_margin(asked.request))
+    encoder = (encoder_of(asked.request), asked.preset)
+    of = f"{asked.request.encoder} {asked.preset} "
+    return asked, *search(measurer, title.sample, encoder, asked.request.target_vmaf, of=of)
 
 
 def _sample(
-    title: SourceProbes, first: Contender, forecasts: Sequence[Forecast], reference: ReferenceInput
+    title: SourceProbes, first: Contender, predicted: Forecast, reference: ReferenceInput
 ) -> SampleFacts | None:
     """How the source was sampled, and the sampling part for the first contender."""
-    pair = (first.encoder, first.preset)
-    predicted = next(one for one in forecasts if (one.curve.encoder, one.curve.preset) == pair)
     forecaster = predicted.forecaster(first.promise.confidence)
     return sample_facts(title.sample, forecaster, first.rate_value, {}, reference, first.encoder)
 
@@ -260,7 +286,11 @@ def _sample(
 def _stages(
     sidecar: Sidecar, request: CompareRequest, asked: Sequence[_Asked], reference: ReferenceInput
 ) -> list[Stage]:
-    stages = probe_stages(sidecar, asked[0].request, [one.pair for one in asked], reference)
+    inside = [one.pair for one in asked if not one.outside]
+    stages = probe_stages(sidecar, asked[0].request, inside, reference) if inside else []
+    for one in asked:
+        if one.outside:
+            stages += own_stages(one.request, encoder_of(one.request), reference)
     n_frames = reference.n_frames
     if request.measure:
         for one in asked:
@@ -272,30 +302,20 @@ def _stages(
     return stages
 
 
-def _reporters(
+def _reporter(
     on_measured: "OnMeasured | None",
     verified: VerifiedEnsemble,
     title: SourceProbes,
-    asked: Sequence[_Asked],
-    forecasts: Sequence[Forecast],
-) -> "list[Reporter | None]":
-    """What reports the measurements of each contender; None where nobody wants them."""
-    if on_measured is None:
-        return [None] * len(asked)
+    one: _Asked,
+    predicted: Forecast,
+) -> "Reporter | None":
+    """What reports the measurements of a contender; None where nobody wants them, and of curves of its own."""
+    if on_measured is None or one.outside:
+        return None
     from vmaf_assay.tune.delivered import Reporter  # not needed to answer
 
-    return [
-        Reporter(
-            on_measured,
-            verified,
-            one.request,
-            predicted,
-            title,
-            predicted.forecaster(one.request.confidence),
-            one.margin.scale,
-        )
-        for one, predicted in zip(asked, forecasts, strict=True)
-    ]
+    forecaster = predicted.forecaster(one.request.confidence)
+    return Reporter(on_measured, verified, one.request, predicted, title, forecaster, one.margin.scale)
 
 
 def _contender(
@@ -306,13 +326,13 @@ def _contender(
     forecaster = report.forecaster if report else predicted.forecaster(request.confidence)
     tried: dict[float, Tried] = {}
     if margin.target == request.target_vmaf:
-        encoder = (encoder_info(request.encoder), asked.preset)
+        encoder = (encoder_of(request), asked.preset)
         of = f"{request.encoder} {asked.preset} "
         tried = make_trials(title, forecaster, predicted, encoder, request, of=of)
     if report:
         report.trials(tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
-    info = encoder_info(request.encoder)
+    info = encoder_of(request)
     bitrates = KbpsForecast.of(asked.sidecar, info, predicted, forecaster, request.confidence, tried)
     choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
     promise = promise_of(
@@ -320,7 +340,8 @@ def _contender(
         margin,
         target=request.target_vmaf,
         confidence=request.confidence,
-        unsupported_reason=predicted.reason,
+        unsupported_reason=asked.outside or predicted.reason,
+        own_encodes=len(title.probes) + len(measured) if asked.outside else 0,
     )
     bitrate = bitrates.at([choice.rate_value])[0]
     return Contender(
@@ -339,7 +360,18 @@ def _contender(
         reasons=[reason.words for reason in promise.reasons],
         curve=_points(forecaster, measured, margin, bitrates),
         trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in measured.items()],
+        tried_vmaf=_tried_vmaf(title, asked, measured, choice.rate_value),
     )
+
+
+def _tried_vmaf(
+    title: SourceProbes, asked: _Asked, measured: dict[float, float], rate_value: float
+) -> float | None:
+    """What an own probe or trial of every frame measured at the choice of a job outside the calibration."""
+    if not asked.outside or title.sample is not None:
+        return None
+    own = {probe.spec.rate_value: probe.scored.pooled_vmaf for probe in title.probes}
+    return (own | measured).get(rate_value)
 
 
 def _points(
@@ -390,7 +422,7 @@ def _measured(
             trials = {trial["rate_value"]: trial["measured_vmaf"] for trial in one.trials}
             kept, score = one.promised and len(points) == 1, scored.pooled_vmaf
             report.at("compare", rate_value, trials, measured=score, kbps=scored.kbps, promised=kept)
-        rate_value = next_rate(predicted.curve, request.target_vmaf, points)
+        rate_value = next_rate(predicted.plain(), request.target_vmaf, points)
     equal = kbps_at_equal(points, request.target_vmaf)
     reasons = [*one.reasons]
     if equal is None:

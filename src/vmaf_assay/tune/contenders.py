@@ -49,6 +49,10 @@ class Contender:
     """Bitrate at exactly the target, interpolated between the encodes measured on either side of it; null without
     `--measure`, or without one on each side."""
 
+    tried_vmaf: float | None = None
+    """Outside the calibration: pooled VMAF that an own probe or trial of every frame measured at the choice, else
+    null."""
+
     @property
     def promised(self) -> bool:
         """Whether the promise of this package stands behind the choice."""
@@ -58,7 +62,7 @@ class Contender:
         """Whether an encode of it was measured at the target or above or, without that, it is promised."""
         if self.encodes:
             return any(one.vmaf >= target for one in self.encodes)
-        return self.promised
+        return self.promised or (self.tried_vmaf is not None and self.tried_vmaf >= target)
 
     def as_json(self, target: float) -> dict[str, Any]:
         """One of `contenders` in docs/json-output.md."""

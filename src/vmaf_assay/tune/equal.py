@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vmaf_assay.promise.choice import Curve, Forecaster
+from vmaf_assay.promise.choice import Forecaster
 
 
 class MeasuredPoint(NamedTuple):
@@ -43,11 +43,11 @@ def kbps_at_equal(points: Sequence[MeasuredPoint], target: float) -> float | Non
     return float(np.exp((1 - share) * np.log(below.kbps) + share * np.log(above.kbps)))
 
 
-def next_rate(curve: Curve, target: float, points: Sequence[MeasuredPoint]) -> float | None:
+def next_rate(forecaster: Forecaster, target: float, points: Sequence[MeasuredPoint]) -> float | None:
     """The rate value to measure next, so that there is an encode on each side of `target`.
 
     Args:
-      curve: the forecast.
+      forecaster: of the forecast, without a sampling part.
       target: pooled VMAF, points.
       points: what has been measured, one or more.
 
@@ -58,7 +58,6 @@ def next_rate(curve: Curve, target: float, points: Sequence[MeasuredPoint]) -> f
     above = [one.vmaf >= target for one in points]
     if any(above) and not all(above):
         return None
-    forecaster = Forecaster(curve)
     mu = forecaster.corrected({one.rate_value: one.vmaf for one in points})
     at = [forecaster.at(one.rate_value) for one in points]
     grid = np.arange(len(mu))  # the cheapest rate value first

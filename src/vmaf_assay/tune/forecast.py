@@ -16,7 +16,7 @@ from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
 from vmaf_assay.model.support import common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
 from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
-from vmaf_assay.records import Measurand, Scored, scored_values
+from vmaf_assay.records import MEAN_VMAF, Measurand, Scored, scored_values
 from vmaf_assay.tune.segments import allowance
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Forecast:
     def forecaster(self, confidence: float) -> Forecaster:
         """The forecaster for this forecast; for a sampled title with the sampling part of the bound."""
         if not self.segments:
-            return Forecaster(self.curve)
+            return self.plain()
         curves = [segment.curve for segment in self.segments]
         return SampledForecaster(
             self.curve,
@@ -64,6 +64,10 @@ class Forecast:
             confidence=confidence,
             allowance=allowance(self.curve.encoder),
         )
+
+    def plain(self) -> Forecaster:
+        """The forecaster without a sampling part."""
+        return Forecaster(self.curve)
 
     def kbps_at(self, rate_values: F64) -> F64:
         """Forecast bitrate at any rate values in range, kbps; NaN if none is forecast.
@@ -183,6 +187,8 @@ def _own_probes(
     A part of the further ones is not a calibrated case. True if all are used and there are further ones.
     """
     made = {probe.spec: probe.scored for probe in probes}
+    if sidecar.answers != str(MEAN_VMAF):  # probes are 8-bit encodes scored by VMAF v0.6.1
+        return {}, False
     few, more = (
         [sidecar.probes[index] for index in probes_known(sidecar.probes, encoder, preset, more=further)]
         for further in (False, True)

@@ -7,6 +7,7 @@ not in the cache, into a private folder that is removed with the measurer.
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +23,7 @@ from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
 from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ProbeSpec
-from vmaf_assay.records import OnStep, Scored
+from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep, Scored, scoring_model
 from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
 from vmaf_assay.tune.segments import (
@@ -47,9 +48,17 @@ class Measurer:
     """Measures encodes of one source, completely or by segments; a context manager."""
 
     def __init__(
-        self, ffmpeg: Ffmpeg, reference: ReferenceInput, cache: "Cache | None", on_step: OnStep | None
+        self,
+        ffmpeg: Ffmpeg,
+        reference: ReferenceInput,
+        cache: "Cache | None",
+        on_step: OnStep | None,
+        measurand: Measurand = MEAN_VMAF,
     ) -> None:
         self.reference = reference
+        self.measurand = measurand
+        """What encodes are scored by."""
+        self._models = (scoring_model(measurand.model, float(reference.frame_rate)),)
         self.spent = 0
         """Encodes run; those of the segments of one probe or trial count as one."""
         self.cached = 0
@@ -122,10 +131,10 @@ class Measurer:
         """
         key = None
         if self._cache is not None:
-            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value)
+            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=self._models)
             if known := self._cache.load(key, self.reference.n_frames):
                 self.cached += 1
-                return known
+                return self._pooled(known)
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         scored = encode_and_score(
@@ -134,13 +143,17 @@ class Measurer:
             info,
             preset,
             rate_value,
+            models=self._models,
             threads="auto",
             on_frames=on_frames,
         )
         self.spent += 1
         if self._cache is not None and key is not None:
             self._cache.store(key, scored)
-        return scored
+        return self._pooled(scored)
+
+    def _pooled(self, scored: Scored) -> Scored:
+        return replace(scored, pooling=self.measurand.pooling)
 
     def measure_segments(
         self,
@@ -176,7 +189,7 @@ class Measurer:
                 known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
                 keep(known)
                 spent += 1
-            scored.append(known)
+            scored.append(self._pooled(known))
             done += span.last - span.first
         self.spent += bool(spent)
         self.cached += not spent
@@ -219,7 +232,7 @@ class Measurer:
             return None, lambda _: None
         cache = self._cache
         of = (span.first, span.last, segment.first, segment.n_frames)
-        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, of=of)
+        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=self._models, of=of)
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
     def _encode(
@@ -233,16 +246,19 @@ class Measurer:
         pieces = self._cut(sample)
         on_frames(0)
         try:
-            return encode_and_score(
-                self._ffmpeg, pieces.reference(span), *encode, threads="auto", on_frames=on_frames
-            )
+            return self._score(pieces.reference(span), encode, on_frames)
         except MediaError:
             if not isinstance(pieces, Copies):
                 raise
         self._pieces = self._count_out(sample)
         on_frames(0)
+        return self._score(self._pieces.reference(span), encode, on_frames)
+
+    def _score(
+        self, reference: ReferenceInput, encode: tuple[EncoderInfo, str, float], on_frames: Callable[[int], None]
+    ) -> Scored:
         return encode_and_score(
-            self._ffmpeg, self._pieces.reference(span), *encode, threads="auto", on_frames=on_frames
+            self._ffmpeg, reference, *encode, models=self._models, threads="auto", on_frames=on_frames
         )
 
     def _cut(self, sample: SegmentPlan) -> Copies | Cuttings:

@@ -21,8 +21,10 @@ from vmaf_assay.tune.final import (
     FinalEncode,
     video_bytes,
 )
-from vmaf_assay.tune.forecast import chosen_preset, trained_rates
+from vmaf_assay.tune.forecast import chosen_preset
+from vmaf_assay.tune.own_probes import outside, own_margin
 from vmaf_assay.tune.request import TuneRequest, check_request
+from vmaf_assay.tune.scale import compared_at, of_depth
 from vmaf_assay.tune.source import open_source
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 
@@ -50,7 +52,9 @@ class Plan:
     conversions: tuple[str, ...]
     """Conversions of the source's pictures before they are encoded, in words."""
     margin: Margin
-    """Calibrated."""
+    """Calibrated; of a job outside the calibration that of curves through own encodes."""
+    outside: str
+    """Why the job is outside the calibration, in words; empty if it is inside."""
     carry: CarryPlan
     """Plan of the other streams of the output."""
     source_s: float
@@ -67,8 +71,12 @@ class Plan:
         """Whether the margin was calibrated at the target asked for."""
         return self.margin.target == self.request.target_vmaf
 
-    def promise(self, choice: Choice, unsupported_reason: str) -> Promise:
-        """The promise that stands behind a choice."""
+    def searched(self, why: str) -> "Plan":
+        """The plan of a job that turns out to be outside the calibration."""
+        return replace(self, outside=why, margin=own_margin(self.request))
+
+    def promise(self, choice: Choice, unsupported_reason: str, own_encodes: int = 0) -> Promise:
+        """The promise that stands behind a choice; `own_encodes` as of `Promise`."""
         scaled = "no calibration encode was compared with its unscaled source"
         return promise_of(
             choice,
@@ -78,6 +86,7 @@ class Plan:
             unsupported_reason=unsupported_reason,
             uncalibrated_options=" ".join(self.info.extra_args),
             uncalibrated_reference=scaled if self.request.reference == "source" else "",
+            own_encodes=own_encodes,
         )
 
     def note(self, text: str) -> None:
@@ -104,8 +113,8 @@ def make_plan(
     """Validate everything here, before anything is encoded."""
     info = check_request(request)
     preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
-    trained_rates(verified.ensemble.sidecar, request.encoder, preset)
-    margin = calibrated_margin(verified, request, preset)
+    why = outside(verified, request, info, preset)
+    margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
     if info.extra_args:
         from vmaf_assay.media.capability import check_extra_args  # most requests have no options
 
@@ -113,6 +122,12 @@ def make_plan(
     if on_step:
         on_step(f"open {request.source.name}", 0, 1)
     reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
+    if request.depth_of_source:
+        request = of_depth(request, 10 if video.bit_depth > 8 else 8)
+        info = check_request(request)
+        why = outside(verified, request, info, preset)
+        margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
+    reference = compared_at(reference, request.measurand.bit_depth)
     carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
     if request.output is not None:
         output, sound = request.output.name, request.audio_codec
@@ -135,6 +150,7 @@ def make_plan(
         reference=reference,
         conversions=said,
         margin=margin,
+        outside=why,
         carry=carry,
         source_s=video.duration_s,
         source_video_bytes=video_bytes(ffmpeg, request.source, video.stream_map),

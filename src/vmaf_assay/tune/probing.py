@@ -12,7 +12,7 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.support import probes_needed
 from vmaf_assay.promise.choice import Forecaster
-from vmaf_assay.promise.sampling import SampledForecaster
+from vmaf_assay.promise.sampling import Sampled
 from vmaf_assay.records import Scored, VideoInfo
 from vmaf_assay.tune.forecast import Forecast, Probe, forecast, forecast_title
 from vmaf_assay.tune.measure import Measurer
@@ -94,7 +94,7 @@ class SourceProbes:
           rate_value: on its own scale.
           what: for progress.
         """
-        if self.sample is None or not isinstance(forecaster, SampledForecaster):
+        if self.sample is None or not isinstance(forecaster, Sampled):
             scored = self.measurer.measure(*encoder, rate_value, what)
             return Tried(scored.pooled_vmaf, scored.kbps)
         tried = self.sample.tried
@@ -191,4 +191,5 @@ def joined(parts: Sequence[Scored], frame_rate: Fraction) -> Scored:
         kbps=n_bytes * 8 / float(n_frames / frame_rate) / 1000,
         encode_s=sum(part.encode_s for part in parts),
         libvmaf_version=parts[0].libvmaf_version,
+        pooling=parts[0].pooling,
     )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import probes_needed
@@ -49,7 +49,8 @@ class Stage:
 
 def encode_cost(encoder: str) -> float:
     """What encoding a frame costs at first sight; hardware encodes in no time."""
-    return encoder_info(encoder).cost
+    known = ENCODERS.get(encoder)
+    return known.cost if known else 1.0
 
 
 class JobClock:
@@ -162,18 +163,29 @@ def probe_stages(
     count, n_frames = n_segments(reference, request.probe_seconds), reference.n_frames
     probed = n_frames if count is None else count * SEGMENT_FRAMES
     specs = probes_needed(sidecar, [encoder for encoder, _ in asked], asked if request.more_probes else ())
-    stages = [Stage("look", n_frames, LOOK_COST, "look"), Stage("cut", n_frames, COPY_COST, "cut")]
-    stages = [] if count is None else stages
+    stages = sampled_stages(request, reference)
     for number, spec in enumerate(specs, start=1):
         cost = encode_cost(spec.encoder) + SCORE_COST
         stages.append(Stage(f"probe {number} of", probed, cost, f"score {spec.encoder}"))
-    tried = probed if count is None else probed * n_tried(count) // count
-    for encoder, _ in asked:
-        cost = encode_cost(encoder) + SCORE_COST
-        stages += [
-            Stage(f"trial {number} of", tried, cost, f"score {encoder}") for number in range(1, request.trials + 1)
-        ]
-    return stages
+    return stages + [stage for encoder, _ in asked for stage in trial_stages(request, encoder, reference)]
+
+
+def sampled_stages(request: TuneRequest, reference: ReferenceInput) -> list[Stage]:
+    """What choosing and cutting out the segments of a sampled source takes; nothing for a complete one."""
+    if n_segments(reference, request.probe_seconds) is None:
+        return []
+    n_frames = reference.n_frames
+    return [Stage("look", n_frames, LOOK_COST, "look"), Stage("cut", n_frames, COPY_COST, "cut")]
+
+
+def trial_stages(request: TuneRequest, encoder: str, reference: ReferenceInput) -> list[Stage]:
+    """What the trials of one encoder take."""
+    count = n_segments(reference, request.probe_seconds)
+    tried = reference.n_frames if count is None else SEGMENT_FRAMES * n_tried(count)
+    cost = encode_cost(encoder) + SCORE_COST
+    return [
+        Stage(f"trial {number} of", tried, cost, f"score {encoder}") for number in range(1, request.trials + 1)
+    ]
 
 
 def job_stages(sidecar: Sidecar, request: TuneRequest, preset: str, reference: ReferenceInput) -> list[Stage]:

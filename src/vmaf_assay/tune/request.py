@@ -12,6 +12,7 @@ from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.filters import check_filters
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
+from vmaf_assay.tune.scale import at_depth
 
 ReferenceKind = Literal["filtered", "source"]
 ProbesKind = Literal["few", "more"]
@@ -65,7 +66,8 @@ class TuneRequest:
     max_ratio: float | None = None
     """Largest size of the encode's video allowed, relative to the source's own video."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
-    """Most seconds probed of the source; a longer one is sampled; 0 probes all of it."""
+    """Most seconds probed of the source; a longer one is sampled; 0 probes all of it, as for any pooling but the
+    mean."""
     probes: ProbesKind | None = None
     """`few` makes the probes that the forecast reads. `more` adds further ones, if the model has them for this
     encoder and preset. None means `more` without trials and `few` with them, because a trial tells more about one
@@ -74,6 +76,8 @@ class TuneRequest:
     """Encoder for sound that the output's container does not accept; empty refuses such a container."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
+    depth_of_source: bool = False
+    """Encode at the source's bit depth, 8 or 10, instead of the measurand's."""
 
     @property
     def verifies(self) -> bool:
@@ -107,7 +111,14 @@ def resolved(request: TuneRequest, answered: Collection[str] = tuple(ENCODERS)) 
         raise ConfigError(
             f"-e {request.encoder} and --preset {request.preset} name two presets", next_step="leave one out"
         )
-    return replace(request, encoder=name, preset=preset or request.preset)
+    sampled = request.measurand.pooling == "mean"  # segments say little of a percentile of all frames
+    probe_seconds = request.probe_seconds if sampled else 0
+    return replace(request, encoder=name, preset=preset or request.preset, probe_seconds=probe_seconds)
+
+
+def encoder_of(request: TuneRequest) -> EncoderInfo:
+    """The encoder at the depth asked for, without the user's options; ConfigError if it lacks that depth."""
+    return at_depth(encoder_info(request.encoder), request.measurand.bit_depth)
 
 
 def check_goal(target_vmaf: float, confidence: float) -> None:
@@ -149,7 +160,7 @@ def check_request(request: TuneRequest) -> EncoderInfo:
         raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
     if not 0 <= request.retry <= MAX_RETRIES:
         raise ConfigError(f"--retry is 0 to {MAX_RETRIES}, not {request.retry}", next_step="use --retry 1")
-    info = with_extra_args(encoder_info(request.encoder), request.encoder_args, unsafe=request.unsafe_args)
+    info = with_extra_args(encoder_of(request), request.encoder_args, unsafe=request.unsafe_args)
     if not request.unsafe_args:
         check_filters(request.filters)
     if request.probes not in (None, "few", "more"):

@@ -6,6 +6,7 @@ from typing import Any
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.files import path_text
 from vmaf_assay.promise.promise import Promise
+from vmaf_assay.records import MEAN_VMAF
 
 
 def rate_words(encoder: str, preset: str, rate_value: float) -> str:
@@ -142,6 +143,12 @@ class TuneResult:
     """Filter chain applied first."""
     reference: str = "filtered"
     """What VMAF compares with: `filtered` or `source`."""
+    vmaf_model: str = MEAN_VMAF.model
+    """libvmaf's model that the target and all scores are of."""
+    pooling: str = MEAN_VMAF.pooling
+    """How the frames' scores make one number: `mean`, `harmonic`, `p5` or `p1`."""
+    bit_depth: int = MEAN_VMAF.bit_depth
+    """Bits a sample of the encode asked for; 8 also of an encoder that has only another depth."""
     losses: list[str] = field(default_factory=list)
     """Parts of the source that the output lacks, or holds in another form."""
     max_kbps: float | None = None
@@ -220,6 +227,8 @@ class TuneResult:
         over = [word for word, met in limits if met is False]
         if over:
             said += f", but over the {' and '.join(over)} limit"
+        if self.measured_vmaf is None and self.promise.own_encodes and self._tried():
+            return f"{said}. Measured on every frame: {self._tried_vmaf():.2f}, met"
         if self.measured_vmaf is None:
             return said
         return (
@@ -243,7 +252,14 @@ class TuneResult:
         return self.quality_met and False not in (self.bitrate_met, self.size_met, self.ratio_met)
 
     def _tried(self) -> bool:
-        return self.sample is None and any(
-            trial["rate_value"] == self.rate_value and trial["measured_vmaf"] >= self.target_vmaf
-            for trial in self.trials
-        )
+        vmaf = self._tried_vmaf()
+        return vmaf is not None and vmaf >= self.target_vmaf
+
+    def _tried_vmaf(self) -> float | None:
+        """What a trial, or an own probe, measured on every frame at the choice, points."""
+        if self.sample is not None:
+            return None
+        made = {trial["rate_value"]: trial["measured_vmaf"] for trial in self.trials}
+        if self.promise.own_encodes:
+            made |= {probe.rate_value: probe.vmaf for probe in self.probes}
+        return made.get(self.rate_value)

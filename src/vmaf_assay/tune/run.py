@@ -13,7 +13,8 @@ from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Choice, Forecaster, Measured
-from vmaf_assay.records import OnStep
+from vmaf_assay.promise.promise import Promise
+from vmaf_assay.records import OnStep, pooled, scoring_model
 from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.final import (
@@ -24,9 +25,10 @@ from vmaf_assay.tune.final import (
 from vmaf_assay.tune.forecast import Forecast
 from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons, within_limits
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.own_probes import margin_words, options_words, own_stages, search
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
-from vmaf_assay.tune.progress import JobClock, final_stages, job_stages
+from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
     CurvePoint,
@@ -35,11 +37,13 @@ from vmaf_assay.tune.result import (
     SampleFacts,
     TuneResult,
 )
+from vmaf_assay.tune.scale import scale_words
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import pixels, seconds
 from vmaf_assay.tune.trials import implied_rate, make_trials
 
 if TYPE_CHECKING:
+    from vmaf_assay.model.sidecar import Sidecar
     from vmaf_assay.registry.store import VerifiedEnsemble
     from vmaf_assay.tune.cache import Cache
     from vmaf_assay.tune.delivered import OnMeasured, Reporter
@@ -77,18 +81,13 @@ def tune(
     sidecar = verified.ensemble.sidecar
     request = resolved(request, {seen.encoder for seen in sidecar.seen.encoders})
     plan = make_plan(ffmpeg, verified, request, clock.step, on_note)
-    clock.plan(job_stages(sidecar, request, plan.preset, plan.reference), plan.reference)
+    stages = _stages(sidecar, plan)
+    clock.plan(stages, plan.reference)
     if named_files(request.filters, Path.cwd()):
         cache = None  # a kept encode may be of the file's earlier content
-    with Measurer(ffmpeg, plan.reference, cache, clock.step) as measurer:
-        title = probe_title(
-            measurer,
-            verified.ensemble,
-            [(request.encoder, plan.preset)],
-            request.probe_seconds,
-            more_probes=request.more_probes,
-        )
-        predicted = title.forecast(verified.ensemble, request.encoder, plan.preset)
+    request = plan.request  # with the source's depth, if that was asked for
+    with Measurer(ffmpeg, plan.reference, cache, clock.step, request.measurand) as measurer:
+        plan, title, predicted = _predicted(measurer, verified, plan, clock)
         forecaster = predicted.forecaster(request.confidence)
         encoder = (plan.info, plan.preset)
         tried = make_trials(title, forecaster, predicted, encoder, request) if plan.calibrated_target else {}
@@ -112,14 +111,46 @@ def _report_trials(
     forecaster: Forecaster,
     tried: dict[float, Tried],
 ) -> "Reporter | None":
-    """What reports measurements, after it has reported the trials; None where nobody wants them."""
-    if on_measured is None:
+    """What reports measurements, after it has reported the trials; None where nobody wants them.
+
+    A curve through own encodes is no forecast of the ensemble, so nothing is reported of it.
+    """
+    if on_measured is None or plan.outside:
         return None
     from vmaf_assay.tune.delivered import Reporter  # not needed to answer
 
     report = Reporter(on_measured, verified, plan.request, predicted, title, forecaster, plan.margin.scale)
     report.trials(tried)
     return report
+
+
+def _stages(sidecar: "Sidecar", plan: Plan) -> list[Stage]:
+    request, reference = plan.request, plan.reference
+    if not plan.outside:
+        return job_stages(sidecar, request, plan.preset, reference)
+    last = final_stages(request.encoder, reference.n_frames)[: 2 if request.verifies else 1]
+    return [*own_stages(request, plan.info, reference), *(last if request.output is not None else [])]
+
+
+def _predicted(
+    measurer: Measurer, verified: "VerifiedEnsemble", plan: Plan, clock: JobClock
+) -> tuple[Plan, SourceProbes, Forecast]:
+    """The forecast of a job inside the calibration, else the curve through own probes.
+
+    A source that turns out to be unlike the training data is searched too; the plan then says so.
+    """
+    request, encoder = plan.request, (plan.info, plan.preset)
+    if plan.outside:
+        return plan, *search(measurer, measurer.sample(request.probe_seconds), encoder, request.target_vmaf)
+    pair = (request.encoder, plan.preset)
+    title = probe_title(
+        measurer, verified.ensemble, [pair], request.probe_seconds, more_probes=request.more_probes
+    )
+    predicted = title.forecast(verified.ensemble, *pair)
+    if predicted.supported:
+        return plan, title, predicted
+    clock.add(own_stages(request, plan.info, plan.reference))
+    return plan.searched(predicted.reason), *search(measurer, title.sample, encoder, request.target_vmaf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +176,6 @@ class _Answer:
         measurer = self.title.measurer
         plan, request, choice, reference = self.plan, self.plan.request, self.choice, self.plan.reference
         bitrate = self.bitrate(choice.rate_value)
-        kbps, n_bytes = bitrate.forecast, None
-        if kbps is not None and (request.output is not None or request.max_bytes is not None):
-            other = max(0, reference.path.stat().st_size - plan.source_video_bytes)
-            n_bytes = other + kbps * 125 * seconds(reference)
         assert reference.size is not None  # `open_source` sets it
         result = TuneResult(
             source=path_text(request.source),
@@ -159,10 +186,10 @@ class _Answer:
             rate_value=choice.rate_value,
             mu=choice.mu,
             lower_bound=choice.lower_bound,
-            forecast_kbps=kbps,
+            forecast_kbps=bitrate.forecast,
             forecast_kbps_low=bitrate.low,
             forecast_kbps_high=bitrate.high,
-            promise=plan.promise(choice, self.predicted.reason),
+            promise=self.promise(),
             margin=choice.mu - choice.lower_bound,
             n_groups=plan.margin.n_groups,
             trials=[{"rate_value": rate, "measured_vmaf": vmaf} for rate, vmaf in self.measured.items()],
@@ -177,10 +204,13 @@ class _Answer:
             filters=request.filters,
             reference=request.reference,
             losses=list(plan.carry.losses),
+            vmaf_model=scoring_model(request.measurand.model, float(reference.frame_rate)),
+            pooling=request.measurand.pooling,
+            bit_depth=request.measurand.bit_depth,
             max_kbps=request.max_kbps,
             max_bytes=request.max_bytes,
             max_ratio=request.max_ratio,
-            forecast_bytes=n_bytes,
+            forecast_bytes=self._forecast_bytes(bitrate.forecast),
             width=reference.size[0],
             height=reference.size[1],
             frame_rate=f"{reference.frame_rate.numerator}/{reference.frame_rate.denominator}",
@@ -200,6 +230,14 @@ class _Answer:
         said = [*_reasons(verified, self), *limit_reasons(result), *larger, *([known] if measurer.cached else [])]
         return replace(result, reasons=said)
 
+    def _forecast_bytes(self, kbps: float | None) -> float | None:
+        """Size of the file with the source's other streams; None without a forecast or a use for it."""
+        request, plan = self.plan.request, self.plan
+        if kbps is None or (request.output is None and request.max_bytes is None):
+            return None
+        other = max(0, plan.reference.path.stat().st_size - plan.source_video_bytes)
+        return other + kbps * 125 * seconds(plan.reference)
+
     def report_final(self, result: TuneResult) -> None:
         """Report a final encode that was measured; only the first one is of the choice that was promised."""
         if self.report is None or result.measured_vmaf is None or result.kbps is None:
@@ -212,6 +250,17 @@ class _Answer:
             kbps=result.kbps,
             promised=result.promise.made and not result.missed,
         )
+
+    def promise(self) -> Promise:
+        """The promise that stands behind the choice."""
+        if not self.plan.outside:
+            return self.plan.promise(self.choice, self.predicted.reason)
+        own = len(self.title.probes) + len(self.measured)
+        return self.plan.promise(self.choice, self._why_outside(), own)
+
+    def _why_outside(self) -> str:
+        """What is unlike the training data; the user's own options have a reason of their own."""
+        return "" if self.plan.outside == options_words(self.plan.info) else self.plan.outside
 
     def moved(self, result: TuneResult, rate_value: float) -> TuneResult:
         """The answer at another rate value than the choice; the promise of the choice stays."""
@@ -285,28 +334,42 @@ class _Answer:
 
 
 def _reasons(verified: "VerifiedEnsemble", answer: _Answer) -> list[str]:
-    plan, request, choice, margin = answer.plan, answer.plan.request, answer.choice, answer.plan.margin
-    scope = "all encoders" if margin.pooled else request.encoder
-    trials = request.trials if plan.calibrated_target else 0
-    probed = ", interpolated through further probes" if answer.predicted.more_probes else ""
-    said = [
-        f"margin {choice.mu - choice.lower_bound:.2f} points, from {margin.n_groups} calibration groups of {scope}"
-        f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
-    ]
-    promise = plan.promise(choice, answer.predicted.reason)
-    if promise.supported and (
-        size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference))
+    plan, request = answer.plan, answer.plan.request
+    said = [_margin_words(answer)]
+    promise = answer.promise()
+    if (
+        not plan.outside
+        and promise.supported
+        and (size := size_reason(verified.ensemble.sidecar, request.encoder, plan.preset, pixels(plan.reference)))
     ):
         said.append(size)
     said += [*plan.conversions, *_kind_reasons(plan), *(reason.words for reason in promise.reasons)]
-    if choice.rate_value in answer.measured and answer.title.sample is None:
-        said.append("the choice is a rate value that a trial measured on every frame")
+    own = {probe.spec.rate_value for probe in answer.title.probes} if plan.outside else set()
+    chosen = answer.choice.rate_value
+    if chosen in {*answer.measured, *own} and answer.title.sample is None:
+        what = "a trial" if chosen in answer.measured else "an own probe"
+        said.append(f"the choice is a rate value that {what} measured on every frame")
     return said + sample_reasons(answer.sample())
+
+
+def _margin_words(answer: _Answer) -> str:
+    plan, margin = answer.plan, answer.plan.margin
+    points = answer.choice.mu - answer.choice.lower_bound
+    if plan.outside:
+        return margin_words(plan.request, points)
+    scope = "all encoders" if margin.pooled else plan.request.encoder
+    trials = plan.request.trials if plan.calibrated_target else 0
+    probed = ", interpolated through further probes" if answer.predicted.more_probes else ""
+    return (
+        f"margin {points:.2f} points, from {margin.n_groups} calibration groups of {scope}"
+        f" at target {margin.target:g} with {trials or 'no'} trial{'' if trials == 1 else 's'}{probed}"
+    )
 
 
 def _kind_reasons(plan: Plan) -> list[str]:
     """Differences of this encode from the calibrated ones."""
-    said = []
+    words = scale_words(plan.request.measurand, float(plan.reference.frame_rate))
+    said = [words] if words else []
     if plan.request.filters:
         against = (
             "the filtered picture" if plan.request.reference == "filtered" else "the source, scaled back to it"
@@ -332,7 +395,7 @@ def _encode(plan: Plan, answer: _Answer, result: TuneResult, clock: JobClock) ->
         assert result.kbps is not None  # `_write` sets it
         tried = Retry(result.rate_value, result.measured_vmaf, result.kbps)
         missed[tried.rate_value] = tried.measured_vmaf
-        implied = implied_rate(answer.predicted.curve, plan.request.target_vmaf, missed)
+        implied = implied_rate(answer.predicted.plain(), plan.request.target_vmaf, missed)
         result = replace(result, implied_rate_value=implied)
         again = left > 0 and implied is not None and within_limits(result)
         result = replace(result, reasons=[*result.reasons, _missed_words(plan, result, again=again)])
@@ -380,9 +443,11 @@ def _verify(plan: Plan, result: TuneResult) -> TuneResult:
     assert plan.request.output is not None  # the caller asked for a file
     on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, plan.on_step)
     try:
-        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, on_frames=on_frames)
+        model = scoring_model(plan.request.measurand.model, float(plan.reference.frame_rate))
+        scored = score_pair(plan.ffmpeg, plan.reference, plan.request.output, models=[model], on_frames=on_frames)
     except BaseException:
         plan.note(f"{plan.request.output} is complete, but its measurement was interrupted")
         raise
     frames = [round(float(value), 3) for value in scored.vmaf]
-    return replace(result, measured_vmaf=scored.pooled_vmaf, frame_vmaf=frames)
+    measured = pooled(scored.vmaf, plan.request.measurand.pooling)
+    return replace(result, measured_vmaf=measured, frame_vmaf=frames)

@@ -169,9 +169,9 @@ def sample_facts(
     """The facts of a sample at the rate value chosen; None if every frame was probed."""
     if sample is None:
         return None
-    from vmaf_assay.promise.sampling import SampledForecaster  # long sources only
+    from vmaf_assay.promise.sampling import Sampled  # long sources only
 
-    if not isinstance(forecaster, SampledForecaster):
+    if not isinstance(forecaster, Sampled):
         return None
     part = forecaster.sampling_part(measured)[forecaster.at(rate_value)]
     return SampleFacts(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.promise.choice import Curve, Forecaster, Measured, trial_rate
+from vmaf_assay.promise.choice import Forecaster, Measured, trial_rate
 from vmaf_assay.tune.forecast import Forecast
 from vmaf_assay.tune.probing import SourceProbes, Tried
 from vmaf_assay.tune.request import TuneRequest
@@ -43,21 +43,20 @@ def make_trials(
     return tried
 
 
-def implied_rate(curve: Curve, target: float, missed: Measured) -> float | None:
+def implied_rate(forecaster: Forecaster, target: float, missed: Measured) -> float | None:
     """The cheapest rate value that should meet the target, now that whole encodes were measured below it.
 
     The forecast is interpolated through what was measured. Only rate values of higher quality than every encode
     that missed are considered.
 
     Args:
-      curve: the forecast.
+      forecaster: on the forecast, without a sampling part.
       target: pooled VMAF wanted, points.
       missed: rate value -> pooled VMAF of an encode of every frame, below the target, points.
 
     Returns:
       None if no rate value of the trained range should do.
     """
-    forecaster = Forecaster(curve)
     beyond = 1 + max(forecaster.at(rate_value) for rate_value in missed)  # the grid begins with the cheapest
     meeting = np.flatnonzero(forecaster.corrected(missed)[beyond:] >= target)
     return float(forecaster.grid[beyond + meeting[0]]) if len(meeting) else None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
     Confidence,
     Container,
@@ -25,6 +26,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.scale_options import Scale
 
 if TYPE_CHECKING:
     from vmaf_assay.api import CompareRequest, CompareResult, Contender
@@ -50,7 +52,7 @@ Probes = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("compare")(compare)
+    app.command("compare")(flattened(compare))
 
 
 def compare(
@@ -68,6 +70,7 @@ def compare(
     stream: Stream = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
+    scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
     report: Page = None,
     no_cache: NoCache = False,
     no_outcomes: NoOutcomes = False,
@@ -79,7 +82,7 @@ def compare(
     """Forecast the bitrates of several encoders for a VMAF target, and name the cheapest that meets it.
 
     With --measure each is encoded on both sides of the target, and bitrates are compared at equal VMAF.
-    Unsupported encoders are listed with the reason; the others are compared.
+    Encoders outside the calibration are searched with two encodes each. Those that do not work are listed.
 
     Exit 0 if one of them meets the target (measured with --measure, else promised), else 1.
 
@@ -100,6 +103,7 @@ def compare(
         filters=vf,
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
+        measurand=scale.measurand(),
     )
     run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
     end(_compare(request, run))
@@ -208,10 +212,12 @@ def _answer(result: "CompareResult") -> str:
             f"cheapest at VMAF {result.target_vmaf:g}: {name}, {cost:.0f} kbps interpolated from measured encodes"
         )
     else:
-        said = (
-            f"cheapest: {name} at {best.rate_value:g}, VMAF >= {result.target_vmaf:g} with confidence "
-            f"{result.confidence:g}, about {best.forecast_kbps:.0f} kbps"
+        known = (
+            f"VMAF >= {result.target_vmaf:g} with confidence {result.confidence:g}"
+            if best.promised
+            else f"not promised, measured at VMAF {best.tried_vmaf:.2f}"
         )
+        said = f"cheapest: {name} at {best.rate_value:g}, {known}, about {best.forecast_kbps:.0f} kbps"
     if (kept := result.kept) is not None:
         measured = "" if kept.measured_vmaf is None else f", measured VMAF {kept.measured_vmaf:.2f}"
         if kept.output is None or kept.kbps is None:

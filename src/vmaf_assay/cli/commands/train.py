@@ -28,6 +28,9 @@ def train(
         int | None, typer.Option(min=1, help="Most steps of a member, if the recipe's epochs are more.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cores to train on (default: all).")] = None,
+    measurand: Annotated[
+        str | None, typer.Option(help="What a forecast answers in, as 'vmaf_v1.0.16_3d0h mean 10-bit'.")
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="auto, native (a C compiler; the same bits everywhere), jax, or jax-gpu.")
     ] = "auto",
@@ -39,26 +42,21 @@ def train(
     """
     import json
 
-    from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-
-    try:
-        numbers = [int(part) for part in seeds.split(",")]
-    except ValueError as error:
-        raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error
     from vmaf_assay.api import write_run
+    from vmaf_assay.cli import render
 
     with render.steps("members") as on_step:
         run = write_run(
             corpus,
             out,
             ensemble_id=model,
-            seeds=numbers,
+            seeds=_numbers(seeds),
             recipe=recipe,
             folds=folds,
             max_steps=max_steps,
             engine=engine,
             jobs=jobs,
+            measurand=measurand,
             on_step=on_step,
             on_commit=lambda digest: render.note(f"commitment {digest}, made before training"),
         )
@@ -71,3 +69,12 @@ def train(
     render.say_table(headers, [[loso[key] for key in keys] for loso in losos])
     how = f"{run.corpus.n_rows} rows in {run.corpus.n_groups} groups, {run.protocol}, {run.environment['engine']}"
     render.say(f"{out}: {how}; next: assay validate {quote(str(out))}")
+
+
+def _numbers(seeds: str) -> list[int]:
+    from vmaf_assay.errors import ConfigError
+
+    try:
+        return [int(part) for part in seeds.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"seeds are whole numbers, not {seeds!r}", next_step="write 0,1,2,3,4") from error

@@ -26,6 +26,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.scale_options import Scale
 from vmaf_assay.cli.scene_options import Scenes
 from vmaf_assay.cli.scenes import tune_scenes
 
@@ -106,7 +107,8 @@ def tune(
     vf: Filters = "",
     stream: Stream = None,
     reference: Reference = "filtered",
-    goals: Goals = Goals(),  # noqa: B008 - frozen; its fields are the options
+    scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
+    goals: Goals = Goals(),  # noqa: B008 - likewise
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = None,
     scenes: Scenes = Scenes(),  # noqa: B008 - likewise
@@ -136,7 +138,7 @@ def tune(
         stream=stream,
         filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        **goals.asked(),
+        **(scale.asked() | goals.asked()),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
