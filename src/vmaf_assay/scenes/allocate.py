@@ -1,7 +1,7 @@
 """Rate values for all scenes at once: the smallest file that meets a goal. Pure.
 
 For the mean over frames this is Lagrange's: of every scene the rate value of the largest `score * frames - price *
-bytes`, at the price where the mean meets the target (Everett 1963; in video Shoham and Gersho 1988). With a limit
+bytes`, at the price where the mean meets the target. (Everett 1963; in video Shoham and Gersho 1988.) With a limit
 on the step between neighbours the same sum is made largest over the chain of scenes (Viterbi 1967).
 """
 

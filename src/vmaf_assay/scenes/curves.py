@@ -2,8 +2,8 @@
 
 A score is held as the logarithm of its deficit from just above the ceiling, and a size as its logarithm. In these
 a wrong forecast is nearly a constant: a scene that is harder than forecast is so at every rate value. What one
-scene shows is believed of itself entirely, and of others by how much they look alike (Gaussian process regression
-with a constant and a squared exponential kernel; Rasmussen and Williams 2006, eq. 2.25).
+scene shows is believed of itself entirely, and of others by how much they look alike. That is Gaussian process
+regression with a constant and a squared exponential kernel (Rasmussen and Williams 2006, eq. 2.25).
 """
 
 from collections.abc import Mapping, Sequence
