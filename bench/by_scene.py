@@ -36,14 +36,16 @@ def cpu_s() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def join_clips(ffmpeg: Ffmpeg, clips: list[Path], out: Path, *, seconds: tuple[float, float], seed: int) -> None:
-    """A lossless title of parts of some clips, 640x360 at 25 frames a second."""
+def join_clips(
+    ffmpeg: Ffmpeg, clips: list[Path], out: Path, *, seconds: tuple[float, float], size: str, seed: int
+) -> None:
+    """A lossless title of parts of some clips, at one size and 25 frames a second."""
     rng = random.Random(seed)
     inputs: list[str] = []
     for clip in clips:
         inputs += ["-t", f"{rng.uniform(*seconds):.2f}", "-i", str(clip)]
     each = ";".join(
-        f"[{i}:v:0]fps=25,scale=640:360:flags=bicubic,format=yuv420p,setsar=1,setpts=N/25/TB[v{i}]"
+        f"[{i}:v:0]fps=25,scale={size}:flags=bicubic,format=yuv420p,setsar=1,setpts=N/25/TB[v{i}]"
         for i in range(len(clips))
     )
     graph = each + ";" + "".join(f"[v{i}]" for i in range(len(clips))) + f"concat=n={len(clips)}[o]"
@@ -145,10 +147,12 @@ def measure(ffmpeg: Ffmpeg, title: Path, work: Path, asked: str, target: float, 
     document = found.as_json()
     rates = [row["rate_value"] for row in document["scenes"]]
     reference, _ = open_source(ffmpeg, title)
-    curve = single_curve(ffmpeg, reference, encoder, preset, found.measured_vmaf, float(np.median(rates)))
+    mine = sum(row["n_bytes"] for row in document["scenes"])
+    curve = [(0.0, found.measured_vmaf, mine)]
+    if not args.cpu_only:
+        curve = single_curve(ffmpeg, reference, encoder, preset, found.measured_vmaf, float(np.median(rates)))
     single = bytes_at(curve, found.measured_vmaf)
     bare = bare_cost(ffmpeg, reference, encoder, preset, float(round(np.median(rates))), work / "bare.mkv")
-    mine = sum(row["n_bytes"] for row in document["scenes"])
     made = {
         "title": title.stem,
         "encoder": asked,
@@ -158,7 +162,7 @@ def measure(ffmpeg: Ffmpeg, title: Path, work: Path, asked: str, target: float, 
         "mean": found.measured_vmaf,
         "within": found.within_tolerance,
         "below_floor": found.scenes_below,
-        "bits_%": 100 * (mine / single - 1),
+        "bits_%": None if args.cpu_only else 100 * (mine / single - 1),
         "encodes_a_scene": found.encodes_per_scene,
         "repairs": found.repairs,
         "largest_step": found.largest_step,
@@ -179,8 +183,7 @@ def summed(rows: list[dict]) -> dict:
     return {
         "titles": len(rows),
         "scenes": sum(row["scenes"] for row in rows),
-        "bits_% mean": float(np.mean([row["bits_%"] for row in rows])),
-        "bits_% worst": max(row["bits_%"] for row in rows),
+        "bits_%": [None if row["bits_%"] is None else round(row["bits_%"], 1) for row in rows],
         "within": sum(row["within"] for row in rows),
         "below_floor": sum(row["below_floor"] for row in rows),
         "encodes_a_scene": float(np.mean([row["encodes_a_scene"] for row in rows])),
@@ -199,6 +202,8 @@ def main() -> None:
     parser.add_argument("--seconds", default="1.2,3")
     parser.add_argument("-e", "--encoders", default="libx264:medium")
     parser.add_argument("--targets", default="93")
+    parser.add_argument("--size", default="640:360")
+    parser.add_argument("--cpu-only", action="store_true", help="do not measure the single rate value")
     parser.add_argument("--goal", default="mean")
     parser.add_argument("--max-step", type=float)
     parser.add_argument("--jobs", type=int, default=1)
@@ -221,7 +226,7 @@ def main() -> None:
         title = args.work / f"title{seed:02d}.mkv"
         if not title.exists():
             chosen = random.Random(seed).sample(usable, args.clips_a_title)
-            join_clips(ffmpeg, chosen, title, seconds=(low, high), seed=seed)
+            join_clips(ffmpeg, chosen, title, seconds=(low, high), size=args.size, seed=seed)
         titles.append(title)
     rows: dict[str, list[dict]] = {}
     for asked in args.encoders.split(","):

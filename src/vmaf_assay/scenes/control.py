@@ -32,7 +32,7 @@ TOLERANCE = 0.10
 _AIM = 0.05
 """Points above the target that are aimed at: the middle of the tolerance."""
 
-_SURE = 0.7
+_SURE = 0.4
 """Standard deviations by which a forecast is lowered before it is compared with a floor."""
 
 _FLOOR_SPARE = 0.3

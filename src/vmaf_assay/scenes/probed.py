@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.model.support import probes_needed, trained_presets
-from vmaf_assay.promise.choice import interpolate
+from vmaf_assay.promise.choice import Forecaster
 from vmaf_assay.scenes.curves import Forecasts, Spread
 from vmaf_assay.scenes.cut import Scene
 from vmaf_assay.scenes.prior import rate_grid
@@ -111,10 +111,18 @@ def probed_forecasts(
     rates = known if used.own else np.array([_same_place(info, encoder, rate) for rate in known])
     n_frames = np.array([scene.n_frames for scene in scenes], dtype=np.float64)
     frame_bytes = 1000 / 8 * seconds(reference) / reference.n_frames
-    score = np.stack([_rising(interpolate(trained, one.curve.mu, known)) for one in each])
+    score = np.stack([_rising(_through_probes(one, known)) for one in each])
     n_bytes = np.stack([_rising(_kbps(one, known)) for one in each]) * frame_bytes * n_frames[:, None]
     spreads = TRAINED if used.own else STOOD_IN
     return Forecasts(rates, np.clip(score, 0, 100), n_bytes, n_frames, looks, *spreads)
+
+
+def _through_probes(one: Forecast, rates: F64) -> F64:
+    """Forecast scores at some rate values, corrected by those probes that are of the same encoder and preset."""
+    forecaster = Forecaster(one.curve)
+    order = np.argsort(forecaster.grid)
+    made: F64 = np.interp(rates, forecaster.grid[order], forecaster.corrected({})[order])
+    return made
 
 
 def _kbps(one: Forecast, rates: F64) -> F64:
