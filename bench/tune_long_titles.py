@@ -51,6 +51,13 @@ ASKED = (
 )
 SIZE, RATE = (320, 180), Fraction(25)
 CONFIDENCE = 0.9
+
+
+def n_tried(n_segments: int) -> int:
+    """Segments that the trial of this bench encodes."""
+    return max(4, round(0.4 * n_segments))
+
+
 TRANSFORMS = ("", "hflip,", "crop=iw*3/4:ih*3/4,", "hflip,crop=iw*3/4:ih*3/4,")
 
 
@@ -103,7 +110,7 @@ def spread_of(seen, truth, count: int) -> tuple[float, float]:
     units = plan.units_of(seen.cuts(), len(truth))
     values = np.array([truth[unit.first : unit.last].mean() for unit in units])
     weights = np.array([unit.last - unit.first for unit in units], dtype=np.float64)
-    hard = [plan._difficulty(seen, unit) for unit in units]
+    hard = [seen.difficulty(unit) for unit in units]
     rng, errors = np.random.default_rng(1), []
     for seed in range(400):
         drawn = plan.stratified(hard, count, blocks=max(1, count // plan.BLOCK_SEGMENTS), seed=seed)
@@ -116,7 +123,7 @@ def judged(title, forecasts, asked, truth, tally):
     """What the trial of one encoder says, against the truth."""
     name, preset, rate_value = asked
     sample, measurer = title.sample, title.measurer
-    tried, info = sample.tried, ENCODERS[name]
+    tried, info = sample.tried(n_tried(len(sample.segments))), ENCODERS[name]
     each = {}
     for what, around in (("bare", (0, 0)), ("with 24", (24, 24))):
         started = time.monotonic()
@@ -172,7 +179,7 @@ def bench(ffmpeg, manifest: Path, seconds: float, seed: int, probe_seconds: floa
                     "truth": truth.mean(),
                     "segments": len(title.sample.segments),
                     "units": title.sample.n_units,
-                    "tried": len(title.sample.tried),
+                    "tried": n_tried(len(title.sample.segments)),
                     "probe_s": probe_s,
                     "whole_s": time.monotonic() - started,
                     "spread": spread_of(seen, truth, len(title.sample.segments)),

@@ -44,6 +44,7 @@ PHRASES = (
 FENCE = re.compile(r"^\s*(```|~~~)")
 COLUMNS = re.compile(r"\S {3,}\S|[├└│]")
 ITEM = re.compile(r"^\s*([-*+]|\d+\.)\s+|^\s*#+\s+|^\s*>\s?")
+SQL = re.compile(r"\s*(CREATE|SELECT|INSERT|UPDATE|DELETE|PRAGMA)\b")
 ARGUMENT = re.compile(r"^\s+`?\*{0,2}\w+`?( \([^)]*\))?: ")
 SECTION = re.compile(r"^\s*(Args|Returns|Raises|Yields|Usage|Example|Examples|Attributes|Note):\s*$")
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]*_]*\s+(?=[\"'(\[*_`]*[A-Z0-9§])")
@@ -182,7 +183,9 @@ def python_passages(text: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             yield from literal_passages(node.lineno, formatted(node))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) in inside or SQL.match(node.value):
+                continue
             yield from literal_passages(node.lineno, node.value)
 
 

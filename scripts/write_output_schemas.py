@@ -20,6 +20,7 @@ from vmaf_assay.scenes.result import SceneResult, SceneRow
 from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint
 from vmaf_assay.tune.pairs import PairScore
+from vmaf_assay.tune.pictures import PictureFacts
 from vmaf_assay.tune.result import CurvePoint, ProbePoint, Retry, SampleFacts, TuneResult
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +45,7 @@ NESTED = {
         ProbePoint,
         Retry,
         SampleFacts,
+        PictureFacts,
         SceneRow,
         Contender,
         Refused,

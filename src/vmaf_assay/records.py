@@ -95,6 +95,11 @@ def v1_model(view: str, frame_rate: float) -> str:
     return f"{_V1}{'hfr_' if frame_rate > HIGH_FRAME_RATE - 0.1 else ''}{view}"
 
 
+def is_v1(model: str) -> bool:
+    """Whether a model of libvmaf is of the first generation after v0.6.1."""
+    return model.startswith(_V1)
+
+
 V1_FEATURES = {
     "v1_adm3": "integer_adm3",
     "v1_aim": "integer_aim",
@@ -103,6 +108,9 @@ V1_FEATURES = {
     "v1_speed_chroma_uv": "speed_chroma_uv",
 }
 """What VMAF v1 reads of a frame, and how libvmaf's log names it, before the model's parameters."""
+
+V1_FEATURES_OF = f"{_V1}3d0h"
+"""The model whose features they are, where several models of v1 score an encode."""
 
 PACKET_FACTS = ("frame_bytes", "frame_type", "frame_q")
 """Of each frame's packet: bytes; 1 for I, 2 for P, 3 for B, 0 if unknown; quantiser as the encoder states it."""
@@ -284,11 +292,11 @@ class Scored:
     """One encode, decoded and compared with its reference frame by frame."""
 
     vmaf: NDArray[np.float32]
-    """Per-frame VMAF, [F], points 0 to 100, display order."""
+    """Per-frame VMAF, [S], points 0 to 100, display order: of every frame, or of one in `every`."""
     features: NDArray[np.float32]
-    """Per-frame canonical-6, [F, 6], column order `CANONICAL6`."""
+    """Per-frame canonical-6, [S, 6], column order `CANONICAL6`."""
     n_frames: int
-    """F."""
+    """F, frames encoded; S of them are scored."""
     bytes: int
     """Sum of the encoder's packet sizes; 0 when a finished pair was scored."""
     kbps: float
@@ -299,10 +307,17 @@ class Scored:
     """As libvmaf wrote it into its log."""
     frame_bytes: NDArray[np.int64] | None = None
     """Size of each frame's packet, [F], display order; None where it was not kept."""
+    every: int = 1
+    """Of so many frames the first is scored."""
     more: dict[str, NDArray[np.float32]] | None = None
     """Further per-frame columns by name, each [F]: some of `MORE_VALUES`."""
     pooling: Pooling = "mean"
     """How `pooled_vmaf` is made."""
+
+    @property
+    def bytes_of_scored(self) -> float:
+        """The share of `bytes` that falls to as many frames as are scored."""
+        return self.bytes * len(self.vmaf) / self.n_frames
 
     @property
     def pooled_vmaf(self) -> float:
@@ -311,8 +326,8 @@ class Scored:
 
     def part(self, first: int, n_frames: int, frame_rate: Fraction) -> "Scored":
         """A part of its frames as an encode of their own; needs `frame_bytes` for a size other than 0."""
-        kept = slice(first, first + n_frames)
-        sizes = None if self.frame_bytes is None else self.frame_bytes[kept]
+        kept = slice(-(-first // self.every), -(-(first + n_frames) // self.every))
+        sizes = None if self.frame_bytes is None else self.frame_bytes[first : first + n_frames]
         total = 0 if sizes is None else int(sizes.sum())
         kbps = total * 8 / float(n_frames / frame_rate) / 1000
         return replace(
@@ -382,8 +397,14 @@ VALUES = ("vmaf", *CANONICAL6)
 
 
 def scored_values(scored: Scored) -> NDArray[np.float32]:
-    """Per-frame rows of a measurement, [F, 7]."""
+    """Per-frame rows of a measurement, [S, 7]."""
     return np.column_stack([scored.vmaf, scored.features]).astype(np.float32)
+
+
+def features_of_v1(scored: Scored) -> dict[str, NDArray[np.float32]]:
+    """What VMAF v1 reads of the frames, each [S]; empty where no model of v1 scored them."""
+    found = scored.more or {}
+    return {name: found[name] for name in V1_FEATURES if name in found}
 
 
 def more_values(scored: Scored) -> dict[str, NDArray[np.float32]]:

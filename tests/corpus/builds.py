@@ -109,4 +109,5 @@ def check_clean(folder: Path, *, finished: bool) -> None:
     if finished:
         assert not (folder / ".scratch").exists()
         assert not list(folder.rglob("*.tmp"))
-        assert {path.name.split("-")[0] for path in folder.iterdir()} <= {"cells", "corpus.json", "rows", ".lock"}
+        names = {path.name.split("-")[0] for path in folder.iterdir()}
+        assert names <= {"cells", "corpus.json", "rows", "looks", ".lock"}

@@ -145,3 +145,16 @@ def test_mkvmerge_files_are_read_whole(clip, tmp_path):
     assert read.damage == ""
     assert len(next(iter(read.tracks.values())).pts) == 12
     assert any("libebml" in value for _, value in read.facts.tag_pairs)
+
+
+def test_reading_says_how_far_it_is(ffmpeg, tmp_path):
+    """Every thousand packets the share of the file that is read, ascending, and the facts as without."""
+    graph = "testsrc2=size=64x36:rate=25"
+    path = lavfi(ffmpeg, tmp_path / "long.mkv", "-frames:v", "3500", "-preset", "ultrafast", graph=graph)
+    shares: list[float] = []
+    read = read_file(path, on_share=shares.append)
+    assert len(shares) == 4
+    assert shares == sorted(shares)
+    assert shares[0] < 0.1 < 0.7 < shares[-1] <= 1
+    assert read == read_file(path)
+    assert read.facts.duration_s == pytest.approx(140.0, abs=0.1)

@@ -35,6 +35,20 @@ def test_every_software_encoder_scores_all_frames(ffmpeg, clip, name):
     assert 20 < scored.pooled_vmaf <= 100
 
 
+def test_every_third_frame_is_scored_as_among_all(ffmpeg, clip):
+    """Scores, motion among them, are those of the same frames when all are scored; sizes are of every frame."""
+    info = encoder_info("libx264")
+    whole, some = (encode_and_score(ffmpeg, _reference(clip), info, "medium", 35, every=every) for every in (1, 3))
+    np.testing.assert_array_equal(some.vmaf, whole.vmaf[::3])
+    np.testing.assert_array_equal(some.features, whole.features[::3])
+    np.testing.assert_array_equal(some.frame_bytes, whole.frame_bytes)
+    assert (some.n_frames, some.bytes, some.kbps) == (12, whole.bytes, whole.kbps)
+    assert some.bytes_of_scored == pytest.approx(whole.bytes / 3)
+    part, same = some.part(4, 7, Fraction(25)), whole.part(4, 7, Fraction(25))
+    np.testing.assert_array_equal(part.vmaf, whole.vmaf[[6, 9]])
+    assert (part.n_frames, part.bytes) == (7, same.bytes)
+
+
 def test_one_process_equals_three_steps_through_disk(ffmpeg, clip, tmp_path):
     """Encode to a Matroska file, decode to Y4M, score with a plain libvmaf call: the same per-frame VMAF.
 

@@ -10,10 +10,12 @@ from scipy import stats
 
 from vmaf_assay.promise.choice import Curve, Forecaster
 from vmaf_assay.promise.sampling import (
+    TOLERANCE,
     SampledForecaster,
     mean_variance,
-    n_tried,
-    spread_evenly,
+    most_tried,
+    next_count,
+    spread_order,
     stratified,
     two_phase,
     weighted_mean,
@@ -119,7 +121,7 @@ def draws():
         truth = rng.normal(90, 4, 200)
         forecasts = truth + rng.normal(-3, 1) + rng.normal(0, 1.5, 200)
         probed = rng.choice(200, 20, replace=False)
-        tried = spread_evenly(n_tried(20), 20)
+        tried = spread_order(20)[:8]
         measured = {index: truth[probed[index]] for index in tried}
         estimate = two_phase(forecasts[probed], measured, np.ones(20), 200)
         made.append((truth.mean(), estimate, np.mean(list(measured.values()))))
@@ -140,6 +142,54 @@ def test_the_bound_covers_as_often_as_it_says(confidence):
     covered = [made.value - made.part(confidence) <= truth for truth, made, _ in draws()]
     # Within four standard errors of nominal, and 0.01 for Satterthwaite's degrees, which are no theorem.
     assert abs(np.mean(covered) - confidence) < 4 * np.sqrt(confidence * (1 - confidence) / TITLES) + 0.01
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.9])
+def test_stopping_early_keeps_the_bound(confidence):
+    """Segments are tried until the part is small enough, and the bound then still covers as often as it says.
+
+    Titles are of unequal spread, so that some stop at once and some never do.
+    """
+    rng, covered, counts = np.random.default_rng(2), [], []
+    for _ in range(TITLES):
+        truth = rng.normal(90, 4, 200)
+        forecasts = truth + rng.normal(-3, 1) + rng.normal(0, rng.uniform(0.2, 2.5), 200)
+        probed = rng.choice(200, 20, replace=False)
+        for count in range(4, most_tried(20) + 1):
+            measured = {index: truth[probed[index]] for index in spread_order(20)[:count]}
+            made = two_phase(forecasts[probed], measured, np.ones(20), 2000)
+            if made.part(confidence) <= 1.6:
+                break
+        counts.append(count)
+        covered.append(made.value - made.part(confidence) <= truth.mean())
+    assert {4, most_tried(20)} < set(counts)
+    # Within four standard errors, and 0.02 for stopping where the spread looks small by chance.
+    assert np.mean(covered) > confidence - 4 * np.sqrt(confidence * (1 - confidence) / TITLES) - 0.02
+
+
+@settings(deadline=None)
+@given(st.integers(1, 200))
+def test_every_beginning_is_spread(n_segments):
+    """All indices once; of any beginning no gap is more than twice its even share, and one segment."""
+    order = spread_order(n_segments)
+    assert sorted(order) == list(range(n_segments))
+    for count in (1, 2, 3, 5, 8, 13, 21):
+        if count < n_segments:
+            gaps = np.diff([-1, *sorted(order[:count]), n_segments])
+            assert gaps.max() <= 2 * (n_segments + 1) / count + 1
+
+
+def test_more_is_probed_where_the_sample_takes_much():
+    """Alike segments are enough at once; unlike ones are not, and less so where no margin is beside the sample."""
+    plain = {"weights": np.ones(8), "n_units": 200, "confidence": 0.9}
+    alike = SampledForecaster(curve(40.0), [curve(40.0)] * 8, **plain)
+    unlike = SampledForecaster(
+        curve(40.0), [curve(centre) for centre in (36, 44, 35, 45, 37, 43, 38, 42.0)], **plain
+    )
+    assert alike.added(85.0, 1.0, trials=True) == pytest.approx(0.0, abs=1e-6)
+    assert unlike.added(85.0, 1.0, trials=True) > TOLERANCE
+    assert 0 < unlike.added(85.0, 3.0, trials=False) < unlike.added(85.0, 3.0, trials=True)
+    assert next_count(8, 9) == 9
 
 
 def test_the_title_is_the_mean_of_its_segments():

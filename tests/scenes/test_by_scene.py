@@ -90,12 +90,18 @@ def test_everything_but_the_picture_is_the_source(ffmpeg, title, tmp_path):
 
 
 def test_command_line(title, tmp_path, capsys):
-    """`assay tune --by-scene --json` answers and exits 0; its page says of every scene what the document says."""
+    """`assay tune --by-scene --json` exits 0, --force gives the same bytes, the page says what the document says."""
     out, page = tmp_path / "out.mp4", tmp_path / "page.html"
     argv = ["tune", str(title), "-e", "x264:superfast", "--target-vmaf", "88", "--by-scene", "-o", str(out)]
     assert main([*argv, "--audio-codec", "aac", "--report", str(page), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["met"]
+    assert document["within_tolerance"]
+    assert document["measured_vmaf"] >= 88
+    assert document["encodes_spent"] == sum(row["encodes"] * row["parts"] for row in document["scenes"])
+    first = out.read_bytes()
+    assert main([*argv, "--audio-codec", "aac", "--force"]) == 0
+    assert out.read_bytes() == first
     assert document["measured_vmaf"] >= 88
     assert document["encodes_spent"] == sum(row["encodes"] * row["parts"] for row in document["scenes"])
     shown = page.read_text(encoding="utf-8")

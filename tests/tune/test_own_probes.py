@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import lavfi
 from tests.tune.made_up import verified
 from vmaf_assay.media.encoders import encoder_info, with_extra_args
+from vmaf_assay.media.encoders.driven import Drive
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
@@ -109,12 +110,42 @@ def test_a_long_source_is_searched_by_segments(ffmpeg, tmp_path):
     path = tmp_path / "title.mkv"
     graph = "testsrc2=size=96x64:rate=25,noise=alls=20:allf=t"
     lavfi(ffmpeg, path, "-frames:v", "800", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "4", graph=graph)
-    request = TuneRequest(path, "libopenh264", 75.0, 0.9, trials=1, probe_seconds=23.1)
+    request = TuneRequest(path, "libopenh264", 75.0, 0.9, trials=1, probe_seconds=15.4)
     result = tune(ffmpeg, verified(), request)
     assert result.sample is not None
-    assert result.sample.segments == 8
+    assert 4 <= result.sample.segments < result.sample.units
     assert result.promise.own_encodes == len(result.probes) + len(result.trials)
     assert result.encodes_spent == result.promise.own_encodes
     assert not result.met  # segments were measured, not every frame
     assert result.sample.sampling_part >= 0
     assert result.margin >= result.sample.sampling_part - 1e-9
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize(("name", "low", "high"), [("mpeg2video", 1.0, 31.0), ("libtheora", 0.0, 10.0)])
+def test_any_other_encoder_is_driven_by_its_option(ffmpeg, source, tmp_path, name, low, high):
+    """`--rate-flag -q:v --rate-range` searches, encodes and measures an encoder that the table does not know."""
+    out = tmp_path / "out.mkv"
+    request = TuneRequest(
+        source, name, 75.0, 0.9, trials=1, output=out, verify=True, drive=Drive("-q:v", low, high)
+    )
+    result = tune(ffmpeg, verified(), request, cache=Cache(tmp_path / "cache"))
+    assert probe_video(ffmpeg, out).codec == {"mpeg2video": "mpeg2video", "libtheora": "theora"}[name]
+    assert "-q:v" in result.encode_argv
+    assert low <= result.rate_value <= high
+    vmaf = [point.mu for point in sorted(result.curve, key=lambda one: one.rate_value)]
+    assert (vmaf[0] > vmaf[-1]) == (name == "mpeg2video")
+    assert not result.promised
+    assert result.met == (result.measured_vmaf >= 75.0)
+    assert " at Q " in result.answer()
+
+
+@pytest.mark.ffmpeg
+def test_quarter_steps_on_request(ffmpeg, source):
+    """`--rate-step 0.25` of libsvtav1 chooses between whole CRFs, and promises nothing."""
+    request = TuneRequest(source, "libsvtav1:13", 80.0, 0.5, trials=2, drive=Drive(step=0.25))
+    result = tune(ffmpeg, verified(), request)
+    assert not result.promised
+    assert result.promise.own_encodes == len(result.probes) + len(result.trials)
+    tried = [probe.rate_value for probe in result.probes] + [trial["rate_value"] for trial in result.trials]
+    assert all(float(rate * 4).is_integer() for rate in [*tried, result.rate_value])

@@ -20,6 +20,9 @@ from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Look
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.compare import CompareRequest, compare
+from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.probing import probe_title
+from vmaf_assay.tune.progress import JobClock
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import (
@@ -74,19 +77,19 @@ def test_units_partition_the_title(cuts, n_frames):
 
 def test_units_end_at_cuts():
     """Scenes are divided evenly; one too short for half a unit goes with the next."""
-    units = units_of([0, 150, 160, 260], 300)
-    assert [(unit.first, unit.last) for unit in units] == [(0, 75), (75, 150), (150, 205), (205, 260), (260, 300)]
+    units = units_of([0, 100, 110, 170], 200)
+    assert [(unit.first, unit.last) for unit in units] == [(0, 50), (50, 100), (100, 170), (170, 200)]
 
 
 def test_how_many_segments():
     """None for a source short enough or for `all`; segments are counted in frames; too few is refused."""
     assert n_segments(reference(1500), 60.0) is None
-    assert n_segments(reference(1501), 60.0) is None  # 21 segments of 72 frames are all of it
-    assert n_segments(reference(15000), 60.0) == 21
-    assert n_segments(reference(36000, 60), 60.0) == 50
+    assert n_segments(reference(1501), 60.1) is None
+    assert n_segments(reference(15000), 60.0) == 31
+    assert n_segments(reference(36000, 60), 60.0) == 75
     assert n_segments(reference(10**6), 0.0) is None
-    with pytest.raises(ConfigError, match=r"7 segments of 72 frames.*give 23\.1 or more, or `all`"):
-        n_segments(reference(15000), 20.0)
+    with pytest.raises(ConfigError, match=r"7 segments of 48 frames.*give 15\.4 or more, or `all`"):
+        n_segments(reference(15000), 14.0)
 
 
 def test_segments_lie_inside_and_know_their_surroundings():
@@ -97,17 +100,20 @@ def test_segments_lie_inside_and_know_their_surroundings():
     seen = Look(rng.uniform(2, 9, 6000).astype(np.float32), change)
     made = plan_sample(seen, 20)
     assert made == plan_sample(seen, 20)
-    assert len(made.segments) == 20
+    assert (len(made.segments), made.count) == (30, 20)  # more where parts differ much
     assert made.n_units > 60
+    for fewer, more in ((8, 12), (12, 20), (20, 30)):
+        assert set(made.beginning(fewer).segments) < set(made.beginning(more).segments)
+        assert len(made.beginning(fewer).segments) == fewer
     for one in made.segments:
         assert one.first >= 0
         assert one.first + one.n_frames <= 6000
         assert one.before == min(AROUND_FRAMES, one.first)
         assert one.after == min(AROUND_FRAMES, 6000 - one.first - one.n_frames)
-    thirds = np.histogram([one.first for one in made.segments], bins=3, range=(0, 6000))[0]
-    assert thirds.min() >= 5
-    assert len(made.tried) == 8
-    assert plan_sample(seen, 100) is None
+    thirds = np.histogram([one.first for one in made.beginning(20).segments], bins=3, range=(0, 6000))[0]
+    assert thirds.min() >= 4
+    assert set(made.tried(4)) < set(made.tried(8))
+    assert plan_sample(seen, 200) is None
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
@@ -119,10 +125,18 @@ def test_seconds_that_cannot_be_meant(seconds):
 
 def request_of(title: Path, **changes) -> TuneRequest:
     """One trial at VMAF 85, probed by eight segments."""
-    return replace(TuneRequest(title, "libx264", 85.0, 0.8, trials=1, probe_seconds=23.1), **changes)
+    return replace(TuneRequest(title, "libx264", 85.0, 0.8, trials=1, probe_seconds=15.4), **changes)
+
+
+@pytest.fixture
+def stops_at_once(monkeypatch) -> None:
+    """The first sample is enough, however unlike its segments are."""
+    for module in ("run", "probing"):
+        monkeypatch.setattr(f"vmaf_assay.tune.{module}.TOLERANCE", 100.0)
 
 
 @pytest.mark.ffmpeg
+@pytest.mark.usefixtures("stops_at_once")
 def test_a_long_source_is_tuned_by_segments(ffmpeg, title, cache_dir, tmp_path):
     """Probes read eight segments, the trial four of them; a second target costs no probe, and no file is left.
 
@@ -146,7 +160,7 @@ def test_a_long_source_is_tuned_by_segments(ffmpeg, title, cache_dir, tmp_path):
     assert list(tmp_path.iterdir()) == []
     facts = result.sample
     assert (facts.segments, facts.segments_tried) == (8, 4)
-    assert 8 < facts.units < 12
+    assert 8 < facts.units < 20
     assert 8 * SEGMENT_FRAMES // 2 <= facts.frames < N_FRAMES
     assert facts.first_frames == sorted(facts.first_frames)
     assert facts.sampling_part > 0
@@ -166,6 +180,53 @@ def test_a_long_source_is_tuned_by_segments(ffmpeg, title, cache_dir, tmp_path):
 
 
 @pytest.mark.ffmpeg
+def test_a_larger_sample_keeps_what_was_measured(ffmpeg, title):
+    """A sample that is never enough grows to its end; every segment is encoded once, and a probe counts as one."""
+    source, _ = open_source(ffmpeg, title)
+    steps, sizes = [], []
+
+    def is_enough(probed):
+        sizes.append(len(probed.sample.segments))
+        return False
+
+    with Measurer(ffmpeg, source, None, lambda *step: steps.append(step)) as measurer:
+        made = probe_title(
+            measurer, verified(groups=20).ensemble, [("libx264", "medium")], 15.4, is_enough=is_enough
+        )
+        assert measurer.spent == 2
+    assert sizes == [8]
+    assert 8 < len(made.sample.segments) <= 12
+    encoded = [what for what, done, _ in steps if what.startswith("probe 1")]
+    assert {what.rsplit(",", 1)[1] for what in encoded} == {
+        f" {n} segments" for n in (8, len(made.sample.segments))
+    }
+    first = next(done for what, done, _ in steps if f"{len(made.sample.segments)} segments" in what)
+    assert first > 0  # those of the first eight are there already
+
+
+@pytest.mark.ffmpeg
+def test_the_time_left_is_known_while_the_source_is_opened(ffmpeg, title):
+    """By the header, and of the whole job: with a final encode to come it is longer."""
+    lefts: list[list[float]] = []
+
+    def on_step(what, done, total):
+        if not what.startswith("open"):
+            raise KeyboardInterrupt
+
+    for output in (None, title.with_name("out.mkv")):
+        lefts.append([])
+        with pytest.raises(KeyboardInterrupt):
+            tune(
+                ffmpeg,
+                verified(groups=20),
+                request_of(title, output=output),
+                clock=JobClock(on_step, lefts[-1].append),
+            )
+    assert min(map(len, lefts)) > 0
+    assert 0 < lefts[0][0] < lefts[1][0]
+
+
+@pytest.mark.ffmpeg
 def test_an_interrupt_leaves_nothing(ffmpeg, title, tmp_path):
     """Ctrl-C while segments are probed: no segment file stays."""
 
@@ -182,10 +243,11 @@ def test_an_interrupt_leaves_nothing(ffmpeg, title, tmp_path):
 
 
 @pytest.mark.ffmpeg
+@pytest.mark.usefixtures("stops_at_once")
 def test_the_python_interface_samples_too(ffmpeg, title, cache_dir):
     """`probe_source` of a long source holds its segments; the choice on it is that of `tune`."""
     made_up = verified(groups=20)
-    probed = api.probe_source(title, made_up, probe_seconds=23.1, cache_dir=cache_dir, ffmpeg=ffmpeg)
+    probed = api.probe_source(title, made_up, probe_seconds=15.4, cache_dir=cache_dir, ffmpeg=ffmpeg)
     assert len(probed.segment_probes) == len(probed.sample.segments) == 8
     predicted = api.forecast_encoder(probed, made_up, "libx264")
     choice = api.choose_rate(predicted, made_up, target_vmaf=85.0, confidence=0.8)
@@ -203,7 +265,7 @@ def test_compare_samples_too(ffmpeg, title, cache_dir):
 
     cache = Cache(cache_dir)
     tune(ffmpeg, verified(groups=20), request_of(title, trials=0), cache=cache)  # whichever tests ran here before
-    request = CompareRequest(title, ("libx264", "libx265"), 85.0, 0.8, probe_seconds=23.1)
+    request = CompareRequest(title, ("libx264", "libx265"), 85.0, 0.8, probe_seconds=15.4)
     result = compare(ffmpeg, two_encoders(), request, cache=cache)
     assert (result.encodes_spent, result.encodes_cached) == (0, 2)
     assert result.sample.segments == 8

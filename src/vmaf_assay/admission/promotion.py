@@ -1,9 +1,9 @@
 """The only way into a registry: `promote`. Later acts are in `admission/lifecycle.py` and commit the same way.
 
-Order of writes: models, sidecars and predictions under names that carry their content; the numbered verdict, and
-its signatures if it is signed; then `registry.json` by rename, which is the commit; then the plain copy of the
-verdict. (A first promotion replaces nothing and writes the plain copy before the commit.) Last, what only earlier
-verdicts rest on moves into the history folder.
+Order of writes: first come models, sidecars and predictions, under names that carry their content. The numbered
+verdict follows, with its signatures if it is signed. Then `registry.json` is renamed into place: the commit. The
+plain copy of the verdict comes after it. (A first promotion replaces nothing and writes the plain copy before.)
+Last, what only earlier verdicts rest on moves into the history folder.
 
 No write overwrites a file that the registry being replaced still needs. So a kill between any two leaves a
 registry that verifies in its old state or its new one, and promoting the same run again finishes the work.
@@ -34,6 +34,7 @@ from vmaf_assay.registry.files import (
 )
 from vmaf_assay.registry.history import bound_files, chain, check_numbers, numbered, predictions_name, tie_names
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
+from vmaf_assay.registry.own_curve import OWN_CURVES
 from vmaf_assay.registry.recompute import read_sidecar, recompute
 from vmaf_assay.registry.signing import read_envelope, sign
 from vmaf_assay.registry.store import admitting_verdict, parse_registry, verify_row
@@ -239,7 +240,9 @@ def audit_to_sign(folder: Path, verdict: Verdict) -> tuple[str, ...]:
     for check in checks:
         if check.outcome == "differs":
             raise IntegrityError(f"not signed: {check.what}: {check.detail}", next_step=RESTORE)
-    return ("bytes", *(check.what for check in checks if check.outcome == "agrees"))
+    # `own_curve.json` belongs to the release, not to the verdict that is signed.
+    agree = [check.what for check in checks if check.outcome == "agrees" and check.what != OWN_CURVES]
+    return ("bytes", *agree)
 
 
 def _is_finished(folder: Path, verdict: Verdict) -> bool:

@@ -47,8 +47,8 @@ def retrain(
 ) -> list[Check]:
     """Train the ensemble again from its corpus, and compare all that comes out with the verdict's.
 
-    Models that are not the same bytes must agree on every corpus row and on rows drawn afresh over the ranges
-    *found in the corpus*, within `TOLERANCE_POINTS`: nothing that the audited files say chooses where.
+    Models that are not the same bytes must agree on every corpus row, and on rows drawn afresh over the ranges
+    *found in the corpus*, within `TOLERANCE_POINTS`. So the audited files do not choose where models are compared.
 
     Args:
       folder: the registry.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request
-    from vmaf_assay.api.ensembles import load_ensemble, verify_registry
+    from vmaf_assay.api.ensembles import load_ensemble, load_forecast, verify_registry
     from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run, write_run
     from vmaf_assay.api.pages import write_page
     from vmaf_assay.api.scenes import tune_scene_request, tune_scenes
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         SourcesRefusedError,
         ToolError,
     )
+    from vmaf_assay.media.encoders.driven import Drive, read_drive
     from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
     from vmaf_assay.promise.choice import Curve
     from vmaf_assay.promise.policy import GateResult
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.contenders import CompareResult, Contender
     from vmaf_assay.tune.forecast import Forecast, Probe
     from vmaf_assay.tune.pairs import PairRequest, PairScore
+    from vmaf_assay.tune.pictures import PictureFacts, PictureRequest
     from vmaf_assay.tune.predict import Scores
     from vmaf_assay.tune.probing import Probed
     from vmaf_assay.tune.request import TuneRequest
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request"],
-    "vmaf_assay.api.ensembles": ["load_ensemble", "verify_registry"],
+    "vmaf_assay.api.ensembles": ["load_ensemble", "load_forecast", "verify_registry"],
     "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run", "write_run"],
     "vmaf_assay.api.pages": ["write_page"],
     "vmaf_assay.api.scenes": ["tune_scene_request", "tune_scenes"],
@@ -93,6 +95,7 @@ _MODULES = {
         "SourcesRefusedError",
         "ToolError",
     ],
+    "vmaf_assay.media.encoders.driven": ["Drive", "read_drive"],
     "vmaf_assay.media.ffmpeg": ["Ffmpeg", "find_ffmpeg"],
     "vmaf_assay.promise.choice": ["Curve"],
     "vmaf_assay.promise.policy": ["GateResult"],
@@ -109,6 +112,7 @@ _MODULES = {
     "vmaf_assay.tune.contenders": ["CompareResult", "Contender"],
     "vmaf_assay.tune.forecast": ["Forecast", "Probe"],
     "vmaf_assay.tune.pairs": ["PairRequest", "PairScore"],
+    "vmaf_assay.tune.pictures": ["PictureFacts", "PictureRequest"],
     "vmaf_assay.tune.predict": ["Scores"],
     "vmaf_assay.tune.probing": ["Probed"],
     "vmaf_assay.tune.request": ["TuneRequest"],
@@ -133,6 +137,7 @@ __all__ = [
     "CorpusRequest",
     "Curve",
     "CurvePoint",
+    "Drive",
     "Ffmpeg",
     "Forecast",
     "GateResult",
@@ -143,6 +148,8 @@ __all__ = [
     "ModelLoadError",
     "PairRequest",
     "PairScore",
+    "PictureFacts",
+    "PictureRequest",
     "Probe",
     "Probed",
     "Promise",
@@ -174,11 +181,13 @@ __all__ = [
     "gate_run",
     "load_corpus",
     "load_ensemble",
+    "load_forecast",
     "load_run",
     "predict_pair",
     "predict_table",
     "probe_source",
     "promote_run",
+    "read_drive",
     "score_files",
     "train_ensemble",
     "tune_request",

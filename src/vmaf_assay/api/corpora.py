@@ -1,15 +1,17 @@
 """Build a corpus of real encodes."""
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.corpus.build import BuildProgress, CellMeasurer
 from vmaf_assay.corpus.build import build_corpus as _build
 from vmaf_assay.corpus.layouts import Layout, check_layout, describe
+from vmaf_assay.corpus.looks import keep_looks
 from vmaf_assay.corpus.plan import (
     Cell,
     CorpusReference,
@@ -22,10 +24,12 @@ from vmaf_assay.corpus.plan import (
     with_encoder_args,
 )
 from vmaf_assay.corpus.remote import planned, remote_manifest, remote_sources
+from vmaf_assay.corpus.same_content import alike_by_looks, joined_groups, refuse
+from vmaf_assay.corpus.same_pictures import Looks
 from vmaf_assay.corpus.sources import Source, sources_from_manifest, sources_from_paths
 from vmaf_assay.corpus.storage import Store, building, is_url, open_store
 from vmaf_assay.corpus.store import Corpus, load_corpus, load_records
-from vmaf_assay.errors import ConfigError, MediaError, SourcesRefusedError
+from vmaf_assay.errors import ConfigError, MediaError, SourcesRefusedError, ToolError
 from vmaf_assay.media.capability import check_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.raw import parse_raw
@@ -70,6 +74,8 @@ class CorpusRequest:
     """Processes of a local Dask cluster; None measures in this process."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers measure."""
+    join_same: bool = False
+    """Whether groups that show the same content become one; otherwise they are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ def build_corpus(
     jobs: int | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
+    join_same: bool = False,
     ffmpeg: Ffmpeg | None = None,
     on_step: OnStep | None = None,
 ) -> Corpus:
@@ -112,6 +119,7 @@ def build_corpus(
 
     Raises:
       ConfigError: no source, or an invalid request.
+      CorpusError: two groups show the same content, and they are not to be joined.
       MediaError: no source can be used.
       SourcesRefusedError: some sources cannot be used. The corpus is finished without them, and `load_corpus`
         reads it.
@@ -132,6 +140,7 @@ def build_corpus(
         jobs=jobs,
         workers=workers,
         scheduler=scheduler,
+        join_same=join_same,
     )
 
     def on_cell(step: BuildProgress) -> None:
@@ -170,7 +179,18 @@ def build_request(
         found = _sources(request, scratch, on_note)
         tool = ffmpeg or find_ffmpeg()
         versions = _versions(tool, requests, scratch)
-        renditions, refused = _renditions(tool, request, found, scratch, on_source, on_note)
+        looks: dict[str, Looks] = {}
+
+        def plan(source: Source) -> list[CorpusReference]:
+            made = references_of(tool, source, sizes=list(request.sizes), max_frames=request.max_frames)
+            # What does not decode is refused, or tried again, by its cells.
+            with contextlib.suppress(MediaError, ToolError):
+                looks[source.name] = Looks(keep_looks(tool, store, made[0], scratch), made[0].frame_rate)
+            return made
+
+        renditions, refused = _renditions(plan, found, scratch, on_source, on_note)
+        plan_cells(renditions, requests, versions)  # it refuses bytes that come twice in words of its own
+        renditions = _of_unlike_groups(renditions, looks, on_note, join=request.join_same)
         cells = plan_cells(renditions, requests, versions)
         refused |= _measure(tool, request, cells, store, versions, scratch, on_cell, on_note)
     digest, records = load_records(store)  # its rows were read back a moment ago
@@ -206,9 +226,23 @@ def _sources(request: CorpusRequest, scratch: Path, on_note: OnNote | None) -> l
     return found
 
 
+def _of_unlike_groups(
+    renditions: Sequence[CorpusReference], looks: Mapping[str, Looks], on_note: OnNote | None, *, join: bool
+) -> list[CorpusReference]:
+    """The references, in groups of which no two show the same; CorpusError if some do, unless joined."""
+    group = {one.source.name: one.source.group for one in renditions}
+    alike = alike_by_looks({name: looks[name] for name in group if name in looks}, group)
+    if not join:
+        refuse(alike, "give them one group in a manifest, leave one out, or join groups with --join-same")
+    joined = joined_groups(list(group.values()), alike)
+    for one in alike:
+        if on_note:
+            on_note(f"{one}: both are in group {joined[one.groups[0]]} now")
+    return [replace(one, source=replace(one.source, group=joined[one.source.group])) for one in renditions]
+
+
 def _renditions(
-    tool: Ffmpeg,
-    request: CorpusRequest,
+    plan: Callable[[Source], list[CorpusReference]],
     found: Sequence[Source],
     scratch: Path,
     on_source: OnStep | None,
@@ -219,11 +253,7 @@ def _renditions(
     refused: dict[str, str] = {}
     for number, source in enumerate(found, 1):
         try:
-            new = planned(
-                source,
-                scratch,
-                lambda s: references_of(tool, s, sizes=list(request.sizes), max_frames=request.max_frames),
-            )
+            new = planned(source, scratch, plan)
         except MediaError as error:
             if len(refused) == len(found) - 1:
                 raise

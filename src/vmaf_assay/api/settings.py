@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from vmaf_assay.api.paths import PathLike
+from vmaf_assay.media.encoders.driven import Drive
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.files import sha256_file
 from vmaf_assay.records import Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.pictures import PictureRequest
 from vmaf_assay.tune.progress import JobClock, OnLeft
 from vmaf_assay.tune.request import ProbesKind, ReferenceKind
 
@@ -58,6 +60,7 @@ class TuneAsked(Settings, total=False):
     force: bool
     encoder_args: str
     unsafe_args: bool
+    drive: Drive
     audio_codec: str
     stream: int | None
     filters: str
@@ -65,8 +68,13 @@ class TuneAsked(Settings, total=False):
     max_kbps: float | None
     max_bytes: float | None
     max_ratio: float | None
+    target_kbps: float | None
+    target_bytes: float | None
+    best_within: bool
+    two_pass: bool
     probe_seconds: float
     probes: ProbesKind | None
+    pictures: PictureRequest
     measurand: Measurand
     depth_of_source: bool
 
@@ -83,12 +91,11 @@ class Run:
         """The given one, else the one found."""
         return self.settings.get("ffmpeg") or find_ffmpeg()
 
-    @property
-    def ensemble(self) -> VerifiedEnsemble:
-        """The given one, else the shipped forecast."""
-        from vmaf_assay.api.ensembles import load_ensemble  # which needs none of this
+    def ensemble(self, measurand: Measurand) -> VerifiedEnsemble:
+        """The given one, else the shipped forecast of a measurand."""
+        from vmaf_assay.api.ensembles import load_forecast  # which needs none of this
 
-        return self.settings.get("ensemble") or load_ensemble()
+        return self.settings.get("ensemble") or load_forecast(measurand)
 
     @property
     def cache(self) -> Cache | None:

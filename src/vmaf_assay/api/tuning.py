@@ -11,6 +11,7 @@ from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.files import check_folder, check_page, real_path
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
@@ -23,6 +24,7 @@ from vmaf_assay.tune.compare import CompareRequest, compare
 from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.pictures import WHOLE, PictureRequest
 from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
 from vmaf_assay.tune.progress import BatchClock
 from vmaf_assay.tune.request import (
@@ -189,12 +191,19 @@ def tune_request(
       page: HTML file to write about the answer.
       settings: what it runs with.
     """
+    check_page(page)
     run = Run(settings)
     tool, clock = run.ffmpeg, run.clock(page=page is not None)
     cache = run.cache
     with run.recording(cache) as record:
         result = tune(
-            tool, run.ensemble, request, cache=cache, on_note=run.on_note, clock=clock, on_measured=record
+            tool,
+            run.ensemble(request.measurand),
+            request,
+            cache=cache,
+            on_note=run.on_note,
+            clock=clock,
+            on_measured=record,
         )
     if page is not None:
         write_page(result, page, ffmpeg=tool, on_step=clock.step)
@@ -226,8 +235,10 @@ def tune_sources(
     Raises:
       ConfigError: no video is named, or what is asked is invalid for every source.
     """
+    if page_dir is not None:
+        check_folder(real_path(Path(page_dir)), "--report")
     run = Run(settings)
-    tool, verified = run.ffmpeg, run.ensemble
+    tool, verified = run.ffmpeg, run.ensemble(request.measurand)
     answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
     folder = None if out_dir is None else Path(out_dir)
     asked = check_batch(resolved(request, answered), folder)
@@ -286,6 +297,7 @@ def compare_encoders(
     filters: str = "",
     probe_seconds: float = DEFAULT_PROBE_SECONDS,
     probes: ProbesKind = "few",
+    pictures: PictureRequest = WHOLE,
     measurand: Measurand = MEAN_VMAF,
     **settings: Unpack[Settings],
 ) -> CompareResult:
@@ -313,6 +325,7 @@ def compare_encoders(
         force=force,
         stream=stream,
         filters=filters,
+        pictures=pictures,
         probe_seconds=probe_seconds,
         probes=probes,
         measurand=measurand,
@@ -320,22 +333,29 @@ def compare_encoders(
     return compare_request(request, **settings)
 
 
-def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> CompareResult:
+def compare_request(
+    request: CompareRequest, *, page: PathLike | None = None, **settings: Unpack[Settings]
+) -> CompareResult:
     """`compare_encoders` of a request that is a record already.
 
     Args:
       request: what is asked.
+      page: HTML file to write about the answer.
       settings: what it runs with.
     """
+    check_page(page)
     run = Run(settings)
     cache = run.cache
     with run.recording(cache) as record:
-        return compare(
+        result = compare(
             run.ffmpeg,
-            run.ensemble,
+            run.ensemble(request.measurand),
             request,
             cache=cache,
             on_note=run.on_note,
             clock=run.clock(),
             on_measured=record,
         )
+    if page is not None:
+        write_page(result, page, ffmpeg=run.ffmpeg)
+    return result

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vmaf_assay.corpus.looks import read_looks
 from vmaf_assay.corpus.measure import Failed, Site, measure
 from vmaf_assay.corpus.plan import Cell
 from vmaf_assay.corpus.storage import Store, building
@@ -250,7 +251,9 @@ def write_finished(store: Store, cells: list[Cell], versions: dict[str, str]) ->
     columns = packed_columns(records)
     values = np.concatenate([spread(record, rows, columns) for record, rows in read_back])
     del read_back  # otherwise the rows would be stored twice
-    return finish(store, records, values, versions)
+    first = {r.name: r for cell in cells if (r := cell.rendition).name == r.source.name}
+    looks = {name: kept for name, one in first.items() if (kept := read_looks(store, one)) is not None}
+    return finish(store, records, values, versions, looks)
 
 
 def _nothing() -> CellOutcomes:

@@ -76,14 +76,9 @@ class CorpusReference:
 
     def decode(self, *, guarded: bool = False) -> Command:
         """The command that makes its Y4M file; `guarded`, it can open no other file, and is no part of a key."""
-        before = ["-ss", f"{self.source.start_s:g}"] if self.source.start_s else []
-        after = [] if self.source.duration_s is None else ["-t", f"{self.source.duration_s:g}"]
-        if self.max_frames is not None:
-            after += ["-frames:v", str(self.max_frames)]
-        if guarded:
-            before += guards(self.container.partition(",")[0] or DEMUXERS)
+        before, after = self._part(guarded=guarded)
         return commands.decode_to_y4m(
-            before=[*before, *self.source.input_args()],
+            before=before,
             after=after,
             frame_rate=self._rate(),
             size=self.size,
@@ -91,6 +86,28 @@ class CorpusReference:
             stream_map=self.stream_map,
             pix_fmt=self.pix_fmt,
         )
+
+    def decode_looks(self, *, guarded: bool = False) -> Command:
+        """The command that makes its looks (`corpus/looks.py`); `guarded` as in `decode`."""
+        before, after = self._part(guarded=guarded)
+        return commands.decode_to_looks(
+            before=before,
+            after=after,
+            frame_rate=self._rate(),
+            size=self.size,
+            rgb_matrix=self.rgb_matrix,
+            stream_map=self.stream_map,
+        )
+
+    def _part(self, *, guarded: bool) -> tuple[list[str], list[str]]:
+        """Options before and after `-i` that choose the part of the file."""
+        before = ["-ss", f"{self.source.start_s:g}"] if self.source.start_s else []
+        after = [] if self.source.duration_s is None else ["-t", f"{self.source.duration_s:g}"]
+        if self.max_frames is not None:
+            after += ["-frames:v", str(self.max_frames)]
+        if guarded:
+            before += guards(self.container.partition(",")[0] or DEMUXERS)
+        return [*before, *self.source.input_args()], after
 
     def reference(self, path: Path, n_frames: int) -> ReferenceInput:
         """Its Y4M file as the reference of comparisons."""

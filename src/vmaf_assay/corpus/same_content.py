@@ -1,23 +1,29 @@
 """Whether two groups of a corpus hold the same content, judged by what the corpus itself measured.
 
-Leaving out a group says something only if no other group shows the same pictures. Three things show it: one file
-under two groups (its digest), encodes that score the same in every frame (a remux), and motion that changes alike
-over many frames, whatever the size (a scaled or cut copy). A copy that was encoded again at low quality may pass.
+Leaving out a group says something only if no other group shows the same pictures. Digests show one file under two
+groups. A remux shows in encodes that score the same in every frame. A scaled or cut copy shows in motion that
+changes alike over many frames. Looks show the rest: crops, and copies encoded again at low quality
+(`corpus/same_pictures.py`). Corpora from before looks were kept have none; `without_looks` says so.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vmaf_assay.corpus.same_pictures import Looks, shared_pictures
 from vmaf_assay.corpus.store import Corpus, corpus_digest
 from vmaf_assay.errors import CorpusError
 
 ALIKE = 0.95
 """Correlation of changes in motion from which two sources are the same. On the shipped corpus two groups reach
-0.83; a source and its smaller copy 0.86 to 1.00, most over 0.99 (2026-12-01)."""
+0.83; a source and its smaller copy 0.86 to 1.00, most over 0.99 (2026-12-01). Of 85 other groups six pairs reach
+0.951 to 0.993 with nothing in common but one cut, or frames repeated at the same interval. Where looks are kept,
+they decide."""
 
 LEAST_FRAMES = 24
 """Fewest frames that two sources must have in common for that."""
@@ -45,9 +51,27 @@ class Alike:
 def alike_across_groups(corpus: Corpus) -> list[Alike]:
     """Every pair of sources that show the same and are in different groups, the surest reason of each."""
     found: dict[tuple[str, str], Alike] = {}
-    for alike in [*_by_digest(corpus), *_by_motion(corpus)]:
+    for alike in [*_by_digest(corpus), *_by_motion(corpus), *_by_looks(corpus)]:
         found.setdefault(alike.sources, alike)
     return [found[pair] for pair in sorted(found)]
+
+
+def alike_by_looks(looks: Mapping[str, Looks], group: Mapping[str, str]) -> list[Alike]:
+    """Every pair of sources of different groups that share pictures; looks and group by source."""
+    return [
+        Alike(
+            shared.sources,
+            (group[shared.sources[0]], group[shared.sources[1]]),
+            f"frame {shared.frames[0]} of the one is frame {shared.frames[1]} of the other, as are the frames "
+            f"around them (correlation {shared.correlation:.3f})",
+        )
+        for shared in shared_pictures(looks, group)
+    ]
+
+
+def without_looks(corpus: Corpus) -> list[str]:
+    """Sources whose pictures could not be compared, because the corpus has no looks of them."""
+    return sorted({cell.source for cell in corpus.cells if _first(cell.source, corpus.looks) is None})
 
 
 def check_groups_differ(corpus: Corpus) -> None:
@@ -56,17 +80,20 @@ def check_groups_differ(corpus: Corpus) -> None:
     Raises:
       CorpusError: some do; it names the first two.
     """
-    if alike := alike_across_groups(corpus):
+    refuse(alike_across_groups(corpus), "give them one group: `assay corpus pack CORPUS -o OTHER --join-same`")
+
+
+def refuse(alike: Sequence[Alike], next_step: str) -> None:
+    """Raise CorpusError if anything is alike."""
+    if alike:
         more = f" (and {len(alike) - 1} more pairs)" if len(alike) > 1 else ""
-        raise CorpusError(
-            f"{alike[0]}{more}", next_step="give them one group: `assay corpus pack CORPUS -o OTHER --join-same`"
-        )
+        raise CorpusError(f"{alike[0]}{more}", next_step=next_step)
 
 
-def joined_groups(corpus: Corpus) -> dict[str, str]:
+def joined_groups(groups: Sequence[str], alike_sources: Sequence[Alike]) -> dict[str, str]:
     """The group that each group becomes if those with the same content are joined: the first of them by name."""
-    group = {cell.group: cell.group for cell in corpus.cells}
-    for alike in alike_across_groups(corpus):
+    group = {name: name for name in groups}
+    for alike in alike_sources:
         first, second = sorted(group[one] for one in alike.groups)
         group = {name: first if now == second else now for name, now in group.items()}
     return group
@@ -94,13 +121,27 @@ def _by_digest(corpus: Corpus) -> list[Alike]:
 
 def _by_motion(corpus: Corpus) -> list[Alike]:
     group = {cell.source: cell.group for cell in corpus.cells}
-    changes = _changes(corpus)
+    changes, unseen = _changes(corpus), set(without_looks(corpus))
     found = []
     for one, other in combinations(sorted(changes), 2):
-        if group[one] != group[other] and (alike := _correlation(changes[one], changes[other])) >= ALIKE:
+        if group[one] == group[other] or not {one, other} & unseen:
+            continue
+        if (alike := _correlation(changes[one], changes[other])) >= ALIKE:
             why = f"their motion changes alike (correlation {alike:.3f})"
             found.append(Alike((one, other), (group[one], group[other]), why))
     return found
+
+
+def _by_looks(corpus: Corpus) -> list[Alike]:
+    group = {cell.source: cell.group for cell in corpus.cells}
+    rate = {cell.source: Fraction(cell.frame_rate) for cell in corpus.cells}
+    there = {name: Looks(frames, rate[name]) for name, frames in corpus.looks.items() if name in group}
+    return alike_by_looks(there, group)
+
+
+def _first(source: str, looks: Mapping[str, object]) -> str | None:
+    """The source whose looks stand for this one: itself, or the larger one that it is a rendition of."""
+    return next((name for name in (source, source.rpartition("@")[0]) if name in looks), None)
 
 
 def _changes(corpus: Corpus) -> dict[str, NDArray[np.float64]]:
@@ -136,7 +177,7 @@ def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 def join_same(corpus: Corpus) -> Corpus:
     """The corpus with groups of the same content joined; its digest is another, since groups are content."""
-    group = joined_groups(corpus)
+    group = joined_groups([cell.group for cell in corpus.cells], alike_across_groups(corpus))
     cells = tuple(replace(cell, group=group[cell.group]) for cell in corpus.cells)
     frames = corpus.frames.with_columns(pl.col("group").replace(group))
-    return Corpus(corpus_digest(cells), cells, frames)
+    return Corpus(corpus_digest(cells), cells, frames, corpus.looks)

@@ -7,7 +7,7 @@ from typing import Any
 
 from vmaf_assay.corpus.layouts import Found, Layout, files_in, found_file
 from vmaf_assay.errors import ConfigError, IntegrityError, MediaError
-from vmaf_assay.media.files import not_a_file, path_text, read_json_strict
+from vmaf_assay.media.files import as_given, not_a_file, path_text, read_json_strict
 from vmaf_assay.media.raw import RAW_SUFFIXES, RawGeometry, geometry_in_name, parse_raw
 
 
@@ -130,7 +130,8 @@ def sources_from_paths(
         else:
             if kind := not_a_file(path):
                 raise MediaError(
-                    f"{path} is {kind}; a source is read several times", next_step="save it as a file first"
+                    f"{as_given(path)} is {kind}; a source is read several times",
+                    next_step="save it as a file first",
                 )
             raise MediaError(f"no such file: {path}", next_step="check the path")
     return _unique([Source(path_text(Path(one.path.stem)), one.group, one.path, raw=one.raw) for one in found])

@@ -1,31 +1,37 @@
 """A corpus in a folder or an object store: an index, one small Parquet file a cell, and all rows in one.
 
     corpus.json            index: every cell's record, tool versions, digest, name of the packed rows
-    cells/<key>.parquet    per-frame rows of one cell; its record in the file's metadata
-    rows-<digest>.parquet  the rows of all cells, packed: what is read back (`rows.parquet` in a packed corpus)
-    cells-<digest>.parquet the cells' records, where there are too many for the index
+    cells/<key>.parquet    rows of one cell; its record in the file's metadata
+    rows-<digest>.parquet  all rows (`rows.parquet` in a packed corpus)
+    cells-<digest>.parquet records, if too many for the index
+    looks/<key>.parquet    tiny grey copies of a source's frames (`looks.py`)
+    looks-<digest>.parquet all of them (`looks.parquet` in a packed corpus)
 
-The digest depends on content alone: not on order, machine, clock, or how the rows are packed.
+Rows and looks are read back packed. The digest depends on content alone: not on order, machine, clock, or how the
+rows are packed.
 """
 
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from operator import attrgetter, itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vmaf_assay.corpus.looks import read_packed_looks, write_packed_looks
 from vmaf_assay.corpus.storage import Store, open_store
 from vmaf_assay.errors import CorpusError, IntegrityError
 from vmaf_assay.media.files import MAX_JSON_BYTES, canonical_json, parse_json_strict, sha256_bytes
 from vmaf_assay.media.parquet import Limits, parquet_metadata, parse_parquet
+from vmaf_assay.media.sync import Signatures
 from vmaf_assay.records import FRAME_VMAF, MORE_VALUES, VALUES, CellRecord, Measurand, OnStep
 
 Where = Path | str | Store
@@ -54,6 +60,8 @@ class Corpus:
     frames: pl.DataFrame
     """One row a frame: cell, source, group, encoder, preset, rate_mode, rate_value, frame_index, vmaf,
     canonical-6, and those of `MORE_VALUES` that any cell has, NaN in the others. Sorted by cell, then frame."""
+    looks: Mapping[str, Signatures] = field(default_factory=dict)
+    """Tiny grey copies of each source's frames, [F, 576]; no part of the digest. Older corpora have none."""
 
 
 def content_sha256(values: NDArray[np.float32]) -> str:
@@ -142,21 +150,20 @@ def parse_cell(data: bytes, key: str) -> tuple[CellRecord, NDArray[np.float32]]:
 
 
 def write_index(
-    where: Where, cells: Iterable[CellRecord], versions: dict[str, str], *, packed: tuple[str, bytes] | None = None
+    where: Where,
+    cells: Iterable[CellRecord],
+    versions: dict[str, str],
+    tables: Mapping[str, tuple[str, bytes]] = MappingProxyType({}),
 ) -> str:
     """Write `corpus.json` over finished cells and return the digest.
 
-    Args:
-      where: the corpus.
-      cells: records of all its cells.
-      versions: tool versions.
-      packed: name and bytes of the object with the packed rows, if there is one.
+    `tables` holds name and bytes of the objects with the packed `rows` and `looks`, as far as there are any.
     """
     ordered = sorted(cells, key=lambda cell: cell.key)
     digest = corpus_digest(ordered)
     index: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "digest": digest, "versions": versions}
-    if packed is not None:
-        index |= {"rows": packed[0], "rows_sha256": sha256_bytes(packed[1])}
+    for kind, (name, data) in tables.items():
+        index |= {kind: name, f"{kind}_sha256": sha256_bytes(data)}
     store = as_store(where)
     if len(ordered) <= MAX_INLINE_CELLS:
         index |= {"cells": [as_json(cell) for cell in ordered]}
@@ -198,21 +205,26 @@ def _listed(store: Store, index: dict[str, Any]) -> Iterable[Any]:
 
 
 def finish(
-    where: Where, cells: Sequence[CellRecord], values: NDArray[np.float32], versions: dict[str, str]
+    where: Where,
+    cells: Sequence[CellRecord],
+    values: NDArray[np.float32],
+    versions: dict[str, str],
+    looks: Mapping[str, Signatures] | None = None,
 ) -> str:
     """Pack the rows of all cells into one object, point the index at it, and return the digest.
 
-    `cells` are in key order, `values` [N, 7 + more] holds their rows in that order, by `packed_columns`.
-    The object is named by the digest, and the index is written after it. A kill between the two leaves the old
-    corpus or the new one.
+    `cells` are in key order, `values` [N, 7 + more] holds their rows in that order, by `packed_columns`. `looks`
+    are by source. The objects are named by the digest, and the index is written last, so that a kill before
+    that leaves the old corpus.
     """
     store = as_store(where)
     name = f"rows-{corpus_digest(cells)[:16]}.parquet"
     data = _packed_bytes(_rows(cells, values), level=3)
     store.write(name, data)
-    digest = write_index(store, cells, versions, packed=(name, data))
+    tables = {"rows": (name, data), **write_packed_looks(store, name.replace("rows-", "looks-"), looks or {})}
+    digest = write_index(store, cells, versions, tables)
     for old in store.names():
-        if old.startswith(("rows-", "cells-")) and old.split("-")[1] != name.split("-")[1]:
+        if old.startswith(("rows-", "cells-", "looks-")) and old.split("-")[1] != name.split("-")[1]:
             store.delete(old)
     return digest
 
@@ -238,7 +250,7 @@ def load_corpus(where: Where) -> Corpus:
     else:
         values = _packed_values(packed, cells, store.path(rows))
     _check_content(store.where, cells, values)
-    return Corpus(index["digest"], cells, _table(cells, values))
+    return Corpus(index["digest"], cells, _table(cells, values), read_packed_looks(store, index))
 
 
 def load_records(where: Where) -> tuple[str, tuple[CellRecord, ...]]:
@@ -249,12 +261,7 @@ def load_records(where: Where) -> tuple[str, tuple[CellRecord, ...]]:
 
 
 def check_cells(where: Where, cells: Sequence[CellRecord], on_step: OnStep | None = None) -> int:
-    """Check the objects of single cells, which a packed corpus may lack; returns how many there are.
-
-    Args:
-      where: the corpus.
-      cells: of its index.
-      on_step: called after each cell.
+    """Check the objects of the cells of an index, which a packed corpus may lack; returns how many there are.
 
     Raises:
       IntegrityError: one is damaged or is not the index's, or some are missing.
@@ -283,7 +290,8 @@ def pack(corpus: Corpus, where: Where, versions: dict[str, str]) -> str:
     store = as_store(where)
     data = _packed_bytes(corpus.frames, level=19)
     store.write("rows.parquet", data)
-    return write_index(store, corpus.cells, versions, packed=("rows.parquet", data))
+    looks = write_packed_looks(store, "looks.parquet", corpus.looks)
+    return write_index(store, corpus.cells, versions, {"rows": ("rows.parquet", data), **looks})
 
 
 def index_versions(where: Where) -> dict[str, str]:
@@ -301,11 +309,8 @@ def _packed_bytes(frames: pl.DataFrame, *, level: int) -> bytes:
 def _read_index(store: Store) -> dict[str, Any]:
     path, data = store.path("corpus.json"), store.read("corpus.json")
     if data is None:
-        hint = (
-            "run the same `assay corpus build` again to finish it"
-            if store.names("cells")
-            else ("make one with `assay corpus build`")
-        )
+        started = "run the same `assay corpus build` again to finish it"
+        hint = started if store.names("cells") else "make one with `assay corpus build`"
         raise CorpusError(f"{store.where} holds no finished corpus (no corpus.json)", next_step=hint)
     if len(data) > MAX_JSON_BYTES:
         raise IntegrityError(f"{path} is over {MAX_JSON_BYTES} bytes", next_step="split the corpus: docs/scale.md")
@@ -318,7 +323,8 @@ def _read_index(store: Store) -> dict[str, Any]:
     cells = index.get("cells")
     if not cells or not isinstance(cells, list | str) or not isinstance(index.get("versions"), dict):
         raise CorpusError(f"{path} lists no cell", next_step="build it again")
-    for name in (index.get("rows", "rows.parquet"), cells if isinstance(cells, str) else "x.parquet"):
+    tables = (index.get("rows", "rows.parquet"), index.get("looks", "looks.parquet"))
+    for name in (*tables, cells if isinstance(cells, str) else "x.parquet"):
         if not isinstance(name, str) or "/" in name or "\\" in name or not name.endswith(".parquet"):
             raise IntegrityError(f"{path} names a table outside its folder", next_step="build it again")
     return index

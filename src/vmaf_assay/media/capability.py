@@ -64,7 +64,8 @@ def check_encoder(ffmpeg: Ffmpeg, encoder: EncoderInfo) -> Capability:
     # A missing encoder fails on its first private option, which hides the cause.
     listed = process.run([ffmpeg.path, "-hide_banner", "-encoders"], timeout_s=TIMEOUT_S).stdout
     missing = f" {encoder.name} ".encode() not in listed
-    return Capability(encoder.name, False, "not in this ffmpeg" if missing else explain(done))
+    detail = "not in this ffmpeg" if missing else explain(done)
+    return Capability(encoder.name, False, f"{detail}; it needs {encoder.needs}" if encoder.needs else detail)
 
 
 _NOT_TAKEN = re.compile(

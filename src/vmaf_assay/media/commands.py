@@ -99,27 +99,30 @@ def encoder_args(encoder: EncoderInfo, preset: str, rate_value: float) -> list[s
     return join_args(encoder, [*args, *encoder.extra_args])
 
 
-def libvmaf_filter(models: Sequence[str] = (VMAF_MODEL,)) -> str:
+def libvmaf_filter(models: Sequence[str] = (VMAF_MODEL,), every: int = 1) -> str:
     """The libvmaf call, log into `vmaf.json` of the working folder; inputs [distorted][reference].
 
     The log names the first model's score `vmaf`, and the others' by their model. No model's score depends on the
     models beside it.
 
     `shortest=1:repeatlast=0`: a missing frame must end the comparison, not be replaced by its neighbour.
+    Of `every` frames the first is scored; motion is measured on all.
     """
     first, *others = models
     # Two backslashes: the graph's parser takes one off, the filter's options the other.
     named = [rf"version={first}\\:name=vmaf", *(rf"version={model}\\:name={model}" for model in others)]
     loaded = "|".join(named) if others else f"version={first}"
+    said = f":n_subsample={every}" if every > 1 else ""
     return (
-        f"libvmaf=model={loaded}:shortest=1:repeatlast=0:n_threads={_VMAF_THREADS}:log_fmt=json:log_path=vmaf.json"
+        f"libvmaf=model={loaded}:shortest=1:repeatlast=0:n_threads={_VMAF_THREADS}"
+        f":log_fmt=json:log_path=vmaf.json{said}"
     )
 
 
-def compare_graph(models: Sequence[str] = (VMAF_MODEL,)) -> str:
+def compare_graph(models: Sequence[str] = (VMAF_MODEL,), every: int = 1) -> str:
     """Score [d] against [r], and make the signatures that tell whether they are in sync."""
     return (
-        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter(models)}[o];"
+        f"[d]split[d1][d2];[r]split[r1][r2];[d1][r1]{libvmaf_filter(models, every)}[o];"
         f"[d2]{SIGNATURE_FILTER}[ds];[r2]{SIGNATURE_FILTER}[rs]"
     )
 
@@ -137,15 +140,18 @@ def encode_and_score(
     preset: str,
     rate_value: float,
     models: Sequence[str] = (VMAF_MODEL,),
+    *,
+    every: int = 1,
 ) -> Command:
     """Encode, decode through a loopback decoder, and score, in one process; logs go to the working folder.
 
-    The sizes counted are those of packets as a file holds them (`EncoderInfo.file_bsf`).
+    The sizes counted are those of packets as a file holds them (`EncoderInfo.file_bsf`). Of `every` frames the
+    first is scored.
     """
-    scale_up = f"scale={up[0]}:{up[1]}:flags=bicubic," if (up := reference.unfiltered_size) else ""
     graph = (
-        f"[dec:0]{scale_up}format={reference.compared},{reference.tick()}[d];"
-        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];{compare_graph(models)}"
+        f"[dec:0]{chain(reference.decoded_filters())},{reference.tick()}[d];"
+        f"[0:{reference.stream_map}]{chain(reference.filters())},{reference.tick()}[r];"
+        f"{compare_graph(models, every)}"
     )
     filters = chain([*reference.encode_filters(), NO_STEREO, *encoder.upload()])
     counted = ["-bsf:v", encoder.file_bsf] if encoder.file_bsf else []
@@ -267,26 +273,31 @@ def decode_to_y4m(
     pix_fmt: str = "yuv420p",
 ) -> Command:
     """Decode a source into a Y4M file of one pixel format at one rate; options before and after its `-i`."""
-    filters = chain([*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size, pix_fmt)])
+    filters = [*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size, pix_fmt)]
     # Y4M of more than 8 bits is an extension that ffmpeg writes only when told to.
-    deep = [] if pix_fmt == "yuv420p" else ["-strict", "-1"]
-    return Command(
-        (
-            *before,
-            "-i",
-            SOURCE,
-            "-map",
-            f"0:{stream_map}",
-            *_ONE_BY_ONE,
-            *after,
-            "-vf",
-            filters,
-            *deep,
-            "-f",
-            "yuv4mpegpipe",
-            OUTPUT,
-        )
-    )
+    deep = () if pix_fmt == "yuv420p" else ("-strict", "-1")
+    return _decode_source(before, after, stream_map, filters, (*deep, "-f", "yuv4mpegpipe"))
+
+
+def decode_to_looks(
+    *,
+    before: Sequence[str],
+    after: Sequence[str],
+    frame_rate: str,
+    size: tuple[int, int],
+    rgb_matrix: str = "",
+    stream_map: str = "v:0",
+) -> Command:
+    """Decode a source as `decode_to_y4m` does, and shrink every frame to the grey signature of `media/sync.py`."""
+    filters = [*from_rgb_filters(rgb_matrix), *normalise_filters(frame_rate, size), SIGNATURE_FILTER]
+    return _decode_source(before, after, stream_map, filters, ("-f", "rawvideo"))
+
+
+def _decode_source(
+    before: Sequence[str], after: Sequence[str], stream_map: str, filters: Sequence[str], to_file: Sequence[str]
+) -> Command:
+    mapped = ("-map", f"0:{stream_map}", *_ONE_BY_ONE)
+    return Command((*before, "-i", SOURCE, *mapped, *after, "-vf", chain(filters), *to_file, OUTPUT))
 
 
 def look_through(reference: ReferenceInput) -> Command:
@@ -413,8 +424,15 @@ def score_itself() -> Command:
     )
 
 
-def try_encoder(encoder: EncoderInfo, preset: str, *, n_frames: int = 1, muxer: str = "null") -> Command:
-    """A few test pictures through an encoder, at the middle of its declared range, into a container."""
+def try_encoder(
+    encoder: EncoderInfo,
+    preset: str,
+    *,
+    n_frames: int = 1,
+    muxer: str = "null",
+    rate_value: float | None = None,
+) -> Command:
+    """A few test pictures through an encoder, by default at the middle of its declared range, into a container."""
     upload = ["-vf", chain(encoder.upload())] if encoder.upload() else []
     return Command(
         (
@@ -423,7 +441,7 @@ def try_encoder(encoder: EncoderInfo, preset: str, *, n_frames: int = 1, muxer: 
             "-frames:v",
             str(n_frames),
             *upload,
-            *encoder_args(encoder, preset, encoder.middle()),
+            *encoder_args(encoder, preset, encoder.middle() if rate_value is None else rate_value),
             "-f",
             muxer,
             OUTPUT,
@@ -432,8 +450,8 @@ def try_encoder(encoder: EncoderInfo, preset: str, *, n_frames: int = 1, muxer: 
 
 
 def test_clip(n_frames: int) -> Command:
-    """A 320x180 test clip as a file."""
-    pictures = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-frames:v", str(n_frames))
+    """A 320x192 test clip as a file; libkvazaar takes sides that are multiples of 8."""
+    pictures = ("-f", "lavfi", "-i", "testsrc2=size=320x192:rate=25", "-frames:v", str(n_frames))
     return Command((*pictures, "-pix_fmt", "yuv420p", OUTPUT))
 
 

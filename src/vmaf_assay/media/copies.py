@@ -89,8 +89,9 @@ def copy_spans(ffmpeg: Ffmpeg, title: ReferenceInput, spans: Sequence[Span], fol
       folder: for the copies.
 
     Returns:
-      The copies; None if frames must be counted: the file's packets do not tell its frames, they are not the same
-      after a seek, points of entry are too far apart, or the pictures at the place of proof differ.
+      The copies; None if frames must be counted. That is so if the file's packets do not tell its frames, or are
+      not the same after a seek. It is also so if points of entry are too far apart, or the pictures at the place
+      of proof differ.
 
     Raises:
       MediaError: a frame at the place of proof does not decode.

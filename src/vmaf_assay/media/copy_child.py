@@ -73,7 +73,7 @@ def read_run(file: Any, stream: Any, run: dict[str, Any]) -> list[Any] | None:  
 
 
 def facts(stream: Any) -> tuple[Any, ...]:  # noqa: ANN401 - av.VideoStream
-    """What a decoder is told of a stream's pictures."""
+    """What a decoder knows of a stream's pictures before the first."""
     context = stream.codec_context
     colours = context.color_range, context.colorspace, context.color_primaries, context.color_trc
     return (context.width, context.height, context.pix_fmt, stream.sample_aspect_ratio or Fraction(1), *colours)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,9 @@ from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
 from vmaf_assay.media.facts import FIELD_ORDERS, Chapter, Colour, FileFacts, Stream, VideoFacts, colour_of
 from vmaf_assay.media.ffmpeg import DEMUXERS
+
+OnShare = Callable[[float], None]
+"""Called with the share of a file that is read, 0 to 1."""
 
 _CHILD = Path(__file__).with_name("demux_child.py")
 
@@ -97,7 +101,7 @@ class Track:
     pictures: tuple[tuple[int | None, Picture], ...]
     """(stamp, picture) of the first key frame and wherever parameters are new; empty if they never are."""
     packets: tuple[tuple[int | None, int, int, int], ...]
-    """(stamp, bytes, CRC-32, kind) of every packet in the file's order; bit 0 of the kind is a point of entry
+    """(stamp, bytes, CRC-32, kind) of every packet in the file's order. Bit 0 of the kind is a point of entry
     (`demux_child.Entries`), bit 1 a picture that an edit list takes out."""
     steady: bool
     """False if parameter sets change on the way."""
@@ -124,17 +128,18 @@ def read_facts(path: Path) -> FileFacts:
     return file_facts(_child(path, "header", ()))
 
 
-def read_file(path: Path, *, input_args: tuple[str, ...] = ()) -> ReadFile:
+def read_file(path: Path, *, input_args: tuple[str, ...] = (), on_share: OnShare | None = None) -> ReadFile:
     """A file's facts, and every packet of its video streams.
 
     Args:
       path: the file.
       input_args: ffmpeg's options before `-i` for a raw file.
+      on_share: called with the share of the file that is read, 0 to 1.
 
     Raises:
       MediaError: it does not open, or names other files.
     """
-    return _read_file(_child(path, "packets", input_args))
+    return _read_file(_child(path, "packets", input_args, on_share))
 
 
 def read_head(path: Path) -> ReadFile:
@@ -152,10 +157,18 @@ def _read_file(document: dict[str, Any]) -> ReadFile:
     return ReadFile(file_facts(document), tracks, damage)
 
 
-def _child(path: Path, mode: str, input_args: tuple[str, ...]) -> dict[str, Any]:
+def _child(path: Path, mode: str, input_args: tuple[str, ...], on_share: OnShare | None = None) -> dict[str, Any]:
     _refuse_lists(path)
+    last = ""
+
+    def on_line(line: str) -> None:
+        nonlocal last
+        last = line
+        if on_share and not line.startswith("{"):
+            on_share(min(1.0, float(line)))
+
     argv = [sys.executable, "-P", str(_CHILD), str(path.resolve()), mode, DEMUXERS, *_raw_options(input_args)]
-    done = process.run(argv, timeout_s=_HEADER_S if mode == "header" else _PACKETS_S)
+    done = process.run(argv, timeout_s=_HEADER_S if mode == "header" else _PACKETS_S, on_line=on_line)
     if done.killed:
         raise ToolError(
             f"reading {path} was killed",
@@ -167,7 +180,7 @@ def _child(path: Path, mode: str, input_args: tuple[str, ...]) -> dict[str, Any]
     if done.exit_code != 0:
         why = "it took too long" if done.timed_out else f"the demuxer ended with status {done.exit_code}"
         raise MediaError(f"cannot read {path}: {why}", next_step="check that the file is whole")
-    document: dict[str, Any] = json.loads(done.stdout)
+    document: dict[str, Any] = json.loads(last)
     if "refused" in document:
         _refuse(path, document)
     return document
@@ -219,6 +232,7 @@ def file_facts(document: dict[str, Any]) -> FileFacts:
     return FileFacts(
         container=document["container"],
         start_s=None if start is None else start / 1e6,
+        duration_s=None if document["duration"] is None else document["duration"] / 1e6,
         tag_pairs=tuple(document["tags"].items()),
         chapters=tuple(chapters),
         streams=tuple(_stream(one) for one in document["streams"]),

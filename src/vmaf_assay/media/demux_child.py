@@ -5,7 +5,7 @@ endless loop or excessive memory then ends only this process. It imports the sta
 no demuxer that opens other files, and can write nowhere but into its pipe.
 
 argv: FILE, MODE (`header`, `head` or `packets`), the demuxers allowed; of a raw file also its format and options
-(`key=value`).
+(`key=value`). While packets are read, lines say what share of the file that is; the last line is the document.
 """
 
 import contextlib
@@ -378,8 +378,7 @@ class Track:
         self.dts: list[int | None] = []
         self.key_first: bool | None = None
         self.n_corrupt = self.n_empty = 0
-        self.end = 0
-        self.captions = False
+        self.end, self.captions = 0, False
         self.caption_mark = CAPTION_MARKS.get(stream.codec_context.name)
         self.entries = Entries(self.changes.codec, self.changes.extradata)
         self.packets: list[tuple[int | None, int, int, int]] = []
@@ -435,7 +434,9 @@ def read_packets(file: Any, speakers: set[str], *, head: bool) -> dict[str, Any]
         # Of no stream at all PyAV would give the packets of every one.
         packets = file.demux([track.stream for track in tracks.values()]) if tracks else ()
         try:
-            for packet in packets:
+            for number, packet in enumerate(packets):
+                if number % 1000 == 0 and packet.pos and not head:
+                    os.write(1, b"%.4f\n" % (packet.pos / max(file.size, 1)))
                 track = tracks[packet.stream.index]
                 track.take(packet)
                 if head and track.head.done:
@@ -443,9 +444,8 @@ def read_packets(file: Any, speakers: set[str], *, head: bool) -> dict[str, Any]
         except av.FFmpegError as error:
             problem = f"{error.strerror}"
     if file.format.name == "yuv4mpegpipe" and not head:
-        # Its demuxer says nothing of a last frame that is cut.
         whole = next(iter(tracks.values())).end == file.size
-        problem = problem or ("" if whole else "its last frame is cut short")
+        problem = problem or ("" if whole else "its last frame is cut short")  # its demuxer says nothing
     errors = [words.strip() for level, who, words in said if level <= av.logging.ERROR and who in speakers]
     return {
         "tracks": {str(index): track.facts() for index, track in tracks.items()},
@@ -472,6 +472,7 @@ def read(path: str, mode: str, demuxers: str, container: str | None, options: di
         document = {
             "container": file.format.name,
             "start": file.start_time,
+            "duration": file.duration,
             "tags": dict(file.metadata),
             "chapters": [
                 {"start": c["start"], "end": c["end"], "time_base": ratio(c["time_base"]), "tags": c["metadata"]}

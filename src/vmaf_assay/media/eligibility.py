@@ -25,11 +25,16 @@ def admit(path: Path, video: VideoInfo) -> list[str]:
     return conversions(video)
 
 
-def refuse(video: VideoInfo) -> tuple[str, str] | None:
-    """Why a source is not scored, and what to do about it; None if it is."""
+def refuse(video: VideoInfo, *, hdr: bool = False) -> tuple[str, str] | None:
+    """Why a source is not scored, and what to do about it; None if it is.
+
+    Args:
+      video: its facts.
+      hdr: whether HDR is taken, its coded values scored.
+    """
     if video.n_frames < 2:
         return "has one frame; VMAF measures motion", "give a video of two or more frames"
-    if video.hdr:
+    if video.hdr and not hdr:
         return (
             f"is {video.hdr}; vmaf_v0.6.1 was trained on SDR pictures, and no VMAF model for HDR is public",
             "tone-map it to SDR first (docs/corpus.md)",
@@ -52,17 +57,32 @@ def refuse(video: VideoInfo) -> tuple[str, str] | None:
 
 def conversions(video: VideoInfo) -> list[str]:
     """Conversions of an eligible source before it is encoded and scored, one line each."""
-    width, height = video.shown_size
+    return [*_pixel_conversions(video), *shape_conversions(video)]
+
+
+def rgb_words(video: VideoInfo, chroma: str = "420") -> str:
+    """How an RGB source becomes YUV."""
+    matrix = {"bt709": "BT.709", "smpte170m": "BT.601"}[rgb_matrix(*video.shown_size)]
+    return f"RGB is converted to {':'.join(chroma)} with the {matrix} matrix"
+
+
+def _pixel_conversions(video: VideoInfo) -> list[str]:
     said = []
     if video.bit_depth > 8:
         said.append(f"{video.bit_depth} bit are rounded to 8: the encode and the score are of 8-bit video")
     if video.chroma == "rgb":
-        matrix = {"bt709": "BT.709", "smpte170m": "BT.601"}[rgb_matrix(width, height)]
-        said.append(f"RGB is converted to 4:2:0 with the {matrix} matrix")
+        said.append(rgb_words(video))
     elif video.chroma not in ("420", "gray"):
         said.append(f"chroma is reduced from {':'.join(video.chroma)} to 4:2:0; VMAF reads luma alone")
     if video.color_range == "pc" and video.chroma != "rgb":
         said.append("full range is mapped to limited range")
+    return said
+
+
+def shape_conversions(video: VideoInfo) -> list[str]:
+    """What becomes of a source's size, rotation, pixel shape and times, one line each."""
+    width, height = video.shown_size
+    said = []
     if even_fit(width, height, None) != (width, height):
         said.append(f"{width}x{height} is scaled to even {'x'.join(map(str, even_fit(width, height, None)))}")
     if video.rotation:

@@ -63,12 +63,13 @@ NamedEncoder(encoder='libsvtav1', preset=None, rates=''))
     return NamedEncoder(known if known in ENCODERS else name, preset.strip() or None, rates.strip())
 
 
-def check_named(name: str, answered: Collection[str]) -> str:
+def check_named(name: str, answered: Collection[str], others: str = "") -> str:
     """The name, if the encoder table holds it.
 
     Args:
       name: from `read_encoder`.
       answered: encoders that the verb can answer for; the error lists these and no others.
+      others: how others are named, for the error.
 
     Raises:
       ConfigError: it is not in the table.
@@ -84,4 +85,4 @@ def check_named(name: str, answered: Collection[str]) -> str:
         )
     near = difflib.get_close_matches(plain, [*answered, *ALIASES], n=1)
     guess = f"did you mean {ALIASES.get(near[0], near[0])}? " if near else ""
-    raise ConfigError(f"unknown encoder {name!r}", next_step=f"{guess}choose one of {listed}")
+    raise ConfigError(f"unknown encoder {name!r}", next_step=f"{guess}choose one of {listed}{others}")

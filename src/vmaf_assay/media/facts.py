@@ -189,6 +189,8 @@ class FileFacts:
     """libavformat's demuxer, as `mov,mp4,m4a,3gp,3g2,mj2`."""
     start_s: float | None
     """Earliest stamp, seconds; None if there are none."""
+    duration_s: float | None
+    """By its header; None if that does not say."""
     tag_pairs: tuple[tuple[str, str], ...]
     """The file's own tags, (name as written, value)."""
     chapters: tuple[Chapter, ...]

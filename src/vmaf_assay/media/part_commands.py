@@ -1,7 +1,7 @@
-"""Commands for a title that is encoded part by part: look at it, encode and score a part, join, and digest frames.
+"""Commands for a title that is encoded part by part: looking, encoding and scoring, joining, digests of frames.
 
-A part is scored exactly as its frames are in the joined file: libvmaf's motion feature reads the frame before and
-after. So one frame on each side is compared too, and its score is not used.
+A part is scored exactly as its frames are in the joined file. VMAF's motion feature reads the frame before and
+after, so one frame on each side is compared too, and its score is not used.
 """
 
 from collections.abc import Sequence

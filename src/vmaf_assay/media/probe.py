@@ -12,10 +12,10 @@ from pathlib import Path
 from vmaf_assay.errors import ConfigError, MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.decode_errors import damage_line, start_remarks
-from vmaf_assay.media.demux import FirstFrame, ReadFile, Track, read_file
+from vmaf_assay.media.demux import FirstFrame, OnShare, ReadFile, Track, read_file
 from vmaf_assay.media.facts import Stream, VideoFacts
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
-from vmaf_assay.media.files import not_a_file
+from vmaf_assay.media.files import as_given, not_a_file
 from vmaf_assay.media.packets import index_of
 from vmaf_assay.media.pixels import PixelFacts, pixel_facts
 from vmaf_assay.media.rates import few_gaps, is_constant, rate_of, snap_rate
@@ -103,6 +103,7 @@ def probe_video(
     frame_rate: Fraction | None = None,
     input_args: tuple[str, ...] = (),
     stream: int | None = None,
+    on_share: OnShare | None = None,
 ) -> VideoInfo:
     """Facts of one video stream of a file: every packet read, its first pictures decoded.
 
@@ -115,18 +116,22 @@ def probe_video(
       frame_rate: overrides the measured rate (for raw streams that carry none).
       input_args: options before `-i`, such as the geometry of a raw file.
       stream: index of the stream to take; None takes the first that holds more than one picture.
+      on_share: called with the share of the file that is read.
 
     Raises:
       ConfigError: there is no such video stream.
       MediaError: missing, empty, unreadable, cut short, a playlist, or without a video frame.
     """
     if kind := not_a_file(path):
-        raise MediaError(f"{path} is {kind}; a source is read several times", next_step="save it as a file first")
+        step = "name the videos in it" if path.is_dir() else "save it as a file first"
+        raise MediaError(f"{as_given(path)} is {kind}; a source is read several times", next_step=step)
     if not path.is_file():
+        if path.is_symlink():
+            raise MediaError(f"{path} is a link that leads to no file", next_step="check where it points to")
         raise MediaError(f"no such file: {path}", next_step="check the path")
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes)", next_step="copy or export it again")
-    read = read_file(path, input_args=input_args)
+    read = read_file(path, input_args=input_args, on_share=on_share)
     if read.facts.container == "webp_pipe":
         return _of_webp(ffmpeg, path, frame_rate, stream)
     chosen = _choose(path, read, stream)

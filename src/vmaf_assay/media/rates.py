@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 COMMON_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)) + tuple(
     Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 100, 120)
@@ -10,6 +11,10 @@ COMMON_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)) + 
 
 _SNAP = Fraction(1, 5000)
 """Millisecond stamps make a mean rate wrong by up to this fraction over a few seconds of video."""
+
+
+_ERROR_S = 30 * 3600
+"""Two frames further apart than this have stamps that are errors (ffmpeg's `-dts_error_threshold`)."""
 
 
 def rate_of(stamps: Sequence[int], tick: Fraction, declared: Sequence[Fraction] = ()) -> tuple[Fraction, bool]:
@@ -28,6 +33,7 @@ def rate_of(stamps: Sequence[int], tick: Fraction, declared: Sequence[Fraction] 
     (Fraction(24000, 1001), True)
     """
     usable = len(stamps) > 1 and tick > 0 and len(set(stamps)) == len(stamps)
+    usable = usable and all((after - at) * tick <= _ERROR_S for at, after in pairwise(stamps))
     if not usable:
         return (snap_rate(declared[0]) if declared else Fraction(0)), True
     mean = (len(stamps) - 1) / ((stamps[-1] - stamps[0]) * tick)
@@ -69,4 +75,4 @@ def _agrees(stamps: Sequence[int], period: Fraction) -> bool:
 def snap_rate(rate: Fraction) -> Fraction:
     """The common rate within the error of millisecond stamps, else a small fraction near it."""
     nearest = min(COMMON_RATES, key=lambda common: abs(common - rate))
-    return nearest if abs(nearest - rate) <= _SNAP * nearest else rate.limit_denominator(1001)
+    return nearest if abs(nearest - rate) <= _SNAP * nearest else rate.limit_denominator(1001) or rate

@@ -74,3 +74,37 @@ def pictures(stream_map: str, frames: Sequence[int], filters: str, width_px: int
             *("-frames:v", str(len(frames)), "-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "4", OUTPUT),
         )
     )
+
+
+def count_fields(
+    before: Sequence[str], stream_map: str, start_s: float | None, n_frames: int, chain: str = ""
+) -> Command:
+    """How many frames, of a stream or behind filters, are pairs of fields: in ffmpeg's log at level `info`."""
+    return _look(before, stream_map, start_s, n_frames, f"{chain},idet" if chain else "idet")
+
+
+def match_fields(
+    before: Sequence[str], stream_map: str, start_s: float | None, n_frames: int, parity: str
+) -> Command:
+    """Match fields to whole pictures, and write how each differs from the last into `differences.txt`."""
+    matched = f"setfield={parity},fieldmatch=order={parity}:combmatch=full,signalstats"
+    kept = "metadata=print:key=lavfi.signalstats.YDIF:file=differences.txt"
+    return _look(before, stream_map, start_s, n_frames, f"{matched},{kept}")
+
+
+def _look(before: Sequence[str], stream_map: str, start_s: float | None, n_frames: int, filters: str) -> Command:
+    at = () if start_s is None else ("-ss", f"{start_s:.3f}")
+    opened = (*before, *at, "-i", SOURCE, "-map", f"0:{stream_map}", "-frames:v", str(n_frames))
+    return Command((*opened, "-vf", filters, *_ONE_BY_ONE, *_NOWHERE))
+
+
+def brightest(before: Sequence[str], stream_map: str, step: int) -> Command:
+    """The brightest that each pixel is in every `step`-th frame, as one PPM picture of RGB."""
+    chosen = f"select=not(mod(n\\,{step}))," if step > 1 else ""
+    # The picture of all frames is the last, so the end is repeated until one of every 500 is at or behind it.
+    last = "lagfun=decay=1,tpad=stop=499:stop_mode=clone,select=not(mod(n+1\\,500))"
+    looked_at = f"{chosen}format=gbrp,{last}"
+    one = ("-update", "1", "-f", "image2", "-c:v", "ppm", "-pix_fmt", "rgb24")
+    return Command(
+        (*before, "-i", SOURCE, "-map", f"0:{stream_map}", "-vf", looked_at, *_ONE_BY_ONE, *one, OUTPUT)
+    )

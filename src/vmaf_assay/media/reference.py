@@ -37,6 +37,8 @@ class ReferenceInput:
     """Matrix that an RGB source becomes YUV by, in ffmpeg's words; empty for a source that is YUV."""
     pix_fmt: str = "yuv420p"
     """Pixel format that the source is converted to, once, for the encoder and for VMAF."""
+    full_range: bool = False
+    """Whether the encoder is fed full range; both sides become limited for VMAF."""
     compared_pix_fmt: str = ""
     """Pixel format of the comparison, at least as deep as both sides so that neither is rounded; empty for
     `pix_fmt`."""
@@ -53,13 +55,14 @@ class ReferenceInput:
     def filters(self) -> list[str]:
         """The chain libvmaf sees the source through; without `unfiltered_size` also the encoder's."""
         if self.unfiltered_size is None:
-            return [*self.encode_filters(), *self._deeper(), "setsar=1"]
+            return [*self.encode_filters(), *self._to_compare(), "setsar=1"]
         return [*self._trim(), *self.from_rgb(), *self.distorted_filters()]
 
     def encode_filters(self) -> list[str]:
         """The chain the encoder sees the source through, in trials and in the final encode alike."""
         mine = [self.user_filters] if self.user_filters else []
-        return [*self._trim(), *self.from_rgb(), *mine, *normalise_filters(self.rate(), self.size, self.pix_fmt)]
+        fed = normalise_filters(self.rate(), self.size, self.pix_fmt, "pc" if self.full_range else "tv")
+        return [*self._trim(), *self.from_rgb(), *mine, *fed]
 
     def distorted_filters(self) -> list[str]:
         """The chain libvmaf sees a finished encode through."""
@@ -83,8 +86,17 @@ class ReferenceInput:
         """Filters that put frame n at time stamp n, in units of a frame."""
         return f"settb={self.frame_rate.denominator}/{self.frame_rate.numerator},setpts=N"
 
-    def _deeper(self) -> list[str]:
-        return [] if self.compared == self.pix_fmt else [f"format={self.compared}"]
+    def decoded_filters(self) -> list[str]:
+        """The chain libvmaf sees an encode through that the same process has made."""
+        size = "" if self.unfiltered_size is None else "{}:{}:".format(*self.unfiltered_size)
+        limited = ":out_range=tv" if self.full_range else ""
+        scaled = [f"scale={size}flags=bicubic{limited}"] if size or limited else []
+        return [*scaled, f"format={self.compared}"]
+
+    def _to_compare(self) -> list[str]:
+        limited = ["scale=flags=bicubic:out_range=tv"] if self.full_range else []
+        deeper = [] if self.compared == self.pix_fmt else [f"format={self.compared}"]
+        return [*limited, *deeper]
 
     def _trim(self) -> list[str]:
         if self.stamps is not None:
@@ -106,22 +118,25 @@ def from_rgb_filters(matrix: str) -> list[str]:
     return [f"scale=flags=bicubic:out_color_matrix={matrix}:out_range=tv", "format=yuv444p"] if matrix else []
 
 
-def normalise_filters(frame_rate: str, size: tuple[int, int] | None, pix_fmt: str = "yuv420p") -> list[str]:
-    """Filters that give any input one pixel format, limited range and one constant frame rate, frame for frame.
+def normalise_filters(
+    frame_rate: str, size: tuple[int, int] | None, pix_fmt: str = "yuv420p", out_range: str = "tv"
+) -> list[str]:
+    """Filters that give any input one pixel format, range and constant frame rate, frame for frame.
 
     Args:
       frame_rate: rational, as `30000/1001`; frame n is put at n / frame_rate.
       size: (width, height) to scale to, px; None leaves it.
       pix_fmt: the pixel format.
+      out_range: `tv` (limited) or `pc` (full).
 
     `settb` + `setpts=N` drop the container's timestamps (Matroska's are in milliseconds and made libvmaf
     compare a frame with its neighbour: VMAF 91.3 became 82.9); `fps` then only declares the rate. The shape of a
     pixel stays what it is: it is in the headers of a final encode, and so of every trial.
     """
     numerator, denominator = frame_rate.split("/")
-    scale = "scale=flags=bicubic:out_range=tv"
+    scale = f"scale=flags=bicubic:out_range={out_range}"
     if size:
-        scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range=tv"
+        scale = f"scale={size[0]}:{size[1]}:flags=bicubic:out_range={out_range}"
     return [f"settb={denominator}/{numerator}", "setpts=N", f"fps={frame_rate}", scale, f"format={pix_fmt}"]
 
 

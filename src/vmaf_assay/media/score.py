@@ -55,17 +55,20 @@ def encode_and_score(
     *,
     models: Sequence[str] = (VMAF_MODEL,),
     threads: Threads = "single",
+    every: int = 1,
     on_frames: OnFrames | None = None,
     children: process.Children | None = None,
     scratch: Path | None = None,
 ) -> Scored:
     """Encode a reference at one rate value and score the result against it, in one process.
 
-    The score is of the first of `models`; the others' are in `Scored.more`.
+    The score is of the first of `models`. The others' are in `Scored.more`.
+
     `scratch` holds its logs meanwhile: a caller that may be killed names a folder that it will clear.
 
     Returns:
-      Per-frame VMAF and canonical-6 of all `reference.n_frames` frames, with the encode's size.
+      Per-frame VMAF and canonical-6 of all `reference.n_frames` frames, or of the first of `every` frames, with
+      the encode's size.
 
     Raises:
       ToolError: ffmpeg failed.
@@ -75,7 +78,7 @@ def encode_and_score(
     if reference.size is not None:
         encoder.check_size(*reference.size)
     check_models(models, reference)
-    command = commands.encode_and_score(reference, encoder, preset, rate_value, models)
+    command = commands.encode_and_score(reference, encoder, preset, rate_value, models, every=every)
     argv = command.argv(ffmpeg, progress=True, n_frames=reference.n_frames, threads=threads, source=reference.path)
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"
     for attempt in range(1, FLUSH_TRIES + 1):
@@ -91,7 +94,7 @@ def encode_and_score(
             sizes = display_order((Path(folder) / "packets.txt").read_text())
             check_pair(Path(folder), done.stderr, reference, what)
             log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
-            scored = scored_from(log, sizes, reference, elapsed_s, what, models)
+            scored = scored_from(log, sizes, reference, elapsed_s, what, models, every)
             return _with_packets(scored, Path(folder))
     raise AssertionError("the last attempt returns or raises")
 
@@ -203,11 +206,12 @@ def scored_from(
     elapsed_s: float,
     what: str,
     models: Sequence[str] = (VMAF_MODEL,),
+    every: int = 1,
 ) -> Scored:
     """The scores in a libvmaf log, with the sizes of the packets if they are known."""
     frames = log["frames"]
     expected = reference.n_frames
-    if len(frames) != expected:
+    if [frame["frameNum"] for frame in frames] != list(range(0, expected, every)):
         raise ToolError(f"{what}: libvmaf compared {len(frames)} of {expected} frames", next_step="try again")
     if sizes is not None and len(sizes) != expected:
         raise ToolError(f"{what}: {len(sizes)} packets for {expected} frames", next_step="report this encoder")
@@ -227,6 +231,7 @@ def scored_from(
         encode_s=elapsed_s,
         libvmaf_version=str(log["version"]),
         frame_bytes=None if sizes is None else np.array(sizes, dtype=np.int64),
+        every=every,
         more=more or None,
     )
 
@@ -260,7 +265,7 @@ def _with_packets(scored: Scored, folder: Path) -> Scored:
     Threads of several outputs write the log of frames together, so its lines may be mixed up. Ours are in order,
     and the raw outputs state no type and a quantiser of -0.0 (ffmpeg n9.0.2).
     """
-    if scored.frame_bytes is None:
+    if scored.frame_bytes is None or scored.every > 1:
         return scored
     times = [int(line.split()[0]) for line in (folder / "packets.txt").read_text().splitlines()]
     said = (folder / "frames.txt").read_text()

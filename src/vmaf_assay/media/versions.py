@@ -8,14 +8,14 @@ from pathlib import Path
 from vmaf_assay.errors import ToolError
 from vmaf_assay.media import commands, process
 from vmaf_assay.media.capability import check_encoder
-from vmaf_assay.media.encoders import EncoderInfo, encoder_info
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 
 
 def lavfi_frames(ffmpeg: Ffmpeg, folder: Path, *, n_frames: int = 2) -> ReferenceInput:
-    """A generated 320x180 test clip in `folder`, as a reference."""
+    """A generated 320x192 test clip in `folder`, as a reference."""
     path = folder / "versions.y4m"
     argv = commands.test_clip(n_frames).argv(ffmpeg, output=path)
     done = process.run(argv, timeout_s=60)
@@ -40,7 +40,9 @@ def tool_versions(ffmpeg: Ffmpeg, encoders: list[str], *, scratch: Path | None =
         scored = encode_and_score(ffmpeg, reference, encoder_info("libx264"), "ultrafast", 30, scratch=scratch)
         versions["libvmaf"] = scored.libvmaf_version
         for encoder in encoders:
-            versions[encoder] = encoder_version(ffmpeg, encoder_info(encoder), reference.path)
+            info = ENCODERS.get(encoder)  # one outside the table is ffmpeg's own, or tells nothing
+            known = encoder_version(ffmpeg, info, reference.path) if info else f"in ffmpeg {ffmpeg.version}"
+            versions[encoder] = known
     return versions
 
 

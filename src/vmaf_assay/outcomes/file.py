@@ -56,7 +56,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Make the tables of a new store; refuse what is none."""
+    """Make the tables of a new store; refuse another file."""
     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
         db.execute("BEGIN IMMEDIATE")
         if db.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another process made it meanwhile

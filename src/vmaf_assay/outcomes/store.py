@@ -1,7 +1,7 @@
 """The local store of outcomes: one SQLite file in a folder of the user's own (ADR-0435).
 
-One outcome is one transaction, in a write-ahead log that is synced at each commit: a process that is killed, or a
-machine that loses power, loses at most the outcome being written. Several processes may write. Names (encoder,
+One outcome is one transaction, in a write-ahead log that is synced at each commit. A killed process, or a machine
+that loses power, loses at most the outcome being written. Several processes may write. Names (encoder,
 preset, tools, ...) are kept once, in `names`; a forecast is kept once for all outcomes that it preceded.
 """
 

@@ -162,8 +162,15 @@ def powers(place: F64) -> F64:
 
 
 def places(info: EncoderInfo, rate_values: F64) -> F64:
-    """Places of rate values in the declared range: 0 is the best quality, 1 the worst."""
-    place = (np.asarray(rate_values, dtype=np.float64) - info.rate_min) / (info.rate_max - info.rate_min)
+    """Places of rate values in the declared range: 0 is the best quality, 1 the worst.
+
+    A rate value that is a quantiser's step counts by its logarithm, as CRF, CQ and QP do by themselves.
+    """
+    ends = np.array([info.rate_min, info.rate_max])
+    values = np.asarray(rate_values, dtype=np.float64)
+    if info.linear_step:
+        ends, values = np.log(ends), np.log(values)
+    place: F64 = (values - ends[0]) / (ends[1] - ends[0])
     return place if info.lower_is_better else 1 - place
 
 

@@ -15,6 +15,10 @@ NoPromiseCode = Literal[
     "options_not_calibrated",
     "reference_not_calibrated",
     "own_curve",
+    "hdr_not_calibrated",
+    "chroma_not_calibrated",
+    "range_not_calibrated",
+    "size_not_calibrated",
 ]
 """Code of a reason for no promise, for programs; `NoPromise.words` is for people."""
 
@@ -51,13 +55,15 @@ class Promise:
     """Encoder options that no calibration encode had; empty without such options."""
     uncalibrated_reference: str = ""
     """A comparison that no calibration encode had, in words; else empty."""
+    uncalibrated_pictures: tuple[NoPromise, ...] = ()
+    """What of the pictures no calibration source had."""
     own_encodes: int = 0
     """For a job outside the calibration: encodes with the encoder itself that its curve goes through; else 0."""
 
     @property
     def calibrated_kind(self) -> bool:
         """Encode and comparison are of the calibrated kind."""
-        return not (self.uncalibrated_options or self.uncalibrated_reference)
+        return not (self.uncalibrated_options or self.uncalibrated_reference or self.uncalibrated_pictures)
 
     @property
     def made(self) -> bool:
@@ -101,6 +107,7 @@ class Promise:
             )
         if self.uncalibrated_reference:
             found.append(NoPromise("reference_not_calibrated", f"not calibrated: {self.uncalibrated_reference}"))
+        found += self.uncalibrated_pictures
         if self.own_encodes:
             found.append(
                 NoPromise(
@@ -175,6 +182,7 @@ def promise_of(
     unsupported_reason: str,
     uncalibrated_options: str = "",
     uncalibrated_reference: str = "",
+    uncalibrated_pictures: tuple[NoPromise, ...] = (),
     own_encodes: int = 0,
 ) -> Promise:
     """The promise that stands behind a choice.
@@ -187,6 +195,7 @@ def promise_of(
       unsupported_reason: what is unlike the training data; empty if nothing is.
       uncalibrated_options: encoder options beyond the calibrated ones.
       uncalibrated_reference: why the comparison is not as calibrated.
+      uncalibrated_pictures: what of the pictures no calibration source had.
       own_encodes: encodes that a curve of the encoder's own goes through; 0 for a forecast.
     """
     return Promise(
@@ -200,6 +209,7 @@ def promise_of(
         calibrated_target=margin.target == target,
         uncalibrated_options=uncalibrated_options,
         uncalibrated_reference=uncalibrated_reference,
+        uncalibrated_pictures=uncalibrated_pictures,
         own_encodes=own_encodes,
     )
 

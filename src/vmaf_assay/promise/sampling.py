@@ -28,9 +28,11 @@ MIN_SEGMENTS = 8
 MIN_TRIED = 4
 """Fewest segments that a trial encodes."""
 
-TRIED_SHARE = 0.4
-"""Fraction of the segments that a trial encodes. The forecast leaves little to estimate: measuring all of them
-would take 2.5 times the encodes and narrow the bound by less than a tenth (docs/log/long-sources.md)."""
+MOST_TRIED = 0.5
+"""Largest share of the segments that a trial encodes."""
+
+TOLERANCE = 0.7
+"""Points that the sample may take off the bound before more of the title is probed and tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +61,33 @@ def student(confidence: float, degrees: float | F64) -> F64:
     return quantile
 
 
-def n_tried(n_segments: int) -> int:
-    """How many of the probed segments a trial encodes.
+def most_tried(n_segments: int) -> int:
+    """How many of the probed segments a trial encodes at most.
 
-    >>> n_tried(20), n_tried(8), n_tried(3)
-    (8, 4, 3)
+    >>> most_tried(20), most_tried(8), most_tried(3)
+    (10, 4, 3)
     """
-    return min(n_segments, max(MIN_TRIED, round(TRIED_SHARE * n_segments)))
+    return min(n_segments, max(MIN_TRIED, round(MOST_TRIED * n_segments)))
 
 
-def spread_evenly(count: int, of: int) -> list[int]:
-    """Indices of `count` of `of` in order, the middles of equal parts.
+def next_count(n_segments: int, most: int) -> int:
+    """How many segments to have probed after `n_segments` were not enough.
 
-    >>> spread_evenly(3, 9)
-    [1, 4, 7]
+    >>> next_count(8, 32), next_count(18, 32), next_count(27, 32)
+    (12, 27, 32)
     """
-    return sorted({int((i + 0.5) * of / count) for i in range(count)})
+    return min(most, n_segments + max(MIN_TRIED, n_segments // 2))
+
+
+def spread_order(of: int) -> list[int]:
+    """All indices below `of` in an order whose every beginning is spread over them (van der Corput 1935).
+
+    >>> spread_order(8)
+    [0, 4, 2, 6, 1, 5, 3, 7]
+    """
+    bits = max(1, (of - 1).bit_length())
+    places = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(1 << bits)]
+    return [place for place in places if place < of]
 
 
 def stratified(difficulty: Sequence[float], count: int, *, blocks: int, seed: int) -> list[int]:
@@ -178,6 +191,8 @@ class Sampled(Forecaster):
         """Allowance subtracted, points."""
         self._weights, self._n_units, self._confidence = weights, n_units, confidence
         self._estimates: dict[float, Estimate] = {}
+        self.n_tried = 0
+        """Most segments that a trial measured."""
         left = 1 - len(forecasts) / n_units
         self._first = left * mean_variance(forecasts, weights, neighbours=True)
 
@@ -190,6 +205,7 @@ class Sampled(Forecaster):
         """
         made = two_phase(self.forecasts[:, self.at(rate_value)], measured, self._weights, self._n_units)
         self._estimates[rate_value] = made
+        self.n_tried = max(self.n_tried, len(measured))
         return min(max(made.value - self.allowance, self.metric.floor), self.metric.ceiling)
 
     def sampling_part(self, trials: Measured) -> F64:
@@ -210,6 +226,23 @@ class Sampled(Forecaster):
         own = np.maximum(found - self._first[there], 0.0) * (deficit / deficit[there]) ** 2
         variance = np.where(found > 0, self._first + own, 0.0)
         return self._part(np.array([one.degrees for one in made]), variance)
+
+    def trial_part(self, rate_value: float) -> float:
+        """The sampling part of a trial's estimate of the title, points."""
+        return self._estimates[rate_value].part(self._confidence)
+
+    def added(self, target: float, margin: float, *, trials: bool) -> float:
+        """Points that sampling takes off the bound at the rate value forecast to meet `target`, before any trial.
+
+        Args:
+          target: pooled VMAF, points.
+          margin: its scale.
+          trials: whether trials follow, so that at their rate value only the sampling is left.
+        """
+        index = self.at(self.choose(target, {}, 0.0).rate_value)
+        part = float(self.sampling_part({})[index])
+        calibrated = 0.0 if trials else float(margin * self.weight({})[index])
+        return float(np.hypot(calibrated, part)) - calibrated
 
     def _part(self, degrees: F64 | np.float64, variance: F64) -> F64:
         part: F64 = student(self._confidence, degrees) * np.sqrt(variance)

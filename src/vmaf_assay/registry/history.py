@@ -1,8 +1,8 @@
 """Verdicts by sequence number: an unbroken chain of digests from the verdict in force back to the first.
 
 A promotion writes the numbered verdict before the commit (the rename of `registry.json`), and the plain copy
-`<ensemble>_seed_flip_PROMOTE.json` after it; the first promotion, which replaces nothing, writes the plain copy
-before. So at every moment the plain copy exists and is the verdict that rows name or the one before it.
+`<ensemble>_seed_flip_PROMOTE.json` after it. The first promotion replaces nothing and writes the copy before.
+So at every moment the plain copy exists and is the verdict that rows name or the one before it.
 
 Rollback, rejudging and supersedure are new numbers in the same chain; nothing is removed from it. Signatures lie
 beside the numbered verdict they sign.

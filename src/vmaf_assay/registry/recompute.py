@@ -190,7 +190,12 @@ def _recompute_promises(
         why = f"the held-out predictions do not give the coverage of the verdict (rule {today})"
         return [agrees, Check("coverage", "differs", why)]
     passed = sum(one.passed for one in again)
-    return [agrees, Check("coverage", "agrees", f"{passed} of {len(again)} passed, rule {today}")]
+    covered = Check("coverage", "agrees", f"{passed} of {len(again)} passed, rule {today}")
+    if sidecar.task == "fr":
+        return [agrees, covered]
+    from vmaf_assay.registry.own_curve import compare_own  # which compares by `first_difference`
+
+    return [agrees, covered, compare_own(calibration, verdict.calibration_sha256, on_step)]
 
 
 def first_difference(said: Any, found: Any, where: str = "") -> str:  # noqa: ANN401 - any JSON value

@@ -12,6 +12,7 @@
 Everything fails closed: anything absent, unreadable, edited, unknown or on HOLD is refused.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from vmaf_assay.media.files import canonical_json, sha256_bytes
 from vmaf_assay.model.infer import Ensemble, described_ensemble, open_graph
 from vmaf_assay.model.onnx import check_self_contained
 from vmaf_assay.model.sidecar import ChoiceCalibration, IntervalCalibration, Sidecar
-from vmaf_assay.registry.files import RESTORE, TRUST_POLICY, parse, parse_bound, read_bound, read_file
+from vmaf_assay.registry.files import HISTORY, RESTORE, TRUST_POLICY, parse, parse_bound, read_bound, read_file
 from vmaf_assay.registry.history import bound_files, chain, predictions_name, tie_names
 from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
 from vmaf_assay.registry.tie import check_witness
@@ -171,8 +172,15 @@ def _check_beside(registry: Registry, row: Row, verdict: Verdict) -> None:
             raise IntegrityError(f"{row.id} stands without {row_id}", next_step=RESTORE)
 
 
+_TRIES = 5
+"""Loads of a registry whose files change meanwhile."""
+
+
 def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = None) -> VerifiedEnsemble:
     """Open an ensemble after checking all its rows; the session is made from the bytes that were hashed.
+
+    An act may commit, and move files, between two reads of a load. So what is refused is loaded again, until it
+    passes or is refused while no file changed.
 
     Args:
       folder: the registry.
@@ -186,6 +194,28 @@ def load_verified(folder: Path, ensemble_id: str, trust_policy: Path | None = No
       IntegrityError: the ensemble is not in the registry, is scaffolded or out of service, does not verify, or is
         refused by the trust policy.
     """
+    for left in reversed(range(_TRIES)):
+        before = _files_there(folder)
+        try:
+            return _load_once(folder, ensemble_id, trust_policy)
+        except IntegrityError:
+            if not left or _files_there(folder) == before:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _files_there(folder: Path) -> frozenset[tuple[str, int, int]]:
+    """Name, inode and time of change of every file of a registry and its history; empty if it cannot be listed."""
+    found = set[tuple[str, int, int]]()
+    for place in (folder, folder / HISTORY):
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(place):
+                stat = entry.stat(follow_symlinks=False)
+                found.add((entry.path, stat.st_ino, stat.st_mtime_ns))
+    return frozenset(found)
+
+
+def _load_once(folder: Path, ensemble_id: str, trust_policy: Path | None) -> VerifiedEnsemble:
     registry = read_registry(folder)
     row = registry.row(f"{ensemble_id}_mean")
     if row is None:

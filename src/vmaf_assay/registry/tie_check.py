@@ -95,8 +95,8 @@ def check_tied(tied: Tied) -> None:
     """Everything that the evidence alone shows.
 
     Raises:
-      IntegrityError: the commitment is of another training, a model predicts something else than is said, a
-        sidecar says other facts than the rows give, or the witness is not what its digest drew.
+      IntegrityError: the commitment is of another training, or a model predicts something else than is said. Also
+        if a sidecar says other facts than the rows give, or the witness is not what its digest drew.
     """
     _check_commitment(tied)
     _check_answers(tied)

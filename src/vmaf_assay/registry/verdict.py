@@ -58,8 +58,8 @@ class Act(Frozen):
     """The act that put a verdict into a registry's sequence, with author, time and reason."""
 
     kind: Literal["promote", "rollback", "supersede", "rejudge"]
-    """One of `promote` (a run was admitted), `rollback` (an earlier verdict is in force again), `supersede` (the
-    rows were taken out of service), or `rejudge` (the same models were judged again)."""
+    """`promote`: a run was admitted. `rollback`: an earlier verdict is in force again. `supersede`: the rows were
+    taken out of service. `rejudge`: the same models were judged again."""
     at_utc: str
     """ISO 8601, UTC."""
     by: Annotated[str, Field(max_length=200)] | None = None

@@ -2,12 +2,12 @@
 
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.files import path_of_text
 from vmaf_assay.records import OnStep
 from vmaf_assay.report.frame_section import frame_section
 from vmaf_assay.report.page import Page, Section, Table
@@ -35,7 +35,7 @@ def scenes_page(document: Document, ffmpeg: Ffmpeg | None = None, on_step: OnSte
     Args:
       document: see docs/json-output.md.
       ffmpeg: reads the frames shown; without it, or where the files are gone, the page says so.
-      on_step: told how many of them have been read.
+      on_step: called with frames read.
 
     Raises:
       ConfigError: a field that the page needs is missing.
@@ -46,8 +46,8 @@ def scenes_page(document: Document, ffmpeg: Ffmpeg | None = None, on_step: OnSte
         )
     d = document
     return Page(
-        kind="tune",
-        title=Path(d["source"]).name,
+        kind="scenes",
+        title=f"{path_of_text(d['source']).name} by scene",
         answer=d["answer"],
         mood="good" if d["met"] else "bad",
         facts=_facts(d),
@@ -120,7 +120,7 @@ def _words(d: Document) -> list[str]:
             f"{d['one_rate_bytes'] / 1e6:.2f} MB for this mean; by scene it is {mine / 1e6:.2f} MB. The first "
             "figure is computed from the measured scenes, not encoded."
         )
-    return [*said, *d.get("reasons", [])]
+    return [*said, *d.get("reasons", []), *d.get("losses", [])]
 
 
 def _steps(

@@ -1,8 +1,8 @@
 """Rate values for all scenes at once: the smallest file that meets a goal. Pure.
 
-For the mean over frames this is Lagrange's: of every scene the rate value of the largest `score * frames - price *
-bytes`, at the price where the mean meets the target. (Everett 1963; in video Shoham and Gersho 1988.) With a limit
-on the step between neighbours the same sum is made largest over the chain of scenes (Viterbi 1967).
+For the mean over frames this is Lagrange's method (Everett 1963; in video Shoham and Gersho 1988). Each scene
+takes the rate value of the largest `score * frames - price * bytes`, at the price where the mean meets the target.
+With a limit on the step between neighbours the same sum is made largest over the chain of scenes (Viterbi 1967).
 """
 
 from dataclasses import dataclass

@@ -51,8 +51,8 @@ _LEAST_REPAIRS = 10
 """Repairs that are allowed to the shortest title; longer ones have a fifth of their scenes."""
 
 _UNSURE, _UNSURE_KNOWN, _ROUGH = 0.3, 0.1, 0.1
-"""Standard deviation of what a repair gains: as a share of it for a scene encoded once, and for one encoded several
-times. The third is in points and always added, because curves are not smooth."""
+"""Standard deviation of what a repair gains. The first is a share of it for a scene encoded once, the second for
+one encoded several times. The third is in points and always added, because curves are not smooth."""
 
 _MOST_ENCODES = 6
 """Encodes of one scene, after which it is left as it is."""

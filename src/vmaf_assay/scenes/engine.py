@@ -1,7 +1,7 @@
 """Encode and score the parts of a title, several side by side, each once.
 
-Decisions are made in a fixed order. The one of number n waits for all but the last few before it, as many as are
-encoded side by side, and knows nothing of those. So the same title and options give the same bytes, however long each part
+Decisions are made in a fixed order. With k encodes side by side, decision n waits for those up to n - k, and knows
+nothing of the others. So the same title and options give the same bytes, however long each part
 takes and wherever an earlier run was ended.
 """
 

@@ -108,7 +108,7 @@ def _rehearsed(joint: Joint, preset: str, seen: CloseLook, output: Path, scratch
         options=joint.part_options(),
     )
     listed = scratch / "rehearsal.ffconcat"
-    listed.write_text(list_parts([(out, n_frames)], reference.frame_rate))
+    listed.write_bytes(list_parts([(out, n_frames)], reference.frame_rate, scratch))
     argv = joint.argv(listed, output, scratch)
     return rehearse(joint.ffmpeg, argv, reference.path, joint.carry)
 

@@ -7,6 +7,7 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.records import MEAN_VMAF
 from vmaf_assay.scenes.allocate import Goal
 from vmaf_assay.scenes.control import Aim
+from vmaf_assay.tune.pictures import WHOLE
 from vmaf_assay.tune.request import DEFAULT_CONFIDENCE, DEFAULT_PROBE_SECONDS, TuneRequest, check_request, resolved
 
 DEFAULT_FLOOR = 6.0
@@ -92,6 +93,7 @@ def _senseless(asked: TuneRequest) -> list[tuple[str, str]]:
             (asked.max_kbps is not None, ("--max-bitrate", "it spends what the target needs")),
             (asked.max_ratio is not None, ("--max-ratio", "it spends what the target needs")),
             (asked.max_bytes is not None, ("--max-size", "it spends what the target needs")),
+            (asked.pictures != WHOLE, ("--crop, --background and their like", "use --vf there")),
             (
                 asked.measurand != MEAN_VMAF or asked.depth_of_source,
                 ("--vmaf, --pool or --bit-depth", f"it measures {MEAN_VMAF}"),

@@ -178,7 +178,7 @@ def _result(
         one_rate_bytes=None if one_rate is None else one_rate[1],
         losses=list(plan.joint.carry.losses),
         encoder_args=list(plan.info.extra_args),
-        filters=asked.filters,
+        filters=path_text(asked.filters),
         reference=asked.reference,
     )
     return replace(result, reasons=[*result.reasons, *_reasons(result)])

@@ -23,7 +23,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.versions import ToolVersions
-from vmaf_assay.records import CANONICAL6, Scored
+from vmaf_assay.records import CANONICAL6, Scored, features_of_v1
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 
 FORMAT = 1
@@ -69,10 +69,12 @@ class Cache:
         *,
         models: Sequence[str] = (commands.VMAF_MODEL,),
         of: tuple[int, ...] = (),
+        every: int = 1,
     ) -> str:
         """The entry's name; raises ToolError if the encoder does not work here.
 
-        `of` names the frames of the source that are encoded and scored; empty means all.
+        `of` names the frames of the source that are encoded and scored; empty means all. Of `every` frames the
+        first is scored.
         """
         return sha256_bytes(
             canonical_json(
@@ -80,7 +82,9 @@ class Cache:
                     "format": FORMAT,
                     "source": self.digest(reference.path),
                     "reference": _made_of(reference),
-                    "command": commands.encode_and_score(reference, info, preset, rate_value, models).hashed(),
+                    "command": commands.encode_and_score(
+                        reference, info, preset, rate_value, models, every=every
+                    ).hashed(),
                     "versions": self._versions(ffmpeg, info.name),
                 }
                 | (self._segment(reference, of) if of else {})
@@ -120,7 +124,10 @@ class Cache:
 
     def store(self, key: str, scored: Scored) -> None:
         """Store a result; does nothing if the folder cannot be written."""
-        table = np.concatenate([scored.vmaf[:, None], scored.features], axis=1)
+        of_v1 = features_of_v1(scored)
+        table = np.concatenate(
+            [scored.vmaf[:, None], scored.features, *(x[:, None] for x in of_v1.values())], axis=1
+        )
         rows = table.astype("<f4").tobytes()
         facts: dict[str, Any] = {
             "key": key,
@@ -130,6 +137,10 @@ class Cache:
             "encode_s": scored.encode_s,
             "libvmaf_version": scored.libvmaf_version,
         }
+        if scored.every > 1:
+            facts["every"] = scored.every
+        if of_v1:
+            facts["more"] = list(of_v1)
         self._write(facts, rows)
 
     def _read(self, key: str) -> tuple[dict[str, Any], bytes] | None:
@@ -180,15 +191,20 @@ def _sealed(facts: dict[str, Any], rows: bytes) -> bytes:
 
 
 def _scored(facts: dict[str, Any], rows: bytes, n_frames: int) -> Scored:
-    table = np.frombuffer(rows, dtype="<f4").reshape(-1, COLUMNS).astype(np.float32)
-    if len(table) != n_frames:
+    more = [str(name) for name in facts.get("more", ())]
+    table = np.frombuffer(rows, dtype="<f4").reshape(-1, COLUMNS + len(more)).astype(np.float32)
+    every = int(facts.get("every", 1))
+    # A part may begin between two frames that are scored.
+    if int(facts["n_frames"]) != n_frames or not n_frames // every <= len(table) <= -(-n_frames // every):
         raise ValueError("another number of frames")
     return Scored(
         vmaf=table[:, 0],
-        features=table[:, 1:],
-        n_frames=len(table),
+        features=table[:, 1:COLUMNS],
+        n_frames=n_frames,
         bytes=int(facts["bytes"]),
         kbps=float(facts["kbps"]),
         encode_s=float(facts["encode_s"]),
         libvmaf_version=str(facts["libvmaf_version"]),
+        every=every,
+        more=dict(zip(more, table[:, COLUMNS:].T, strict=True)) or None,
     )

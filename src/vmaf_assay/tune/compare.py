@@ -29,6 +29,7 @@ from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.own_probes import outside, own_margin, own_stages, search
+from vmaf_assay.tune.pictures import WHOLE, PictureRequest
 from vmaf_assay.tune.plan import OnNote, calibrated_margin
 from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
 from vmaf_assay.tune.progress import SCORE_COST, JobClock, Stage, encode_cost, final_stages, probe_stages
@@ -46,7 +47,7 @@ from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.scale import compared_at
 from vmaf_assay.tune.segments import sample_facts
-from vmaf_assay.tune.source import open_source, pixels
+from vmaf_assay.tune.source import open_prepared, pixels
 from vmaf_assay.tune.trials import make_trials
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class CompareRequest:
     """ffmpeg filter chain that is applied first."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
     """Most seconds probed of the source; a longer one is sampled; 0 probes all of it."""
+    pictures: PictureRequest = WHOLE
+    """What is made of the pictures before `filters`."""
     probes: ProbesKind = "few"
     """`few` makes the probes that the forecasts read. `more` adds further ones, for encoders and presets for which
     the model has them."""
@@ -99,6 +102,7 @@ class CompareRequest:
             trials=self.trials,
             stream=self.stream,
             filters=self.filters,
+            pictures=self.pictures,
             probe_seconds=self.probe_seconds,
             probes=self.probes,
             measurand=self.measurand,
@@ -171,7 +175,18 @@ def compare(
     asked = _asked(verified, request)
     sidecar = verified.ensemble.sidecar
     clock.step(f"open {request.source.name}", 0, 1)
-    reference, _ = open_source(ffmpeg, request.source, request.filters, stream=request.stream)
+    opened = open_prepared(
+        ffmpeg,
+        request.source,
+        request.filters,
+        stream=request.stream,
+        pictures=request.pictures,
+        on_step=clock.step,
+    )
+    reference = opened.reference
+    for made in opened.prepared.notes:
+        if on_note:
+            on_note(made)
     reference = compared_at(reference, request.measurand.bit_depth)
     clock.plan(_stages(sidecar, request, asked, reference), reference)
     with ExitStack() as stack:

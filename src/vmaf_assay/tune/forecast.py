@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.encoders.driven import DEFAULT_PRESET
 from vmaf_assay.model.bitrate import predict_kbps
 from vmaf_assay.model.codec_block import codec_rows
 from vmaf_assay.model.features import ProbeRows, source_features
@@ -16,7 +17,7 @@ from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
 from vmaf_assay.model.support import common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
 from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
-from vmaf_assay.records import MEAN_VMAF, Measurand, Scored, scored_values
+from vmaf_assay.records import Measurand, Scored, features_of_v1, scored_values
 from vmaf_assay.tune.segments import allowance
 
 if TYPE_CHECKING:
@@ -117,7 +118,9 @@ def chosen_preset(sidecar: Sidecar, encoder: str, asked: str | None) -> str:
 
     Of presets that give the same bytes, the one that the model was trained on.
     """
-    info = encoder_info(encoder)
+    if encoder not in ENCODERS:
+        return asked or DEFAULT_PRESET
+    info = ENCODERS[encoder]
     presets = [seen.preset for seen in sidecar.seen.encoders if seen.encoder == encoder]
     if asked is None:
         return presets[0] if len(presets) == 1 else info.default_preset
@@ -160,7 +163,10 @@ def forecast(
     own, led_further = _own_probes(sidecar, probes, encoder, preset)
     probes = [probe for probe in read if probe is not None]
     rates = np.array(trained_rates(sidecar, encoder, preset))
-    measured = [ProbeRows(spec, scored_values(scored), scored.bytes) for spec, scored in probes]
+    measured = [
+        ProbeRows(spec, scored_values(scored), scored.bytes_of_scored, features_of_v1(scored))
+        for spec, scored in probes
+    ]
     row = source_features(measured, pixels, frame_rate, sidecar.feature_names, encoder)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)
@@ -187,10 +193,12 @@ def _own_probes(
     A part of the further ones is not a calibrated case. True if all are used and there are further ones.
     """
     made = {probe.spec: probe.scored for probe in probes}
-    if sidecar.answers != str(MEAN_VMAF):  # probes are 8-bit encodes scored by VMAF v0.6.1
-        return {}, False
+    depth = Measurand.parse(sidecar.answers).bit_depth
     few, more = (
-        [sidecar.probes[index] for index in probes_known(sidecar.probes, encoder, preset, more=further)]
+        [
+            sidecar.probes[index]
+            for index in probes_known(sidecar.probes, encoder, preset, more=further, bit_depth=depth)
+        ]
         for further in (False, True)
     )
     led_further = len(more) > len(few) and all(spec in made for spec in more)

@@ -20,7 +20,19 @@ def judge_limits(result: TuneResult) -> TuneResult:
         source_ratio=ratio,
         ratio_met=None if result.max_ratio is None or ratio is None else ratio <= result.max_ratio,
         larger_than_source=None if ratio is None else ratio > 1,
+        goal_met=_goal_met(result),
     )
+
+
+def _goal_met(result: TuneResult) -> bool | None:
+    """Whether a bitrate or size goal is met: counted if encoded, else promised."""
+    if result.goal == "quality":
+        return None
+    if result.target_bytes is not None and result.output_bytes is not None:
+        return result.output_bytes <= result.target_bytes
+    if result.target_kbps is not None and result.kbps is not None:
+        return result.kbps <= result.target_kbps
+    return bool(result.bitrate_promised)
 
 
 def _ratio(result: TuneResult, kbps: float | None) -> float | None:

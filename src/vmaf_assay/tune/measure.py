@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media.copies import Copies, copy_spans
@@ -23,11 +23,13 @@ from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
 from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ProbeSpec
-from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep, Scored, scoring_model
+from vmaf_assay.records import MEAN_VMAF, V1_FEATURES_OF, Measurand, OnStep, Scored, is_v1, scoring_model
 from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
+from vmaf_assay.tune.scale import at_depth
 from vmaf_assay.tune.segments import (
     AROUND_FRAMES,
+    SCORED_EVERY,
     SEGMENT_FRAMES,
     Seen,
     Segment,
@@ -44,6 +46,15 @@ PLAN_VERSION = 2
 """Raise it when the same title would get other segments."""
 
 
+class _Encode(NamedTuple):
+    """An encode of segments, and what scores it."""
+
+    info: EncoderInfo
+    preset: str
+    rate_value: float
+    models: tuple[str, ...]
+
+
 class Measurer:
     """Measures encodes of one source, completely or by segments; a context manager."""
 
@@ -58,15 +69,19 @@ class Measurer:
         self.reference = reference
         self.measurand = measurand
         """What encodes are scored by."""
+        self._every = SCORED_EVERY if measurand.pooling == "mean" else 1
         self._models = (scoring_model(measurand.model, float(reference.frame_rate)),)
-        self.spent = 0
-        """Encodes run; those of the segments of one probe or trial count as one."""
-        self.cached = 0
-        """Encodes known from an earlier run, counted likewise."""
+        self._probe_models = _probe_models(measurand.model, float(reference.frame_rate))
+        self._spent = self._cached = 0
         self._ffmpeg, self._cache, self._on_step = ffmpeg, cache, on_step
         self._versions = ToolVersions()
         self._stack = ExitStack()
         self._pieces: Copies | Cuttings | None = None
+        self._plan: SegmentPlan | None = None
+        self._segments: dict[tuple[Span, Segment, _Encode], Scored] = {}
+        """Segments measured so far, of which a larger sample is made."""
+        self._encodes: dict[_Encode, bool] = {}
+        """Probes and trials of segments, and whether one was encoded."""
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +90,16 @@ class Measurer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def spent(self) -> int:
+        """Encodes run; those of the segments of one probe or trial count as one."""
+        return self._spent + sum(self._encodes.values())
+
+    @property
+    def cached(self) -> int:
+        """Encodes known from an earlier run, counted likewise."""
+        return self._cached + len(self._encodes) - sum(self._encodes.values())
 
     def versions(self, encoder: str) -> dict[str, str]:
         """Versions of ffmpeg, libvmaf and an encoder; empty if the encoder does not work here."""
@@ -91,8 +116,10 @@ class Measurer:
           MediaError: a frame of the source does not decode.
         """
         count = n_segments(self.reference, probe_seconds)
-        if count is None:
-            return None
+        self._plan = None if count is None else self._planned(count)
+        return self._plan
+
+    def _planned(self, count: int) -> SegmentPlan | None:
         key = None
         asked = {"version": PLAN_VERSION, "count": count, "frames": SEGMENT_FRAMES, "around": AROUND_FRAMES}
         if self._cache is not None:
@@ -120,6 +147,8 @@ class Measurer:
         preset: str,
         rate_value: float,
         what: str,
+        *,
+        models: Sequence[str] | None = None,
     ) -> Scored:
         """Per-frame scores of one encode of every frame, cached or new.
 
@@ -128,12 +157,14 @@ class Measurer:
           preset: its preset.
           rate_value: on its own scale.
           what: what is being done and why, for progress.
+          models: libvmaf's, of which the first scores; None for that of the measurand.
         """
+        models = self._models if models is None else models
         key = None
         if self._cache is not None:
-            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=self._models)
+            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=models)
             if known := self._cache.load(key, self.reference.n_frames):
-                self.cached += 1
+                self._cached += 1
                 return self._pooled(known)
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
@@ -143,11 +174,11 @@ class Measurer:
             info,
             preset,
             rate_value,
-            models=self._models,
+            models=models,
             threads="auto",
             on_frames=on_frames,
         )
-        self.spent += 1
+        self._spent += 1
         if self._cache is not None and key is not None:
             self._cache.store(key, scored)
         return self._pooled(scored)
@@ -165,6 +196,7 @@ class Measurer:
         what: str,
         *,
         around: tuple[int, int] = (0, 0),
+        models: Sequence[str] | None = None,
     ) -> list[Scored]:
         """Per-frame scores of an encode of each chosen segment, cached or new.
 
@@ -176,23 +208,26 @@ class Measurer:
           rate_value: on its own scale.
           what: what is being done and why, for progress.
           around: frames before and after each segment that are encoded and not scored.
+          models: as of `measure`.
         """
         segments = [sample.segments[index] for index in chosen]
         spans = [segment.encoded(around) for segment in segments]
-        total, done, spent = sum(span.last - span.first for span in spans), 0, 0
+        total, done = sum(span.last - span.first for span in spans), 0
         scored = []
+        encode = _Encode(info, preset, rate_value, self._models if models is None else tuple(models))
+        self._encodes.setdefault(encode, False)
         for segment, span in zip(segments, spans, strict=True):
-            known, keep = self._known(segment, span, info, preset, rate_value)
-            if known is None:
-                on_frames = _from(frame_calls(what, total, self._on_step), done)
-                whole = self._encode(sample, span, (info, preset, rate_value), on_frames)
-                known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
-                keep(known)
-                spent += 1
+            if (known := self._segments.get((span, segment, encode))) is None:
+                known, keep = self._known(segment, span, encode)
+                if known is None:
+                    on_frames = _from(frame_calls(what, total, self._on_step), done)
+                    whole = self._encode(span, encode, on_frames)
+                    known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
+                    keep(known)
+                    self._encodes[encode] = True
+                self._segments[span, segment, encode] = known
             scored.append(self._pooled(known))
             done += span.last - span.first
-        self.spent += bool(spent)
-        self.cached += not spent
         return scored
 
     def probe(self, specs: Sequence[ProbeSpec]) -> list[Probe]:
@@ -200,7 +235,9 @@ class Measurer:
         made = []
         for number, spec in enumerate(specs):
             what = _probe_words(specs, number)
-            made.append(Probe(spec, self.measure(encoder_info(spec.encoder), spec.preset, spec.rate_value, what)))
+            info = at_depth(encoder_info(spec.encoder), spec.bit_depth)
+            scored = self.measure(info, spec.preset, spec.rate_value, what, models=self._probe_models)
+            made.append(Probe(spec, scored))
         return made
 
     def probe_segments(self, sample: SegmentPlan, specs: Sequence[ProbeSpec]) -> list[list[Probe]]:
@@ -212,10 +249,11 @@ class Measurer:
             self.measure_segments(
                 sample,
                 range(len(sample.segments)),
-                encoder_info(spec.encoder),
+                at_depth(encoder_info(spec.encoder), spec.bit_depth),
                 spec.preset,
                 spec.rate_value,
                 f"{_probe_words(specs, number)}, {len(sample.segments)} segments",
+                models=self._probe_models,
             )
             for number, spec in enumerate(specs)
         ]
@@ -225,65 +263,89 @@ class Measurer:
         ]
 
     def _known(
-        self, segment: Segment, span: Span, info: EncoderInfo, preset: str, rate_value: float
+        self, segment: Segment, span: Span, encode: "_Encode"
     ) -> tuple[Scored | None, Callable[[Scored], None]]:
         """The cached result of a segment, and the function that stores it."""
         if self._cache is None:
             return None, lambda _: None
         cache = self._cache
         of = (span.first, span.last, segment.first, segment.n_frames)
-        key = cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=self._models, of=of)
+        key = cache.key(
+            self._ffmpeg,
+            self.reference,
+            encode.info,
+            encode.preset,
+            encode.rate_value,
+            models=encode.models,
+            of=of,
+            every=self._every,
+        )
         return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
 
     def _encode(
         self,
-        sample: SegmentPlan,
         span: Span,
-        encode: tuple[EncoderInfo, str, float],
+        encode: "_Encode",
         on_frames: Callable[[int], None],
     ) -> Scored:
         """One encode of a span. If its copy does not decode as the packets say, frames are counted from now on."""
-        pieces = self._cut(sample)
+        pieces = self._cut()
         on_frames(0)
         try:
             return self._score(pieces.reference(span), encode, on_frames)
         except MediaError:
             if not isinstance(pieces, Copies):
                 raise
-        self._pieces = self._count_out(sample)
+        self._pieces = self._count_out()
         on_frames(0)
         return self._score(self._pieces.reference(span), encode, on_frames)
 
-    def _score(
-        self, reference: ReferenceInput, encode: tuple[EncoderInfo, str, float], on_frames: Callable[[int], None]
-    ) -> Scored:
+    def _score(self, reference: ReferenceInput, encode: "_Encode", on_frames: Callable[[int], None]) -> Scored:
         return encode_and_score(
-            self._ffmpeg, reference, *encode, models=self._models, threads="auto", on_frames=on_frames
+            self._ffmpeg,
+            reference,
+            encode.info,
+            encode.preset,
+            encode.rate_value,
+            models=encode.models,
+            threads="auto",
+            every=self._every,
+            on_frames=on_frames,
         )
 
-    def _cut(self, sample: SegmentPlan) -> Copies | Cuttings:
+    def _cut(self) -> Copies | Cuttings:
         """All segments with the frames around them, cut out on first use."""
         if self._pieces is None:
             folder = self._folder()
             on_frames = frame_calls("cut the segments out", 1, self._on_step)
             on_frames(0)
-            copied = copy_spans(self._ffmpeg, self.reference, _spans(sample), folder)
-            self._pieces = copied or self._count_out(sample)
+            copied = copy_spans(self._ffmpeg, self.reference, self._spans(), folder)
+            self._pieces = copied or self._count_out()
         return self._pieces
 
-    def _count_out(self, sample: SegmentPlan) -> Cuttings:
-        cuttings = Cuttings(self.reference, _spans(sample), self._folder())
+    def _count_out(self) -> Cuttings:
+        cuttings = Cuttings(self.reference, self._spans(), self._folder())
         on_frames = frame_calls("cut the segments out", cuttings.n_frames, self._on_step)
         on_frames(0)
         cuttings.cut(self._ffmpeg, on_frames=on_frames)
         return cuttings
 
+    def _spans(self) -> list[Span]:
+        assert self._plan is not None  # segments come from `sample`
+        return [segment.encoded() for segment in self._plan.segments]
+
     def _folder(self) -> Path:
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-segments-")))
 
 
-def _spans(sample: SegmentPlan) -> list[Span]:
-    return [segment.encoded() for segment in sample.segments]
+def _probe_models(model: str, frame_rate: float) -> tuple[str, ...]:
+    """The models that score a probe, first the one that is forecast.
+
+    Features are what v0.6.1 reads of it; of VMAF v1, also what its model for three heights reads.
+    """
+    first = scoring_model(model, frame_rate)
+    of_v1 = (scoring_model(V1_FEATURES_OF, frame_rate),) if is_v1(model) else ()
+    return tuple(dict.fromkeys((first, *of_v1, MEAN_VMAF.model)))
 
 
 def _probe_words(specs: Sequence[ProbeSpec], index: int) -> str:
@@ -301,6 +363,7 @@ def _plan_of(sample: SegmentPlan | None) -> dict[str, Any]:
         return {"whole": True}
     return {
         "n_units": sample.n_units,
+        "count": sample.count,
         "segments": [[one.first, one.n_frames, one.before, one.after] for one in sample.segments],
     }
 
@@ -308,4 +371,6 @@ def _plan_of(sample: SegmentPlan | None) -> dict[str, Any]:
 def _sample_of(plan: dict[str, Any]) -> SegmentPlan | None:
     if plan.get("whole"):
         return None
-    return SegmentPlan(tuple(Segment(*map(int, one)) for one in plan["segments"]), int(plan["n_units"]))
+    return SegmentPlan(
+        tuple(Segment(*map(int, one)) for one in plan["segments"]), int(plan["n_units"]), int(plan["count"])
+    )

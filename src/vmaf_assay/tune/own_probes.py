@@ -19,8 +19,9 @@ from vmaf_assay.promise.own_curve import (
     SampledOwnForecaster,
     next_own_rate,
     own_calibration,
+    places,
 )
-from vmaf_assay.records import Scored
+from vmaf_assay.records import Measurand, Scored
 from vmaf_assay.tune.forecast import Forecast, Probe
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.probing import SourceProbes, joined
@@ -54,23 +55,29 @@ class OwnForecast(Forecast):
         if not self.segments:
             return self.plain()
         return SampledOwnForecaster(
-            self.info, self.prior, list(self.known), self.weights, self.n_units, confidence=confidence
+            self.info,
+            self.prior,
+            list(self.known),
+            self.weights,
+            self.n_units,
+            confidence=confidence,
+            measurand=self.curve.measurand,
         )
 
     def plain(self) -> Forecaster:
         """The curve without a sampling part."""
-        return OwnForecaster(self.info, self.prior, self.curve.known)
+        return OwnForecaster(self.info, self.prior, self.curve.known, self.curve.measurand)
 
     def kbps_at(self, rate_values: F64) -> F64:
-        """Bitrate at any rate values, kbps: its logarithm is linear between known encodes, and beyond them."""
-        rates = np.array(sorted(self.known_kbps))
-        logs = np.log([max(self.known_kbps[float(rate)], 1e-3) for rate in rates])
-        fall = HALVINGS * np.log(2) / (self.info.rate_max - self.info.rate_min)
-        usual = -fall if self.info.lower_is_better else fall
-        slopes = np.diff(logs) / np.diff(rates) if len(rates) > 1 else np.array([usual])
-        inside = np.interp(rate_values, rates, logs)
-        below, above = np.minimum(rate_values - rates[0], 0), np.maximum(rate_values - rates[-1], 0)
-        result: F64 = np.exp(inside + slopes[0] * below + slopes[-1] * above)
+        """Bitrate at any rate values, kbps: its logarithm is linear in place between known encodes, and beyond."""
+        known = np.array(list(self.known_kbps))
+        order = np.argsort(places(self.info, known))
+        place = places(self.info, known)[order]
+        logs = np.log([max(self.known_kbps[float(rate)], 1e-3) for rate in known[order]])
+        slopes = np.diff(logs) / np.diff(place) if len(place) > 1 else np.array([-HALVINGS * np.log(2)])
+        at = places(self.info, rate_values)
+        better, worse = np.minimum(at - place[0], 0), np.maximum(at - place[-1], 0)
+        result: F64 = np.exp(np.interp(at, place, logs) + slopes[0] * better + slopes[-1] * worse)
         return result
 
 
@@ -86,6 +93,9 @@ def outside(verified: "VerifiedEnsemble", request: TuneRequest, info: EncoderInf
     sidecar = verified.ensemble.sidecar
     if sidecar.answers != str(request.measurand):
         return f"the forecast is of {sidecar.answers}, not of {request.measurand}"
+    if request.drive:
+        range_ = f"{info.rate_min:g} to {info.rate_max:g} in steps of {info.rate_step:g}"
+        return f"no calibration encode was made with {info.name} by {info.rate_flag} {range_}"
     if not trained_presets(sidecar, request.encoder, preset):
         nothing = np.zeros(len(sidecar.feature_names))
         return unsupported_reason(sidecar, nothing, request.encoder, preset) or ""
@@ -143,7 +153,7 @@ def search(
     each: list[list[Scored]] = []
     known: Measured = {}
     for number in range(1, OWN_PROBES + 1):
-        rate = next_own_rate(OwnForecaster(info, prior, known), target, {})
+        rate = next_own_rate(OwnForecaster(info, prior, known, measurer.measurand), target, {})
         if rate is None:
             break
         what = f"own probe {number} of {OWN_PROBES}: {of}{info.rate_mode} {rate:g}"
@@ -180,15 +190,15 @@ def _searched(
     probes: Sequence[Probe],
     each: Sequence[Sequence[Scored]],
 ) -> tuple[SourceProbes, OwnForecast]:
-    source = measurer.reference.path.name
-    whole = _forecast(encoder, {probe.spec.rate_value: probe.scored for probe in probes}, source)
+    named = measurer.reference.path.name, measurer.measurand
+    whole = _forecast(encoder, {probe.spec.rate_value: probe.scored for probe in probes}, *named)
     if sample is None:
         return SourceProbes(measurer, tuple(probes)), whole
     of_segments = [
         {probe.spec.rate_value: parts[index] for probe, parts in zip(probes, each, strict=True)}
         for index in range(len(sample.segments))
     ]
-    segments = tuple(_forecast(encoder, of, source) for of in of_segments)
+    segments = tuple(_forecast(encoder, of, *named) for of in of_segments)
     predicted = replace(
         whole,
         segments=segments,
@@ -200,19 +210,21 @@ def _searched(
     return SourceProbes(measurer, tuple(probes), sample, made), predicted
 
 
-def _forecast(encoder: tuple[EncoderInfo, str], scored: Mapping[float, Scored], source: str) -> OwnForecast:
+def _forecast(
+    encoder: tuple[EncoderInfo, str], scored: Mapping[float, Scored], source: str, measurand: Measurand
+) -> OwnForecast:
     """The curve through some encodes of one thing, complete or a segment."""
     (info, preset), prior = encoder, own_calibration().prior
     known = {rate: one.pooled_vmaf for rate, one in scored.items()}
-    forecaster = OwnForecaster(info, prior, known)
+    forecaster = OwnForecaster(info, prior, known, measurand)
     order = np.argsort(forecaster.grid)
     rates, doubt = forecaster.grid[order], forecaster.weight({})[order]
-    curve = Curve(
-        "", source, info.name, preset, rates, forecaster.mu[order], doubt, np.full(len(rates), np.nan), known
-    )
+    nothing = np.full(len(rates), np.nan)
+    mu = forecaster.mu[order]
+    curve = Curve("", source, info.name, preset, rates, mu, doubt, nothing, known, measurand=measurand)
     return OwnForecast(
         curve,
-        np.full(len(rates), np.nan),
+        nothing,
         supported=False,
         reason="",
         known_kbps={rate: one.kbps for rate, one in scored.items()},

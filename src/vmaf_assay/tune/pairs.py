@@ -109,7 +109,7 @@ def score_files(
     score = PairScore(
         reference=path_text(request.reference),
         distorted=path_text(request.distorted),
-        filters=request.filters,
+        filters=path_text(request.filters),
         measured_vmaf=scored.pooled_vmaf,
         min_vmaf=float(scored.vmaf.min()),
         percentile_5_vmaf=float(np.percentile(scored.vmaf, 5)),

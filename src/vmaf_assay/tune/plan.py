@@ -6,27 +6,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.eligibility import conversions
-from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.eligibility import shape_conversions
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import CAPTIONS
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import Choice, Margin, nearest_margin
 from vmaf_assay.promise.curves import curves_of
-from vmaf_assay.promise.promise import Promise, promise_of
-from vmaf_assay.records import OnStep
+from vmaf_assay.promise.promise import NoPromise, Promise, promise_of
+from vmaf_assay.records import OnStep, VideoInfo
 from vmaf_assay.tune.final import (
     PLAIN,
     FinalEncode,
     video_bytes,
 )
 from vmaf_assay.tune.forecast import chosen_preset
+from vmaf_assay.tune.goals import check_goals
 from vmaf_assay.tune.own_probes import outside, own_margin
+from vmaf_assay.tune.pictures import PictureFacts
 from vmaf_assay.tune.request import TuneRequest, check_request
-from vmaf_assay.tune.scale import compared_at, of_depth
-from vmaf_assay.tune.source import open_source
+from vmaf_assay.tune.scale import at_depth
+from vmaf_assay.tune.source import open_prepared
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
+from vmaf_assay.tune.working import settle
 
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
@@ -51,6 +54,10 @@ class Plan:
     """The source."""
     conversions: tuple[str, ...]
     """Conversions of the source's pictures before they are encoded, in words."""
+    pictures: PictureFacts
+    """What was found and made of the pictures."""
+    uncalibrated: tuple[NoPromise, ...]
+    """What of the pictures no calibration source had."""
     margin: Margin
     """Calibrated; of a job outside the calibration that of curves through own encodes."""
     outside: str
@@ -85,9 +92,13 @@ class Plan:
             confidence=self.request.confidence,
             unsupported_reason=unsupported_reason,
             uncalibrated_options=" ".join(self.info.extra_args),
-            uncalibrated_reference=scaled if self.request.reference == "source" else "",
+            uncalibrated_reference=scaled if self.request.reference == "source" else self._passes(),
+            uncalibrated_pictures=self.uncalibrated,
             own_encodes=own_encodes,
         )
+
+    def _passes(self) -> str:
+        return "no calibration encode was made in two passes" if self.request.two_pass else ""
 
     def note(self, text: str) -> None:
         """Report a note at once."""
@@ -111,7 +122,8 @@ def make_plan(
     on_note: OnNote | None,
 ) -> Plan:
     """Validate everything here, before anything is encoded."""
-    info = check_request(request)
+    info = _encoder(ffmpeg, request)
+    check_goals(request, info)
     preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
     why = outside(verified, request, info, preset)
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
@@ -119,36 +131,31 @@ def make_plan(
         from vmaf_assay.media.capability import check_extra_args  # most requests have no options
 
         check_extra_args(ffmpeg, info)
-    if on_step:
-        on_step(f"open {request.source.name}", 0, 1)
-    reference, video = open_source(ffmpeg, request.source, request.filters, request.reference, request.stream)
-    if request.depth_of_source:
-        request = of_depth(request, 10 if video.bit_depth > 8 else 8)
-        info = check_request(request)
-        why = outside(verified, request, info, preset)
-        margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
-    reference = compared_at(reference, request.measurand.bit_depth)
-    carry = replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
-    if request.output is not None:
-        output, sound = request.output.name, request.audio_codec
-        carry = plan_carry(
-            ffmpeg,
-            request.source,
-            output,
-            info,
-            preset,
-            picture=video.stream,
-            audio_codec=sound,
-            captions=CAPTIONS in video.side_data,
-        )
-    said = tuple(conversions(video))
+    opened = open_prepared(
+        ffmpeg,
+        request.source,
+        request.filters,
+        request.reference,
+        request.stream,
+        pictures=request.pictures,
+        any_kind=True,
+        on_step=on_step,
+    )
+    working = settle(request, info, opened)
+    request, info, video = working.request, working.info, opened.video
+    why = outside(verified, request, info, preset) or working.outside
+    margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
+    carry = _carried(ffmpeg, request, info, preset, video)
+    said = (*opened.prepared.notes, *working.notes, *shape_conversions(video))
     plan = Plan(
         ffmpeg=ffmpeg,
         request=request,
         info=info,
         preset=preset,
-        reference=reference,
+        reference=working.reference,
         conversions=said,
+        pictures=replace(opened.prepared.facts, **working.facts()),
+        uncalibrated=working.uncalibrated,
         margin=margin,
         outside=why,
         carry=carry,
@@ -160,9 +167,34 @@ def make_plan(
     if request.output is not None:
         carry = rehearse(ffmpeg, plan.argv(info.middle(), request.output), request.source, carry)
         plan = replace(plan, carry=carry)
+    for made in (*opened.prepared.notes, *working.notes):
+        plan.note(made)
     for loss in carry.losses:
         plan.note(f"lost in the output: {loss}")
     return plan
+
+
+def _encoder(ffmpeg: Ffmpeg, request: TuneRequest) -> EncoderInfo:
+    """The encoder with the user's own options, after validating the request."""
+    info = check_request(request)
+    if request.encoder in ENCODERS:
+        return info
+    from vmaf_assay.media.drive import drive_encoder  # most requests name an encoder of the table
+
+    info = at_depth(drive_encoder(ffmpeg, request.encoder, request.drive), request.measurand.bit_depth)
+    return with_extra_args(info, request.encoder_args, unsafe=request.unsafe_args)
+
+
+def _carried(ffmpeg: Ffmpeg, request: TuneRequest, info: EncoderInfo, preset: str, video: VideoInfo) -> CarryPlan:
+    """Plan of the other streams of the output."""
+    if request.output is None:
+        return replace(PLAIN, args=("-map", f"0:{video.stream_map}", *PLAIN.args[2:]))
+    return plan_carry(
+        *(ffmpeg, request.source, request.output.name, info, preset),
+        picture=video.stream,
+        audio_codec=request.audio_codec,
+        captions=CAPTIONS in video.side_data,
+    )
 
 
 def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset: str) -> Margin:

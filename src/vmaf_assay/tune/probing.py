@@ -1,6 +1,6 @@
 """One source, complete or by segments: its probes, its forecast, and the result of a trial for all of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.model.support import probes_needed
 from vmaf_assay.promise.choice import Forecaster
-from vmaf_assay.promise.sampling import Sampled
+from vmaf_assay.promise.sampling import (
+    MIN_SEGMENTS,
+    MIN_TRIED,
+    TOLERANCE,
+    Sampled,
+    most_tried,
+    next_count,
+)
 from vmaf_assay.records import Scored, VideoInfo
 from vmaf_assay.tune.forecast import Forecast, Probe, forecast, forecast_title
 from vmaf_assay.tune.measure import Measurer
@@ -97,13 +105,22 @@ class SourceProbes:
         if self.sample is None or not isinstance(forecaster, Sampled):
             scored = self.measurer.measure(*encoder, rate_value, what)
             return Tried(scored.pooled_vmaf, scored.kbps)
-        tried = self.sample.tried
-        words = f"{what}, {len(tried)} of {len(self.sample.segments)} segments"
-        each = self.measurer.measure_segments(
-            self.sample, tried, *encoder, rate_value, words, around=around(encoder[0].name)
-        )
-        measured = {index: scored.pooled_vmaf for index, scored in zip(tried, each, strict=True)}
-        return Tried(forecaster.observe(rate_value, measured), _title_kbps(predicted, tried, each, rate_value))
+        n_segments, count = len(self.sample.segments), MIN_TRIED
+        while True:
+            tried = self.sample.tried(count)
+            each = self.measurer.measure_segments(
+                self.sample,
+                tried,
+                *encoder,
+                rate_value,
+                f"{what}, {count} of {n_segments} segments",
+                around=around(encoder[0].name),
+            )
+            measured = {index: scored.pooled_vmaf for index, scored in zip(tried, each, strict=True)}
+            vmaf = forecaster.observe(rate_value, measured)
+            if count >= most_tried(n_segments) or forecaster.trial_part(rate_value) <= TOLERANCE:
+                return Tried(vmaf, _title_kbps(predicted, tried, each, rate_value))
+            count += 1
 
 
 def _title_kbps(predicted: Forecast, tried: Sequence[int], each: Sequence[Scored], rate_value: float) -> float:
@@ -153,8 +170,11 @@ def probe_title(
     probe_seconds: float,
     *,
     more_probes: bool = False,
+    is_enough: Callable[[SourceProbes], bool] | None = None,
 ) -> SourceProbes:
     """Probe a source: completely if it is not longer than `probe_seconds` or that is 0, else by segments.
+
+    The segments are as many as `probe_seconds` names. With `is_enough` they are the fewest that it takes.
 
     Args:
       measurer: of the source.
@@ -162,6 +182,7 @@ def probe_title(
       asked: encoders and presets to forecast later.
       probe_seconds: seconds probed of a longer source.
       more_probes: whether to make further probes of those encoders and presets.
+      is_enough: says of a sampled title, from `MIN_SEGMENTS` on, whether no more of it needs to be probed.
 
     Raises:
       ConfigError: `probe_seconds` is too little to promise anything.
@@ -172,6 +193,15 @@ def probe_title(
     sample = measurer.sample(probe_seconds)
     if sample is None:
         return SourceProbes(measurer, tuple(measurer.probe(specs)))
+    count = sample.count if is_enough is None else MIN_SEGMENTS
+    while True:
+        title = _probe_segments(measurer, sample.beginning(count), specs)
+        if is_enough is None or count >= len(sample.segments) or is_enough(title):
+            return title
+        count = next_count(count, len(sample.segments))
+
+
+def _probe_segments(measurer: Measurer, sample: SegmentPlan, specs: Sequence[ProbeSpec]) -> SourceProbes:
     each = measurer.probe_segments(sample, specs)
     rate = measurer.reference.frame_rate
     probes = tuple(
@@ -191,5 +221,7 @@ def joined(parts: Sequence[Scored], frame_rate: Fraction) -> Scored:
         kbps=n_bytes * 8 / float(n_frames / frame_rate) / 1000,
         encode_s=sum(part.encode_s for part in parts),
         libvmaf_version=parts[0].libvmaf_version,
+        every=parts[0].every,
         pooling=parts[0].pooling,
+        more={name: np.concatenate([(part.more or {})[name] for part in parts]) for name in parts[0].more or {}},
     )

@@ -12,7 +12,7 @@ from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import probes_needed
-from vmaf_assay.promise.sampling import n_tried
+from vmaf_assay.promise.sampling import MIN_SEGMENTS, MIN_TRIED
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.segments import SEGMENT_FRAMES, n_segments
@@ -81,6 +81,11 @@ class JobClock:
         pages = [Stage(one, n_frames, LOOK_COST, "page") for one in words]
         self._stages = [*stages, *(pages if self._page else [])]
         self._at = -1
+
+    @property
+    def listened_to(self) -> bool:
+        """Whether anyone is told how long everything still takes."""
+        return self._on_left is not None
 
     def add(self, stages: Sequence[Stage]) -> None:
         """Insert stages after the present one."""
@@ -161,6 +166,7 @@ def probe_stages(
     What the cache holds is over as soon as the next stage begins.
     """
     count, n_frames = n_segments(reference, request.probe_seconds), reference.n_frames
+    count = None if count is None else MIN_SEGMENTS
     probed = n_frames if count is None else count * SEGMENT_FRAMES
     specs = probes_needed(sidecar, [encoder for encoder, _ in asked], asked if request.more_probes else ())
     stages = sampled_stages(request, reference)
@@ -180,11 +186,22 @@ def sampled_stages(request: TuneRequest, reference: ReferenceInput) -> list[Stag
 
 def trial_stages(request: TuneRequest, encoder: str, reference: ReferenceInput) -> list[Stage]:
     """What the trials of one encoder take."""
-    count = n_segments(reference, request.probe_seconds)
-    tried = reference.n_frames if count is None else SEGMENT_FRAMES * n_tried(count)
+    whole = n_segments(reference, request.probe_seconds) is None
+    tried = reference.n_frames if whole else SEGMENT_FRAMES * MIN_TRIED
     cost = encode_cost(encoder) + SCORE_COST
     return [
         Stage(f"trial {number} of", tried, cost, f"score {encoder}") for number in range(1, request.trials + 1)
+    ]
+
+
+def more_probe_stages(sidecar: Sidecar, request: TuneRequest, preset: str) -> list[Stage]:
+    """What probing some more segments of a sampled title will take."""
+    asked = [(request.encoder, preset)]
+    specs = probes_needed(sidecar, [request.encoder], asked if request.more_probes else ())
+    frames = MIN_TRIED * SEGMENT_FRAMES
+    return [
+        Stage(f"probe {number} of", frames, encode_cost(spec.encoder) + SCORE_COST, f"score {spec.encoder}")
+        for number, spec in enumerate(specs, start=1)
     ]
 
 

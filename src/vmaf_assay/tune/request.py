@@ -7,11 +7,13 @@ from typing import Literal
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoder_names import check_named, read_encoder
-from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
-from vmaf_assay.media.files import not_a_file
+from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
+from vmaf_assay.media.encoders.driven import NO_DRIVE, Drive, driven
+from vmaf_assay.media.files import as_given, check_folder, not_a_file, real_path
 from vmaf_assay.media.filters import check_filters
 from vmaf_assay.media.streams import CONTAINERS
 from vmaf_assay.records import MEAN_VMAF, Measurand
+from vmaf_assay.tune.pictures import WHOLE, PictureRequest, check_pictures
 from vmaf_assay.tune.scale import at_depth
 
 ReferenceKind = Literal["filtered", "source"]
@@ -65,6 +67,14 @@ class TuneRequest:
     """Largest file allowed, bytes."""
     max_ratio: float | None = None
     """Largest size of the encode's video allowed, relative to the source's own video."""
+    target_kbps: float | None = None
+    """Goal instead of a quality: the best quality within this video bitrate, kbps."""
+    target_bytes: float | None = None
+    """Likewise within this size of the whole file, bytes."""
+    best_within: bool = False
+    """If the target cannot be had within the limits, take the best quality within them."""
+    two_pass: bool = False
+    """Make the final encode in two passes that aim at the bitrate of `target_kbps` or `target_bytes`."""
     probe_seconds: float = DEFAULT_PROBE_SECONDS
     """Most seconds probed of the source; a longer one is sampled; 0 probes all of it, as for any pooling but the
     mean."""
@@ -74,8 +84,12 @@ class TuneRequest:
     target."""
     audio_codec: str = ""
     """Encoder for sound that the output's container does not accept; empty refuses such a container."""
+    drive: Drive = NO_DRIVE
+    """How the user drives the encoder: its rate option, range and step. None given for the table's own."""
     measurand: Measurand = MEAN_VMAF
     """What the target is of: metric, pooling and bit depth."""
+    pictures: PictureRequest = WHOLE
+    """What is made of the pictures before `filters`."""
     depth_of_source: bool = False
     """Encode at the source's bit depth, 8 or 10, instead of the measurand's."""
 
@@ -101,7 +115,8 @@ def resolved(request: TuneRequest, answered: Collection[str] = tuple(ENCODERS)) 
       ConfigError: an unknown name, two presets, or a rate value, which `tune` itself chooses.
     """
     name, preset, rates = read_encoder(request.encoder)
-    check_named(name, answered)
+    if not request.drive.flag:
+        check_named(name, answered, "; --rate-flag and --rate-range drive others")
     if rates:
         raise ConfigError(
             f"-e {request.encoder}: the rate value is chosen for you, from the target",
@@ -117,8 +132,12 @@ def resolved(request: TuneRequest, answered: Collection[str] = tuple(ENCODERS)) 
 
 
 def encoder_of(request: TuneRequest) -> EncoderInfo:
-    """The encoder at the depth asked for, without the user's options; ConfigError if it lacks that depth."""
-    return at_depth(encoder_info(request.encoder), request.measurand.bit_depth)
+    """The encoder at the depth asked for, without the user's options; ConfigError if it lacks that depth.
+
+    Of one outside the table only what the user says of it; `media/drive.py` asks ffmpeg for the rest.
+    """
+    info = driven(request.encoder, request.drive)
+    return at_depth(info, request.measurand.bit_depth) if request.encoder in ENCODERS else info
 
 
 def check_goal(target_vmaf: float, confidence: float) -> None:
@@ -160,13 +179,16 @@ def check_request(request: TuneRequest) -> EncoderInfo:
         raise ConfigError(f"trials are 0, 1 or 2, not {request.trials}", next_step="use --trials 1")
     if not 0 <= request.retry <= MAX_RETRIES:
         raise ConfigError(f"--retry is 0 to {MAX_RETRIES}, not {request.retry}", next_step="use --retry 1")
-    info = with_extra_args(encoder_of(request), request.encoder_args, unsafe=request.unsafe_args)
+    info = encoder_of(request)
+    if request.encoder in ENCODERS:  # of others ffmpeg is asked for their options first
+        info = with_extra_args(info, request.encoder_args, unsafe=request.unsafe_args)
     if not request.unsafe_args:
         check_filters(request.filters)
     if request.probes not in (None, "few", "more"):
         raise ConfigError(f"--probes is few or more, not {request.probes!r}", next_step="leave it out")
     if request.preset is not None:
         info.check_preset(request.preset)
+    check_pictures(request.pictures)
     _check_limits(request)
     _check_reference(request)
     _check_output(request)
@@ -206,6 +228,12 @@ def _check_reference(request: TuneRequest) -> None:
         raise ConfigError(
             f"--reference is filtered or source, not {request.reference!r}", next_step="leave it out for filtered"
         )
+    made = request.pictures
+    if request.reference == "source" and (made.crop != "off" or made.background or made.tonemap != "off"):
+        raise ConfigError(
+            "--reference source compares with the picture as it is, so nothing else may be made of it",
+            next_step="leave out --crop, --background and --tonemap, or use --reference filtered",
+        )
     if request.reference == "source" and not only_scales(request.filters):
         raise ConfigError(
             "--reference source needs --vf scale=... alone: only a scaled picture can be scaled back and compared",
@@ -228,14 +256,16 @@ def _check_output(request: TuneRequest) -> None:
         return
     if kind := not_a_file(request.output):
         raise ConfigError(
-            f"-o {request.output} is {kind}, not a file to be written", next_step="name a file, as -o OUT.mkv"
+            f"-o {as_given(request.output)} is {kind}, not a file to be written",
+            next_step="name a file, as -o OUT.mkv",
         )
     if request.output.exists() and not request.force:
         raise ConfigError(f"{request.output} exists", next_step="choose another -o or add --force")
     if request.output.exists() and request.source.exists() and request.output.samefile(request.source):
         raise ConfigError("the output is the source itself", next_step="choose another -o")
-    if not request.output.resolve().parent.is_dir():
+    if not real_path(request.output).parent.is_dir():
         raise ConfigError(f"{request.output.parent} is not a folder", next_step="make it first")
+    check_folder(real_path(request.output).parent, "-o")
     if request.output.suffix.lower() not in CONTAINERS:
         raise ConfigError(
             f"{request.output.name}: unknown container", next_step=f"end it in {', '.join(CONTAINERS)}"

@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import rate_unit
 from vmaf_assay.media.files import path_text
 from vmaf_assay.promise.promise import Promise
 from vmaf_assay.records import MEAN_VMAF
+from vmaf_assay.tune.pictures import PictureFacts
 
 
 def rate_words(encoder: str, preset: str, rate_value: float) -> str:
@@ -15,7 +16,7 @@ def rate_words(encoder: str, preset: str, rate_value: float) -> str:
     >>> rate_words("libx264", "medium", 24.0)
     'libx264 medium at CRF 24'
     """
-    return f"{encoder} {preset} at {encoder_info(encoder).rate_mode.upper()} {rate_value:g}"
+    return f"{encoder} {preset} at {rate_unit(encoder)} {rate_value:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,26 @@ class TuneResult:
     """Bytes of the encode's video, measured if encoded, else forecast, over those of the source's own."""
     ratio_met: bool | None = None
     """Whether that is within `max_ratio`; None without a limit."""
+    goal: str = "quality"
+    """What was asked for: `quality`, `bitrate` or `size`. For the latter two, and where
+    `best_within` is true, `target_vmaf` is `lower_bound`, rounded down."""
+    target_kbps: float | None = None
+    """Video bitrate asked for as the goal, kbps."""
+    target_bytes: float | None = None
+    """Size of the whole file asked for as the goal, bytes."""
+    budget_kbps: float | None = None
+    """Video bitrate that the goal leaves, kbps: of a size what the rest of the file leaves. None for a quality
+    goal that is within its limits."""
+    rest_bytes: int | None = None
+    """Bytes of the output beside its video, counted by writing them; None without a size goal."""
+    bitrate_promised: bool | None = None
+    """Whether the bitrate's bound at the choice is calibrated and within `budget_kbps`; None without a budget."""
+    goal_met: bool | None = None
+    """Whether the bitrate or size goal is met: measured if encoded, else promised; None for a quality goal."""
+    best_within: bool | None = None
+    """Whether the choice is the best within the limits, as the target is not; None without `--best-within`."""
+    two_pass_kbps: float | None = None
+    """Bitrate that a two-pass encode aims at, kbps; None for constant quality."""
     size_met: bool | None = None
     """Whether the file's size, measured if encoded, else forecast, is within `max_bytes`; None without a limit."""
     forecast_bytes: float | None = None
@@ -197,6 +218,8 @@ class TuneResult:
     """Whether the encode's video, measured if encoded, else forecast, is larger than the source's."""
     missed: list[Retry] = field(default_factory=list)
     """Final encodes that were measured below the target and made again (`--retry`), in order."""
+    pictures: PictureFacts = field(default_factory=PictureFacts)
+    """What was found and made of the pictures before `filters`."""
     implied_rate_value: float | None = None
     """The rate value that a measurement below the target implies. None if the target is met, nothing was measured,
     or no trained rate value is expected to meet it."""
@@ -222,11 +245,19 @@ class TuneResult:
 
     def answer(self) -> str:
         """The sentence that answers the question, the same on every page and in every document."""
-        said = self.promise.sentence(rate_words(self.encoder, self.preset, self.rate_value))
+        encode = rate_words(self.encoder, self.preset, self.rate_value)
+        if self.budget_kbps is not None and not self.promise.reachable:
+            kbps = "" if self.forecast_kbps is None else f", forecast {self.forecast_kbps:.0f} kbps"
+            return f"out of reach: nothing keeps within {self._budget()}. Nearest: {encode}{kbps}"
+        if self.two_pass_kbps is not None:
+            encode = f"{self.encoder} {self.preset} in two passes at {self.two_pass_kbps:.0f} kbps"
+        said = self.promise.sentence(encode)
         limits = ("bitrate", self.bitrate_met), ("size", self.size_met), ("ratio", self.ratio_met)
         over = [word for word, met in limits if met is False]
         if over:
             said += f", but over the {' and '.join(over)} limit"
+        if self.budget_kbps is not None:
+            said += f". {self._budget_words()}"
         if self.measured_vmaf is None and self.promise.own_encodes and self._tried():
             return f"{said}. Measured on every frame: {self._tried_vmaf():.2f}, met"
         if self.measured_vmaf is None:
@@ -234,6 +265,20 @@ class TuneResult:
         return (
             f"{said}. Measured on every frame: {self.measured_vmaf:.2f}, {'met' if self.quality_met else 'MISSED'}"
         )
+
+    def _budget(self) -> str:
+        """The bitrate or size asked for."""
+        asked = f"{self.budget_kbps:.0f} kbps of video"
+        return asked if self.target_bytes is None else f"{self.target_bytes / 1e6:g} MB ({asked})"
+
+    def _budget_words(self) -> str:
+        """Whether the bitrate or size asked for is kept."""
+        asked = self._budget()
+        if self.output_bytes is not None and self.goal_met is not None:
+            return f"Within {asked}: {'met' if self.goal_met else 'MISSED'}"
+        if self.bitrate_promised:
+            return f"Within {asked} with confidence {self.confidence:g}"
+        return f"Within {asked}: not promised"
 
     @property
     def quality_met(self) -> bool:
@@ -248,8 +293,11 @@ class TuneResult:
 
     @property
     def met(self) -> bool:
-        """Whether the answer is yes: for quality and for every limit."""
-        return self.quality_met and False not in (self.bitrate_met, self.size_met, self.ratio_met)
+        """Whether the answer is yes: for the goal and for every limit."""
+        limits = False not in (self.bitrate_met, self.size_met, self.ratio_met)
+        if self.goal != "quality":
+            return limits and bool(self.goal_met)
+        return limits and (self.quality_met or bool(self.best_within))
 
     def _tried(self) -> bool:
         vmaf = self._tried_vmaf()

@@ -2,12 +2,14 @@
 
 import re
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import AssayError, ConfigError, MediaError
 from vmaf_assay.media import commands, process
+from vmaf_assay.media.demux import OnShare
 from vmaf_assay.media.eligibility import refuse
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
 from vmaf_assay.media.filters import frame_by_frame
@@ -15,12 +17,31 @@ from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.rates import rate_of
 from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
-from vmaf_assay.records import VideoInfo
+from vmaf_assay.records import OnStep, VideoInfo
 from vmaf_assay.tune.filter_files import absolute_files
+from vmaf_assay.tune.opening import opening
+from vmaf_assay.tune.pictures import NOTHING, PictureRequest, Prepared, prepare
 from vmaf_assay.tune.request import ReferenceKind
+
+if TYPE_CHECKING:
+    from vmaf_assay.media.fields import Fields
 
 MAX_LONG_SIDE_PX, MAX_SHORT_SIDE_PX = 2560, 1440
 """Above both, VMAF has a 4K model of its own (`vmaf_4k_v0.6.1`), which is not calibrated here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A title whose pictures were looked at."""
+
+    reference: ReferenceInput
+    """The reference of every comparison, in 8-bit 4:2:0 of limited range."""
+    video: VideoInfo
+    """Facts of the source."""
+    seen: VideoInfo
+    """Facts of its pictures behind all filters."""
+    prepared: Prepared
+    """What is made of the pictures before the user's filters."""
 
 
 def open_source(
@@ -29,6 +50,7 @@ def open_source(
     filters: str = "",
     reference: ReferenceKind = "filtered",
     stream: int | None = None,
+    on_share: OnShare | None = None,
 ) -> tuple[ReferenceInput, VideoInfo]:
     """A title as the reference of every comparison, at its own size made even, through the user's filters.
 
@@ -38,6 +60,7 @@ def open_source(
       filters: a filter chain; what comes out of it is judged, whatever it is made of.
       reference: what VMAF compares with.
       stream: index of the video stream; None takes the first that holds more than one picture.
+      on_share: called with the share of the file that is read.
 
     Returns:
       The reference, and the facts of the source before the filters.
@@ -47,33 +70,102 @@ def open_source(
       MediaError: it cannot be read, is a still picture, or is of an uncalibrated kind.
       ToolError: the filters do not run.
     """
-    filters = absolute_files(filters, Path.cwd())
-    video = probe_video(ffmpeg, path, stream=stream)
-    if filters:
-        seen = _filtered(ffmpeg, path, filters, video)
-        size = seen.width, seen.height
-    else:
-        seen, size = video, video.shown_size
+    video = probe_video(ffmpeg, path, stream=stream, on_share=on_share)
+    opened = _opened(ffmpeg, path, filters, reference, NOTHING, video)
+    _check_kind(opened, filters)
+    _check_size(opened)
+    return opened.reference, video
+
+
+def open_prepared(
+    ffmpeg: Ffmpeg,
+    path: Path,
+    filters: str = "",
+    reference: ReferenceKind = "filtered",
+    stream: int | None = None,
+    *,
+    pictures: PictureRequest,
+    any_kind: bool = False,
+    on_step: OnStep | None = None,
+) -> Opened:
+    """`open_source` after looking at the pictures, with what is made of them.
+
+    Args:
+      ffmpeg: what decodes it.
+      path: the title.
+      filters: a filter chain behind what is made.
+      reference: what VMAF compares with.
+      stream: index of the video stream.
+      pictures: what is asked to be made of them.
+      any_kind: whether HDR and pictures of any size are taken.
+      on_step: notified of what takes long.
+    """
+    video = probe_video(ffmpeg, path, stream=stream, on_share=opening(path, on_step))
+    own = _OwnChain(ffmpeg, path, filters, video).makes_whole if filters else None
+    prepared = prepare(ffmpeg, path, video, pictures, on_step, own)
+    if reference == "source" and (prepared.filters or prepared.behind):
+        raise ConfigError(
+            f"{path}: {prepared.notes[0]}; --reference source compares with the picture as it is",
+            next_step="use --reference filtered",
+        )
+    opened = _opened(ffmpeg, path, filters, reference, prepared, video)
+    _check_kind(opened, filters, hdr=any_kind)
+    if not any_kind:
+        _check_size(opened)
+    return opened
+
+
+def _opened(
+    ffmpeg: Ffmpeg, path: Path, filters: str, reference: ReferenceKind, prepared: Prepared, video: VideoInfo
+) -> Opened:
+    own = absolute_files(filters, Path.cwd())
+    filters = ",".join(part for part in (prepared.filters, own, prepared.behind) if part)
+    only = (*prepared.decoder, *guards(video.container.partition(",")[0]))
+    seen = _filtered(ffmpeg, path, filters, video, only) if filters else video
+    size = (seen.width, seen.height) if filters else video.shown_size
     if seen.n_frames < 2:
         raise MediaError(f"{path} has one frame; VMAF measures motion", next_step="give a video of two or more")
-    _check_kind(path, seen, through="" if not filters else f" after --vf {filters!r}")
-    plain = even_fit(*video.shown_size, None)
+    is_rgb = video.chroma == "rgb" and not prepared.made_yuv
     opened = ReferenceInput(
         path,
         seen.frame_rate,
         seen.n_frames,
         even_fit(*size, None),
-        input_args=guards(video.container.partition(",")[0]),
+        input_args=only,
         user_filters=filters,
         stream_map=video.stream_map,
         remarks=video.remarks,
-        rgb_matrix=rgb_matrix(*even_fit(*size, None)) if video.chroma == "rgb" else "",
+        rgb_matrix=rgb_matrix(*even_fit(*size, None)) if is_rgb else "",
         packets=video.packets if frame_by_frame(filters) else None,
     )
     if reference == "source":
-        opened = replace(opened, unfiltered_size=plain)
-    _check_size(path, *(opened.unfiltered_size or even_fit(*size, None)))
-    return opened, video
+        opened = replace(opened, unfiltered_size=even_fit(*video.shown_size, None))
+    return Opened(opened, video, seen, prepared)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnChain:
+    """The user's filters over a source of fields."""
+
+    ffmpeg: Ffmpeg
+    path: Path
+    filters: str
+    video: VideoInfo
+
+    def makes_whole(self, fields: "Fields") -> bool:
+        """Whether whole pictures come out, so that no fields are taken apart before or after.
+
+        Where the height stays, the frames are looked at. Where it changes, a look shows nothing: then the mark of
+        fields decides, which filters that make whole pictures take off.
+        """
+        from vmaf_assay.media.fields import look_at_fields  # not for what compares two files
+
+        only = guards(self.video.container.partition(",")[0])
+        chain = f"setfield={fields.parity},{absolute_files(self.filters, Path.cwd())}"
+        seen = _filtered(self.ffmpeg, self.path, chain, self.video, only)
+        if seen.height != self.video.shown_size[1]:
+            return not seen.interlaced
+        return not look_at_fields(self.ffmpeg, self.path, self.video, only, chain).filters
 
 
 def pixels(reference: ReferenceInput) -> int:
@@ -87,32 +179,41 @@ def seconds(reference: ReferenceInput) -> float:
     return float(reference.n_frames / reference.frame_rate)
 
 
-def _check_kind(path: Path, video: VideoInfo, *, through: str) -> None:
-    """Refuse pictures that VMAF cannot judge, or that no calibration source was like.
+def _check_kind(opened: Opened, filters: str, *, hdr: bool = False) -> None:
+    """Refuse pictures that VMAF cannot judge, and HDR unless it is taken.
 
-    Eight-bit RGB is taken: the 4:2:0 pictures it is converted to are what is encoded and compared.
+    More bits and other chroma are taken: the pictures they are converted to are what is encoded and compared.
     """
-    if refusal := refuse(video):
-        what, next_step = refusal
-        if video.interlaced:
-            next_step = "add --vf bwdif=send_frame"
-        elif video.hdr:
-            next_step = "tone-map it to SDR in --vf (docs/corpus.md); format=yuv420p alone leaves its transfer"
-        raise MediaError(f"{path}{through} {what}", next_step=next_step)
-    if video.bit_depth > 8 or video.chroma not in ("420", "gray", "rgb"):
-        raise MediaError(
-            f"{path}{through} is {video.pix_fmt}; the shipped calibration is of 8-bit 4:2:0",
-            next_step="encode an 8-bit picture of it with --vf format=yuv420p",
-        )
+    video = opened.seen
+    refusal = refuse(video, hdr=hdr)
+    if not refusal:
+        return
+    what, next_step = refusal
+    if video.alpha:
+        next_step = "put it over a colour, as --background black, or drop it with --vf format=yuv420p"
+    elif video.interlaced:
+        next_step = "leave --deinterlace at auto, or add --vf bwdif=send_frame"
+    elif video.hdr:
+        next_step = "tone-map it to SDR, as --tonemap hable; format=yuv420p alone leaves its transfer"
+    through = f" after --vf {absolute_files(filters, Path.cwd())!r}" if filters else ""
+    raise MediaError(f"{opened.reference.path}{through} {what}", next_step=next_step)
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
-    if max(width, height) > MAX_LONG_SIDE_PX and min(width, height) > MAX_SHORT_SIDE_PX:
+def _check_size(opened: Opened) -> None:
+    reference = opened.reference
+    assert reference.size is not None  # `_opened` sets it
+    width, height = reference.unfiltered_size or reference.size
+    if is_large(width, height):
         raise MediaError(
-            f"{path} is compared at {width}x{height}: VMAF has a 4K model of its own, which is not "
+            f"{reference.path} is compared at {width}x{height}: VMAF has a 4K model of its own, which is not "
             "calibrated here",
             next_step="scale it to 1080p: `tune --vf scale=1920:-2` (portrait: scale=-2:1920)",
         )
+
+
+def is_large(width: int, height: int) -> bool:
+    """Whether VMAF has a 4K model of its own (`vmaf_4k_v0.6.1`) for pictures of a size, px."""
+    return max(width, height) > MAX_LONG_SIDE_PX and min(width, height) > MAX_SHORT_SIDE_PX
 
 
 _INVERSE_TELECINE = {"pullup", "detelecine"}
@@ -122,12 +223,11 @@ _SAMPLE_FRAMES = 8
 """Pictures behind the filters that are looked at; all of them are counted."""
 
 
-def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: VideoInfo) -> VideoInfo:
+def _filtered(ffmpeg: Ffmpeg, path: Path, filters: str, before: VideoInfo, only: tuple[str, ...]) -> VideoInfo:
     """Facts of what comes out of the filters: decoded once and counted, because a chain may do anything."""
     with tempfile.TemporaryDirectory(prefix="assay-filtered-") as folder:
         # FFV1 in Matroska keeps format, fields, colours and alpha as the filters leave them.
         sample = Path(folder) / "sample.mkv"
-        only = guards(before.container.partition(",")[0])
         command = commands.through_filters(only, before.stream_map, filters, _SAMPLE_FRAMES)
         done = process.run(command.argv(ffmpeg, source=path, output=sample))
         if done.exit_code != 0:

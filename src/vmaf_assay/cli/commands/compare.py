@@ -10,7 +10,6 @@ from vmaf_assay.cli.options import (
     Confidence,
     Container,
     FfmpegPath,
-    Filters,
     Force,
     Json,
     NoCache,
@@ -26,6 +25,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.picture_options import Pictures
 from vmaf_assay.cli.scale_options import Scale
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def compare(
     out_dir: OutDir = None,
     container: Container = "mkv",
     force: Force = False,
-    vf: Filters = "",
+    pictures: Pictures = Pictures(),  # noqa: B008 - frozen; its fields are the options
     stream: Stream = None,
     probe_seconds: ProbeSeconds = "60",
     probes: Probes = "few",
@@ -100,7 +100,7 @@ def compare(
         output=_output(source, output, out_dir, container),
         force=force,
         stream=stream,
-        filters=vf,
+        **pictures.asked(),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # checked by check_compare
         measurand=scale.measurand(),
@@ -110,13 +110,12 @@ def compare(
 
 
 def _compare(request: "CompareRequest", run: RunOptions) -> int:
-    from vmaf_assay.api import compare_request, write_page
+    from vmaf_assay.api import compare_request
     from vmaf_assay.cli import render
 
     with render.job("frames") as job:
-        result = compare_request(request, **run.settings(job))
+        result = compare_request(request, page=run.report, **run.settings(job, request.measurand))
     if run.report is not None:
-        write_page(result, run.report)
         render.note(f"page: {run.report}")
     if run.as_json:
         render.emit_json(result.as_json())

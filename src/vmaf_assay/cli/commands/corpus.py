@@ -11,10 +11,11 @@ import typer
 from vmaf_assay.cli.options import FfmpegPath, UnsafeArgs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vmaf_assay.api import CellRecord, Corpus, CorpusRequest
     from vmaf_assay.corpus.plan import Size
+    from vmaf_assay.media.sync import Signatures
 
 Folder = Annotated[
     str, typer.Argument(help="A corpus: a folder, or a URL such as s3://bucket/corpus.", metavar="CORPUS")
@@ -22,6 +23,10 @@ Folder = Annotated[
 Rendition = Annotated[
     list[str] | None, typer.Option(help="A further, smaller size of each larger source: 640x360.")
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Measure in this many processes of a local Dask cluster.")
+]
+JoinSame = Annotated[bool, typer.Option("--join-same", help="Give groups that show the same content one group.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
@@ -61,15 +66,14 @@ def build(
     unsafe_args: UnsafeArgs = False,
     rates: Annotated[str | None, typer.Option(help="Rates of encoders without their own: 22,28,34.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells in flight (default: one a core).")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Measure in this many processes of a local Dask cluster.")
-    ] = None,
+    workers: Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Measure on the workers of this Dask scheduler.")
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Most frames used of each source.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Scale larger sources into this box: 1280x720.")] = None,
     rendition: Rendition = None,
+    join_same: JoinSame = False,
     ffmpeg: FfmpegPath = None,
     as_json: Json = False,
 ) -> None:
@@ -95,6 +99,7 @@ def build(
         jobs=jobs,
         workers=workers,
         scheduler=scheduler,
+        join_same=join_same,
     )
     _build(request, ffmpeg, as_json=as_json)
 
@@ -143,7 +148,7 @@ def info(folder: Folder, as_json: Json = False) -> None:
     Example: assay corpus info corpus --json
     """
     corpus = _load(folder)
-    _print_info(corpus.digest, corpus.cells, as_json=as_json)
+    _print_info(corpus.digest, corpus.cells, as_json=as_json, looks=corpus.looks)
     if not as_json:
         _conclude(folder, corpus.digest, corpus.cells, f"for its cells one by one: assay corpus verify {folder}")
 
@@ -157,8 +162,15 @@ def _conclude(where: str, digest: str, cells: "Sequence[CellRecord]", then: str)
 
 
 def _print_info(
-    digest: str, cells: "Sequence[CellRecord]", *, as_json: bool, refused: "dict[str, str] | None" = None
+    digest: str,
+    cells: "Sequence[CellRecord]",
+    *,
+    as_json: bool,
+    refused: "dict[str, str] | None" = None,
+    looks: "Mapping[str, Signatures] | None" = None,
 ) -> None:
+    from vmaf_assay.corpus.looks import looks_digest
+
     encoders = sorted({(cell.encoder, cell.preset) for cell in cells})
     facts = {
         "digest": digest,
@@ -180,6 +192,8 @@ def _print_info(
         facts["encoder_args"] = [{"encoder": e, "preset": p, "options": given} for e, p, given in options]
     if refused:
         facts["refused"] = [{"source": name, "reason": reason} for name, reason in refused.items()]
+    if looks:
+        facts["decoded"] = [{"source": name, "sha256": looks_digest(looks[name])} for name in sorted(looks)]
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return
@@ -200,7 +214,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
     Example: assay corpus verify corpus
     """
     from vmaf_assay.cli.render import steps
-    from vmaf_assay.corpus.same_content import check_groups_differ
+    from vmaf_assay.corpus.same_content import check_groups_differ, without_looks
     from vmaf_assay.corpus.store import check_cells
 
     corpus = _load(folder)
@@ -208,15 +222,19 @@ def verify(folder: Folder, as_json: Json = False) -> None:
         check_cells(folder, corpus.cells, on_step)
     check_groups_differ(corpus)
     words = f"{len(corpus.cells)} cells verify, digest {corpus.digest}"
-    _done(folder, words, {"digest": corpus.digest, "n_cells": len(corpus.cells)}, as_json=as_json)
+    if missing := without_looks(corpus):
+        words += (
+            f"; no looks of {len(missing)} sources, so copies of them were looked for by digests and motion only "
+            "(the same `assay corpus build` makes them)"
+        )
+    facts = {"digest": corpus.digest, "n_cells": len(corpus.cells), "without_looks": missing}
+    _done(folder, words, facts, as_json=as_json)
 
 
 def pack(
     folder: Folder,
     out: Annotated[str, typer.Option("-o", "--out", help="Folder or URL for the packed corpus.")],
-    join: Annotated[
-        bool, typer.Option("--join-same", help="Give groups that show the same content one group.")
-    ] = False,
+    join: JoinSame = False,
     as_json: Json = False,
 ) -> None:
     """Copy a corpus into two files, an index and one Parquet file; the digest stays unless groups are joined.
@@ -272,7 +290,7 @@ def import_jsonl(
     _done(out, f"digest {digest}", {"digest": digest}, as_json=as_json)
 
 
-def _done(where: str | Path, words: str, facts: "dict[str, str | int]", *, as_json: bool) -> None:
+def _done(where: str | Path, words: str, facts: "Mapping[str, object]", *, as_json: bool) -> None:
     """Print what was checked or written, and where it is."""
     from vmaf_assay.cli.render import emit_json, say
 

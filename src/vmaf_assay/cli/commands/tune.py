@@ -11,7 +11,6 @@ from vmaf_assay.cli.options import (
     Confidence,
     Container,
     FfmpegPath,
-    Filters,
     Force,
     NoCache,
     NoOutcomes,
@@ -26,6 +25,7 @@ from vmaf_assay.cli.options import (
     end,
     seconds_of,
 )
+from vmaf_assay.cli.picture_options import Pictures
 from vmaf_assay.cli.scale_options import Scale
 from vmaf_assay.cli.scene_options import Scenes
 from vmaf_assay.cli.scenes import tune_scenes
@@ -61,6 +61,13 @@ Probes = Annotated[
         help="`few` makes the probes that the forecast reads; `more` adds encodes of that encoder and preset, "
         "which serve every target (default: more without trials, few with).",
     ),
+]
+RateFlag = Annotated[
+    str, typer.Option(metavar="OPTION", help="Of any other encoder of ffmpeg's: its rate option, as -q:v.")
+]
+RateRange = Annotated[str, typer.Option(metavar="LOW:HIGH", help="The rate values to choose from, as 1:31.")]
+RateStep = Annotated[
+    float | None, typer.Option(metavar="STEP", help="Step between rate values (default 1, or the encoder's).")
 ]
 AudioCodec = Annotated[
     str,
@@ -103,8 +110,11 @@ def tune(
     force: Force = False,
     encoder_args: EncoderArgs = "",
     unsafe_args: UnsafeArgs = False,
+    rate_flag: RateFlag = "",
+    rate_range: RateRange = "",
+    rate_step: RateStep = None,
     audio_codec: AudioCodec = "",
-    vf: Filters = "",
+    pictures: Pictures = Pictures(),  # noqa: B008 - frozen; its fields are the options
     stream: Stream = None,
     reference: Reference = "filtered",
     scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
@@ -128,17 +138,17 @@ def tune(
 
     Example: assay tune in.mkv -e libx265 --target-vmaf 95 --by-scene --jobs 2 -o out.mkv
     """
-    from vmaf_assay.api import TuneRequest
+    from vmaf_assay.api import TuneRequest, read_drive
 
     request = TuneRequest(
         *(sources[0], encoder, target_vmaf, quality_confidence, preset, trials),
         *(output, verify, retry, force, encoder_args),
         unsafe_args=unsafe_args,
+        drive=read_drive(rate_flag, rate_range, rate_step),
         audio_codec=audio_codec,
         stream=stream,
-        filters=vf,
         reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        **(scale.asked() | goals.asked()),
+        **(pictures.asked() | scale.asked() | goals.asked()),
         probe_seconds=seconds_of(probe_seconds),
         probes=probes,  # type: ignore[arg-type]  # likewise
     )
@@ -172,7 +182,7 @@ def _tune_one(request: "TuneRequest", run: RunOptions) -> int:
     from vmaf_assay.cli import render
 
     with render.job("frames") as job:
-        result = tune_request(request, page=run.report, **run.settings(job))
+        result = tune_request(request, page=run.report, **run.settings(job, request.measurand))
     if run.report is not None:
         render.note(f"page: {run.report}")
     if run.as_json:
@@ -191,7 +201,12 @@ def _tune_many(
 
     with render.job("frames") as job:
         batch = tune_sources(
-            sources, request, out_dir=out_dir, container=container, page_dir=run.report, **run.settings(job)
+            sources,
+            request,
+            out_dir=out_dir,
+            container=container,
+            page_dir=run.report,
+            **run.settings(job, request.measurand),
         )
         code = _many(batch, run.as_json)
     if run.report is not None:

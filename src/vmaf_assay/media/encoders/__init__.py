@@ -2,17 +2,19 @@
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders.options import join_args, with_extra_args
-from vmaf_assay.media.encoders.record import EncoderInfo, RateMode, format_rate
+from vmaf_assay.media.encoders.record import SEGMENT_ALLOWANCE, EncoderInfo, RateMode, format_rate
 from vmaf_assay.media.encoders.table import ENCODERS
 
 __all__ = [
     "ENCODERS",
+    "SEGMENT_ALLOWANCE",
     "EncoderInfo",
     "RateMode",
     "encoder_info",
     "format_rate",
     "join_args",
     "probed_by",
+    "rate_unit",
     "with_extra_args",
 ]
 
@@ -22,6 +24,15 @@ def encoder_info(name: str) -> EncoderInfo:
     if name not in ENCODERS:
         raise ConfigError(f"unknown encoder {name!r}", next_step=f"choose one of {', '.join(ENCODERS)}")
     return ENCODERS[name]
+
+
+def rate_unit(encoder: str) -> str:
+    """What an encoder's rate value is called; of one outside the table, `Q`.
+
+    >>> rate_unit("libx264"), rate_unit("mpeg4")
+    ('CRF', 'Q')
+    """
+    return ENCODERS[encoder].rate_mode.upper() if encoder in ENCODERS else "Q"
 
 
 def probed_by(encoder: str) -> str:

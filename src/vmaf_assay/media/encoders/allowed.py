@@ -125,3 +125,20 @@ KVAZAAR_PARAMS = words(
     "tr-depth-intra pu-depth-intra pu-depth-inter mv-rdo transform-skip early-skip max-merge vaq open-gop",
     "intra-qp-offset hash",
 )
+LACKING = {
+    "h264_nvenc": words("tier unidir_b"),
+    "hevc_nvenc": words("coder"),
+    "av1_nvenc": words("aud bluray-compat coder udu_sei unidir_b"),
+    "h264_qsv": words("gpb tier tile_cols tile_rows transform_skip"),
+    "av1_qsv": words(
+        "aud gpb idr_interval mbbrc p_strategy pic_timing_sei rdo recovery_point_sei scenario tier",
+        "transform_skip",
+    ),
+    "h264_amf": words("gops_per_idr header_insertion_mode profile_tier"),
+    "av1_amf": words("aud gops_per_idr me_half_pel me_quarter_pel profile_tier"),
+    "h264_vaapi": words("tier tile_groups tiles"),
+    "hevc_vaapi": words("quality tile_groups"),
+    "av1_vaapi": words("aud quality sei"),
+    "h264_vulkan": words("tier"),
+}
+"""Options of a family that one of its encoders does not have (`ffmpeg -h encoder=NAME`, ffmpeg n9.0.2)."""

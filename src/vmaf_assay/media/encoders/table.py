@@ -48,6 +48,17 @@ _TAGS: dict[Codec, str] = {"h264": "", "hevc": "hvc1", "av1": ""}
 _COUNTED: dict[Codec, str] = {"h264": "", "hevc": "", "av1": _NO_DELIMITERS}
 
 
+_NEEDS = {
+    "nvenc": "an NVIDIA GPU that encodes this codec, and NVIDIA's driver (libcuda, libnvidia-encode)",
+    "qsv": "an Intel GPU that encodes this codec, its driver, and the VPL runtime (libmfx-gen or libmfxhw64)",
+    "amf": "an AMD GPU that encodes this codec, and AMD's own driver with the AMF runtime",
+    "videotoolbox": "macOS, an ffmpeg built there, and for constant quality Apple silicon",
+    "vaapi": "libva with libva-drm, a VAAPI driver that encodes this codec, and access to /dev/dri",
+    "vulkan": "libvulkan, and a driver with Vulkan Video encoding of this codec",
+}
+"""What each family needs beside ffmpeg."""
+
+
 def _numbers(slowest: int, fastest: int) -> tuple[str, ...]:
     return tuple(str(value) for value in range(slowest, fastest + 1))
 
@@ -62,6 +73,8 @@ def _hardware(name: str, codec: Codec, driven: EncoderInfo) -> EncoderInfo:
         probed_by=_PROBED_BY[codec],
         mov_tag=_TAGS[codec],
         file_bsf=_COUNTED[codec],
+        needs=_NEEDS[name.partition("_")[2]],
+        options=driven.options - allowed.LACKING.get(name, frozenset()),
     )
 
 
@@ -201,6 +214,7 @@ _ENCODERS = (
         version_pattern=rb"x264 - core (\d+ ?r?\d* ?\w*)",
         segment_around=24,
         segment_allowance=0.0,
+        two_pass=True,
         options=allowed.X264,
         params_option="-x264-params",
         params=allowed.X264_PARAMS,
@@ -227,6 +241,7 @@ _ENCODERS = (
         version_pattern=rb"x265 \(build (\d+)\) - ([\w.+\-]+)",
         segment_around=24,
         segment_allowance=0.0,
+        two_pass=True,
         options=allowed.X265,
         params_option="-x265-params",
         params=allowed.X265_PARAMS,
@@ -251,6 +266,7 @@ _ENCODERS = (
         file_bsf=_NO_DELIMITERS,
         pix_fmts=_PLANAR_420,
         version_pattern=rb"SVT-AV1 Encoder Lib (v[\w.\-]+)",
+        # No two_pass: in ffmpeg n9.0.2 its first pass ended by a signal in 2 of 4 runs of a valid clip.
         params_option="-svtav1-params",
         params=allowed.SVTAV1_PARAMS,
         cost=1.5,
@@ -273,6 +289,7 @@ _ENCODERS = (
         file_bsf=_NO_DELIMITERS,
         pix_fmts=_PLANAR,
         version_pattern=rb"\[libaom-av1[^\]]*\] (v?\d[\w.\-]*)",
+        two_pass=True,
         options=allowed.AOM,
         params_option="-aom-params",
         params=allowed.AOM_PARAMS,
@@ -296,6 +313,7 @@ _ENCODERS = (
         pix_fmts=_PLANAR,
         version_pattern=rb"\[libvpx-vp9[^\]]*\] (v\d[\w.\-]*)",
         segment_around=24,
+        two_pass=True,
         options=allowed.VPX,
         cost=4.0,
     ),
@@ -320,6 +338,7 @@ _ENCODERS = (
         raw_muxer="matroska",
         version_pattern=rb"libvvenc version[: ]+([\w.\-]+)",
         segment_around=24,
+        two_pass=True,
         options=allowed.VVENC,
         params_option="-vvenc-params",
         params=allowed.VVENC_PARAMS,
