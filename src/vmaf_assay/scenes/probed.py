@@ -67,7 +67,7 @@ def probed_frames(scenes: Sequence[Scene]) -> SegmentPlan:
     for scene in scenes:
         count = min(scene.n_frames, max(_LEAST_PROBED, min(_MOST_PROBED, round(_SHARE * scene.n_frames))))
         segments.append(Segment(scene.span.first + (scene.n_frames - count) // 2, count, 0, 0))
-    return SegmentPlan(tuple(segments), len(segments))
+    return SegmentPlan(tuple(segments), len(segments), len(segments))
 
 
 def probed_forecasts(
@@ -94,7 +94,7 @@ def probed_forecasts(
     """
     reference = measurer.reference
     specs = probes_needed(ensemble.sidecar, [used.encoder])
-    probes = measurer.probe_segments(probed_frames(scenes), specs)
+    probes = measurer.probe_segments(measurer.take(probed_frames(scenes)), specs)
     each = [
         forecast(
             *(ensemble, of, used.encoder, used.preset),
