@@ -21,8 +21,7 @@ from vmaf_assay.media import commands, process
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.model.sidecar import ChoiceCalibration, probes_known
-from vmaf_assay.promise.bitrate import BitrateBounds, best_within, next_trial
-from vmaf_assay.promise.bitrate_file import bitrate_bounds, shipped_calibration
+from vmaf_assay.promise.bitrate import BitrateBounds, best_within, bitrate_bounds, next_trial, shipped_calibration
 from vmaf_assay.promise.choice import rate_grid
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.run import tune

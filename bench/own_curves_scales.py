@@ -20,7 +20,7 @@ from vmaf_assay.promise.own_calibrate import MARGINS, TARGETS, families, hits, r
 from vmaf_assay.promise.own_curve import own_calibration
 from vmaf_assay.records import VMAF_NAMES, Measurand
 from vmaf_assay.training.rows import forecast_targets
-from vmaf_assay.tune.scale import POOLINGS
+from vmaf_assay.tune.request import POOLINGS
 
 CONFIDENCES = (0.8, 0.9, 0.95)
 

@@ -10,9 +10,9 @@ from tests.conftest import lavfi
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import copies, process
 from vmaf_assay.media.copies import copy_spans
+from vmaf_assay.media.demux import FrameMap
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.packet_look import PacketLook
-from vmaf_assay.media.packets import FrameMap
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span

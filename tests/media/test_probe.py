@@ -7,9 +7,9 @@ import pytest
 from tests.conftest import lavfi
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.facts import rate_of
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.rates import rate_of
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -15,15 +15,17 @@ from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.model.bitrate import held_out_residuals, predict_kbps
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.promise.bitrate import (
+    NAME,
     REPEAT,
     ROUGHNESS,
     BitrateBounds,
     HeldOutRates,
     best_within,
+    bitrate_bounds,
     bounds_of,
     next_trial,
+    shipped_calibration,
 )
-from vmaf_assay.promise.bitrate_file import NAME, bitrate_bounds, shipped_calibration
 from vmaf_assay.promise.choice import rate_grid
 from vmaf_assay.promise.conformal import hcp_interval
 

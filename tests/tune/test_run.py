@@ -14,15 +14,17 @@ from tests.conftest import lavfi
 from tests.tune.made_up import OWN_PROBES, PROBES, RATES, logistic, verified
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin
 from vmaf_assay.promise.curves import curves_of
+from vmaf_assay.promise.own_curve import OwnForecaster, own_calibration
 from vmaf_assay.tune.forecast import Probe, forecast
+from vmaf_assay.tune.probing import implied_rate
 from vmaf_assay.tune.request import TuneRequest, check_request, resolved
 from vmaf_assay.tune.run import tune
-from vmaf_assay.tune.trials import implied_rate
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +301,17 @@ def test_the_implied_rate_value_is_beyond_every_miss():
     assert nearer is not None
     assert nearer < implied
     assert implied_rate(forecaster, 99.9, {14.0: 99.0}) is None
+
+
+def test_a_miss_counts_fully_where_the_curve_takes_it_for_noise():
+    """A curve through own encodes passes 0.4 points above a miss: a rate value that gains less is not implied."""
+    forecaster = OwnForecaster(encoder_info("libx264"), own_calibration().prior, {20.6: 94.95, 25.5: 84.99})
+    curve = forecaster.corrected({22.4: 91.48})
+    jump = (curve[forecaster.at(22.5)] + curve[forecaster.at(22.3)]) / 2 - 91.48
+    assert jump > 0.3
+    implied = implied_rate(forecaster, 92.0, {22.4: 91.48})
+    assert implied is not None
+    assert curve[forecaster.at(implied)] >= 92 + jump > curve[forecaster.at(implied + 0.1)]
 
 
 @pytest.mark.ffmpeg

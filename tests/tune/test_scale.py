@@ -15,7 +15,7 @@ from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.records import MEAN_VMAF, V1_FEATURES, Measurand, features_of_v1
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.scale import compared_at, read_scale
+from vmaf_assay.tune.request import compared_at, read_scale
 
 pytestmark = pytest.mark.ffmpeg
 GRAPH = "mandelbrot=size=480x270:rate=25:start_scale=0.2,noise=alls=6:allf=t,format=yuv420p"

@@ -18,8 +18,8 @@ from vmaf_assay.media.demux import read_facts
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import not_a_file, path_of_text, path_text
+from vmaf_assay.media.filters import absolute_files, named_files
 from vmaf_assay.media.probe import CAPTIONS
-from vmaf_assay.tune.filter_files import absolute_files, named_files
 from vmaf_assay.tune.final import FinalEncode
 from vmaf_assay.tune.pictures import PictureRequest
 from vmaf_assay.tune.request import TuneRequest

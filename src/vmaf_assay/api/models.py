@@ -13,7 +13,7 @@ from vmaf_assay.records import OnStep
 from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.training.evidence import RunEvidence, load_run
 from vmaf_assay.training.schema import RunFile
-from vmaf_assay.tune.scale import parse_measurand
+from vmaf_assay.tune.request import parse_measurand
 
 
 def write_run(

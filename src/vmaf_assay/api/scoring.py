@@ -9,8 +9,7 @@ from vmaf_assay.api.pages import write_page
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import Run, Settings
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoder_names import check_named, read_encoder
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import check_named, encoder_info, read_encoder
 from vmaf_assay.media.files import check_page
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.store import VerifiedEnsemble

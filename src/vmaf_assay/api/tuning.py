@@ -10,6 +10,7 @@ from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
+from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.files import check_folder, check_page, real_path
 from vmaf_assay.model.sidecar import ChoiceCalibration
@@ -25,7 +26,7 @@ from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.pictures import WHOLE, PictureRequest
-from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
+from vmaf_assay.tune.probing import Probed, forecast_of, probe_title, with_tools
 from vmaf_assay.tune.progress import BatchClock
 from vmaf_assay.tune.request import (
     DEFAULT_CONFIDENCE,
@@ -79,7 +80,7 @@ def probe_source(
     asked = [(one.encoder, one.preset) for one in seen if encoders is None or one.encoder in encoders]
     with Measurer(tool, reference, Cache(Path(cache_dir)) if cache_dir else None, on_step) as measurer:
         title = probe_title(measurer, ensemble.ensemble, asked, probe_seconds, more_probes=more_probes)
-    return Probed(reference, video, title.probes, title.sample, title.segment_probes)
+    return Probed(reference, video, title.probes, title.sample, title.segment_probes, tool)
 
 
 def forecast_encoder(
@@ -97,7 +98,7 @@ def forecast_encoder(
       ConfigError: the ensemble was never trained on this encoder and preset.
     """
     preset = chosen_preset(ensemble.ensemble.sidecar, encoder, preset)
-    return forecast_of(
+    predicted = forecast_of(
         ensemble.ensemble,
         probed.probes,
         probed.sample,
@@ -108,6 +109,9 @@ def forecast_encoder(
         frame_rate=float(probed.reference.frame_rate),
         source=probed.reference.path.name,
     )
+    if probed.ffmpeg is None:
+        return replace(predicted, uncalibrated_tools="nothing says which ffmpeg made the probes")
+    return with_tools(predicted, ensemble.ensemble.sidecar, probed.ffmpeg, ToolVersions())
 
 
 def choose_rate(
@@ -149,7 +153,14 @@ def choose_rate(
         trials=len(trials),
     )
     choice = predicted.forecaster(confidence).choose(target_vmaf, trials, margin.scale)
-    return promised(choice, margin, target=target_vmaf, confidence=confidence, why_not=predicted.reason)
+    return promised(
+        choice,
+        margin,
+        target=target_vmaf,
+        confidence=confidence,
+        why_not=predicted.reason,
+        tools=predicted.uncalibrated_tools,
+    )
 
 
 def tune_source(source: PathLike, encoder: str, **asked: Unpack[TuneAsked]) -> TuneResult:

@@ -17,9 +17,8 @@ import numpy as np
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import part_commands, process
 from vmaf_assay.media.commands import Threads
-from vmaf_assay.media.decode_errors import check_decoded
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_decoded, failure
 from vmaf_assay.media.files import read_json_strict
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import (

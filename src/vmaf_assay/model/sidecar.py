@@ -249,6 +249,8 @@ class Sidecar(_Frozen):
     """For `mean`: what `calibration.json` of the run holds."""
     bitrate: dict[str, Any] | None = None
     """For a forecast's `mean`: the bitrate model (`model/bitrate.py`)."""
+    tools: dict[str, list[str]] | None = Field(default=None, exclude_if=lambda found: found is None)
+    """Versions of ffmpeg, libvmaf and encoders that the corpus was measured with; None in older files."""
     measurand: MeasurandName | None = Field(default=None, exclude_if=lambda text: text is None)
     """Measurand of its answers. None in older files: VMAF v0.6.1 of a frame (`fr`) or its mean over frames
     (`forecast`), of 8-bit encodes."""

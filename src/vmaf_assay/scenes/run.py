@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vmaf_assay.errors import IntegrityError
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.scenes.control import Controller
 from vmaf_assay.scenes.curves import Forecasts, at_rate
 from vmaf_assay.scenes.engine import Engine, Kept, PartSetting, encode_scenes

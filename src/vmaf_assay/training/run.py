@@ -426,12 +426,22 @@ def _sidecar_base(trained: _Trained, losos: Sequence[LosoFile]) -> dict[str, Any
         "seen": seen_of(rows.encoder, rows.preset, rows.rate_value, rows.features, row_pixels(corpus, rows)),
         "recipe": _recipe_record(trained.recipe, rows),
         "corpus_digest": corpus.digest,
+        "tools": _tools_of(corpus),
         "held_out": HeldOut(
             mean_plcc=float(np.mean([loso.mean_plcc for loso in losos])),
             mean_srocc=float(np.mean([loso.mean_srocc for loso in losos])),
             mean_rmse=float(np.mean([loso.mean_rmse for loso in losos])),
         ),
     }
+
+
+def _tools_of(corpus: Corpus) -> dict[str, list[str]]:
+    """Every version of every tool that the corpus was measured with, by name."""
+    found: dict[str, set[str]] = {}
+    for cell in corpus.cells:
+        for name, version_text in cell.versions.items():
+            found.setdefault(name, set()).add(version_text)
+    return {name: sorted(versions) for name, versions in sorted(found.items())}
 
 
 def _recipe_record(recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:

@@ -13,17 +13,19 @@ from vmaf_assay.tune.bitrate import Kbps, KbpsForecast
 from vmaf_assay.tune.forecast import Forecast
 from vmaf_assay.tune.goal_tries import with_goal, within_reasons
 from vmaf_assay.tune.goals import Within
-from vmaf_assay.tune.limits import judge_limits, larger_reason, limit_reasons
 from vmaf_assay.tune.own_probes import margin_words, options_words
 from vmaf_assay.tune.plan import Plan
 from vmaf_assay.tune.probing import SourceProbes
+from vmaf_assay.tune.request import scale_words
 from vmaf_assay.tune.result import (
     CurvePoint,
     ProbePoint,
     SampleFacts,
     TuneResult,
+    judge_limits,
+    larger_reason,
+    limit_reasons,
 )
-from vmaf_assay.tune.scale import scale_words
 from vmaf_assay.tune.segments import sample_facts, sample_reasons
 from vmaf_assay.tune.source import pixels, seconds
 
@@ -143,7 +145,8 @@ class Answer:
     def promise(self) -> Promise:
         """The promise that stands behind the choice."""
         if not self.plan.outside:
-            return self.plan.promise(self.choice, self.predicted.reason)
+            predicted = self.predicted
+            return self.plan.promise(self.choice, predicted.reason, 0, predicted.uncalibrated_tools)
         own = len(self.title.probes) + len(self.measured)
         return self.plan.promise(self.choice, self._why_outside(), own)
 

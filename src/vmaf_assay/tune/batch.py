@@ -24,8 +24,8 @@ from vmaf_assay.media.files import (
     sha256_file,
     write_json_atomic,
 )
+from vmaf_assay.media.filters import named_files
 from vmaf_assay.media.streams import CONTAINERS
-from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.goals import check_goals
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.result import TuneResult

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.model.sidecar import Sidecar
-from vmaf_assay.promise.bitrate import BitrateBounds
-from vmaf_assay.promise.bitrate_file import bitrate_bounds
+from vmaf_assay.promise.bitrate import BitrateBounds, bitrate_bounds
 from vmaf_assay.promise.choice import Forecaster
 from vmaf_assay.promise.sampling import mean_variance, student, weighted_mean
 from vmaf_assay.tune.forecast import Forecast

@@ -18,11 +18,11 @@ import numpy as np
 
 from vmaf_assay.errors import AssayError
 from vmaf_assay.media import commands
+from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.reference import ReferenceInput
-from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.records import CANONICAL6, Scored, features_of_v1
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 
@@ -44,7 +44,7 @@ class Cache:
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = folder, max_bytes
         self._digests: dict[tuple[str, int, int], str] = {}
-        self._versions = ToolVersions()
+        self.versions = ToolVersions()
 
     @cached_property
     def seal(self) -> Seal:
@@ -85,7 +85,7 @@ class Cache:
                     "command": commands.encode_and_score(
                         reference, info, preset, rate_value, models, every=every
                     ).hashed(),
-                    "versions": self._versions(ffmpeg, info.name),
+                    "versions": self.versions(ffmpeg, info.name),
                 }
                 | (self._segment(reference, of) if of else {})
             )

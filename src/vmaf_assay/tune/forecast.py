@@ -48,7 +48,9 @@ class Forecast:
     n_units: int = 0
     """Units that the title was divided into; the segments are some of them."""
     tools: dict[str, str] = field(default_factory=dict)
-    """Versions of ffmpeg, libvmaf and the encoders behind it, by name; empty where no ffmpeg is at hand."""
+    """Versions of ffmpeg, libvmaf and the encoders behind it, by name."""
+    uncalibrated_tools: str = ""
+    """What of them is not as calibrated, in words; empty if they are."""
     more_probes: bool = False
     """Whether it is interpolated through further probes, so that their margin applies."""
 

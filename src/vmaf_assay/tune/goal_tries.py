@@ -8,8 +8,7 @@ from vmaf_assay.promise.promise import Promise
 from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.final import FRAME_OVERHEAD_BYTES
 from vmaf_assay.tune.goals import Within, goal_of
-from vmaf_assay.tune.limits import allowed_kbps, bytes_of_a_kbps
-from vmaf_assay.tune.result import TuneResult
+from vmaf_assay.tune.result import TuneResult, allowed_kbps, bytes_of_a_kbps
 from vmaf_assay.tune.source import seconds
 
 if TYPE_CHECKING:

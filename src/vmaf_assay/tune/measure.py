@@ -12,21 +12,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from vmaf_assay.errors import MediaError, ToolError
+from vmaf_assay.errors import MediaError
+from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.copies import Copies, copy_spans
+from vmaf_assay.media.demux import FrameMap
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.packet_look import PacketLook
-from vmaf_assay.media.packets import FrameMap
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
-from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ProbeSpec
 from vmaf_assay.records import MEAN_VMAF, V1_FEATURES_OF, Measurand, OnStep, Scored, is_v1, scoring_model
 from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
-from vmaf_assay.tune.scale import at_depth
+from vmaf_assay.tune.request import at_depth
 from vmaf_assay.tune.segments import (
     AROUND_FRAMES,
     SCORED_EVERY,
@@ -73,8 +73,10 @@ class Measurer:
         self._models = (scoring_model(measurand.model, float(reference.frame_rate)),)
         self._probe_models = _probe_models(measurand.model, float(reference.frame_rate))
         self._spent = self._cached = 0
-        self._ffmpeg, self._cache, self._on_step = ffmpeg, cache, on_step
-        self._versions = ToolVersions()
+        self._cache, self._on_step = cache, on_step
+        self.ffmpeg = ffmpeg
+        self.versions = cache.versions if cache is not None else ToolVersions()
+        """Versions of an ffmpeg and an encoder."""
         self._stack = ExitStack()
         self._pieces: Copies | Cuttings | None = None
         self._plan: SegmentPlan | None = None
@@ -100,13 +102,6 @@ class Measurer:
     def cached(self) -> int:
         """Encodes known from an earlier run, counted likewise."""
         return self._cached + len(self._encodes) - sum(self._encodes.values())
-
-    def versions(self, encoder: str) -> dict[str, str]:
-        """Versions of ffmpeg, libvmaf and an encoder; empty if the encoder does not work here."""
-        try:
-            return self._versions(self._ffmpeg, encoder)
-        except ToolError:
-            return {}  # the encode itself will say why
 
     def sample(self, probe_seconds: float) -> SegmentPlan | None:
         """The segments of the source that are probed; None if all of it is.
@@ -144,7 +139,7 @@ class Measurer:
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         with tempfile.TemporaryDirectory(prefix="assay-look-") as folder:
-            return look(self._ffmpeg, self.reference, Path(folder), on_frames=on_frames)
+            return look(self.ffmpeg, self.reference, Path(folder), on_frames=on_frames)
 
     def measure(
         self,
@@ -167,14 +162,14 @@ class Measurer:
         models = self._models if models is None else models
         key = None
         if self._cache is not None:
-            key = self._cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=models)
+            key = self._cache.key(self.ffmpeg, self.reference, info, preset, rate_value, models=models)
             if known := self._cache.load(key, self.reference.n_frames):
                 self._cached += 1
                 return self._pooled(known)
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         scored = encode_and_score(
-            self._ffmpeg,
+            self.ffmpeg,
             self.reference,
             info,
             preset,
@@ -276,7 +271,7 @@ class Measurer:
         cache = self._cache
         of = (span.first, span.last, segment.first, segment.n_frames)
         key = cache.key(
-            self._ffmpeg,
+            self.ffmpeg,
             self.reference,
             encode.info,
             encode.preset,
@@ -307,7 +302,7 @@ class Measurer:
 
     def _score(self, reference: ReferenceInput, encode: "_Encode", on_frames: Callable[[int], None]) -> Scored:
         return encode_and_score(
-            self._ffmpeg,
+            self.ffmpeg,
             reference,
             encode.info,
             encode.preset,
@@ -324,7 +319,7 @@ class Measurer:
             folder = self._folder()
             on_frames = frame_calls("cut the segments out", 1, self._on_step)
             on_frames(0)
-            copied = copy_spans(self._ffmpeg, self.reference, self._spans(), folder)
+            copied = copy_spans(self.ffmpeg, self.reference, self._spans(), folder)
             self._pieces = copied or self._count_out()
         return self._pieces
 
@@ -332,7 +327,7 @@ class Measurer:
         cuttings = Cuttings(self.reference, self._spans(), self._folder())
         on_frames = frame_calls("cut the segments out", cuttings.n_frames, self._on_step)
         on_frames(0)
-        cuttings.cut(self._ffmpeg, on_frames=on_frames)
+        cuttings.cut(self.ffmpeg, on_frames=on_frames)
         return cuttings
 
     def _spans(self) -> list[Span]:

@@ -13,14 +13,16 @@ from vmaf_assay.tune.final import (
     write_final,
 )
 from vmaf_assay.tune.goal_tries import Tries
-from vmaf_assay.tune.limits import judge_limits, larger_reason, within_limits
 from vmaf_assay.tune.plan import Plan
+from vmaf_assay.tune.probing import implied_rate
 from vmaf_assay.tune.progress import JobClock, final_stages
 from vmaf_assay.tune.result import (
     Retry,
     TuneResult,
+    judge_limits,
+    larger_reason,
+    within_limits,
 )
-from vmaf_assay.tune.trials import implied_rate
 
 
 def encode_for_quality(plan: Plan, answer: Answer, result: TuneResult, clock: JobClock) -> TuneResult:

@@ -11,27 +11,35 @@ from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import AssayError
 from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.filters import named_files
 from vmaf_assay.promise.choice import Forecaster
 from vmaf_assay.promise.sampling import TOLERANCE, Sampled
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.answer import Answer
 from vmaf_assay.tune.bitrate import KbpsForecast
-from vmaf_assay.tune.filter_files import named_files
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.goals import Budget, at_goal, budget_of, choose_within, try_within
-from vmaf_assay.tune.limits import allowed_kbps, larger_reason, within_limits
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.opening import header_reference, open_stage
 from vmaf_assay.tune.output import encode_for_quality, encode_within
 from vmaf_assay.tune.own_probes import own_stages, search
 from vmaf_assay.tune.plan import OnNote, Plan, make_plan
-from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
-from vmaf_assay.tune.progress import JobClock, Stage, final_stages, job_stages, more_probe_stages
+from vmaf_assay.tune.probing import SourceProbes, Tried, make_trials, probe_title
+from vmaf_assay.tune.progress import (
+    JobClock,
+    Stage,
+    final_stages,
+    header_reference,
+    job_stages,
+    more_probe_stages,
+    open_stage,
+)
 from vmaf_assay.tune.request import TuneRequest, resolved
 from vmaf_assay.tune.result import (
     TuneResult,
+    allowed_kbps,
+    larger_reason,
+    within_limits,
 )
-from vmaf_assay.tune.trials import make_trials
 
 if TYPE_CHECKING:
     from vmaf_assay.model.sidecar import Sidecar

@@ -14,9 +14,8 @@ from vmaf_assay.errors import ConfigError, ToolError
 from vmaf_assay.media import commands
 from vmaf_assay.media.demux import ReadFile, read_facts, read_head
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.media.facts import FileFacts, Kind, Stream
+from vmaf_assay.media.facts import FileFacts, Kind, Stream, pixel_facts
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.pixels import pixel_facts
 from vmaf_assay.media.streams import (
     CONTAINERS,
     MOV_FAMILY,

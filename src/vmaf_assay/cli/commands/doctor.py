@@ -8,10 +8,11 @@ import typer
 
 from vmaf_assay import __version__
 from vmaf_assay.cli import render
-from vmaf_assay.cli.options import Json
+from vmaf_assay.cli.options import Json, end
 
 if TYPE_CHECKING:
     from vmaf_assay.media.ffmpeg import Ffmpeg
+    from vmaf_assay.outcomes.builds import EncoderCheck
 
 
 def register(app: typer.Typer) -> None:
@@ -26,14 +27,21 @@ def doctor(
     registry: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The registry to examine instead of the shipped one.")
     ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this ffmpeg on a fixed set, so that it may promise.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show which ffmpeg is used and why, which encoders work, and whether the registry verifies.
 
-    Exit 0 if ffmpeg, libvmaf and the registry are fine, 3 if no ffmpeg is usable, 4 if the registry is not.
+    Exit 0 if ffmpeg, libvmaf and the registry are fine, 3 if no ffmpeg is usable, 4 if the registry is not. With
+    --calibrate, exit 0 if every encoder that works here may promise with this ffmpeg, else 1.
 
     Example: assay doctor
     """
+    if calibrate:
+        end(_calibrate(ffmpeg, as_json))
+        return
     found = {
         "version": __version__,
         "python": platform.python_version(),
@@ -48,6 +56,42 @@ def doctor(
         raise typer.Exit(3)
     if not found["registry"]["verified"]:
         raise typer.Exit(4)
+
+
+def _calibrate(explicit: str | None, as_json: bool) -> int:
+    """Measure the fixed set with this build, record and print what came out; the exit code."""
+    from dataclasses import asdict
+
+    from vmaf_assay.media.ffmpeg import find_ffmpeg
+    from vmaf_assay.media.user_folders import outcomes_dir
+    from vmaf_assay.outcomes.builds import cells, check_build, record_build
+    from vmaf_assay.outcomes.store import OutcomeStore
+
+    ffmpeg = find_ffmpeg(explicit)
+    encoders = sorted({cell.encoder for cell in cells()})
+    with OutcomeStore(outcomes_dir()) as store:
+        with render.steps("measuring") as on_step:
+            checks = check_build(ffmpeg, encoders, on_step)
+        record_build(store, ffmpeg, checks)
+        path = store.path
+    admitted = [one for one in checks if not one.why_not]
+    missed = [one for one in checks if one.why_not and one.version]
+    if as_json:
+        encoder_checks = [asdict(one) | {"promises": not one.why_not} for one in checks]
+        render.emit_json({"ffmpeg": ffmpeg.version, "store": str(path), "encoders": encoder_checks})
+    else:
+        render.say_table(
+            ["encoder", "version", "worst VMAF", "mean VMAF", "worst kbps", "promises", "why not"],
+            [_check_line(one) for one in checks],
+        )
+        names = ", ".join(one.encoder for one in admitted) or "no encoder"
+        render.say(f"ffmpeg {ffmpeg.version}: {names} may promise; recorded in {path} until this build changes")
+    return 0 if admitted and not missed else 1
+
+
+def _check_line(one: "EncoderCheck") -> list[object]:
+    worst = [f"{one.worst_points:.3f}", f"{one.mean_points:+.3f}", f"{100 * one.worst_kbps:.2f} %"]
+    return [one.encoder, one.version, *(worst if one.version else ["", "", ""]), not one.why_not, one.why_not]
 
 
 def examine_ffmpeg(explicit: str | None) -> dict[str, Any]:
