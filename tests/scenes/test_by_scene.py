@@ -90,7 +90,7 @@ def test_everything_but_the_picture_is_the_source(ffmpeg, title, tmp_path):
 
 
 def test_command_line(title, tmp_path, capsys):
-    """`assay tune --by-scene --json` exits 0, --force gives the same bytes, the page says what the document says."""
+    """`assay tune --by-scene --json` exits 0, --force gives the same bytes, and the page shows the document."""
     out, page = tmp_path / "out.mp4", tmp_path / "page.html"
     argv = ["tune", str(title), "-e", "x264:superfast", "--target-vmaf", "88", "--by-scene", "-o", str(out)]
     assert main([*argv, "--audio-codec", "aac", "--report", str(page), "--json"]) == 0
