@@ -114,6 +114,11 @@ class Measurer:
         self._plan = None if count is None else self._planned(count)
         return self._plan
 
+    def take(self, plan: SegmentPlan) -> SegmentPlan:
+        """Segments that the caller chose, in place of those of `sample`."""
+        self._plan = plan
+        return plan
+
     def _planned(self, count: int) -> SegmentPlan | None:
         key = None
         asked = {"version": PLAN_VERSION, "count": count, "frames": SEGMENT_FRAMES, "around": AROUND_FRAMES}
@@ -326,7 +331,7 @@ class Measurer:
         return cuttings
 
     def _spans(self) -> list[Span]:
-        assert self._plan is not None  # segments come from `sample`
+        assert self._plan is not None  # segments come from `sample` or `take`
         return [segment.encoded() for segment in self._plan.segments]
 
     def _folder(self) -> Path:

@@ -1,18 +1,15 @@
 """`assay doctor`: what works on this machine, and why the rest does not."""
 
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmaf_assay import __version__
 from vmaf_assay.cli import render
 from vmaf_assay.cli.options import Json, end
 
 if TYPE_CHECKING:
-    from vmaf_assay.media.ffmpeg import Ffmpeg
-    from vmaf_assay.outcomes.builds import EncoderCheck
+    from vmaf_assay.api import EncoderCheck
 
 
 def register(app: typer.Typer) -> None:
@@ -42,12 +39,10 @@ def doctor(
     if calibrate:
         end(_calibrate(ffmpeg, as_json))
         return
-    found = {
-        "version": __version__,
-        "python": platform.python_version(),
-        **examine_ffmpeg(ffmpeg),
-        "registry": examine_registry(registry),
-    }
+    from vmaf_assay.api import examine
+
+    with render.steps("encoders") as on_encoder:
+        found = examine(ffmpeg=ffmpeg, registry=registry, on_encoder=on_encoder)
     if as_json:
         render.emit_json(found)
     else:
@@ -62,18 +57,11 @@ def _calibrate(explicit: str | None, as_json: bool) -> int:
     """Measure the fixed set with this build, record and print what came out; the exit code."""
     from dataclasses import asdict
 
-    from vmaf_assay.media.ffmpeg import find_ffmpeg
-    from vmaf_assay.media.user_folders import outcomes_dir
-    from vmaf_assay.outcomes.builds import cells, check_build, record_build
-    from vmaf_assay.outcomes.store import OutcomeStore
+    from vmaf_assay.api import calibrate_build
 
-    ffmpeg = find_ffmpeg(explicit)
-    encoders = sorted({cell.encoder for cell in cells()})
-    with OutcomeStore(outcomes_dir()) as store:
-        with render.steps("measuring") as on_step:
-            checks = check_build(ffmpeg, encoders, on_step)
-        record_build(store, ffmpeg, checks)
-        path = store.path
+    with render.steps("measuring") as on_step:
+        measured = calibrate_build(ffmpeg=explicit, on_step=on_step)
+    ffmpeg, checks, path = measured.ffmpeg, measured.checks, measured.store
     admitted = [one for one in checks if not one.why_not]
     missed = [one for one in checks if one.why_not and one.version]
     if as_json:
@@ -92,62 +80,6 @@ def _calibrate(explicit: str | None, as_json: bool) -> int:
 def _check_line(one: "EncoderCheck") -> list[object]:
     worst = [f"{one.worst_points:.3f}", f"{one.mean_points:+.3f}", f"{100 * one.worst_kbps:.2f} %"]
     return [one.encoder, one.version, *(worst if one.version else ["", "", ""]), not one.why_not, one.why_not]
-
-
-def examine_ffmpeg(explicit: str | None) -> dict[str, Any]:
-    """The `ffmpeg`, `libvmaf` and `encoders` fields of the answer, from real one-frame runs."""
-    from vmaf_assay.errors import ToolError
-    from vmaf_assay.media.capability import check_libvmaf
-    from vmaf_assay.media.ffmpeg import find_ffmpeg
-
-    try:
-        ffmpeg = find_ffmpeg(explicit)
-    except ToolError as error:
-        return {"ffmpeg": None, "libvmaf": {"usable": False, "detail": str(error)}, "encoders": []}
-    libvmaf = check_libvmaf(ffmpeg)
-    return {
-        "ffmpeg": {"path": ffmpeg.path, "version": ffmpeg.version, "how_found": ffmpeg.how_found},
-        "libvmaf": {"model": libvmaf.name, "usable": libvmaf.usable, "detail": libvmaf.detail},
-        "encoders": _examine_encoders(ffmpeg),
-    }
-
-
-def _examine_encoders(ffmpeg: "Ffmpeg") -> list[dict[str, Any]]:
-    from vmaf_assay.media.capability import check_encoders
-    from vmaf_assay.media.encoders import ENCODERS
-
-    answers = []
-    with render.progress_bar("encoders", total=len(ENCODERS)) as update:
-        for answer in check_encoders(ffmpeg):
-            answers.append({"name": answer.name, "usable": answer.usable, "detail": answer.detail})
-            update(len(answers), answer.name)
-    return answers
-
-
-def examine_registry(explicit: Path | None) -> dict[str, Any]:
-    """The `registry` field of the answer: every row verified, and the first reason if one is not."""
-    from vmaf_assay.errors import AssayError
-    from vmaf_assay.registry.store import registry_dir
-    from vmaf_assay.registry.trust import find_trust
-    from vmaf_assay.registry.verify import verify_registry
-
-    folder = registry_dir(explicit)
-    answer: dict[str, Any] = {"path": str(folder), "verified": False, "detail": "", "rows": []}
-    try:
-        reports = verify_registry(folder, trust=find_trust())
-    except AssayError as error:
-        return answer | {"detail": str(error)}
-    answer["rows"] = [
-        {"id": row.row_id, "status": row.status, "promises": row.confidence_eligible, "detail": row.reason}
-        for row in reports
-    ]
-    refused = [row for row in reports if row.status == "refused"]
-    if refused:
-        return answer | {"detail": f"{refused[0].row_id}: {refused[0].reason}"}
-    production = sum(row.status == "production" for row in reports)
-    n_rows = sum(row.status not in ("leftover", "not here") for row in reports)
-    detail = f"{n_rows} rows, {production} production-eligible, in {folder}"
-    return answer | {"verified": True, "detail": detail}
 
 
 def _show(found: dict[str, Any]) -> None:
