@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vmaf_assay.errors import MediaError
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.parts import CloseLook, encode_part, list_parts, look_closely
@@ -67,7 +68,12 @@ def make_scene_plan(
 
         check_extra_args(ffmpeg, info)
     clock.step(f"open {asked.source.name}", 0, 1)
-    reference, video = open_source(ffmpeg, asked.source, asked.filters, asked.reference, asked.stream)
+    try:
+        reference, video = open_source(ffmpeg, asked.source, asked.filters, asked.reference, asked.stream)
+    except MediaError as refused:
+        if "--tonemap" not in refused.next_step:
+            raise
+        raise MediaError(refused.what, next_step="leave --by-scene out, and add --tonemap hable") from refused
     if reference.size is not None:
         info.check_size(*reference.size)
     carry = plan_carry(
