@@ -73,7 +73,7 @@ def show(
     """
     from vmaf_assay.cli import render
     from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.store import read_registry, registry_dir, verify_row
+    from vmaf_assay.registry.store import may_promise, read_registry, registry_dir, verify_row
     from vmaf_assay.registry.trust import check_trust, find_trust
 
     folder, trust = registry_dir(registry), find_trust(trust_policy)
@@ -91,12 +91,13 @@ def show(
         render.emit_json({"row": row.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")})
         return
     render.say(f"{row.id}: {row.description}")
+    promising = may_promise(row, verdict, sidecar)
     seen = ", ".join(f"{e.encoder} {e.preset}" for e in sidecar.seen.encoders)
     facts = [
         ["verdict", f"{verdict.verdict} no. {verdict.sequence}, {verdict.generated_at_utc}"],
         ["mean PLCC", f"{verdict.gate.mean_plcc:.6f} (at least {verdict.gate.mean_plcc_threshold:g})"],
         ["spread", f"{verdict.gate.plcc_spread:.6f} (at most {verdict.gate.plcc_spread_max:g})"],
-        ["promises", "yes" if row.confidence_eligible else "no"],
+        ["promises", "yes" if promising else "no"],
         ["trained on", seen],
         ["corpus", f"{verdict.corpus['digest']} ({verdict.corpus['n_groups']} groups)"],
         ["model", row.sha256],
@@ -104,7 +105,7 @@ def show(
         ["verdict by", f"version {verdict.made_by}" if verdict.made_by else "a version before 0.2.0"],
     ]
     render.say_table(["", ""], facts)
-    promises = "may" if row.confidence_eligible else "may not"
+    promises = "may" if promising else "may not"
     render.say(
         f"{row.id} is production-eligible by verdict {verdict.sequence}, verified, {promises} make promises"
     )
