@@ -23,8 +23,8 @@ from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.corpus.storage import open_store
 from vmaf_assay.corpus.store import cell_name
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.ffmpeg import find_ffmpeg
-from vmaf_assay.media.versions import tool_versions
 
 ENCODERS = (
     "libx264:medium:30",

@@ -22,9 +22,9 @@ from vmaf_assay.corpus.measure import decode
 from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.media import process
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.commands import encoder_args, libvmaf_filter
 from vmaf_assay.media.ffmpeg import find_ffmpeg
-from vmaf_assay.media.versions import tool_versions
 
 ENCODERS = ("libx264:medium:22,30,38", "libx265:medium:22,30,38", "libsvtav1:8:28,42,56", "libvpx-vp9:4:28,42,56")
 

@@ -30,10 +30,10 @@ from bench.ab_av1 import search
 from vmaf_assay.media import process
 from vmaf_assay.media.commands import encoder_args
 from vmaf_assay.media.copies import copy_spans
+from vmaf_assay.media.demux import FrameMap
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import find_ffmpeg
 from vmaf_assay.media.packet_look import PacketLook
-from vmaf_assay.media.packets import FrameMap
 from vmaf_assay.tune.segments import n_segments, plan_sample
 from vmaf_assay.tune.source import open_source, seconds
 

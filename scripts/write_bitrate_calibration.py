@@ -12,7 +12,7 @@ from vmaf_assay.corpus.store import Corpus, load_corpus
 from vmaf_assay.media.files import canonical_json
 from vmaf_assay.model.bitrate import held_out_residuals, rows_by_key
 from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_read
-from vmaf_assay.promise.bitrate_file import NAME, BitrateCalibration, SourceResiduals, bitrate_digest
+from vmaf_assay.promise.bitrate import NAME, BitrateCalibration, SourceResiduals, bitrate_digest
 from vmaf_assay.registry.store import load_verified
 from vmaf_assay.training.rows import forecast_targets
 

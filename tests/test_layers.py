@@ -127,15 +127,20 @@ def test_mlflow_stays_behind_its_extra():
     assert files_importing("mlflow", "mlflow_skinny") == {"export/mlflow.py"}
 
 
-API_ONLY = ("compare", "gate", "predict", "report", "train", "tune", "validate")
-"""Verbs that take everything they do from the Python interface; `corpus build` and `promote` take their act."""
+NOT_YET = ("corpus", "outcomes")
+"""Verbs that compose something of their own."""
+API_ONLY = sorted(
+    name.removeprefix("cli/commands/").removesuffix(".py")
+    for name in FILES
+    if name.startswith("cli/commands/") and not name.endswith("__init__.py")
+)
 
 
 def test_the_command_line_calls_the_python_interface():
     """What a verb runs is imported from `vmaf_assay.api`: nothing is composed a second time."""
     allowed = ("api", "cli", "errors")
     wrong = []
-    for verb in API_ONLY:
+    for verb in sorted({*API_ONLY} - {*NOT_YET}):
         for node in ast.walk(TREES[f"cli/commands/{verb}.py"]):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("vmaf_assay."):
                 kind = node.module.split(".")[1]

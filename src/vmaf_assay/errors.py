@@ -18,10 +18,22 @@ from collections.abc import Mapping, Sequence
 
 def _one_line(text: str) -> str:
     """The text on one line, with escapes and half surrogate pairs spelled out for terminals."""
-    text = " ".join(text.split())
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    r"""The text with escapes for control characters, and for bytes of names that are not UTF-8.
+
+    >>> import os
+    >>> printable("a\x1b[31mb"), printable(os.fsdecode(b"caf\xe9.mp4"))
+    ('a\\x1b[31mb', 'caf\\xe9.mp4')
+    """
+    return text if text.isprintable() else "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    raw = "\udc80" <= char <= "\udcff"  # one byte, as os.fsdecode keeps it
+    return f"\\x{ord(char) - 0xDC00:02x}" if raw else ascii(char)[1:-1]
 
 
 class AssayError(Exception):

@@ -95,6 +95,11 @@ def v1_model(view: str, frame_rate: float) -> str:
     return f"{_V1}{'hfr_' if frame_rate > HIGH_FRAME_RATE - 0.1 else ''}{view}"
 
 
+def is_v1(model: str) -> bool:
+    """Whether a model of libvmaf is of the first generation after v0.6.1."""
+    return model.startswith(_V1)
+
+
 V1_FEATURES = {
     "v1_adm3": "integer_adm3",
     "v1_aim": "integer_aim",
@@ -103,6 +108,9 @@ V1_FEATURES = {
     "v1_speed_chroma_uv": "speed_chroma_uv",
 }
 """What VMAF v1 reads of a frame, and how libvmaf's log names it, before the model's parameters."""
+
+V1_FEATURES_OF = f"{_V1}3d0h"
+"""The model whose features they are, where several models of v1 score an encode."""
 
 PACKET_FACTS = ("frame_bytes", "frame_type", "frame_q")
 """Of each frame's packet: bytes; 1 for I, 2 for P, 3 for B, 0 if unknown; quantiser as the encoder states it."""
@@ -394,6 +402,12 @@ VALUES = ("vmaf", *CANONICAL6)
 def scored_values(scored: Scored) -> NDArray[np.float32]:
     """Per-frame rows of a measurement, [S, 7]."""
     return np.column_stack([scored.vmaf, scored.features]).astype(np.float32)
+
+
+def features_of_v1(scored: Scored) -> dict[str, NDArray[np.float32]]:
+    """What VMAF v1 reads of the frames, each [S]; empty where no model of v1 scored them."""
+    found = scored.more or {}
+    return {name: found[name] for name in V1_FEATURES if name in found}
 
 
 def more_values(scored: Scored) -> dict[str, NDArray[np.float32]]:

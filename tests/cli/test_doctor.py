@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import vmaf_assay
+from vmaf_assay.api import machine
 from vmaf_assay.cli import main as cli
-from vmaf_assay.cli.commands import doctor
 from vmaf_assay.media.encoders import ENCODERS
 
 
@@ -21,8 +21,8 @@ def state(monkeypatch):
         "encoders": [{"name": "libx264", "usable": True, "detail": ""}],
     }
     registry = {"path": "models", "verified": True, "detail": "12 rows", "rows": []}
-    monkeypatch.setattr(doctor, "examine_ffmpeg", lambda _explicit: found)
-    monkeypatch.setattr(doctor, "examine_registry", lambda _explicit: registry)
+    monkeypatch.setattr(machine, "examine_ffmpeg", lambda *_: found)
+    monkeypatch.setattr(machine, "examine_registry", lambda *_: registry)
     return found | {"registry": registry}
 
 
@@ -75,7 +75,7 @@ def test_broken_registry_is_an_answer(capsys, tmp_path, state, monkeypatch):
     monkeypatch.undo()
     (tmp_path / "registry.json").write_text("{")
     monkeypatch.setattr(
-        doctor, "examine_ffmpeg", lambda _explicit: {k: state[k] for k in ("ffmpeg", "libvmaf", "encoders")}
+        machine, "examine_ffmpeg", lambda *_: {k: state[k] for k in ("ffmpeg", "libvmaf", "encoders")}
     )
     assert cli.main(["doctor", "--json", "--registry", str(tmp_path)]) == 4
     answer = json.loads(capsys.readouterr().out)
@@ -85,7 +85,7 @@ def test_broken_registry_is_an_answer(capsys, tmp_path, state, monkeypatch):
 
 def test_what_is_not_here_is_no_row(registry_without_history):
     """Rows are counted, not files of earlier verdicts that lie elsewhere: these are listed with their reason."""
-    found = doctor.examine_registry(registry_without_history)
+    found = machine.examine_registry(registry_without_history)
     assert found["verified"]
     assert found["detail"].startswith("12 rows, 12 production-eligible, in ")
     assert [row["status"] for row in found["rows"]].count("not here") == 2

@@ -25,6 +25,7 @@ from vmaf_assay.errors import (
     ToolError,
 )
 from vmaf_assay.media import process
+from vmaf_assay.media.parts import OtherFramesError
 
 VERBS = list(cli.VERBS)
 
@@ -90,6 +91,7 @@ def test_every_error_class_is_in_the_table():
         IntegrityError,
         ModelLoadError,
         SourcesRefusedError,
+        OtherFramesError,
     }
 
 

@@ -31,7 +31,7 @@ def test_json_is_the_seeds_scores(corpus_dir, tmp_path, capsys):
     [
         (["--seeds", "0,x"], "seeds are whole numbers"),
         (["--seeds", "0,0"], "two or more different seeds"),
-        (["--model", "nonsense"], "unknown model 'nonsense'"),
+        (["--model", "nonsense"], "'nonsense' is not the ensemble that forecasts"),
         (["--recipe", "nonsense"], "unknown recipe 'nonsense'"),
     ],
     ids=lambda o: o[0] if isinstance(o, list) else "",

@@ -25,6 +25,15 @@ def source(ffmpeg, tmp_path_factory) -> Path:
 
 
 FIELDS = {
+    "goal",
+    "target_kbps",
+    "target_bytes",
+    "budget_kbps",
+    "rest_bytes",
+    "bitrate_promised",
+    "goal_met",
+    "best_within",
+    "two_pass_kbps",
     "forecast_kbps_low",
     "forecast_kbps_high",
     "max_ratio",

@@ -16,8 +16,8 @@ from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
 from vmaf_assay.corpus.store import check_cells, index_versions, load_corpus, pack
 from vmaf_assay.errors import ConfigError, CorpusError, IntegrityError, MediaError
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.files import sha256_file
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import VALUES
 
 pytestmark = pytest.mark.ffmpeg

@@ -17,7 +17,7 @@ from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import ConfigError, ToolError
-from vmaf_assay.media.versions import tool_versions
+from vmaf_assay.media.capability import tool_versions
 
 pytestmark = [
     pytest.mark.ffmpeg,

@@ -13,8 +13,8 @@ from vmaf_assay.corpus.sources import sources_from_manifest, sources_from_paths
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import ConfigError, MediaError
 from vmaf_assay.media import process
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.raw import geometry_in_name, parse_raw
-from vmaf_assay.media.versions import tool_versions
 
 # Netflix/vmaf, resource/dataset/NFLX_dataset_public.py.
 _NETFLIX = (

@@ -61,9 +61,9 @@ def test_each_part_of_a_request_changes_the_key():
         (
             commands,
             "libvmaf_filter",
-            lambda _: "libvmaf=model=version=vmaf_v0.6.1neg:log_fmt=json:log_path=vmaf.json",
+            lambda *_: "libvmaf=model=version=vmaf_v0.6.1neg:log_fmt=json:log_path=vmaf.json",
         ),
-        (commands, "compare_graph", lambda _: "[r][d]libvmaf[o]"),
+        (commands, "compare_graph", lambda *_: "[r][d]libvmaf[o]"),
         (commands, "compare_outputs", lambda *_: ["-map", "[o]", "-f", "null", "-"]),
         (commands, "SIGNATURE_FILTER", "scale=16:9,format=gray"),
         (commands, "_ONE_BY_ONE", ("-fps_mode", "cfr")),

@@ -10,9 +10,9 @@ from tests.conftest import lavfi
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import copies, process
 from vmaf_assay.media.copies import copy_spans
+from vmaf_assay.media.demux import FrameMap
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.packet_look import PacketLook
-from vmaf_assay.media.packets import FrameMap
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span
@@ -244,10 +244,11 @@ def test_damage_in_a_segment_is_not_hidden(ffmpeg, titles, tmp_path):
 
 
 @pytest.mark.ffmpeg
-def test_scenes_are_found_in_packets(ffmpeg, titles):
-    """The scenes that begin at frames 40 and 71 are found, where the encoder sees cuts and where it does not."""
-    title, _ = open_source(ffmpeg, titles("h264.mp4"))
-    assert {40, 71} <= set(PacketLook(FrameMap(title.packets)).cuts())
+def test_scenes_are_found_in_packets(ffmpeg, tmp_path):
+    """The scenes that begin at frames 40 and 71 are found, where the encoder puts key frames there."""
+    x264 = ("-c:v", "libx264", "-preset", "veryfast", "-g", "250")
+    title, _ = open_source(ffmpeg, lavfi(ffmpeg, tmp_path / "title.mp4", *x264, graph=SCENES))
+    assert {0, 40, 71} <= set(PacketLook(FrameMap(title.packets)).cuts())
 
 
 def test_entries_and_runs():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from vmaf_assay.media import process
-from vmaf_assay.media.pixels import pixel_facts
+from vmaf_assay.media.facts import pixel_facts
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import lavfi
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.facts import rate_of
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import probe_video
 
@@ -159,3 +160,10 @@ def test_an_ffmpeg_that_was_killed_says_nothing_of_the_file(clip, tmp_path):
     fake.chmod(0o755)
     with pytest.raises(ToolError, match=r"ffmpeg was killed reading .*; find what killed it"):
         probe_video(Ffmpeg(str(fake), "9.0", "test"), clip)
+
+
+def test_a_rate_is_not_taken_from_stamps_that_are_errors():
+    """Frames days apart, as a stamp below 0 becomes in Ogg: the header's rate counts, as it does for ffmpeg."""
+    wrapped = [*range(20), (1 << 32) - 10, (1 << 32) - 9]
+    assert rate_of(wrapped, Fraction(1, 25), [Fraction(25)]) == (Fraction(25), True)
+    assert rate_of([0, 3600], Fraction(1), [Fraction(25)])[0] == Fraction(1, 3600)

@@ -1,5 +1,6 @@
 """Scene cuts and segments of real files: found and cut to the frame."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.conftest import lavfi
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.parts import list_parts
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Look, Span, look, merged
@@ -147,3 +149,10 @@ def test_a_scored_segment_is_a_part(ffmpeg, title, tmp_path):
 def test_merging():
     """Spans that only touch are joined, so that no frame is decoded twice."""
     assert merged([Span(5, 9), Span(0, 5), Span(20, 21)]) == [Span(0, 9), Span(20, 21)]
+
+
+def test_a_list_of_parts_takes_every_folder(tmp_path):
+    """Parts are named from the list's own folder: no line break or quote of a folder's name is in it."""
+    folder = tmp_path / os.fsdecode(b"it's a\nnew \xe9")
+    listed = list_parts([(folder / "parts" / "o'1.mkv", 5)], Fraction(25), folder / "list")
+    assert listed.splitlines()[1:] == [b"file '../parts/o'\\''1.mkv'", b"duration 0.200000"]

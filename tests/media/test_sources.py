@@ -12,9 +12,8 @@ import pytest
 from tests.conftest import lavfi
 from vmaf_assay.errors import ConfigError, MediaError
 from vmaf_assay.media import process
-from vmaf_assay.media.decode_errors import damage_line
 from vmaf_assay.media.demux import read_facts
-from vmaf_assay.media.ffmpeg import Ffmpeg
+from vmaf_assay.media.ffmpeg import Ffmpeg, damage_line
 from vmaf_assay.media.probe import probe_video
 
 pytestmark = pytest.mark.ffmpeg

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from vmaf_assay.media.versions import tool_versions
+from vmaf_assay.media.capability import tool_versions
 
 pytestmark = pytest.mark.ffmpeg
 

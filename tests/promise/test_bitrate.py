@@ -14,8 +14,18 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.model.bitrate import held_out_residuals, predict_kbps
 from vmaf_assay.model.sidecar import Sidecar
-from vmaf_assay.promise.bitrate import ROUGHNESS, BitrateBounds, HeldOutRates, best_within, bounds_of, next_trial
-from vmaf_assay.promise.bitrate_file import NAME, bitrate_bounds, shipped_calibration
+from vmaf_assay.promise.bitrate import (
+    NAME,
+    REPEAT,
+    ROUGHNESS,
+    BitrateBounds,
+    HeldOutRates,
+    best_within,
+    bitrate_bounds,
+    bounds_of,
+    next_trial,
+    shipped_calibration,
+)
 from vmaf_assay.promise.choice import rate_grid
 from vmaf_assay.promise.conformal import hcp_interval
 
@@ -107,7 +117,7 @@ def test_what_is_known_narrows_the_bounds():
     """Between two known rate values little is left, and where the final encode repeats a trial nothing."""
     bounds = made()
     wide, narrow = bounds.offsets([], [], 0.9)[1], bounds.offsets([24.0, 36.0], [36.0], 0.9)[1]
-    assert narrow[GRID == 36.0] == 0
+    assert narrow[GRID == 36.0] == REPEAT
     assert narrow[GRID == 24.0] == pytest.approx(ROUGHNESS)
     assert (narrow < wide).all()
     # Residuals are straight lines here, so two known values leave nothing between them.

@@ -15,6 +15,7 @@ FAULTS = {
     "out_of_reach": {"reachable": False},
     "target_not_calibrated": {"calibrated_target": False},
     "options_not_calibrated": {"uncalibrated_options": "-tune grain"},
+    "tools_not_calibrated": {"uncalibrated_tools": "ffmpeg is 8.0, calibrated with 7.1"},
     "reference_not_calibrated": {"uncalibrated_reference": "an unscaled source"},
 }
 

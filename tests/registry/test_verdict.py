@@ -38,7 +38,7 @@ def test_a_promote_says_everything_it_rests_on(runs):
     assert verdict["coverage_policy_sha256"] == COVERAGE_POLICY.digest()
     assert len(verdict["folds"]) == 5 * 22
     assert verdict["code"]["version"] == "0"
-    assert (verdict["adr"], verdict["parent_adr"]) == ("ADR-0320", "ADR-0411")
+    assert (verdict["adr"], verdict["parent_adr"]) == ("ADR-0320", "ADR-0437")
 
 
 def test_fields_of_the_first_schema_are_kept(runs):

@@ -1,6 +1,7 @@
 """Pages: one file, nothing fetched, the numbers of the JSON, and names that stay names."""
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 
@@ -14,7 +15,7 @@ from vmaf_assay.registry.entries import Entry, history
 from vmaf_assay.registry.store import registry_dir
 from vmaf_assay.report.build import page_of
 from vmaf_assay.report.compare_page import compare_page
-from vmaf_assay.report.page import MAX_PAGE_BYTES, Table, render
+from vmaf_assay.report.page import MAX_PAGE_BYTES, Page, Table, render, write_page
 from vmaf_assay.report.tune_page import tune_page
 
 
@@ -373,3 +374,11 @@ def test_what_is_no_folder_of_ours_is_refused(tmp_path):
         page_of(tmp_path)
     with pytest.raises(ConfigError, match="no such file"):
         page_of(tmp_path / "absent")
+
+
+def test_a_name_that_is_not_utf8_is_spelled(tmp_path):
+    """A page about a file of such a name is written, in UTF-8, with the name's bytes spelled."""
+    name = os.fsdecode(b"caf\xe9.mkv")
+    write_page(Page("pair", f"{name} against b.mkv", name, "plain", [("source", name)]), tmp_path / "p.html")
+    html = (tmp_path / "p.html").read_bytes().decode()
+    assert html.count("caf\\xe9.mkv") >= 3

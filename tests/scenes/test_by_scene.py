@@ -1,5 +1,6 @@
 """A title by scene with a real ffmpeg: what is delivered is what was measured."""
 
+import html
 import json
 from pathlib import Path
 
@@ -89,17 +90,25 @@ def test_everything_but_the_picture_is_the_source(ffmpeg, title, tmp_path):
 
 
 def test_command_line(title, tmp_path, capsys):
-    """`assay tune --by-scene --json` answers, exits 0, and a second run with --force gives the same bytes."""
-    out = tmp_path / "out.mp4"
+    """`assay tune --by-scene --json` exits 0, --force gives the same bytes, and the page shows the document."""
+    out, page = tmp_path / "out.mp4", tmp_path / "page.html"
     argv = ["tune", str(title), "-e", "x264:superfast", "--target-vmaf", "88", "--by-scene", "-o", str(out)]
-    argv += ["--audio-codec", "aac", "--json"]
-    assert main(argv) == 0
+    assert main([*argv, "--audio-codec", "aac", "--report", str(page), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["met"]
     assert document["within_tolerance"]
+    assert document["measured_vmaf"] >= 88
+    assert document["encodes_spent"] == sum(row["encodes"] * row["parts"] for row in document["scenes"])
     first = out.read_bytes()
-    assert main([*argv, "--force"]) == 0
+    assert main([*argv, "--audio-codec", "aac", "--force"]) == 0
     assert out.read_bytes() == first
+    assert document["measured_vmaf"] >= 88
+    assert document["encodes_spent"] == sum(row["encodes"] * row["parts"] for row in document["scenes"])
+    shown = page.read_text(encoding="utf-8")
+    assert document["answer"] in html.unescape(shown)
+    assert shown.count("data-tip=") >= 3 * len(document["scenes"])
+    for row in document["scenes"]:
+        assert f"CRF {row['rate_value']:g}, VMAF {row['score']:.2f}" in shown
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from vmaf_assay.corpus.store import content_sha256, load_corpus, write_cell, wri
 from vmaf_assay.errors import ConfigError, CorpusError
 from vmaf_assay.media.files import sha256_bytes
 from vmaf_assay.promise.curves import curves_of
-from vmaf_assay.records import FRAME_VMAF, MEAN_VMAF, Measurand, pooled
+from vmaf_assay.records import FRAME_VMAF, MEAN_VMAF, V1_FEATURES, Measurand, pooled
 from vmaf_assay.training.evidence import load_run
-from vmaf_assay.training.rows import forecast_rows, forecast_targets
+from vmaf_assay.training.rows import forecast_rows, forecast_targets, probes_of
 from vmaf_assay.training.run import train_run
 
 V1, HFR = "vmaf_v1.0.16_3d0h", "vmaf_v1.0.16_hfr_3d0h"
@@ -35,13 +35,14 @@ def mixed(tmp_path_factory):
                 for rate_value in rates:
                     record, values = synthetic_cell(source, source, hardness, encoder, preset, rate_value)
                     score = np.minimum(values[:, :1] + 2 + depth / 10, 100)
-                    rows = np.concatenate([values, score.astype(np.float32)], axis=1)
+                    read = np.outer(score[:, 0] / 100, np.linspace(0.5, 1, len(V1_FEATURES)))
+                    rows = np.concatenate([values, score, read], axis=1, dtype=np.float32)
                     record = replace(
                         record,
                         key=sha256_bytes(f"{record.key} {depth}".encode()),
                         measurand=str(replace(FRAME_VMAF, bit_depth=depth)),
                         frame_rate=rate,
-                        more=(model,),
+                        more=(model, *V1_FEATURES),
                         content_sha256=content_sha256(rows),
                     )
                     write_cell(folder, record, rows)
@@ -70,26 +71,50 @@ def test_targets_are_of_the_measurand(mixed):
 
 
 def test_features_are_of_8_bit_probes_whatever_is_asked(mixed):
-    """The same sources have the same features in forecasts of any measurand."""
+    """The first probe is read as ever, but for its scores, which are by the model that is asked."""
     corpus = load_corpus(mixed)
     usual, deep = forecast_rows(corpus), forecast_rows(corpus, measurand=DEEP_V1)
+    names = [name for name in usual.feature_names if name.startswith(("probe0", "log2"))]
     of = {
         (source, encoder): row
         for source, encoder, row in zip(usual.source, usual.encoder, usual.features, strict=True)
     }
+    column = {name: index for index, name in enumerate(deep.feature_names)}
     for source, encoder, row in zip(deep.source, deep.encoder, deep.features, strict=True):
-        assert np.array_equal(row, of[source, encoder])
+        for name in names:
+            then, now = of[source, encoder][usual.feature_names.index(name)], row[column[name]]
+            assert (now == then) != (name == "probe0.vmaf") or "vmaf_" in name
+    assert {f"{probe}.{name}" for probe in ("probe0", "own") for name in V1_FEATURES} <= set(column)
+
+
+def test_own_probes_have_the_depth_that_is_asked(mixed):
+    """Forecasts of 10-bit encodes read 10-bit probes of encoders that have both depths."""
+    corpus = load_corpus(mixed)
+    probes = {(probe.encoder, probe.bit_depth) for probe in probes_of(corpus, DEEP_V1)}
+    assert probes == {("libx264", 8), ("libsvtav1", 10)}
+    assert {probe.bit_depth for probe in probes_of(corpus)} == {8}
+    deep = forecast_rows(corpus, measurand=DEEP_V1)
+    (cell,) = [
+        cell
+        for cell in corpus.cells
+        if (cell.source, cell.encoder, cell.rate_value) == ("clip1", "libsvtav1", 42)
+        and cell.measurand == str(replace(FRAME_VMAF, bit_depth=10))
+    ]
+    frames = corpus.frames.filter(cell=cell.key)[V1].to_numpy()
+    row = deep.features[[*zip(deep.source, deep.encoder, strict=True)].index(("clip1", "libsvtav1"))]
+    assert row[deep.feature_names.index("own.vmaf")] == pytest.approx(frames.mean(), abs=1e-4)
 
 
 def test_a_run_says_what_it_answers_in(mixed, tmp_path):
-    """Commitment, sidecars and calibration name it, the corpus confirms it, and no probe is on its curves."""
+    """Commitment, sidecars and calibration name it, the corpus confirms it, 10-bit probes are on its curves."""
     out = tmp_path / "run"
-    train_run(mixed, "vmaf_forecast_ensemble_v1", out, seeds=SEEDS, max_steps=1500, measurand=DEEP_V1)
+    train_run(mixed, None, out, seeds=SEEDS, max_steps=1500, measurand=DEEP_V1)
     run = load_run(out)
     assert str(run.measurand) == str(DEEP_V1)
     assert run.tied.tie.commitment.measurand == str(DEEP_V1)
     check_belongs(run, load_corpus(mixed))
-    assert all(not curve.known for curve in curves_of(run.calibration, more_probes=True))
+    known = {curve.encoder: set(curve.known) for curve in curves_of(run.calibration, more_probes=True)}
+    assert known == {"libx264": set(), "libsvtav1": {28.0, 42.0}}
     usual = tmp_path / "usual"
     train_run(mixed, "vmaf_forecast_ensemble_v1", usual, seeds=SEEDS, max_steps=1500)
     made = load_run(usual)

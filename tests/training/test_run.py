@@ -195,7 +195,10 @@ def test_regressor_run(corpus_dir, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model_id": "nonsense"}, "unknown model 'nonsense'.*fr_regressor_v2"),
+        (
+            {"model_id": "nonsense"},
+            "'nonsense' is not the ensemble that forecasts .*fr_regressor_v2",
+        ),
         ({"recipe": "nonsense"}, "unknown recipe 'nonsense'.*adr-0303"),
         ({"seeds": [0]}, "two or more"),
         ({"seeds": [0, 1, 1]}, "two or more different"),

@@ -8,6 +8,7 @@ from vmaf_assay.model.codec_block import VOCABULARIES
 from vmaf_assay.model.features import DEFAULT_PROBES, forecast_feature_names
 from vmaf_assay.model.infer import Prediction
 from vmaf_assay.model.sidecar import ChoiceCalibration, HeldOut, HeldOutCurve, Seen, SeenEncoder, Sidecar
+from vmaf_assay.promise.tools import MEASURED_WITH
 from vmaf_assay.registry.store import VerifiedEnsemble
 
 RATES = [14.0, 18.0, 22.0, 26.0, 30.0, 34.0, 38.0, 42.0]
@@ -65,6 +66,7 @@ def sidecar(
         ),
         recipe={},
         corpus_digest="0" * 64,
+        tools={name: [version] for name, version in MEASURED_WITH.items()},
         held_out=HeldOut(mean_plcc=1, mean_srocc=1, mean_rmse=1),
         onnx_sha256="0" * 64,
         bitrate={"coefficients": {"libx264|medium": [5.0, -4.0, 0, 0, 0, 0, 0]}, "held_out_error": {}}

@@ -1,6 +1,7 @@
 """Many sources: what is named is found once, what is finished is skipped, what fails stops nothing."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_batches_that_cannot_be(tmp_path, names, container, message):
         plan_items([tmp_path / "none*.mkv"], tmp_path / "out", "mkv")
 
 
+def test_what_holds_no_video_stops_no_other_source(tmp_path):
+    """An empty folder and a link to itself, named beside a video, are items that fail alone."""
+    touch(tmp_path, "a.mkv", "empty/notes.txt")
+    (tmp_path / "loop.mkv").symlink_to("loop.mkv")
+    named = [tmp_path / name for name in ("empty", "loop.mkv", "a.mkv")]
+    assert [item.source for item in plan_items(named, None, "mkv")] == named
+    assert [item.source for item in plan_items(named, tmp_path / "out", "mkv")] == named
+
+
 @pytest.mark.ffmpeg
 def test_digests_follow_the_question(ffmpeg):
     """Target, encoder options and models change the digest of a request; paths and --force do not."""
@@ -76,8 +86,9 @@ def test_digests_follow_the_question(ffmpeg):
         digest(replace(base, target_vmaf=92.0)),
         digest(replace(base, encoder_args="-g 50")),
         digest(base, verified(bitrate=True)),
+        digest(replace(base, filters=os.fsdecode(b"subtitles=\xe9.srt"))),
     ]
-    assert len(set(different)) == 4
+    assert len(set(different)) == 5
 
 
 @pytest.mark.ffmpeg

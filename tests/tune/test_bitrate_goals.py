@@ -25,9 +25,9 @@ def clip(ffmpeg, tmp_path_factory):
     return lavfi(ffmpeg, path, "-frames:v", "24", *coded, graph=GRAPH)
 
 
-def video_bytes(ffmpeg, path) -> int:
-    """Sum of the packets of a file's first video stream, by plain ffmpeg."""
-    argv = [*ffmpeg.base_argv(), "-i", str(path), "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
+def video_bytes(ffmpeg, path, stream: str = "v:0") -> int:
+    """Sum of the packets of a file's stream, by plain ffmpeg."""
+    argv = [*ffmpeg.base_argv(), "-i", str(path), "-map", f"0:{stream}", "-c", "copy", "-f", "framecrc", "-"]
     lines = process.run(argv).stdout.decode().splitlines()
     return sum(int(line.split(",")[4]) for line in lines if not line.startswith("#"))
 

@@ -20,7 +20,7 @@ from vmaf_assay.media.files import canonical_json
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.user_folders import cache_dir
-from vmaf_assay.records import Scored
+from vmaf_assay.records import V1_FEATURES, Scored
 from vmaf_assay.tune.cache import Cache
 from vmaf_assay.tune.cache_seal import user_key
 from vmaf_assay.tune.request import TuneRequest
@@ -103,6 +103,20 @@ def test_results_round_trip(tmp_path):
     assert (found.bytes, found.kbps, found.libvmaf_version) == (1234, 56.78, "3.0")
     assert cache.load("ab" * 32, 6) is None
     assert cache.load("cd" * 32, 5) is None
+
+
+def test_what_a_forecast_of_v1_reads_is_kept(tmp_path):
+    """Beside the scores, what VMAF v1 reads of each frame comes back; other columns are not kept."""
+    more = {name: np.linspace(index, 9, 5, dtype=np.float32) for index, name in enumerate(V1_FEATURES)}
+    made = replace(scored(), more=more | {"frame_q": np.ones(5, dtype=np.float32)})
+    Cache(tmp_path).store("ab" * 32, made)
+    known = Cache(tmp_path).load("ab" * 32, 5)
+    assert known is not None
+    assert known.more is not None
+    assert np.array_equal(known.features, made.features)
+    assert {name: column.tolist() for name, column in known.more.items()} == {
+        name: column.tolist() for name, column in more.items()
+    }
 
 
 def test_no_flipped_byte_is_believed(tmp_path):

@@ -93,6 +93,41 @@ def test_partly_interlaced_video_keeps_its_whole_frames(ffmpeg, tmp_path):
     assert max(values[45:]) < 60
 
 
+@pytest.mark.parametrize(
+    ("chain", "whole", "marks"),
+    [
+        ("fieldmatch=order=tff,decimate", True, _FIELDS),
+        ("pullup,fps=24000/1001", True, _FIELDS),
+        ("fieldmatch=order=tff,decimate,scale=-2:128", True, ()),
+        ("hflip", False, _FIELDS),
+        ("scale=-2:128", False, ()),
+    ],
+)
+def test_a_chain_that_makes_whole_pictures_is_enough(ffmpeg, tmp_path, chain, whole, marks):
+    """Film is taken out of telecined frames once: by the user's own chain, or else by what is made of them."""
+    path = tmp_path / "tele.mkv"
+    film = ("-frames:v", "50", "-vf", "telecine=first_field=top:pattern=23")
+    lavfi(ffmpeg, path, *film, *_X264, *marks, graph=_MOVING.format(rate="24000/1001"))
+    opened = open_prepared(ffmpeg, path, chain, pictures=PictureRequest())
+    assert opened.prepared.fields == "telecined"
+    assert (opened.prepared.filters == "") == whole
+    assert not opened.seen.interlaced
+    assert str(opened.reference.frame_rate) == "24000/1001"
+    assert opened.reference.n_frames in ((38, 39, 40) if "pullup" in chain else (40,))
+
+
+def test_frames_taken_as_they_are_keep_their_mark_for_the_chain(ffmpeg, tmp_path):
+    """`--deinterlace off --vf bwdif` shows the bottom field first where the file says so."""
+    path = tmp_path / "fields.mkv"
+    made = ("-frames:v", "12", "-vf", "tinterlace=interleave_bottom", "-flags", "+ilme+ildct")
+    lavfi(ffmpeg, path, *made, *_X264, "-x264-params", "bff=1", graph=_MOVING.format(rate=50))
+    opened = open_prepared(ffmpeg, path, "bwdif", pictures=PictureRequest(deinterlace="off"))
+    assert (opened.reference.n_frames, opened.reference.frame_rate) == (24, 50)
+    graph = f"[0]{opened.reference.user_filters}[a];[1]bwdif=parity=bff[b];[a][b]psnr=f={tmp_path / 'psnr.txt'}"
+    _run(ffmpeg, "-i", str(path), "-i", str(path), "-lavfi", graph, "-f", "null", "-")
+    assert re.findall(r"psnr_y:(\S+)", (tmp_path / "psnr.txt").read_text()) == ["inf"] * 24
+
+
 def test_telecined_film_gives_the_film_back(ffmpeg, tmp_path):
     """Every picture is one of the film's, at its own rate: PSNR of each by plain ffmpeg."""
     film = lavfi(
@@ -103,7 +138,8 @@ def test_telecined_film_gives_the_film_back(ffmpeg, tmp_path):
     )
     path = tmp_path / "tele.mkv"
     _run(ffmpeg, "-i", str(film), "-vf", "telecine=first_field=top:pattern=23", *_X264, *_FIELDS, str(path))
-    reference, video, prepared = open_prepared(ffmpeg, path, pictures=PictureRequest())
+    opened = open_prepared(ffmpeg, path, pictures=PictureRequest())
+    reference, video, prepared = opened.reference, opened.video, opened.prepared
     assert video.interlaced
     assert prepared.fields == "telecined"
     assert (reference.n_frames, str(reference.frame_rate)) == (40, "24000/1001")
@@ -192,7 +228,8 @@ def test_transparent_pictures_lie_over_a_stated_colour(ffmpeg, tmp_path, colour,
     )
     with pytest.raises(MediaError, match="--background black"):
         open_prepared(ffmpeg, path, pictures=PictureRequest())
-    reference, _, prepared = open_prepared(ffmpeg, path, pictures=PictureRequest(background=colour))
+    opened = open_prepared(ffmpeg, path, pictures=PictureRequest(background=colour))
+    reference, prepared = opened.reference, opened.prepared
     done = process.run(
         [
             *(ffmpeg.path, "-v", "error", "-i", str(path), "-vf"),
@@ -213,7 +250,8 @@ def test_hdr_is_mapped_to_sdr_on_request(ffmpeg, tmp_path):
         *("-frames:v", "4", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le"),
         graph="testsrc2=size=192x108,setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc",
     )
-    reference, video, prepared = open_prepared(ffmpeg, path, pictures=PictureRequest(tonemap="mobius"))
+    opened = open_prepared(ffmpeg, path, pictures=PictureRequest(tonemap="mobius"))
+    reference, video, prepared = opened.reference, opened.video, opened.prepared
     assert video.hdr
     said = _run(
         ffmpeg, "-i", str(path), "-vf", f"{','.join(reference.encode_filters())},showinfo", "-f", "null", "-"

@@ -14,15 +14,17 @@ from tests.conftest import lavfi
 from tests.tune.made_up import OWN_PROBES, PROBES, RATES, logistic, verified
 from vmaf_assay.errors import ConfigError, MediaError, ToolError
 from vmaf_assay.media import process
+from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.probe import probe_video
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.promise.choice import Curve, Forecaster, calibrate_margin
 from vmaf_assay.promise.curves import curves_of
+from vmaf_assay.promise.own_curve import OwnForecaster, own_calibration
 from vmaf_assay.tune.forecast import Probe, forecast
+from vmaf_assay.tune.probing import implied_rate
 from vmaf_assay.tune.request import TuneRequest, check_request, resolved
 from vmaf_assay.tune.run import tune
-from vmaf_assay.tune.trials import implied_rate
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +303,17 @@ def test_the_implied_rate_value_is_beyond_every_miss():
     assert implied_rate(forecaster, 99.9, {14.0: 99.0}) is None
 
 
+def test_a_miss_counts_fully_where_the_curve_takes_it_for_noise():
+    """A curve through own encodes passes 0.4 points above a miss: a rate value that gains less is not implied."""
+    forecaster = OwnForecaster(encoder_info("libx264"), own_calibration().prior, {20.6: 94.95, 25.5: 84.99})
+    curve = forecaster.corrected({22.4: 91.48})
+    jump = (curve[forecaster.at(22.5)] + curve[forecaster.at(22.3)]) / 2 - 91.48
+    assert jump > 0.3
+    implied = implied_rate(forecaster, 92.0, {22.4: 91.48})
+    assert implied is not None
+    assert curve[forecaster.at(implied)] >= 92 + jump > curve[forecaster.at(implied + 0.1)]
+
+
 @pytest.mark.ffmpeg
 def test_an_encode_larger_than_its_source_is_said(ffmpeg, source, tmp_path):
     """Before the encode by the forecast and after it by the file, against the source's own video packets."""
@@ -328,7 +341,8 @@ def test_an_encode_larger_than_its_source_is_said(ffmpeg, source, tmp_path):
     assert result.larger_than_source == (result.kbps * 125 * 12 / 25 > sum(packets))
     assert result.larger_than_source
     more = 100 * (result.kbps * 125 * 12 / 25 / sum(packets) - 1)
-    assert any(f"the encode is {more:.0f} % larger than its source" in reason for reason in result.reasons)
+    words = f"the encode is {more:.{0 if more >= 1 else 1}f} % larger than its source"
+    assert any(words in reason for reason in result.reasons)
     assert any("is forecast to be" in note and "keep the source" in note for note in notes)
     whole = tune(ffmpeg, verified(bitrate=True), TuneRequest(source, "libx264", 80.0, 0.9, trials=0))
     assert whole.larger_than_source is False  # FFV1 is far larger
@@ -369,8 +383,10 @@ def scored(vmaf: float, *, n_bytes: int = 3000) -> SimpleNamespace:
         vmaf=np.full(12, vmaf, dtype=np.float32),
         features=np.full((12, 6), 0.5, dtype=np.float32),
         bytes=n_bytes,
+        bytes_of_scored=n_bytes,
         kbps=n_bytes / 60,
         pooled_vmaf=vmaf,
+        more=None,
     )
 
 

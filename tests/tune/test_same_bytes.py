@@ -13,7 +13,7 @@ from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.media.segments import Cuttings, Span
-from vmaf_assay.media.stamps import Stamps, frame_times, restore_args
+from vmaf_assay.media.stamps import Stamps, frame_times, restore_args, stamps_of
 from vmaf_assay.tune.final import FinalEncode, write_final
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.streams_plan import CarryPlan
@@ -262,3 +262,10 @@ def test_the_final_encode_of_3d_video_can_be_scored(ffmpeg, sources, tmp_path, s
     reference = reference_of(both)
     out = final_file(ffmpeg, reference, "libx264", tmp_path / f"out.{suffix}")
     assert score_pair(ffmpeg, reference, out).n_frames == N_FRAMES
+
+
+def test_times_that_half_of_the_frames_share_are_none():
+    """A container without times gives many frames the same one: the encode keeps its even times."""
+    reference = ReferenceInput(Path("a.mp4"), Fraction(25), 6, (192, 108))
+    assert not stamps_of("0 1/25\n0 1/25\n3 1/25\n3 1/25\n0 1/25\n3 1/25\n", reference).ticks
+    assert stamps_of("0 1/25\n1 1/25\n1 1/25\n3 1/25\n4 1/25\n5 1/25\n", reference).ticks == (0, 1, 2, 3, 4, 5)

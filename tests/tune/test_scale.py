@@ -11,8 +11,11 @@ from vmaf_assay.cli.main import main
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media import process
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.records import MEAN_VMAF, Measurand
-from vmaf_assay.tune.scale import read_scale
+from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.model.sidecar import ProbeSpec
+from vmaf_assay.records import MEAN_VMAF, V1_FEATURES, Measurand, features_of_v1
+from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.request import compared_at, read_scale
 
 pytestmark = pytest.mark.ffmpeg
 GRAPH = "mandelbrot=size=480x270:rate=25:start_scale=0.2,noise=alls=6:allf=t,format=yuv420p"
@@ -60,6 +63,23 @@ def test_a_target_is_of_what_is_asked(ffmpeg, source, tmp_path, vmaf, pool, dept
     assert result.trials
     for trial in result.trials:
         assert abs(trial["measured_vmaf"] - 85) < 12
+
+
+def test_probes_of_a_forecast_are_scored_for_it(ffmpeg, source, tmp_path):
+    """A probe has the depth its ensemble names. Its scores are v1's, and it has what v0.6.1 and v1 read."""
+    video = probe_video(ffmpeg, source)
+    plain = ReferenceInput(source, video.frame_rate, video.n_frames, (video.width, video.height))
+    reference = compared_at(plain, 10)
+    spec = ProbeSpec(encoder="libx265", preset="ultrafast", rate_value=30, bit_depth=10)
+    with Measurer(ffmpeg, reference, None, None, Measurand("vmaf_v1.0.16_5d0h", "mean", 10)) as measurer:
+        (probe,) = measurer.probe([spec])
+    assert np.isfinite(probe.scored.features).all()
+    assert set(features_of_v1(probe.scored)) == set(V1_FEATURES)
+    encode = tmp_path / "x265.mkv"
+    codec = ("-c:v", "libx265", "-preset", "ultrafast", "-crf", "30", "-pix_fmt", "yuv420p10le")
+    process.run([ffmpeg.path, "-i", str(source), *codec, "-x265-params", "log-level=none", str(encode)])
+    by_hand = frames_by_hand(ffmpeg, tmp_path, encode, source, "vmaf_v1.0.16_5d0h", "yuv420p10le")
+    assert probe.scored.vmaf == pytest.approx(by_hand, abs=0.05)
 
 
 def test_the_usual_target_is_what_it_was(source):

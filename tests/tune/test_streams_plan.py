@@ -18,9 +18,10 @@ from vmaf_assay.media.demux import read_facts
 from vmaf_assay.media.encoders import ENCODERS
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import not_a_file, path_of_text, path_text
+from vmaf_assay.media.filters import absolute_files, named_files
 from vmaf_assay.media.probe import CAPTIONS
-from vmaf_assay.tune.filter_files import absolute_files, named_files
 from vmaf_assay.tune.final import FinalEncode
+from vmaf_assay.tune.pictures import PictureRequest
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.source import open_source
@@ -121,6 +122,22 @@ def test_captions_inside_the_picture(ffmpeg, tmp_path, first):
 
 
 @pytest.mark.ffmpeg
+@pytest.mark.parametrize("kept", ["source", "limited"])
+def test_full_range_is_lost_only_where_it_is(ffmpeg, tmp_path, kept):
+    """Full range that stays full is no loss; full range that becomes limited is one."""
+    source, out = tmp_path / "f.mkv", tmp_path / "out.mkv"
+    lavfi(
+        ffmpeg, source, "-pix_fmt", "yuvj420p", "-color_range", "pc", "-c:v", "libx264", "-crf", "5", graph=NOISE
+    )
+    asked = request(source, output=out, pictures=PictureRequest(range=kept))
+    losses = tune(ffmpeg, verified(), asked).losses
+    assert losses == ([] if kept == "source" else ["full range becomes limited range"])
+    video = read_facts(out).streams[0].video
+    assert video is not None
+    assert video.colour.range == {"source": "pc", "limited": "tv"}[kept]
+
+
+@pytest.mark.ffmpeg
 def test_flags_titles_and_languages_that_are_lost_are_said(ffmpeg, tmp_path):
     """MP4 keeps languages and not that a subtitle is the original: the one is silent, the other announced."""
     (tmp_path / "s.srt").write_text("1\n00:00:00,000 --> 00:00:00,300\nhello\n\n")
@@ -163,6 +180,9 @@ def test_paths_that_are_no_files(tmp_path):
     assert said == ["a folder", "a pipe", "a device", "a URL"]
     assert not_a_file(Path("-")) == "standard input or output"
     assert [not_a_file(tmp_path / name) for name in ("file", "nothing", "c:d.mkv")] == ["", "", ""]
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    assert not_a_file(tmp_path / "one") == "a link that leads in a circle"
 
 
 @pytest.mark.ffmpeg
@@ -173,6 +193,8 @@ def test_outputs_and_sources_that_are_no_files_are_refused_at_once(ffmpeg, clip,
     for argv, words in (
         ([str(clip), "-o", str(tmp_path / "folder.mkv"), "--force"], "is a folder"),
         ([str(clip), "-o", str(tmp_path / "pipe.mkv"), "--force"], "is a pipe"),
+        ([str(clip), "--report", str(tmp_path)], "is a folder"),
+        ([str(clip), "--report", str(clip / "page.html")], "clip.mp4 is a file"),
         ([str(clip), "-o", "https://example.org/out.mkv"], "-o https://example.org/out.mkv is a URL"),
         ([str(tmp_path / "pipe.mkv")], "is a pipe"),
         (["rtmp://example.org/live"], "rtmp://example.org/live is a URL"),

@@ -17,8 +17,7 @@ from vmaf_assay.records import MEAN_VMAF
 from vmaf_assay.tune.pictures import PictureRequest
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.run import tune
-from vmaf_assay.tune.source import open_prepared
-from vmaf_assay.tune.working import fed, settle
+from vmaf_assay.tune.source import fed, open_prepared, settle
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -93,3 +93,22 @@ def make_sup(path: Path) -> None:
 def tear(path: Path, n_bytes: int) -> None:
     """Drop the first bytes, as a recording that begins in the middle."""
     path.write_bytes(path.read_bytes()[n_bytes:])
+
+
+def make_picture_sup(path: Path) -> None:
+    """Write a PGS stream that shows a white block of 16x4 px from 0.1 s and hides it at 0.7 s."""
+    width, height = 16, 4
+    lines = (bytes([1]) * width + b"\0\0") * height
+    control = struct.pack(">HHBHBBBB", 160, 90, 0x10, 0, 0x80, 0, 0, 1) + struct.pack(">HBBHH", 0, 0, 0, 8, 60)
+    window = struct.pack(">BBHHHH", 1, 0, 8, 60, width, height)
+    palette = bytes([0, 0]) + bytes([1, 235, 128, 128, 255])
+    picture = struct.pack(">HBB", 0, 0, 0xC0) + (len(lines) + 4).to_bytes(3, "big")
+    picture += struct.pack(">HH", width, height) + lines
+    hide = struct.pack(">HHBHBBBB", 160, 90, 0x10, 1, 0, 0, 0, 0)
+    shown = [(0x16, control), (0x17, window), (0x14, palette), (0x15, picture), (0x80, b"")]
+    out = b""
+    for stamp, segments in ((9000, shown), (63000, [(0x16, hide), (0x17, window), (0x80, b"")])):
+        for kind, payload in segments:
+            out += b"PG" + stamp.to_bytes(4, "big") + bytes(4) + bytes([kind]) + struct.pack(">H", len(payload))
+            out += payload
+    path.write_bytes(out)

@@ -14,6 +14,7 @@ _EDITS = {
     "retag": boxes.retag,
     "add_captions": boxes.add_captions,
     "make_sup": boxes.make_sup,
+    "make_picture_sup": boxes.make_picture_sup,
     "tear": lambda path, n_bytes: boxes.tear(path, int(n_bytes)),
 }
 

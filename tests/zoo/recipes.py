@@ -98,8 +98,7 @@ def _simple() -> list[Recipe]:
             pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             inputs = f"{{{content[len(made) % len(content)]}}} {{tone}}"
             encode = f"-c:v {video[codec]}{special} -pix_fmt {pixels} -c:a {sound.get(suffix, 'aac')}"
-            refused = "8-bit" if codec == "vvenc" else ""  # it takes 10 bits alone
-            made.append(Recipe(name, f"{inputs} {encode} {name}", refused=refused))
+            made.append(Recipe(name, f"{inputs} {encode} {name}"))
     return made
 
 

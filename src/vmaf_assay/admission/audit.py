@@ -47,6 +47,13 @@ class Audit:
         """Whether all recomputed items agree."""
         return self.status == "verified" and all(check.outcome != "differs" for check in self.checks)
 
+    def first_wrong(self) -> str:
+        """The first thing that differs, in words; '' if all agrees."""
+        if self.agrees:
+            return ""
+        wrong = [f"{check.what}: {check.detail}" for check in self.checks if check.outcome == "differs"]
+        return (wrong or [self.status])[0]
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON: every fact in full."""
         verdict = self.verdict

@@ -225,6 +225,7 @@ def _compare_sidecars(folder: Path, verdict: Verdict, again: "RunEvidence") -> C
     for row_id, (_, _, found) in models.items():
         said = read_sidecar(folder, verdict, row_id)
         unlike = {"onnx_sha256", "calibration", "held_out"}  # bound by digest, or compared with the gate
+        unlike |= {"tools"} if said.tools is None else set()  # sidecars of before ADR-0435 do not name them
         if why := first_difference(said.model_dump(exclude=unlike), found.model_dump(exclude=unlike)):
             return Check("retrained: sidecars", "differs", f"{row_id}: {why}")
     same = sum(models[row_id][1] == digest for row_id, digest in verdict.sidecars.items())

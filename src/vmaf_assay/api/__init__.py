@@ -12,10 +12,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vmaf_assay.admission.audit import Audit
+    from vmaf_assay.admission.promotion import Who
     from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request
-    from vmaf_assay.api.ensembles import load_ensemble, verify_registry
+    from vmaf_assay.api.ensembles import load_ensemble, load_forecast, verify_registry
+    from vmaf_assay.api.exports import export_mlflow, export_to_reference
+    from vmaf_assay.api.machine import CalibratedBuild, calibrate_build, examine
     from vmaf_assay.api.models import gate_run, promote_run, train_ensemble, validate_run, write_run
     from vmaf_assay.api.pages import write_page
+    from vmaf_assay.api.registries import (
+        AdmittedRow,
+        SignedVerdict,
+        acting,
+        attest_ensemble,
+        audit_ensemble,
+        list_rows,
+        make_key,
+        read_key,
+        registry_history,
+        retire_ensemble,
+        revalidate_ensemble,
+        roll_back,
+        show_row,
+        sign_ensemble,
+    )
     from vmaf_assay.api.scenes import tune_scene_request, tune_scenes
     from vmaf_assay.api.scoring import MadeBy, predict_pair, predict_table, score_files
     from vmaf_assay.api.settings import Settings
@@ -41,12 +61,16 @@ if TYPE_CHECKING:
         SourcesRefusedError,
         ToolError,
     )
+    from vmaf_assay.export.mlflow import Exported
     from vmaf_assay.media.encoders.driven import Drive, read_drive
     from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+    from vmaf_assay.outcomes.builds import EncoderCheck
     from vmaf_assay.promise.choice import Curve
     from vmaf_assay.promise.policy import GateResult
     from vmaf_assay.promise.promise import Promise, PromisedChoice
     from vmaf_assay.records import CellRecord, Scored, VideoInfo
+    from vmaf_assay.registry.entries import Entry
+    from vmaf_assay.registry.signing import PublicKey
     from vmaf_assay.registry.store import VerifiedEnsemble
     from vmaf_assay.registry.verdict import Verdict
     from vmaf_assay.registry.verify import RowReport
@@ -66,8 +90,32 @@ if TYPE_CHECKING:
     from vmaf_assay.tune.segments import SegmentPlan
 
 _MODULES = {
+    "vmaf_assay.export.mlflow": ["Exported"],
+    "vmaf_assay.api.registries": [
+        "AdmittedRow",
+        "SignedVerdict",
+        "acting",
+        "attest_ensemble",
+        "audit_ensemble",
+        "list_rows",
+        "make_key",
+        "read_key",
+        "registry_history",
+        "retire_ensemble",
+        "revalidate_ensemble",
+        "roll_back",
+        "show_row",
+        "sign_ensemble",
+    ],
+    "vmaf_assay.api.machine": ["CalibratedBuild", "calibrate_build", "examine"],
+    "vmaf_assay.outcomes.builds": ["EncoderCheck"],
+    "vmaf_assay.api.exports": ["export_mlflow", "export_to_reference"],
+    "vmaf_assay.admission.audit": ["Audit"],
+    "vmaf_assay.admission.promotion": ["Who"],
+    "vmaf_assay.registry.entries": ["Entry"],
+    "vmaf_assay.registry.signing": ["PublicKey"],
     "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request"],
-    "vmaf_assay.api.ensembles": ["load_ensemble", "verify_registry"],
+    "vmaf_assay.api.ensembles": ["load_ensemble", "load_forecast", "verify_registry"],
     "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run", "write_run"],
     "vmaf_assay.api.pages": ["write_page"],
     "vmaf_assay.api.scenes": ["tune_scene_request", "tune_scenes"],
@@ -123,10 +171,13 @@ _MODULES = {
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "AdmittedRow",
     "AssayError",
+    "Audit",
     "Batch",
     "BuildProgress",
     "BuiltCorpus",
+    "CalibratedBuild",
     "CellRecord",
     "CompareRequest",
     "CompareResult",
@@ -138,6 +189,9 @@ __all__ = [
     "Curve",
     "CurvePoint",
     "Drive",
+    "EncoderCheck",
+    "Entry",
+    "Exported",
     "Ffmpeg",
     "Forecast",
     "GateResult",
@@ -154,6 +208,7 @@ __all__ = [
     "Probed",
     "Promise",
     "PromisedChoice",
+    "PublicKey",
     "RowReport",
     "RunEvidence",
     "SampleFacts",
@@ -164,6 +219,7 @@ __all__ = [
     "Scores",
     "SegmentPlan",
     "Settings",
+    "SignedVerdict",
     "SourcesRefusedError",
     "ToolError",
     "TuneRequest",
@@ -171,23 +227,41 @@ __all__ = [
     "Verdict",
     "VerifiedEnsemble",
     "VideoInfo",
+    "Who",
+    "acting",
+    "attest_ensemble",
+    "audit_ensemble",
     "build_corpus",
     "build_request",
+    "calibrate_build",
     "choose_rate",
     "compare_encoders",
     "compare_request",
+    "examine",
+    "export_mlflow",
+    "export_to_reference",
     "find_ffmpeg",
     "forecast_encoder",
     "gate_run",
+    "list_rows",
     "load_corpus",
     "load_ensemble",
+    "load_forecast",
     "load_run",
+    "make_key",
     "predict_pair",
     "predict_table",
     "probe_source",
     "promote_run",
     "read_drive",
+    "read_key",
+    "registry_history",
+    "retire_ensemble",
+    "revalidate_ensemble",
+    "roll_back",
     "score_files",
+    "show_row",
+    "sign_ensemble",
     "train_ensemble",
     "tune_request",
     "tune_scene_request",

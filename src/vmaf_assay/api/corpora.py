@@ -30,10 +30,9 @@ from vmaf_assay.corpus.sources import Source, sources_from_manifest, sources_fro
 from vmaf_assay.corpus.storage import Store, building, is_url, open_store
 from vmaf_assay.corpus.store import Corpus, load_corpus, load_records
 from vmaf_assay.errors import ConfigError, MediaError, SourcesRefusedError, ToolError
-from vmaf_assay.media.capability import check_extra_args
+from vmaf_assay.media.capability import check_extra_args, tool_versions
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.raw import parse_raw
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import CellRecord, OnStep
 
 OnNote = Callable[[str], None]

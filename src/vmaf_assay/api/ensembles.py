@@ -3,15 +3,16 @@
 from pathlib import Path
 
 from vmaf_assay.api.paths import PathLike, registry_of
-from vmaf_assay.records import OnStep
+from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep
 from vmaf_assay.registry import store
+from vmaf_assay.registry.manifest import forecast_ensemble
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.registry.trust import find_trust
 from vmaf_assay.registry.verify import RowReport
 from vmaf_assay.registry.verify import verify_registry as _verify_registry
 
-FORECAST_ENSEMBLE = "vmaf_forecast_ensemble_v1"
-"""The forecast ensemble."""
+FORECAST_ENSEMBLE = forecast_ensemble(MEAN_VMAF)
+"""The ensemble that forecasts mean VMAF v0.6.1 of 8-bit encodes."""
 REGRESSOR_ENSEMBLE = "fr_regressor_v2_ensemble_v1"
 """The ensemble that scores encodes from their features."""
 
@@ -34,6 +35,31 @@ def load_ensemble(
     """
     policy = None if trust_policy is None else Path(trust_policy)
     return store.load_verified(registry_of(registry), ensemble_id, policy)
+
+
+def load_forecast(
+    measurand: Measurand, *, registry: PathLike | None = None, trust_policy: PathLike | None = None
+) -> VerifiedEnsemble:
+    """The ensemble that forecasts a measurand; if the registry has none, that of `FORECAST_ENSEMBLE`.
+
+    With the latter a job is searched by encodes of its own, and nothing is promised.
+
+    Args:
+      measurand: what the target is of.
+      registry: as of `load_ensemble`.
+      trust_policy: likewise.
+
+    Raises:
+      IntegrityError: the ensemble there does not verify.
+
+    >>> load_forecast(Measurand("vmaf_v0.6.1neg", "p1", 8)).verdict.ensemble
+    'vmaf_forecast_ensemble_v1'
+    """
+    named = forecast_ensemble(measurand)
+    held = (
+        named == FORECAST_ENSEMBLE or store.read_registry(registry_of(registry)).row(f"{named}_mean") is not None
+    )
+    return load_ensemble(named if held else FORECAST_ENSEMBLE, registry=registry, trust_policy=trust_policy)
 
 
 def verify_registry(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from vmaf_assay.admission.judge import judge, write_verdict
 from vmaf_assay.admission.promotion import Who, promote
-from vmaf_assay.api.ensembles import FORECAST_ENSEMBLE
 from vmaf_assay.api.paths import PathLike, registry_of
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.promise.policy import GateResult
@@ -14,14 +13,14 @@ from vmaf_assay.records import OnStep
 from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.training.evidence import RunEvidence, load_run
 from vmaf_assay.training.schema import RunFile
-from vmaf_assay.tune.scale import parse_measurand
+from vmaf_assay.tune.request import parse_measurand
 
 
 def write_run(
     corpus: PathLike,
     out: PathLike,
     *,
-    ensemble_id: str = FORECAST_ENSEMBLE,
+    ensemble_id: str | None = None,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     recipe: str | None = None,
     folds: int | None = None,
@@ -37,7 +36,7 @@ def write_run(
     Args:
       corpus: a finished corpus folder.
       out: the run's folder; must not exist.
-      ensemble_id: which ensemble.
+      ensemble_id: which ensemble; by default the forecast of mean VMAF v0.6.1 of 8-bit encodes.
       seeds: one member a seed, two or more; the gate asks for five.
       recipe: training recipe; by default the ensemble's.
       folds: grouped folds; by default one group at a time up to 100 groups, then 20 folds.
@@ -76,7 +75,7 @@ def train_ensemble(
     corpus: PathLike,
     out: PathLike,
     *,
-    ensemble_id: str = FORECAST_ENSEMBLE,
+    ensemble_id: str | None = None,
     recipe: str | None = None,
     jobs: int | None = None,
     on_step: OnStep | None = None,
@@ -86,7 +85,7 @@ def train_ensemble(
     Args:
       corpus: as of `write_run`, like the others.
       out: the run's folder; must not exist.
-      ensemble_id: which ensemble.
+      ensemble_id: which ensemble; by default the forecast of mean VMAF v0.6.1 of 8-bit encodes.
       recipe: training recipe; by default the ensemble's.
       jobs: processes; by default one a core.
       on_step: called with members done.

@@ -6,6 +6,7 @@ from vmaf_assay.api.pages import write_page
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import Run, Settings, TuneAsked
 from vmaf_assay.api.tuning import request_of
+from vmaf_assay.media.files import check_page
 from vmaf_assay.scenes.allocate import Goal
 from vmaf_assay.scenes.request import DEFAULT_FLOOR, SceneRequest
 from vmaf_assay.scenes.result import SceneResult
@@ -58,9 +59,17 @@ def tune_scene_request(
       page: HTML file to write about the answer.
       settings: what it runs with.
     """
+    check_page(page)
     run = Run(settings)
     clock = run.clock(page=page is not None)
-    result = tune_by_scene(run.ffmpeg, run.ensemble, request, cache=run.cache, on_note=run.on_note, clock=clock)
+    result = tune_by_scene(
+        run.ffmpeg,
+        run.ensemble(request.tune.measurand),
+        request,
+        cache=run.cache,
+        on_note=run.on_note,
+        clock=clock,
+    )
     if page is not None:
         write_page(result.as_json(), page, ffmpeg=run.ffmpeg, on_step=clock.step)
     return result

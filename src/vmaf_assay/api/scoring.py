@@ -9,8 +9,8 @@ from vmaf_assay.api.pages import write_page
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import Run, Settings
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoder_names import check_named, read_encoder
-from vmaf_assay.media.encoders import encoder_info
+from vmaf_assay.media.encoders import check_named, encoder_info, read_encoder
+from vmaf_assay.media.files import check_page
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.pairs import PairRequest, PairScore
@@ -86,6 +86,7 @@ def predict_pair(
       MediaError: a file cannot be used, the frames do not match, or the pictures have unlike shapes.
     """
     check_probability(confidence, "--confidence")
+    check_page(page)
     run, ensemble = Run(settings), settings.get("ensemble")
     if made_by is not None and ensemble is None:
         ensemble = load_ensemble(REGRESSOR_ENSEMBLE)

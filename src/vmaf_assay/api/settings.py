@@ -68,6 +68,10 @@ class TuneAsked(Settings, total=False):
     max_kbps: float | None
     max_bytes: float | None
     max_ratio: float | None
+    target_kbps: float | None
+    target_bytes: float | None
+    best_within: bool
+    two_pass: bool
     probe_seconds: float
     probes: ProbesKind | None
     pictures: PictureRequest
@@ -87,12 +91,11 @@ class Run:
         """The given one, else the one found."""
         return self.settings.get("ffmpeg") or find_ffmpeg()
 
-    @property
-    def ensemble(self) -> VerifiedEnsemble:
-        """The given one, else the shipped forecast."""
-        from vmaf_assay.api.ensembles import load_ensemble  # which needs none of this
+    def ensemble(self, measurand: Measurand) -> VerifiedEnsemble:
+        """The given one, else the shipped forecast of a measurand."""
+        from vmaf_assay.api.ensembles import load_forecast  # which needs none of this
 
-        return self.settings.get("ensemble") or load_ensemble()
+        return self.settings.get("ensemble") or load_forecast(measurand)
 
     @property
     def cache(self) -> Cache | None:

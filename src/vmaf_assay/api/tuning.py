@@ -10,7 +10,9 @@ from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
+from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.files import check_folder, check_page, real_path
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
@@ -24,7 +26,7 @@ from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.pictures import WHOLE, PictureRequest
-from vmaf_assay.tune.probing import Probed, forecast_of, probe_title
+from vmaf_assay.tune.probing import Probed, forecast_of, probe_title, with_tools
 from vmaf_assay.tune.progress import BatchClock
 from vmaf_assay.tune.request import (
     DEFAULT_CONFIDENCE,
@@ -78,7 +80,7 @@ def probe_source(
     asked = [(one.encoder, one.preset) for one in seen if encoders is None or one.encoder in encoders]
     with Measurer(tool, reference, Cache(Path(cache_dir)) if cache_dir else None, on_step) as measurer:
         title = probe_title(measurer, ensemble.ensemble, asked, probe_seconds, more_probes=more_probes)
-    return Probed(reference, video, title.probes, title.sample, title.segment_probes)
+    return Probed(reference, video, title.probes, title.sample, title.segment_probes, tool)
 
 
 def forecast_encoder(
@@ -96,7 +98,7 @@ def forecast_encoder(
       ConfigError: the ensemble was never trained on this encoder and preset.
     """
     preset = chosen_preset(ensemble.ensemble.sidecar, encoder, preset)
-    return forecast_of(
+    predicted = forecast_of(
         ensemble.ensemble,
         probed.probes,
         probed.sample,
@@ -107,6 +109,9 @@ def forecast_encoder(
         frame_rate=float(probed.reference.frame_rate),
         source=probed.reference.path.name,
     )
+    if probed.ffmpeg is None:
+        return replace(predicted, uncalibrated_tools="nothing says which ffmpeg made the probes")
+    return with_tools(predicted, ensemble.ensemble.sidecar, probed.ffmpeg, ToolVersions())
 
 
 def choose_rate(
@@ -148,7 +153,14 @@ def choose_rate(
         trials=len(trials),
     )
     choice = predicted.forecaster(confidence).choose(target_vmaf, trials, margin.scale)
-    return promised(choice, margin, target=target_vmaf, confidence=confidence, why_not=predicted.reason)
+    return promised(
+        choice,
+        margin,
+        target=target_vmaf,
+        confidence=confidence,
+        why_not=predicted.reason,
+        tools=predicted.uncalibrated_tools,
+    )
 
 
 def tune_source(source: PathLike, encoder: str, **asked: Unpack[TuneAsked]) -> TuneResult:
@@ -190,12 +202,19 @@ def tune_request(
       page: HTML file to write about the answer.
       settings: what it runs with.
     """
+    check_page(page)
     run = Run(settings)
     tool, clock = run.ffmpeg, run.clock(page=page is not None)
     cache = run.cache
     with run.recording(cache) as record:
         result = tune(
-            tool, run.ensemble, request, cache=cache, on_note=run.on_note, clock=clock, on_measured=record
+            tool,
+            run.ensemble(request.measurand),
+            request,
+            cache=cache,
+            on_note=run.on_note,
+            clock=clock,
+            on_measured=record,
         )
     if page is not None:
         write_page(result, page, ffmpeg=tool, on_step=clock.step)
@@ -227,8 +246,10 @@ def tune_sources(
     Raises:
       ConfigError: no video is named, or what is asked is invalid for every source.
     """
+    if page_dir is not None:
+        check_folder(real_path(Path(page_dir)), "--report")
     run = Run(settings)
-    tool, verified = run.ffmpeg, run.ensemble
+    tool, verified = run.ffmpeg, run.ensemble(request.measurand)
     answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
     folder = None if out_dir is None else Path(out_dir)
     asked = check_batch(resolved(request, answered), folder)
@@ -323,22 +344,29 @@ def compare_encoders(
     return compare_request(request, **settings)
 
 
-def compare_request(request: CompareRequest, **settings: Unpack[Settings]) -> CompareResult:
+def compare_request(
+    request: CompareRequest, *, page: PathLike | None = None, **settings: Unpack[Settings]
+) -> CompareResult:
     """`compare_encoders` of a request that is a record already.
 
     Args:
       request: what is asked.
+      page: HTML file to write about the answer.
       settings: what it runs with.
     """
+    check_page(page)
     run = Run(settings)
     cache = run.cache
     with run.recording(cache) as record:
-        return compare(
+        result = compare(
             run.ffmpeg,
-            run.ensemble,
+            run.ensemble(request.measurand),
             request,
             cache=cache,
             on_note=run.on_note,
             clock=run.clock(),
             on_measured=record,
         )
+    if page is not None:
+        write_page(result, page, ffmpeg=run.ffmpeg)
+    return result

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vmaf_assay.admission.audit import Audit
+    from vmaf_assay.api import Audit
 
 RETRAINED = "retrained: models"
 """What the check is called that compares models trained again."""

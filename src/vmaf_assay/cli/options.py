@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from vmaf_assay.api import Settings
     from vmaf_assay.cli.render import Job
+    from vmaf_assay.records import Measurand
 
 Registry = Annotated[Path | None, typer.Option(help="Registry folder (default: the shipped one).")]
 TrustPolicy = Annotated[
@@ -62,14 +63,14 @@ class RunOptions:
     report: Path | None = None
     as_json: bool = False
 
-    def settings(self, job: "Job") -> "Settings":
-        """What the Python interface runs with; loads the ensemble, and finds ffmpeg and the cache."""
-        from vmaf_assay.api import find_ffmpeg, load_ensemble
+    def settings(self, job: "Job", measurand: "Measurand") -> "Settings":
+        """What the Python interface runs with; loads a forecast, and finds ffmpeg and the cache."""
+        from vmaf_assay.api import find_ffmpeg, load_forecast
         from vmaf_assay.cli.render import note
         from vmaf_assay.media import user_folders
 
         return {
-            "ensemble": load_ensemble(registry=self.registry, trust_policy=self.trust_policy),
+            "ensemble": load_forecast(measurand, registry=self.registry, trust_policy=self.trust_policy),
             "ffmpeg": find_ffmpeg(self.ffmpeg),
             "cache_dir": None if self.no_cache else user_folders.cache_dir(),
             "outcomes_dir": None if self.no_outcomes else user_folders.outcomes_dir(),

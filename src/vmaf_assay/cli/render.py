@@ -1,6 +1,6 @@
 """Rendering of answers and progress: the answer on stdout, everything else on stderr.
 
-Nothing here decides anything. Text from outside this package passes through `visible`, so that a file name cannot
+Nothing here decides anything. Text from outside this package passes through `printable`, so that no file name can
 control a terminal. Colour follows rich: off when not a terminal, and off when NO_COLOR is set.
 """
 
@@ -14,6 +14,8 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
+
+from vmaf_assay.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,28 +35,19 @@ def console() -> "Console":
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def visible(text: str) -> str:
-    r"""The text with control characters shown as escapes.
-
-    >>> visible("a\x1b[31mb")
-    'a\\x1b[31mb'
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def say(text: str = "") -> None:
     """Print one line of the answer on stdout."""
-    typer.echo(visible(text))
+    typer.echo(printable(text))
 
 
 def note(text: str) -> None:
     """Print one line on stderr."""
-    typer.echo(visible(text), err=True)
+    typer.echo(printable(text), err=True)
 
 
 def error(text: str) -> None:
     """Print an error as one line on stderr."""
-    line = visible(" ".join(text.split()))
+    line = printable(" ".join(text.split()))
     if sys.stderr.isatty():
         console().print("error:", style="bold red", end="")
     else:
@@ -89,7 +82,7 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6f}".rstrip("0").rstrip(".")
-    return visible(str(value))
+    return printable(str(value))
 
 
 WIDTH = 80
@@ -235,7 +228,7 @@ def progress_bar(
         bars.TextColumn("{task.fields[detail]}", markup=False, table_column=words),
     )
     with bars.Progress(*columns, console=console(), transient=True, expand=True) as shown:
-        task = shown.add_task(visible(description), total=total, detail="", rate="", left="")
+        task = shown.add_task(printable(description), total=total, detail="", rate="", left="")
 
         said = ""
         began = time.monotonic()
@@ -251,6 +244,6 @@ def progress_bar(
             speed = shown.tasks[0].speed
             rate = f"{speed:.3g}/s" if speed else ""
             still = f"{duration(time.monotonic() - began)} gone{left_words()}" if left is not None else ""
-            shown.update(task, completed=done, detail=visible(str(detail)), rate=rate, left=still)
+            shown.update(task, completed=done, detail=printable(str(detail)), rate=rate, left=still)
 
         yield update

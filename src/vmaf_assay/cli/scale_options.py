@@ -28,7 +28,7 @@ class Scale:
 
     def asked(self) -> dict[str, Any]:
         """As fields of `TuneRequest`."""
-        from vmaf_assay.tune.scale import read_scale  # the command line starts without it
+        from vmaf_assay.tune.request import read_scale  # the command line starts without it
 
         measurand, depth_of_source = read_scale(self.vmaf, self.pool, self.bit_depth)
         return {"measurand": measurand, "depth_of_source": depth_of_source}

@@ -33,7 +33,9 @@ def tune_scenes(
     if out_dir is not None or len(sources) > 1 or sources[0].is_dir():
         raise ConfigError("--by-scene takes one source and -o", next_step="run it for each source")
     with render.job("frames") as job:
-        result = tune_scene_request(SceneRequest(request, **asked), page=run.report, **run.settings(job))
+        result = tune_scene_request(
+            SceneRequest(request, **asked), page=run.report, **run.settings(job, request.measurand)
+        )
     if run.report is not None:
         render.note(f"page: {run.report}")
     if run.as_json:

@@ -1,15 +1,11 @@
 """`assay registry sign | attest`: audit first, then sign what was found."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vmaf_assay.cli.auditing import Deeper, audited, first_wrong
 from vmaf_assay.cli.commands.promote import Expires, Sign, Wait, who_of
-
-if TYPE_CHECKING:
-    from vmaf_assay.admission.audit import Audit
 
 Folder = Annotated[Path | None, typer.Option("--registry", help="Registry folder (default: the shipped one).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -34,23 +30,16 @@ def sign(
 
     Example: assay registry sign vmaf_forecast_ensemble_v1 --sign ~/assay-key --registry models
     """
-    from dataclasses import replace
-
-    from vmaf_assay.admission.lifecycle import sign_verdict
+    from vmaf_assay.api import sign_ensemble
+    from vmaf_assay.api.paths import registry_of
     from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.store import registry_dir
 
-    if not sign:
-        raise ConfigError("nothing to sign with", next_step="add --sign KEY")
-    if retrain and corpus is None:
-        raise ConfigError("--retrain needs the corpus", next_step="add --corpus DIR")
-    folder = registry_dir(registry)
-    who = who_of(sign, expires_days, None, None, wait)
-    if corpus is not None:
-        _agreed(folder, ensemble, Deeper(True, corpus, retrain, jobs))
-        who = replace(who, audited=("corpus", *(["retraining"] if retrain else [])))
-    verdict, keys = sign_verdict(folder, ensemble, who)
+    folder, who = registry_of(registry), who_of(sign, expires_days, None, None, wait)
+    with render.steps("verifying") as on_step:
+        signed = sign_ensemble(
+            ensemble, who, registry=folder, corpus=corpus, retrain=retrain, jobs=jobs, on_step=on_step
+        )
+    verdict, keys = signed.verdict, signed.keys
     if as_json:
         render.emit_json({"ensemble": ensemble, "sequence": verdict.sequence, "signed_by": keys})
         return
@@ -73,19 +62,15 @@ def attest(
 
     Example: assay registry attest vmaf_forecast_ensemble_v1 --corpus corpus --sign ~/assay-key --registry models
     """
-    from vmaf_assay.admission.lifecycle import attest_verdict
-    from vmaf_assay.admission.retrain import attested
+    from vmaf_assay.api import attest_ensemble
+    from vmaf_assay.api.paths import registry_of
     from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.store import registry_dir
 
-    if not sign:
-        raise ConfigError("nothing to sign with", next_step="add --sign KEY")
-    folder = registry_dir(registry)
-    who = who_of(sign, None, None, None, wait)
-    found = _agreed(folder, ensemble, Deeper(True, corpus, True, jobs))
-    retrained = attested(found)
-    verdict, keys = attest_verdict(folder, found, retrained, who)
+    folder, who = registry_of(registry), who_of(sign, None, None, None, wait)
+    with render.steps("verifying") as on_step:
+        signed = attest_ensemble(ensemble, who, corpus=corpus, registry=folder, jobs=jobs, on_step=on_step)
+    verdict, keys, retrained = signed.verdict, signed.keys, signed.retrained
+    assert retrained is not None  # an attestation is of one
     if as_json:
         render.emit_json(
             {
@@ -101,12 +86,3 @@ def attest(
         f"{folder}: verdict {verdict.sequence} on {ensemble}, trained again {retrained.result}, "
         f"is attested by {len(keys)}: {named}"
     )
-
-
-def _agreed(folder: Path, ensemble: str, deeper: Deeper) -> "Audit":
-    from vmaf_assay.errors import IntegrityError
-
-    found = audited(folder, f"{ensemble}_mean", None, deeper)
-    if wrong := first_wrong(found):
-        raise IntegrityError(f"not signed: {wrong}", next_step="see `assay registry verify --deep`")
-    return found

@@ -26,9 +26,9 @@ from vmaf_assay.corpus.measure import Failed, Site, measure
 from vmaf_assay.corpus.plan import Cell, cell_key
 from vmaf_assay.corpus.storage import LocalStore, Store, open_store
 from vmaf_assay.errors import AssayError, ConfigError, ToolError
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.media.files import sha256_bytes
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.records import CellRecord
 
 RESOURCE = "encode"

@@ -17,8 +17,7 @@ from vmaf_assay.corpus.plan import CorpusReference
 from vmaf_assay.corpus.storage import Store
 from vmaf_assay.errors import IntegrityError
 from vmaf_assay.media import process
-from vmaf_assay.media.decode_errors import check_decoded
-from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_decoded, failure
 from vmaf_assay.media.files import canonical_json, sha256_bytes
 from vmaf_assay.media.parquet import Limits, parse_parquet
 from vmaf_assay.media.sync import SIGNATURE_SIZE, Signatures, read_signatures

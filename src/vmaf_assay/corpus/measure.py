@@ -17,8 +17,7 @@ from vmaf_assay.corpus.storage import Store
 from vmaf_assay.corpus.store import content_sha256, write_cell
 from vmaf_assay.errors import AssayError, MediaError, ToolError
 from vmaf_assay.media import process
-from vmaf_assay.media.decode_errors import check_decoded
-from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_decoded, failure
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.records import FRAME_VMAF, CellRecord, Scored, more_values, scored_values

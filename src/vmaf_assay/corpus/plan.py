@@ -9,13 +9,18 @@ from vmaf_assay.corpus.sources import Source
 from vmaf_assay.errors import ConfigError, IntegrityError
 from vmaf_assay.media import commands
 from vmaf_assay.media.commands import VMAF_MODEL, Command
-from vmaf_assay.media.eligibility import admit
-from vmaf_assay.media.encoder_names import check_named, read_encoder
-from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, encoder_info, with_extra_args
+from vmaf_assay.media.encoders import (
+    ENCODERS,
+    EncoderInfo,
+    check_named,
+    encoder_info,
+    read_encoder,
+    with_extra_args,
+)
 from vmaf_assay.media.ffmpeg import DEMUXERS, Ffmpeg, even_fit, guards
 from vmaf_assay.media.files import canonical_json, sha256_bytes, sha256_file
 from vmaf_assay.media.probe import probe_video
-from vmaf_assay.media.reference import ReferenceInput, rgb_matrix
+from vmaf_assay.media.reference import ReferenceInput, admit, rgb_matrix
 from vmaf_assay.records import METRICS, v1_model
 
 Size = tuple[int, int]
@@ -52,7 +57,7 @@ class CorpusReference:
     expected_frames: int | None = None
     """Frames that decoding must give; None if only a time range of the source is used."""
     conversions: tuple[str, ...] = ()
-    """Conversions of the source's pictures, in words (`media/eligibility.py`)."""
+    """Conversions of the source's pictures, in words (`media/reference.py`)."""
     stream_map: str = "v:0"
     """How ffmpeg names the stream in the file."""
     container: str = ""

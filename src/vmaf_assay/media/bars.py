@@ -79,13 +79,13 @@ def bars_of(brightest: NDArray[np.uint8]) -> Bars:
     Args:
       brightest: the brightest that each pixel ever is, [H, W], 0 to 255.
 
-    >>> seen = np.zeros((20, 16), np.uint8)
-    >>> seen[6:14] = 200
+    >>> seen = np.zeros((56, 32), np.uint8)
+    >>> seen[20:36] = 200
     >>> bars_of(seen)
-    Bars(width=16, height=8, x=0, y=6, kept=())
-    >>> seen[16:18, 6:10] = 255  # a subtitle
+    Bars(width=32, height=16, x=0, y=20, kept=())
+    >>> seen[44:46, 12:20] = 255  # a subtitle
     >>> bars_of(seen)
-    Bars(width=16, height=14, x=0, y=6, kept=('bottom',))
+    Bars(width=32, height=36, x=0, y=20, kept=('bottom',))
     """
     height, width = brightest.shape
     lit = brightest > BLACK

@@ -451,7 +451,12 @@ def try_encoder(
 
 def test_clip(n_frames: int) -> Command:
     """A 320x192 test clip as a file; libkvazaar takes sides that are multiples of 8."""
-    pictures = ("-f", "lavfi", "-i", "testsrc2=size=320x192:rate=25", "-frames:v", str(n_frames))
+    return source_clip("testsrc2=size=320x192:rate=25", n_frames)
+
+
+def source_clip(graph: str, n_frames: int) -> Command:
+    """Pictures of ffmpeg's own sources as a file."""
+    pictures = ("-f", "lavfi", "-i", graph, "-frames:v", str(n_frames))
     return Command((*pictures, "-pix_fmt", "yuv420p", OUTPUT))
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmaf_assay.media import process
-from vmaf_assay.media.decode_errors import check_decoded, start_remarks
-from vmaf_assay.media.ffmpeg import DEMUXERS, Ffmpeg, guards
-from vmaf_assay.media.packets import FrameMap, Run
+from vmaf_assay.media.demux import FrameMap, Run
+from vmaf_assay.media.ffmpeg import DEMUXERS, Ffmpeg, check_decoded, guards, start_remarks
 from vmaf_assay.media.reading_commands import picture_sums
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.segments import Span, merged

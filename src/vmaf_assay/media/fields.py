@@ -81,7 +81,9 @@ def worth_looking(video: VideoInfo) -> bool:
     return video.interlaced or (may and not video.rotation)
 
 
-def look_at_fields(ffmpeg: Ffmpeg, path: Path, video: VideoInfo, input_args: Sequence[str]) -> Fields:
+def look_at_fields(
+    ffmpeg: Ffmpeg, path: Path, video: VideoInfo, input_args: Sequence[str], chain: str = ""
+) -> Fields:
     """What the pictures of a title are, by its motion at several places; its tags decide only where nothing moves.
 
     Args:
@@ -89,6 +91,7 @@ def look_at_fields(ffmpeg: Ffmpeg, path: Path, video: VideoInfo, input_args: Seq
       path: the title.
       video: its facts.
       input_args: options before `-i`.
+      chain: filters whose frames are looked at, instead of the title's own.
     """
     tagged: Parity = "bff" if video.field_order == "bottom" else "tff"
     by_tag: FieldKind = "interlaced" if video.interlaced else "unknown"
@@ -96,7 +99,7 @@ def look_at_fields(ffmpeg: Ffmpeg, path: Path, video: VideoInfo, input_args: Seq
         return Fields(by_tag, tagged)
     places, seen, single = _places(video), 0, Counter[str]()
     for start_s in places:
-        command = count_fields(input_args, video.stream_map, start_s, _frames(places, video))
+        command = count_fields(input_args, video.stream_map, start_s, _frames(places, video), chain)
         text = process.run(command.argv(ffmpeg, level="info", source=path)).stderr
         # libavfilter prints the sums of each graph; the last is of the graph that ran.
         for line in re.findall(r"Single frame detection:(.*)", text)[-1:]:
@@ -110,7 +113,7 @@ def look_at_fields(ffmpeg: Ffmpeg, path: Path, video: VideoInfo, input_args: Seq
         return Fields(by_tag, tagged, seen)
     if pair < max(_MIN_DECIDED, _SHARE * decided):
         return Fields("progressive", parity, seen)
-    if _telecined(ffmpeg, path, video, parity, input_args, places):
+    if not chain and _telecined(ffmpeg, path, video, parity, input_args, places):
         return Fields("telecined", parity, seen)
     return Fields("mixed" if single["Progressive"] > _SHARE * decided else "interlaced", parity, seen)
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vmaf_assay.errors import IntegrityError, ToolError
+from vmaf_assay.errors import ConfigError, IntegrityError, ToolError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -40,8 +40,12 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """The canonical bytes of a JSON value: sorted keys, no spaces, UTF-8, no NaN or Infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """The canonical bytes of a JSON value: sorted keys, no spaces, UTF-8, no NaN or Infinity.
+
+    Bytes of names that are not UTF-8 stay what they are; a document with such is hashed and never read.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -298,6 +302,11 @@ def read_json_strict(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str
     return parse_json_strict(read_plain(path, max_bytes=max_bytes), where=str(path))
 
 
+def real_path(path: Path) -> Path:
+    """A path without links; links that lead in a circle stay, where `Path.resolve` raises RuntimeError."""
+    return Path(os.path.realpath(path))
+
+
 def path_text(path: Path | str) -> str:
     r"""A path as text that every document and terminal holds: bytes that are not UTF-8 as `\xNN`.
 
@@ -332,6 +341,25 @@ def as_given(path: Path) -> str:
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"
 
 
+def check_page(page: str | os.PathLike[str] | None) -> None:
+    """Raise ConfigError if no page can be written there, before the work that it would be about."""
+    if page is None:
+        return
+    path = Path(page)
+    if kind := not_a_file(path):
+        raise ConfigError(f"--report {as_given(path)} is {kind}", next_step="name a file, as --report page.html")
+    check_folder(real_path(path).parent, "--report")
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise ConfigError if a folder, or the nearest one above it that is there, takes no new file."""
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{option}: {there} is a file", next_step="name a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{option}: {there} cannot be written to", next_step="choose another folder")
+
+
 def not_a_file(path: Path) -> str:
     """What a path names instead of a plain file, in words; empty for a plain file, and for nothing at all."""
     if path.exists():
@@ -340,6 +368,8 @@ def not_a_file(path: Path) -> str:
         if stat.S_ISREG(mode):
             return ""
         return next((f"a {word}" for is_kind, word in kinds if is_kind(mode)), "a device")
+    if real_path(path).is_symlink():
+        return "a link that leads in a circle"
     if str(path) == "-":
         return "standard input or output"
     return "a URL" if re.match(f"{_SCHEME}:/", str(path)) else ""

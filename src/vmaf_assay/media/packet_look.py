@@ -8,7 +8,7 @@ into units gives unbiased estimates (`promise/sampling.py`); good ones give narr
 import numpy as np
 from numpy.typing import NDArray
 
-from vmaf_assay.media.packets import FrameMap
+from vmaf_assay.media.demux import FrameMap
 from vmaf_assay.media.segments import Span
 
 _WINDOW = 12

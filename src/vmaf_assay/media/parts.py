@@ -4,6 +4,7 @@ Parts are found by seeking, which is not trusted: every frame that is compared h
 title was decoded from its beginning. The same digests show that the source has not changed meanwhile.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,9 +17,8 @@ import numpy as np
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import part_commands, process
 from vmaf_assay.media.commands import Threads
-from vmaf_assay.media.decode_errors import check_decoded
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_decoded, failure
 from vmaf_assay.media.files import read_json_strict
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import (
@@ -210,13 +210,13 @@ def _read_part(
     return EncodedPart(scored, digests)
 
 
-def list_parts(parts: Sequence[tuple[Path, int]], frame_rate: Fraction) -> str:
-    """The list that ffmpeg's concat demuxer reads: file and length of each part, given its number of frames."""
+def list_parts(parts: Sequence[tuple[Path, int]], frame_rate: Fraction, folder: Path) -> bytes:
+    """The list, in a folder, for ffmpeg's concat demuxer: file and length of each part, given its frames."""
     lines = ["ffconcat version 1.0"]
     for path, n_frames in parts:
-        quoted = str(path.resolve()).replace("'", r"'\''")
+        quoted = os.path.relpath(path.resolve(), folder.resolve()).replace("'", r"'\''")
         lines += [f"file '{quoted}'", f"duration {float(n_frames / frame_rate):.6f}"]
-    return "\n".join(lines) + "\n"
+    return os.fsencode("\n".join(lines) + "\n")
 
 
 def digest_file(ffmpeg: Ffmpeg, path: Path, *, on_frames: OnFrames | None = None) -> tuple[str, ...]:

@@ -11,14 +11,19 @@ from pathlib import Path
 
 from vmaf_assay.errors import ConfigError, MediaError
 from vmaf_assay.media import process
-from vmaf_assay.media.decode_errors import damage_line, start_remarks
-from vmaf_assay.media.demux import FirstFrame, OnShare, ReadFile, Track, read_file
-from vmaf_assay.media.facts import Stream, VideoFacts
-from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended
+from vmaf_assay.media.demux import FirstFrame, OnShare, ReadFile, Track, index_of, read_file
+from vmaf_assay.media.facts import (
+    PixelFacts,
+    Stream,
+    VideoFacts,
+    few_gaps,
+    is_constant,
+    pixel_facts,
+    rate_of,
+    snap_rate,
+)
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_ended, damage_line, start_remarks
 from vmaf_assay.media.files import as_given, not_a_file
-from vmaf_assay.media.packets import index_of
-from vmaf_assay.media.pixels import PixelFacts, pixel_facts
-from vmaf_assay.media.rates import few_gaps, is_constant, rate_of, snap_rate
 from vmaf_assay.media.reading_commands import decode_animation, decode_stream
 from vmaf_assay.records import VideoInfo
 
@@ -123,10 +128,11 @@ def probe_video(
       MediaError: missing, empty, unreadable, cut short, a playlist, or without a video frame.
     """
     if kind := not_a_file(path):
-        raise MediaError(
-            f"{as_given(path)} is {kind}; a source is read several times", next_step="save it as a file first"
-        )
+        step = "name the videos in it" if path.is_dir() else "save it as a file first"
+        raise MediaError(f"{as_given(path)} is {kind}; a source is read several times", next_step=step)
     if not path.is_file():
+        if path.is_symlink():
+            raise MediaError(f"{path} is a link that leads to no file", next_step="check where it points to")
         raise MediaError(f"no such file: {path}", next_step="check the path")
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes)", next_step="copy or export it again")

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vmaf_assay.errors import ConfigError, MediaError
-from vmaf_assay.media.pixels import pixel_facts
+from vmaf_assay.media.facts import pixel_facts
 
 RAW_SUFFIXES = frozenset({".yuv", ".raw"})
 """Suffixes of raw files."""

@@ -76,9 +76,11 @@ def pictures(stream_map: str, frames: Sequence[int], filters: str, width_px: int
     )
 
 
-def count_fields(before: Sequence[str], stream_map: str, start_s: float | None, n_frames: int) -> Command:
-    """How many frames are pairs of fields, as ffmpeg's log says at level `info`."""
-    return _look(before, stream_map, start_s, n_frames, "idet")
+def count_fields(
+    before: Sequence[str], stream_map: str, start_s: float | None, n_frames: int, chain: str = ""
+) -> Command:
+    """How many frames, of a stream or behind filters, are pairs of fields: in ffmpeg's log at level `info`."""
+    return _look(before, stream_map, start_s, n_frames, f"{chain},idet" if chain else "idet")
 
 
 def match_fields(

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import commands, process
 from vmaf_assay.media.commands import VMAF_MODEL, Threads
-from vmaf_assay.media.decode_errors import check_decoded
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_decoded, failure
 from vmaf_assay.media.files import read_json_strict, sha256_file
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.sync import find_slip, read_signatures

@@ -1,4 +1,4 @@
-"""Scan a long title, and cut segments out of it, where its packets do not tell its frames (`media/packets.py`).
+"""Scan a long title, and cut segments out of it, where its packets do not tell its frames (`media/demux.py`).
 
 Both decode it once, in order, counting frames. So late time stamps, edit lists and streams without random access
 cannot shift a segment by a frame.
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from vmaf_assay.errors import MediaError, ToolError
 from vmaf_assay.media import commands, process
-from vmaf_assay.media.decode_errors import check_decoded
-from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.ffmpeg import Ffmpeg, check_decoded, failure
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import OnFrames
 from vmaf_assay.media.sync import SIGNATURE_SIZE

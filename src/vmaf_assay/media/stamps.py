@@ -44,7 +44,8 @@ class Stamps:
 def frame_times(ffmpeg: Ffmpeg, reference: ReferenceInput, scratch: Path) -> Stamps:
     """Decode a source, through the user's filters, and note when each frame is shown.
 
-    Times that are missing give no stamps at all; two frames at one time are put one tick apart.
+    Times that are missing, or shared by half of the frames, give no stamps at all. Two frames at one time are put
+    one tick apart.
 
     Raises:
       ToolError: ffmpeg failed.
@@ -66,7 +67,8 @@ def stamps_of(text: str, reference: ReferenceInput) -> Stamps:
             next_step="export the file again",
         )
     given = sorted(int(at) for at, _ in rows)
-    if given[0] == _NO_TIME:
+    # Half of the frames at a time of another one's: the container has no times.
+    if given[0] == _NO_TIME or 2 * len(set(given)) <= len(given):
         return Stamps((), Fraction(1))
     ticks = given[:1]
     for at in given[1:]:

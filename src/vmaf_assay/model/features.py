@@ -1,6 +1,7 @@
 """Features of a source: what a forecast reads of its probes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import probed_by
 from vmaf_assay.model.sidecar import ProbeSpec
-from vmaf_assay.records import CANONICAL6, VALUES
+from vmaf_assay.records import CANONICAL6, MEAN_VMAF, V1_FEATURES, VALUES, is_v1
 
 F32 = NDArray[np.float32]
 
@@ -28,6 +29,21 @@ DEFAULT_PROBES = (
 Each is an encode with one encoder and preset, through which the choice interpolates (`--probes more`). Measured in
 docs/forecast.md."""
 
+_BOTH_DEPTHS = ("libx265", "libsvtav1")
+"""Encoders whose own probe has the depth of the encodes asked about."""
+
+
+def default_probes(bit_depth: int) -> tuple[ProbeSpec, ...]:
+    """The probes of forecasts of encodes of a depth. The first one, of which all read, is always of 8 bits.
+
+    >>> [probe.encoder for probe in default_probes(10) if probe.bit_depth == 10][:2]
+    ['libx265', 'libsvtav1']
+    """
+    return tuple(
+        probe.model_copy(update={"bit_depth": bit_depth}) if probe.encoder in _BOTH_DEPTHS else probe
+        for probe in DEFAULT_PROBES
+    )
+
 
 class ProbeRows(NamedTuple):
     """A probe encode, measured."""
@@ -37,10 +53,15 @@ class ProbeRows(NamedTuple):
     """Per-frame VMAF and canonical-6, [F, 7]."""
     n_bytes: float
     """Size of its packets, of as many frames as there are rows."""
+    more: Mapping[str, F32] = MappingProxyType({})
+    """Further per-frame columns, each [F]: what VMAF v1 reads, for a forecast of it."""
 
 
-def forecast_feature_names() -> tuple[str, ...]:
+def forecast_feature_names(model: str = MEAN_VMAF.model) -> tuple[str, ...]:
     """Columns of a source's features that a new forecast reads: of the first probe, and of its family's own.
+
+    Args:
+      model: libvmaf's model that is forecast. For VMAF v1 there are also means of what it reads.
 
     >>> forecast_feature_names()[5:7], forecast_feature_names()[12:18], len(forecast_feature_names())
     (('probe0.motion2', 'own.adm2'), ('probe0.vmaf', 'own.vmaf', 'probe0.log2_bits_per_pixel', \
@@ -52,7 +73,8 @@ def forecast_feature_names() -> tuple[str, ...]:
     bits = [f"{probe}.log2_bits_per_pixel" for probe in both]
     spreads = [f"{probe}.{name}_std" for probe in both for name in CANONICAL6]
     tails = [f"{probe}.vmaf_{what}" for probe in both for what in ("std", "p10")]
-    return (*means, *scores, *bits, "log2_pixels", "log2_frame_rate", *spreads, *tails)
+    of_v1 = [f"{probe}.{name}" for probe in both for name in V1_FEATURES] if is_v1(model) else []
+    return (*means, *scores, *bits, "log2_pixels", "log2_frame_rate", *spreads, *tails, *of_v1)
 
 
 def source_features(
@@ -97,5 +119,6 @@ def _of_probe(probe: ProbeRows, pixels: int) -> dict[str, float]:
     found = dict(zip(VALUES, wide.mean(axis=0).tolist(), strict=True))
     found |= {f"{name}_std": value for name, value in zip(VALUES, wide.std(axis=0).tolist(), strict=True)}
     found["vmaf_p10"] = float(np.quantile(wide[:, 0], 0.1))
+    found |= {name: float(column.mean(dtype=np.float64)) for name, column in probe.more.items()}
     found["log2_bits_per_pixel"] = float(np.log2(probe.n_bytes * 8 / (len(wide) * pixels)))
     return found

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from vmaf_assay.media.encoders import probed_by
 from vmaf_assay.records import FRAME_VMAF, MEAN_VMAF, Measurand
@@ -37,6 +45,16 @@ class ProbeSpec(_Frozen):
     preset: str
     rate_value: float
     """On the encoder's own scale."""
+    bit_depth: int = 8
+    """Bits a sample of the encode."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_usual_depth(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """8 bits are left out, so that files from before there were others keep their bytes."""
+        said: dict[str, Any] = handler(self)
+        if self.bit_depth == 8:
+            del said["bit_depth"]
+        return said
 
 
 def probes_read(probes: Sequence[ProbeSpec], encoder: str) -> list[int]:
@@ -53,7 +71,9 @@ def probes_read(probes: Sequence[ProbeSpec], encoder: str) -> list[int]:
     return [0, *family[:1]]
 
 
-def probes_known(probes: Sequence[ProbeSpec], encoder: str, preset: str, *, more: bool) -> list[int]:
+def probes_known(
+    probes: Sequence[ProbeSpec], encoder: str, preset: str, *, more: bool, bit_depth: int = 8
+) -> list[int]:
     """Indices of the probes made with this encoder and preset; the choice interpolates through them.
 
     Args:
@@ -61,6 +81,7 @@ def probes_known(probes: Sequence[ProbeSpec], encoder: str, preset: str, *, more
       encoder: encoder asked about.
       preset: its preset.
       more: True takes every such probe; False only those that the forecast reads anyway.
+      bit_depth: of the encodes asked about; a probe of another depth is on no curve of theirs.
 
     >>> probes = [ProbeSpec(encoder="libx264", preset="medium", rate_value=rate) for rate in (30, 22, 26)]
     >>> [probes_known(probes, "libx264", "medium", more=more) for more in (False, True)]
@@ -69,7 +90,8 @@ def probes_known(probes: Sequence[ProbeSpec], encoder: str, preset: str, *, more
     []
     """
     read = range(len(probes)) if more else probes_read(probes, encoder)
-    return [i for i in read if (probes[i].encoder, probes[i].preset) == (encoder, preset)]
+    asked = encoder, preset, bit_depth
+    return [i for i in read if (probes[i].encoder, probes[i].preset, probes[i].bit_depth) == asked]
 
 
 class SeenEncoder(_Frozen):
@@ -227,6 +249,8 @@ class Sidecar(_Frozen):
     """For `mean`: what `calibration.json` of the run holds."""
     bitrate: dict[str, Any] | None = None
     """For a forecast's `mean`: the bitrate model (`model/bitrate.py`)."""
+    tools: dict[str, list[str]] | None = Field(default=None, exclude_if=lambda found: found is None)
+    """Versions of ffmpeg, libvmaf and encoders that the corpus was measured with; None in older files."""
     measurand: MeasurandName | None = Field(default=None, exclude_if=lambda text: text is None)
     """Measurand of its answers. None in older files: VMAF v0.6.1 of a frame (`fr`) or its mean over frames
     (`forecast`), of 8-bit encodes."""

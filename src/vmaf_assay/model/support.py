@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from vmaf_assay.media.encoders import ENCODERS, encoder_info
 from vmaf_assay.model.sidecar import ProbeSpec, SeenEncoder, Sidecar, probes_known, probes_read
+from vmaf_assay.records import Measurand
 
 RANGE_MARGIN = 0.5
 """How far outside the trained range of a feature a query is still answered, as a fraction of that range. Set by
@@ -104,7 +105,10 @@ def probes_needed(
     if not any(name.startswith("own.") for name in sidecar.feature_names):
         return list(sidecar.probes)
     wanted = {index for encoder in encoders for index in probes_read(sidecar.probes, encoder)}
-    wanted |= {index for pair in further for index in probes_known(sidecar.probes, *pair, more=True)}
+    depth = Measurand.parse(sidecar.answers).bit_depth
+    wanted |= {
+        index for pair in further for index in probes_known(sidecar.probes, *pair, more=True, bit_depth=depth)
+    }
     return [sidecar.probes[index] for index in sorted(wanted)]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from vmaf_assay.errors import AssayError
 from vmaf_assay.outcomes.record import Delivered, Outcome
 from vmaf_assay.outcomes.store import OutcomeStore
+from vmaf_assay.outcomes.watch import watch
 
 
 class Recorder:
@@ -25,11 +26,20 @@ class Recorder:
           on_note: called if a record fails.
         """
         self._store, self._digest, self._on_note = store, digest, on_note
+        self._warned = False
 
     def record(self, source: Path, delivered: Delivered) -> None:
-        """Record one measured encode of a source, or of a scene of it, in a transaction of its own."""
+        """Record one measured encode of a source, or of a scene of it, in a transaction of its own.
+
+        Says once if promises of its calibration are being broken.
+        """
         try:
             self._store.add([self.outcome(source, delivered)])
+            if delivered.promised and self._on_note and not self._warned:
+                watched = watch(self._store, delivered.calibration)
+                self._warned = watched.broken
+                if watched.broken:
+                    self._on_note(watched.sentence())
         except (AssayError, OSError) as problem:
             if self._on_note:
                 self._on_note(f"not recorded among the outcomes: {problem}")

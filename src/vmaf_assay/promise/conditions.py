@@ -1,4 +1,4 @@
-"""The gate's further conditions (ADR-0411): what mean PLCC does not see, measured on the predictions."""
+"""The gate's further conditions (ADR-0411, ADR-0437): what mean PLCC does not see, measured on the predictions."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations

@@ -4,7 +4,7 @@ import numpy as np
 
 from vmaf_assay.model.sidecar import ChoiceCalibration, probes_known
 from vmaf_assay.promise.choice import Curve
-from vmaf_assay.records import MEAN_VMAF, Measurand
+from vmaf_assay.records import Measurand
 
 
 def curves_of(calibration: ChoiceCalibration, *, more_probes: bool = False) -> list[Curve]:
@@ -14,21 +14,21 @@ def curves_of(calibration: ChoiceCalibration, *, more_probes: bool = False) -> l
       calibration: of a forecast.
       more_probes: True uses every probe of a curve's encoder and preset, not only those a forecast reads.
     """
-    # Probes are 8-bit encodes scored by VMAF v0.6.1: on a curve of another measurand they tell no point.
-    probes = calibration.probes if calibration.measurand == str(MEAN_VMAF) else ()
+    measurand = Measurand.parse(calibration.measurand)
     known: dict[tuple[str, str], list[float]] = {}
     for curve in calibration.curves:
         pair = curve.encoder, curve.preset
         if pair not in known:
-            indices = probes_known(probes, *pair, more=more_probes)
-            known[pair] = [probes[index].rate_value for index in indices]
+            depth = measurand.bit_depth
+            indices = probes_known(calibration.probes, *pair, more=more_probes, bit_depth=depth)
+            known[pair] = [calibration.probes[index].rate_value for index in indices]
     return [
         Curve(
             group=c.group,
             source=c.source,
             encoder=c.encoder,
             preset=c.preset,
-            measurand=Measurand.parse(calibration.measurand),
+            measurand=measurand,
             rate_values=np.array(c.rate_values),
             mu=np.array(c.mu),
             sigma=np.array(c.sigma),

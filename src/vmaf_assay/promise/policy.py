@@ -22,7 +22,7 @@ IN_SAMPLE = "in-sample rmse"
 class GatePolicy:
     """When an ensemble is production-eligible. A condition that is None is in neither policy nor digest."""
 
-    name: str = "ADR-0411"
+    name: str = "ADR-0437"
     """The decision that set the numbers."""
     mean_plcc_threshold: float = 0.95
     """Mean over seeds of the seed's mean LOSO PLCC must be at least this."""
@@ -40,7 +40,7 @@ class GatePolicy:
     """Held-out root mean square error of every seed, points: PLCC does not see scale."""
     slope_range: tuple[float, float] | None = (0.8, 1.25)
     """Slope of truth over held-out prediction, of every seed."""
-    diversity_min: float | None = 0.05
+    diversity_min: float | None = 0.01
     """Root mean square difference of every two seeds in every fold, points: sigma must say something."""
     in_sample_rmse_free: float | None = 0.5
     """In-sample error of the shipped ensemble, by encoder: no larger than held-out error, or than this, points."""
@@ -111,7 +111,26 @@ ADR_0303 = GatePolicy(
 )
 """The gate of the reference system, in force here until 2026-12-01."""
 
-RETIRED: tuple[tuple[GatePolicy | CoveragePolicy, str], ...] = ((ADR_0303, "2026-12-01"),)
+ADR_0411 = GatePolicy(
+    name="ADR-0411",
+    mean_plcc_threshold=0.95,
+    plcc_spread_max=0.005,
+    per_seed_min=0.95,
+    min_seeds=5,
+    min_groups=2,
+    by_encoder=True,
+    rmse_max=5.0,
+    slope_range=(0.8, 1.25),
+    diversity_min=0.05,
+    in_sample_rmse_free=0.5,
+    bias_shift_max=0.5,
+)
+"""In force on 2026-12-01 only: its floor of diversity was for 34 groups."""
+
+RETIRED: tuple[tuple[GatePolicy | CoveragePolicy, str], ...] = (
+    (ADR_0303, "2026-12-01"),
+    (ADR_0411, "2026-12-02"),
+)
 """Policies that `validate` no longer uses, each with the day it was retired (ISO 8601). A verdict given under one
 before that day stays valid; a later one is refused. If you change a policy above, list the old one here, with
 every field written out."""

@@ -14,6 +14,7 @@ NoPromiseCode = Literal[
     "out_of_reach",
     "options_not_calibrated",
     "reference_not_calibrated",
+    "tools_not_calibrated",
     "own_curve",
     "hdr_not_calibrated",
     "chroma_not_calibrated",
@@ -60,10 +61,14 @@ class Promise:
     own_encodes: int = 0
     """For a job outside the calibration: encodes with the encoder itself that its curve goes through; else 0."""
 
+    uncalibrated_tools: str = ""
+    """What of ffmpeg, libvmaf and encoder is not as calibrated, in words; else empty."""
+
     @property
     def calibrated_kind(self) -> bool:
-        """Encode and comparison are of the calibrated kind."""
-        return not (self.uncalibrated_options or self.uncalibrated_reference or self.uncalibrated_pictures)
+        """Encode, comparison and tools are of the calibrated kind."""
+        unlike = self.uncalibrated_options or self.uncalibrated_reference or self.uncalibrated_tools
+        return not (unlike or self.uncalibrated_pictures)
 
     @property
     def made(self) -> bool:
@@ -107,6 +112,9 @@ class Promise:
             )
         if self.uncalibrated_reference:
             found.append(NoPromise("reference_not_calibrated", f"not calibrated: {self.uncalibrated_reference}"))
+        if self.uncalibrated_tools:
+            words = f"not calibrated: {self.uncalibrated_tools}"
+            found.append(NoPromise("tools_not_calibrated", words))
         found += self.uncalibrated_pictures
         if self.own_encodes:
             found.append(
@@ -182,6 +190,7 @@ def promise_of(
     unsupported_reason: str,
     uncalibrated_options: str = "",
     uncalibrated_reference: str = "",
+    uncalibrated_tools: str = "",
     uncalibrated_pictures: tuple[NoPromise, ...] = (),
     own_encodes: int = 0,
 ) -> Promise:
@@ -195,6 +204,7 @@ def promise_of(
       unsupported_reason: what is unlike the training data; empty if nothing is.
       uncalibrated_options: encoder options beyond the calibrated ones.
       uncalibrated_reference: why the comparison is not as calibrated.
+      uncalibrated_tools: what of ffmpeg, libvmaf and encoder is not as calibrated.
       uncalibrated_pictures: what of the pictures no calibration source had.
       own_encodes: encodes that a curve of the encoder's own goes through; 0 for a forecast.
     """
@@ -209,12 +219,22 @@ def promise_of(
         calibrated_target=margin.target == target,
         uncalibrated_options=uncalibrated_options,
         uncalibrated_reference=uncalibrated_reference,
+        uncalibrated_tools=uncalibrated_tools,
         uncalibrated_pictures=uncalibrated_pictures,
         own_encodes=own_encodes,
     )
 
 
-def promised(choice: Choice, margin: Margin, *, target: float, confidence: float, why_not: str) -> PromisedChoice:
-    """A choice with its promise, for an encode of the calibrated kind; arguments as of `promise_of`."""
-    promise = promise_of(choice, margin, target=target, confidence=confidence, unsupported_reason=why_not)
+def promised(
+    choice: Choice, margin: Margin, *, target: float, confidence: float, why_not: str, tools: str
+) -> PromisedChoice:
+    """A choice with its promise, for an encode without options; arguments as of `promise_of`."""
+    promise = promise_of(
+        choice,
+        margin,
+        target=target,
+        confidence=confidence,
+        unsupported_reason=why_not,
+        uncalibrated_tools=tools,
+    )
     return PromisedChoice(choice.rate_value, choice.mu, choice.lower_bound, choice.reachable, promise)

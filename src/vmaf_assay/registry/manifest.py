@@ -1,11 +1,13 @@
 """`registry.json`: rows, their schema, and the digest that a verdict binds each to."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vmaf_assay.media.files import canonical_json, sha256_bytes
+from vmaf_assay.records import MEAN_VMAF, Measurand
 
 Kind = Literal["fr", "forecast", "ensemble"]
 
@@ -87,6 +89,20 @@ class Registry(Frozen):
     def row(self, row_id: str) -> Row | None:
         """The row named, or None."""
         return next((row for row in self.rows if row.id == row_id), None)
+
+
+def forecast_ensemble(measurand: Measurand) -> str:
+    """The ensemble that forecasts a measurand. Each has its own, so that every promise has a gate of its own.
+
+    >>> forecast_ensemble(MEAN_VMAF)
+    'vmaf_forecast_ensemble_v1'
+    >>> forecast_ensemble(Measurand("vmaf_v1.0.16_3d0h", "mean", 10))
+    'vmaf_forecast_v1_0_16_3d0h_mean_10bit'
+    """
+    if measurand == MEAN_VMAF:
+        return "vmaf_forecast_ensemble_v1"
+    model = re.sub(r"[^a-z0-9]+", "_", measurand.model.removeprefix("vmaf_").lower())
+    return f"vmaf_forecast_{model}_{measurand.pooling}_{measurand.bit_depth}bit"
 
 
 def ensemble_of(row_id: str) -> str:

@@ -13,6 +13,7 @@ from vmaf_assay.report.page import Page
 from vmaf_assay.report.pair_page import pair_page
 from vmaf_assay.report.registry_page import registry_page
 from vmaf_assay.report.run_page import run_page
+from vmaf_assay.report.scenes_page import scenes_page
 from vmaf_assay.report.tune_page import tune_page
 from vmaf_assay.training.evidence import load_run
 
@@ -62,6 +63,8 @@ def page_of_document(
     Raises:
       ConfigError: it is neither.
     """
+    if "encodes_per_scene" in document:
+        return scenes_page(document, ffmpeg, on_step)
     if "encode_argv" in document:
         return tune_page(document, ffmpeg, on_step)
     if "contenders" in document:

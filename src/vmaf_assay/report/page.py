@@ -98,7 +98,7 @@ class Page:
     """The content of a page."""
 
     kind: str
-    """`tune`, `run`, `registry` or `compare`."""
+    """`tune`, `scenes`, `pair`, `run`, `registry` or `compare`."""
     title: str
     answer: str
     """The one line that answers the question."""
@@ -161,7 +161,9 @@ def render(page: Page) -> str:
 
 def write_page(page: Page, out: Path) -> None:
     """Render and write a page, completely or not at all."""
-    write_bytes_atomic(out, render(page).encode())
+    # Names that are not UTF-8 may be in any part of it.
+    text = render(page).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    write_bytes_atomic(out, text.encode())
 
 
 def _hash(text: str) -> str:

@@ -71,6 +71,9 @@ def _answer(document: Document) -> tuple[str, bool]:
     return said, met
 
 
+TOOLS = "tools_not_calibrated"
+
+
 def _promise_of(d: Document) -> Promise:
     """The promise in a document; documents from before 0.2.0 have three flags instead."""
     said = d.get("promise", {})
@@ -86,6 +89,7 @@ def _promise_of(d: Document) -> Promise:
         uncalibrated_options=" ".join(d.get("encoder_args", [])),
         own_encodes=said.get("own_encodes", 0),
         uncalibrated_reference="" if d.get("reference", "filtered") == "filtered" else "an unscaled reference",
+        uncalibrated_tools=next((one["words"] for one in said.get("reasons", []) if one["code"] == TOOLS), ""),
     )
 
 

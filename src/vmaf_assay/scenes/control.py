@@ -32,7 +32,7 @@ TOLERANCE = 0.10
 _AIM = 0.05
 """Points above the target that are aimed at: the middle of the tolerance."""
 
-_SURE = 1.0
+_SURE = 0.4
 """Standard deviations by which a forecast is lowered before it is compared with a floor."""
 
 _FLOOR_SPARE = 0.3
@@ -143,6 +143,19 @@ class Controller:
     def plan(self) -> tuple[Allocation, Corrected]:
         """The rate values of all scenes as of now, and what they should come to."""
         return self._allocate({}), corrected(self.forecasts, self.state.seen)
+
+    def one_rate(self) -> tuple[float, float] | None:
+        """(rate value, bytes) of one rate value for all scenes with the measured mean, by the corrected curves.
+
+        None if no rate value that is weighed has that mean.
+        """
+        f, now = self.forecasts, corrected(self.forecasts, self.state.seen)
+        means = np.maximum.accumulate(np.average(now.score, axis=0, weights=f.n_frames))
+        mean = self.state.mean(f.n_frames)
+        if not means[0] <= mean <= means[-1]:
+            return None
+        log_bytes = np.log(now.n_bytes.sum(axis=0))
+        return float(np.interp(mean, means, f.rate_values)), float(np.exp(np.interp(mean, means, log_bytes)))
 
     def within(self) -> bool:
         """Whether the measured title is at its target and not more than the tolerance above it."""

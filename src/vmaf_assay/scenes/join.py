@@ -74,8 +74,8 @@ def join(joint: Joint, parts: Sequence[Kept], output: Path, on_step: OnStep | No
     n_frames = sum(one.part.scored.n_frames for one in parts)
     with folder_beside(output) as folder:
         listed = folder / "parts.ffconcat"
-        listed.write_text(
-            list_parts([(one.path, one.part.scored.n_frames) for one in parts], joint.reference.frame_rate)
+        listed.write_bytes(
+            list_parts([(one.path, one.part.scored.n_frames) for one in parts], joint.reference.frame_rate, folder)
         )
         temporary = folder / output.name
         done = process.run(

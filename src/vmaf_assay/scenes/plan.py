@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vmaf_assay.media.eligibility import conversions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.parts import CloseLook, encode_part, list_parts, look_closely
 from vmaf_assay.media.probe import CAPTIONS
-from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput, conversions
 from vmaf_assay.media.segments import Span
 from vmaf_assay.scenes.cut import Scene, cut_scenes
 from vmaf_assay.scenes.join import Joint
@@ -108,7 +107,7 @@ def _rehearsed(joint: Joint, preset: str, seen: CloseLook, output: Path, scratch
         options=joint.part_options(),
     )
     listed = scratch / "rehearsal.ffconcat"
-    listed.write_text(list_parts([(out, n_frames)], reference.frame_rate))
+    listed.write_bytes(list_parts([(out, n_frames)], reference.frame_rate, scratch))
     argv = joint.argv(listed, output, scratch)
     return rehearse(joint.ffmpeg, argv, reference.path, joint.carry)
 

@@ -82,6 +82,10 @@ class SceneResult:
     """Frames encoded."""
     reasons: list[str]
     """What there is to say of the answer, in words."""
+    one_rate_value: float | None = None
+    """The rate value for all scenes that would have given this mean, by what was measured; None if none would."""
+    one_rate_bytes: float | None = None
+    """What it would have cost, computed from what was measured."""
     verified_vmaf: float | None = None
     """Mean VMAF of the joined file, measured from scratch; None without `--verify`."""
     losses: list[str] = field(default_factory=list)

@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vmaf_assay.errors import IntegrityError
+from vmaf_assay.media.capability import tool_versions
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.score import score_pair
-from vmaf_assay.media.versions import tool_versions
 from vmaf_assay.scenes.control import Controller
 from vmaf_assay.scenes.curves import Forecasts, at_rate
 from vmaf_assay.scenes.engine import Engine, Kept, PartSetting, encode_scenes
 from vmaf_assay.scenes.join import join
 from vmaf_assay.scenes.plan import OnNote, ScenePlan, make_scene_plan
 from vmaf_assay.scenes.prior import looks_of, rough_forecasts
+from vmaf_assay.scenes.probed import probed_forecasts, stand_in
 from vmaf_assay.scenes.request import SceneRequest, check_scenes, resolved_scenes
 from vmaf_assay.scenes.result import SceneResult, SceneRow
 from vmaf_assay.scenes.store import PartStore
 from vmaf_assay.tune.final import Written, check_space, frame_calls
 from vmaf_assay.tune.forecast import chosen_preset
+from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.progress import JobClock
 from vmaf_assay.tune.source import pixels
 
@@ -72,7 +74,7 @@ def tune_by_scene(
     store = PartStore.beside(output)
     with store.open() as scratch:
         plan = make_scene_plan(ffmpeg, request, info, preset, scratch, clock, on_note)
-        forecasts = make_forecasts(plan)
+        forecasts = make_forecasts(plan, verified, cache, clock)
         controller = Controller(forecasts, request.aim, info.rate_resolution)
         ahead = _look_ahead(plan, controller, on_note)
         engine = _engine(plan, store, scratch, clock)
@@ -86,9 +88,16 @@ def tune_by_scene(
     return result
 
 
-def make_forecasts(plan: ScenePlan) -> Forecasts:
-    """What every scene should score and cost."""
-    return rough_forecasts(plan.info, plan.scenes, looks_of(plan.seen.look, plan.scenes), pixels(plan.reference))
+def make_forecasts(
+    plan: ScenePlan, verified: "VerifiedEnsemble | None", cache: "Cache | None", clock: JobClock
+) -> Forecasts:
+    """What every scene should score and cost: by the shipped forecast if it knows the kind of encoder."""
+    looks = looks_of(plan.seen.look, plan.scenes)
+    used = None if verified is None else stand_in(verified.ensemble.sidecar, plan.info, plan.preset)
+    if used is None or verified is None:
+        return rough_forecasts(plan.info, plan.scenes, looks, pixels(plan.reference))
+    with Measurer(plan.ffmpeg, plan.reference, cache, clock.step) as measurer:
+        return probed_forecasts(measurer, verified.ensemble, plan.info, used, plan.scenes, looks)
 
 
 def _look_ahead(plan: ScenePlan, controller: Controller, on_note: OnNote | None) -> tuple[float, float]:
@@ -139,6 +148,7 @@ def _result(
             )
         )
     encoded = sum(row.n_frames * row.encodes for row in rows)
+    one_rate = controller.one_rate()
     result = SceneResult(
         source=path_text(asked.source),
         encoder=asked.encoder,
@@ -164,9 +174,11 @@ def _result(
         frame_rate=reference.rate(),
         n_frames=reference.n_frames,
         reasons=list(plan.conversions),
+        one_rate_value=None if one_rate is None else round(one_rate[0], 2),
+        one_rate_bytes=None if one_rate is None else one_rate[1],
         losses=list(plan.joint.carry.losses),
         encoder_args=list(plan.info.extra_args),
-        filters=asked.filters,
+        filters=path_text(asked.filters),
         reference=asked.reference,
     )
     return replace(result, reasons=[*result.reasons, *_reasons(result)])

@@ -12,17 +12,25 @@ from numpy.typing import NDArray
 from vmaf_assay.corpus.store import Corpus
 from vmaf_assay.errors import CorpusError
 from vmaf_assay.model.codec_block import VocabVersion, codec_rows, vocabulary_for
-from vmaf_assay.model.features import DEFAULT_PROBES, F32, ProbeRows, forecast_feature_names, source_features
+from vmaf_assay.model.features import (
+    F32,
+    ProbeRows,
+    default_probes,
+    forecast_feature_names,
+    source_features,
+)
 from vmaf_assay.model.sidecar import ProbeSpec, probes_known, probes_read
 from vmaf_assay.records import (
     CANONICAL6,
     FRAME_VMAF,
     HIGH_FRAME_RATE,
     MEAN_VMAF,
+    V1_FEATURES,
     VALUES,
     CellRecord,
     Measurand,
     Pooling,
+    is_v1,
     scoring_model,
 )
 
@@ -89,16 +97,14 @@ def _spread(count: int, wanted: int) -> list[int]:
 def probes_of(corpus: Corpus, measurand: Measurand = MEAN_VMAF) -> tuple[ProbeSpec, ...]:
     """The probes that serve forecasts of a corpus's encoders, in the order of `DEFAULT_PROBES`.
 
-    These are the probes that forecasts read, and further ones that every source with such a curve has. Probes are
-    8-bit encodes scored by VMAF v0.6.1, so no further one is on a curve of another measurand.
+    These are the probes that forecasts read, and further ones that every source with such a curve has.
 
     Raises:
       CorpusError: there is nothing to ask about.
     """
-    asked = _asked_cells(corpus, measurand.bit_depth)
-    read = {
-        index for encoder in {cell.encoder for cell in asked} for index in probes_read(DEFAULT_PROBES, encoder)
-    }
+    depth = measurand.bit_depth
+    asked, probes = _asked_cells(corpus, depth), default_probes(depth)
+    read = {index for encoder in {cell.encoder for cell in asked} for index in probes_read(probes, encoder)}
     sources: dict[tuple[str, str], set[str]] = {}
     for cell in asked:
         sources.setdefault((cell.encoder, cell.preset), set()).add(cell.source)
@@ -106,11 +112,10 @@ def probes_of(corpus: Corpus, measurand: Measurand = MEAN_VMAF) -> tuple[ProbeSp
     known = {
         index
         for (encoder, preset), names in sources.items()
-        for index in probes_known(DEFAULT_PROBES, encoder, preset, more=True)
-        if measurand == MEAN_VMAF
-        and all((name, encoder, preset, DEFAULT_PROBES[index].rate_value) in having for name in names)
+        for index in probes_known(probes, encoder, preset, more=True, bit_depth=depth)
+        if all((name, encoder, preset, probes[index].rate_value) in having for name in names)
     }
-    return tuple(DEFAULT_PROBES[index] for index in sorted(read | known))
+    return tuple(probes[index] for index in sorted(read | known))
 
 
 def forecast_targets(corpus: Corpus, measurand: Measurand = MEAN_VMAF) -> pl.DataFrame:
@@ -167,20 +172,22 @@ def _pooled(pooling: Pooling) -> pl.Expr:
 
 def forecast_rows(
     corpus: Corpus,
-    probes: Sequence[ProbeSpec] = DEFAULT_PROBES,
+    probes: Sequence[ProbeSpec] | None = None,
     *,
     vocabulary: VocabVersion | None = None,
     measurand: Measurand = MEAN_VMAF,
 ) -> TrainingRows:
     """Pooled rows: features of the probes of a source, and the pooled score of each of its other encodes.
 
+    Probes are scored by the measurand's model too: with v0.6.1's scores a forecast of v1 errs 1.4 times as much.
     Sources of one frame are left out: `tune` refuses them, and a single key frame is coded unlike any clip.
 
     Raises:
       CorpusError: a source lacks a probe that is read, sizes are unknown (an imported corpus), or there is no
         curve.
     """
-    measured, rows = _probe_encodes(corpus, probes), forecast_targets(corpus, measurand)
+    probes = default_probes(measurand.bit_depth) if probes is None else probes
+    measured, rows = _probe_encodes(corpus, probes, measurand), forecast_targets(corpus, measurand)
     asked = list(zip(rows["source"], rows["encoder"], strict=True))
     read = {encoder: probes_read(probes, encoder) for encoder in set(rows["encoder"])}
     lacking = sorted(
@@ -194,7 +201,7 @@ def forecast_rows(
             f"{probe.encoder}:{probe.preset}:{probe.rate_value:g}",
             next_step="add it to `assay corpus build` with -e",
         )
-    names = forecast_feature_names()
+    names = forecast_feature_names(measurand.model)
     features = []
     for source, encoder in asked:
         found = [measured[source, i] for i in read[encoder]]
@@ -230,18 +237,26 @@ class _ProbeEncode(NamedTuple):
     """Frames per second."""
 
 
-def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[str, int], _ProbeEncode]:
+def _probe_encodes(
+    corpus: Corpus, probes: Sequence[ProbeSpec], measurand: Measurand
+) -> dict[tuple[str, int], _ProbeEncode]:
     """Probe encodes by source and index of the probe."""
-    index_of = {(probe.encoder, probe.preset, probe.rate_value): i for i, probe in enumerate(probes)}
+    index_of = {
+        (probe.encoder, probe.preset, probe.rate_value, str(replace(FRAME_VMAF, bit_depth=probe.bit_depth))): i
+        for i, probe in enumerate(probes)
+    }
     cells: dict[tuple[str, int], CellRecord] = {}
     for cell in corpus.cells:
-        index = index_of.get((cell.encoder, cell.preset, cell.rate_value))
-        if index is not None and cell.measurand == str(FRAME_VMAF):
+        index = index_of.get((cell.encoder, cell.preset, cell.rate_value, cell.measurand))
+        if index is not None:
             cells[cell.source, index] = cell
     keys = [cell.key for cell in cells.values()]
+    further = [name for name in V1_FEATURES if is_v1(measurand.model)]
     parts = {
-        str(key[0]): part.sort("frame_index").select(VALUES).to_numpy()
-        for key, part in corpus.frames.filter(pl.col("cell").is_in(keys)).group_by("cell")
+        str(key[0]): part.sort("frame_index").select(*VALUES, *further).to_numpy().astype(np.float32)
+        for key, part in corpus.frames.filter(pl.col("cell").is_in(keys))
+        .with_columns(vmaf=_score(corpus, measurand))
+        .group_by("cell")
     }
     found = {}
     for (source, index), cell in cells.items():
@@ -250,7 +265,9 @@ def _probe_encodes(corpus: Corpus, probes: Sequence[ProbeSpec]) -> dict[tuple[st
                 f"{source}: sizes are unknown, a forecast needs them",
                 next_step="build the corpus instead of importing it",
             )
-        rows = ProbeRows(probes[index], parts[cell.key], cell.bytes)
+        values = parts[cell.key]
+        more = dict(zip(further, values[:, len(VALUES) :].T, strict=True))
+        rows = ProbeRows(probes[index], values[:, : len(VALUES)], cell.bytes, more)
         found[source, index] = _ProbeEncode(rows, cell.width * cell.height, float(Fraction(cell.frame_rate)))
     return found
 

@@ -40,8 +40,10 @@ from vmaf_assay.model.weights import MemberWeights, reference_predict
 from vmaf_assay.promise.calibrate import calibration_from_predictions
 from vmaf_assay.promise.folds import Fold, make_folds, protocol_of
 from vmaf_assay.promise.metrics import plcc, rmse, srocc
-from vmaf_assay.records import FRAME_VMAF, MEAN_VMAF, Measurand
+from vmaf_assay.records import MEAN_VMAF, Measurand
+from vmaf_assay.registry.manifest import forecast_ensemble
 from vmaf_assay.registry.tie import Commitment
+from vmaf_assay.training.ensembles import answers_of, model_spec
 from vmaf_assay.training.recipe import RECIPES, Member, Recipe
 from vmaf_assay.training.rows import TrainingRows, forecast_rows, probes_of, regressor_rows
 from vmaf_assay.training.schema import CalibrationFile, CodeFacts, CorpusFacts, FoldScores, LosoFile, RunFile
@@ -51,22 +53,6 @@ from vmaf_assay.training.tying import commit, now_utc, row_pixels, write_tie
 OnProgress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """An ensemble that can be trained."""
-
-    task: Task
-    """`fr` or `forecast`."""
-    recipe: str
-    """The recipe used when none is named."""
-
-
-MODELS = {
-    "fr_regressor_v2_ensemble_v1": ModelSpec("fr", "adr-0303"),
-    "vmaf_forecast_ensemble_v1": ModelSpec("forecast", "forecast-v1"),
-}
-"""Ensembles that can be trained, by id."""
-
 FRAMES_PER_CELL = 4
 """Frames of each encode the regressor is trained on. ADR-0303's corpus had 5,640 rows; with 72 frames a cell the
 shipped one has 150,000, almost all of them neighbours of another."""
@@ -74,7 +60,7 @@ shipped one has 150,000, almost all of them neighbours of another."""
 
 def train_run(
     corpus_dir: Path,
-    model_id: str,
+    model_id: str | None,
     out: Path,
     *,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
@@ -92,7 +78,7 @@ def train_run(
 
     Args:
       corpus_dir: a finished corpus.
-      model_id: one of `MODELS`.
+      model_id: `REGRESSOR`, or None for the ensemble that forecasts `measurand`.
       out: the run's folder; must not exist.
       seeds: two or more distinct seeds, one member each, in any order.
       recipe: name of a recipe; by default the model's.
@@ -109,16 +95,18 @@ def train_run(
       ConfigError: unknown model or recipe, doubled seeds, or `out` exists.
       CorpusError: the corpus lacks inputs of the model.
     """
-    spec, plan = _check_request(model_id, recipe, seeds, max_steps, out)
+    model_id = model_id or forecast_ensemble(measurand or MEAN_VMAF)
+    answers = answers_of(model_id, measurand)
+    spec = model_spec(model_id, answers)
+    plan = _check_request(recipe or spec.recipe, seeds, max_steps, out)
     seeds = sorted(seeds)
-    answers = _answers(spec.task, measurand)
     corpus = _corpus(corpus_dir, spec.task)
     rows = _rows_of(corpus, answers, vocabulary)
     left_out = make_folds(rows.group, folds)
     chosen = choose_engine(engine, plan)
     members = _members(rows, left_out, seeds)
     trained_by = engine_facts(chosen, n_trained_inputs(rows.features, rows.codec), plan)
-    commitment = _commitment(model_id, corpus, rows, left_out, seeds, plan, trained_by, answers)
+    commitment = _commitment((model_id, spec.task), corpus, rows, left_out, seeds, plan, trained_by, answers)
     with _whole(out) as folder:
         announce = on_commit or (lambda _digest: None)
         announce(commit(folder, commitment))
@@ -152,7 +140,7 @@ def _trained(
 
 
 def _commitment(
-    model_id: str,
+    model: tuple[str, Task],
     corpus: Corpus,
     rows: TrainingRows,
     folds: Sequence[Fold],
@@ -162,10 +150,11 @@ def _commitment(
     answers: Measurand,
 ) -> Commitment:
     """What decides the bytes that come out of training."""
+    model_id, task = model
     return Commitment(
         model_id=model_id,
-        task=MODELS[model_id].task,
-        measurand=None if str(answers) == first_measurand(MODELS[model_id].task) else str(answers),
+        task=task,
+        measurand=None if str(answers) == first_measurand(task) else str(answers),
         seeds=list(seeds),
         corpus_digest=corpus.digest,
         n_rows=len(rows.target),
@@ -241,12 +230,7 @@ def _whole(out: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _check_request(
-    model_id: str, recipe: str | None, seeds: Sequence[int], max_steps: int | None, out: Path
-) -> tuple[ModelSpec, Recipe]:
-    if model_id not in MODELS:
-        raise ConfigError(f"unknown model {model_id!r}", next_step=f"choose one of {', '.join(MODELS)}")
-    name = recipe or MODELS[model_id].recipe
+def _check_request(name: str, seeds: Sequence[int], max_steps: int | None, out: Path) -> Recipe:
     if name not in RECIPES:
         raise ConfigError(f"unknown recipe {name!r}", next_step=f"choose one of {', '.join(RECIPES)}")
     if len(set(seeds)) != len(seeds) or len(seeds) < 2:
@@ -260,7 +244,7 @@ def _check_request(
     plan = RECIPES[name]
     if max_steps is not None:
         plan = replace(plan, name=f"{name}, at most {max_steps} steps", max_steps=max_steps)
-    return MODELS[model_id], plan
+    return plan
 
 
 def _corpus(folder: Path, task: Task) -> Corpus:
@@ -274,17 +258,6 @@ def _corpus(folder: Path, task: Task) -> Corpus:
             next_step="train on a corpus built without --encoder-args",
         )
     return corpus
-
-
-def _answers(task: Task, measurand: Measurand | None) -> Measurand:
-    """What an ensemble answers in. The regressor reads what VMAF v0.6.1 reads, and answers in nothing else."""
-    if task == "forecast":
-        return measurand or MEAN_VMAF
-    if measurand not in (None, FRAME_VMAF):
-        raise ConfigError(
-            f"the regressor scores frames by {FRAME_VMAF}, not {measurand}", next_step="train a forecast"
-        )
-    return FRAME_VMAF
 
 
 def _rows_of(corpus: Corpus, answers: Measurand, vocabulary: VocabVersion | None = None) -> TrainingRows:
@@ -424,9 +397,8 @@ def bitrate_of(corpus: Corpus, rows: TrainingRows, probes: Sequence[ProbeSpec]) 
     if min(cell.kbps for cell in corpus.cells) <= 0:
         return None
     by_setting = {
-        (c.source, c.encoder, c.preset, c.rate_value): c.kbps
+        (c.source, c.encoder, c.preset, c.rate_value, Measurand.parse(c.measurand).bit_depth): c.kbps
         for c in corpus.cells
-        if c.measurand == str(FRAME_VMAF)  # probes are of 8 bits
     }
     probe_kbps = np.array(
         [
@@ -438,8 +410,8 @@ def bitrate_of(corpus: Corpus, rows: TrainingRows, probes: Sequence[ProbeSpec]) 
     return fit_bitrate(rows.encoder, rows.preset, rows.rate_value, probe_kbps, kbps, rows.group)
 
 
-def _setting(probe: ProbeSpec) -> tuple[str, str, float]:
-    return probe.encoder, probe.preset, probe.rate_value
+def _setting(probe: ProbeSpec) -> tuple[str, str, float, int]:
+    return probe.encoder, probe.preset, probe.rate_value, probe.bit_depth
 
 
 def _sidecar_base(trained: _Trained, losos: Sequence[LosoFile]) -> dict[str, Any]:
@@ -454,12 +426,22 @@ def _sidecar_base(trained: _Trained, losos: Sequence[LosoFile]) -> dict[str, Any
         "seen": seen_of(rows.encoder, rows.preset, rows.rate_value, rows.features, row_pixels(corpus, rows)),
         "recipe": _recipe_record(trained.recipe, rows),
         "corpus_digest": corpus.digest,
+        "tools": _tools_of(corpus),
         "held_out": HeldOut(
             mean_plcc=float(np.mean([loso.mean_plcc for loso in losos])),
             mean_srocc=float(np.mean([loso.mean_srocc for loso in losos])),
             mean_rmse=float(np.mean([loso.mean_rmse for loso in losos])),
         ),
     }
+
+
+def _tools_of(corpus: Corpus) -> dict[str, list[str]]:
+    """Every version of every tool that the corpus was measured with, by name."""
+    found: dict[str, set[str]] = {}
+    for cell in corpus.cells:
+        for name, version_text in cell.versions.items():
+            found.setdefault(name, set()).add(version_text)
+    return {name: sorted(versions) for name, versions in sorted(found.items())}
 
 
 def _recipe_record(recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:

@@ -16,14 +16,17 @@ from vmaf_assay.errors import AssayError, ConfigError, ToolError
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import (
     canonical_json,
+    check_folder,
     path_text,
     read_json_strict,
+    real_path,
     sha256_bytes,
     sha256_file,
     write_json_atomic,
 )
+from vmaf_assay.media.filters import named_files
 from vmaf_assay.media.streams import CONTAINERS
-from vmaf_assay.tune.filter_files import named_files
+from vmaf_assay.tune.goals import check_goals
 from vmaf_assay.tune.request import TuneRequest, check_request
 from vmaf_assay.tune.result import TuneResult
 
@@ -121,12 +124,15 @@ def check_batch(request: TuneRequest, out_dir: Path | None) -> TuneRequest:
       out_dir: folder of the encodes; None makes none.
     """
     if request.output is not None:
-        raise ConfigError("-o names one output, and there are several sources", next_step="use --out-dir")
+        raise ConfigError("-o names one output, of one file", next_step="of folders and several, use --out-dir")
     if request.verifies and out_dir is None:
         raise ConfigError("--verify measures encodes, and none are made", next_step="add --out-dir")
     if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
         raise ConfigError(f"--out-dir {out_dir} is a file", next_step="name a folder")
-    check_request(replace(request, verify=False, retry=0))
+    if out_dir is not None:
+        check_folder(real_path(out_dir), "--out-dir")
+    info = check_request(replace(request, verify=False, retry=0))
+    check_goals(replace(request, output=None if out_dir is None else out_dir / "OUT.mkv"), info)
     return request
 
 
@@ -155,8 +161,8 @@ def plan_items(sources: Sequence[Path], out_dir: Path | None, container: str) ->
     items: dict[Path, Item] = {}
     for source, relative in _expand(sources, out_dir):
         output = None if out_dir is None else (out_dir / relative).with_suffix(suffix)
-        key = source.resolve() if output is None else output
-        if key in items and items[key].source.resolve() != source.resolve():
+        key = real_path(source) if output is None else output
+        if key in items and real_path(items[key].source) != real_path(source):
             raise ConfigError(
                 f"{items[key].source} and {source} would both become {output}", next_step="rename one of them"
             )
@@ -176,15 +182,17 @@ def _expand(sources: Sequence[Path], out_dir: Path | None) -> Iterator[tuple[Pat
         else:
             found = [named]
             yield named, Path(named.name)
-        if not found:
+        if not found and len(sources) > 1:
+            yield named, Path(named.name)  # it fails, the others go on
+        elif not found:
             raise ConfigError(f"no video in {named}", next_step=f"looked for {', '.join(sorted(VIDEO_SUFFIXES))}")
 
 
 def _is_video(path: Path, folder: Path, out_dir: Path | None) -> bool:
     if (
         out_dir is not None
-        and path.resolve().is_relative_to(out_dir.resolve())
-        and out_dir.resolve() != folder.resolve()
+        and real_path(path).is_relative_to(real_path(out_dir))
+        and real_path(out_dir) != real_path(folder)
     ):
         return False
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)

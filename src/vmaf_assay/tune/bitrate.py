@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.model.sidecar import Sidecar
-from vmaf_assay.promise.bitrate import BitrateBounds
-from vmaf_assay.promise.bitrate_file import bitrate_bounds
+from vmaf_assay.promise.bitrate import BitrateBounds, bitrate_bounds
 from vmaf_assay.promise.choice import Forecaster
 from vmaf_assay.promise.sampling import mean_variance, student, weighted_mean
 from vmaf_assay.tune.forecast import Forecast
@@ -73,10 +72,23 @@ class KbpsForecast:
         predicted = replace(predicted, known_kbps=predicted.known_kbps | kbps)
         return cls(predicted, bounds, confidence, grid, kbps)
 
+    def with_trial(self, rate_value: float, kbps: float) -> "KbpsForecast":
+        """With the bitrate of one more trial."""
+        known = self.predicted.known_kbps | {rate_value: kbps}
+        predicted = replace(self.predicted, known_kbps=known)
+        return replace(self, predicted=predicted, tried=self.tried | {rate_value: kbps})
+
     @property
     def sampled(self) -> bool:
         """Whether only segments of the source were encoded, so that a trial is an estimate."""
         return bool(self.predicted.segments)
+
+    @property
+    def measured(self) -> dict[float, float]:
+        """Rate value -> bitrate of an encode of every frame with this encoder and preset, kbps."""
+        low, high = sorted((float(self.grid[0]), float(self.grid[-1])))
+        known = {} if self.sampled else self.predicted.known_kbps
+        return {rate: kbps for rate, kbps in known.items() if low <= rate <= high}
 
     @property
     def middle(self) -> F64:

@@ -19,12 +19,12 @@ import numpy as np
 
 from vmaf_assay.errors import AssayError
 from vmaf_assay.media import commands
+from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import canonical_json, parse_json_strict, sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.media.reference import ReferenceInput
-from vmaf_assay.media.versions import ToolVersions
-from vmaf_assay.records import CANONICAL6, Scored
+from vmaf_assay.records import CANONICAL6, Scored, features_of_v1
 from vmaf_assay.tune.cache_seal import Seal, open_seal
 
 FORMAT = 1
@@ -45,7 +45,7 @@ class Cache:
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = folder, max_bytes
         self._digests: dict[tuple[str | int, ...], str] = {}
-        self._versions = ToolVersions()
+        self.versions = ToolVersions()
 
     @cached_property
     def seal(self) -> Seal:
@@ -88,7 +88,7 @@ class Cache:
                     "command": commands.encode_and_score(
                         reference, info, preset, rate_value, models, every=every
                     ).hashed(),
-                    "versions": self._versions(ffmpeg, info.name),
+                    "versions": self.versions(ffmpeg, info.name),
                 }
                 | (self._segment(reference, of) if of else {})
             )
@@ -127,7 +127,10 @@ class Cache:
 
     def store(self, key: str, scored: Scored) -> None:
         """Store a result; does nothing if the folder cannot be written."""
-        table = np.concatenate([scored.vmaf[:, None], scored.features], axis=1)
+        of_v1 = features_of_v1(scored)
+        table = np.concatenate(
+            [scored.vmaf[:, None], scored.features, *(x[:, None] for x in of_v1.values())], axis=1
+        )
         rows = table.astype("<f4").tobytes()
         facts: dict[str, Any] = {
             "key": key,
@@ -140,6 +143,8 @@ class Cache:
         }
         if scored.every > 1:
             facts["every"] = scored.every
+        if of_v1:
+            facts["more"] = list(of_v1)
         self._write(facts, rows)
 
     def _read(self, key: str) -> tuple[dict[str, Any], bytes] | None:
@@ -190,14 +195,15 @@ def _sealed(facts: dict[str, Any], rows: bytes) -> bytes:
 
 
 def _scored(facts: dict[str, Any], rows: bytes, n_frames: int) -> Scored:
-    table = np.frombuffer(rows, dtype="<f4").reshape(-1, COLUMNS).astype(np.float32)
+    more = [str(name) for name in facts.get("more", ())]
+    table = np.frombuffer(rows, dtype="<f4").reshape(-1, COLUMNS + len(more)).astype(np.float32)
     every = int(facts.get("every", 1))
     # A part may begin between two frames that are scored.
     if int(facts["n_frames"]) != n_frames or not n_frames // every <= len(table) <= -(-n_frames // every):
         raise ValueError("another number of frames")
     return Scored(
         vmaf=table[:, 0],
-        features=table[:, 1:],
+        features=table[:, 1:COLUMNS],
         n_frames=n_frames,
         bytes=int(facts["bytes"]),
         kbps=float(facts["kbps"]),
@@ -205,4 +211,5 @@ def _scored(facts: dict[str, Any], rows: bytes, n_frames: int) -> Scored:
         libvmaf_version=str(facts["libvmaf_version"]),
         every=every,
         decoded=str(facts["decoded"]),
+        more=dict(zip(more, table[:, COLUMNS:].T, strict=True)) or None,
     )

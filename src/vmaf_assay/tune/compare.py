@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vmaf_assay.errors import ConfigError, ToolError
-from vmaf_assay.media.encoder_names import read_encoder
-from vmaf_assay.media.encoders import ENCODERS, encoder_info
+from vmaf_assay.media.encoders import ENCODERS, encoder_info, read_encoder
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.reference import ReferenceInput
@@ -31,7 +30,7 @@ from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.own_probes import outside, own_margin, own_stages, search
 from vmaf_assay.tune.pictures import WHOLE, PictureRequest
 from vmaf_assay.tune.plan import OnNote, calibrated_margin
-from vmaf_assay.tune.probing import SourceProbes, Tried, probe_title
+from vmaf_assay.tune.probing import SourceProbes, Tried, make_trials, probe_title
 from vmaf_assay.tune.progress import SCORE_COST, JobClock, Stage, encode_cost, final_stages, probe_stages
 from vmaf_assay.tune.request import (
     DEFAULT_CONFIDENCE,
@@ -40,15 +39,14 @@ from vmaf_assay.tune.request import (
     ProbesKind,
     TuneRequest,
     check_request,
+    compared_at,
     encoder_of,
     resolved,
 )
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import tune
-from vmaf_assay.tune.scale import compared_at
 from vmaf_assay.tune.segments import sample_facts
 from vmaf_assay.tune.source import open_prepared, pixels
-from vmaf_assay.tune.trials import make_trials
 
 if TYPE_CHECKING:
     from vmaf_assay.tune.delivered import OnMeasured, Reporter
@@ -357,6 +355,7 @@ def _contender(
         confidence=request.confidence,
         unsupported_reason=asked.outside or predicted.reason,
         own_encodes=len(title.probes) + len(measured) if asked.outside else 0,
+        uncalibrated_tools=predicted.uncalibrated_tools,
     )
     bitrate = bitrates.at([choice.rate_value])[0]
     return Contender(

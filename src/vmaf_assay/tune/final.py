@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmaf_assay.errors import ToolError
@@ -12,6 +12,7 @@ from vmaf_assay.media import commands, process
 from vmaf_assay.media.demux import read_facts
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
+from vmaf_assay.media.files import real_path
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.stamps import frame_times, restore_args
 from vmaf_assay.records import OnStep
@@ -49,20 +50,37 @@ class FinalEncode:
     """On the encoder's own scale."""
     carry: CarryPlan = PLAIN
     """Plan of the other streams of the output."""
+    kbps: float | None = None
+    """Bitrate to aim at in two passes, instead of the rate value."""
 
     def argv(self, ffmpeg: Ffmpeg, out: Path, restore: Sequence[str] = ()) -> list[str]:
         """The command: a trial's encode, its packets put at the source's times by `restore`."""
         command = commands.final_encode(
             self.reference,
-            self.info,
+            self.info if self.kbps is None else self.info.in_pass(self.kbps, 2),
             self.preset,
             self.rate_value,
             streams=self.carry.args,
             restore=restore,
-            # Matroska has its own place for the layout; ffmpeg n9.0.2 does not decode a file that has both.
-            stereo=not self.info.writes_stereo or out.suffix.lower() not in (".mkv", ".webm"),
+            stereo=self._stereo(out),
         )
         return command.argv(ffmpeg, progress=True, source=self.reference.path, output=out)
+
+    def first_pass(self, ffmpeg: Ffmpeg, out: Path) -> list[str]:
+        """The command of the first of two passes."""
+        assert self.kbps is not None  # asked of two passes only
+        info, picture = self.info.in_pass(self.kbps, 1), ("-map", f"0:{self.reference.stream_map}", "-f", "null")
+        command = commands.final_encode(
+            self.reference, info, self.preset, self.rate_value, streams=picture, stereo=self._stereo(out)
+        )
+        return command.argv(ffmpeg, progress=True, source=self.reference.path, output="-")
+
+    def _stereo(self, out: Path) -> bool:
+        """Whether the encoder is told the layout of 3D video.
+
+        Matroska has its own place for the layout; ffmpeg n9.0.2 does not decode a file that has both.
+        """
+        return not self.info.writes_stereo or out.suffix.lower() not in (".mkv", ".webm")
 
 
 def write_final(
@@ -89,7 +107,11 @@ def write_final(
         stamps = frame_times(ffmpeg, reference, folder)
         restore = restore_args(stamps, reference.frame_rate, folder)
         argv = encode.argv(ffmpeg, temporary, restore)
-        done = process.run(argv, on_line=frame_lines("encode", reference.n_frames, on_step))
+        what, where = "encode", None
+        if encode.kbps is not None:
+            what, where = "encode, pass 2 of 2", folder
+            _first_pass(ffmpeg, encode, temporary, on_step)
+        done = process.run(argv, on_line=frame_lines(what, reference.n_frames, on_step), cwd=where)
         if done.exit_code != 0:
             raise failure(
                 f"encoding {request.source.name} to {request.output.name}",
@@ -113,11 +135,18 @@ def write_final(
     return written, encode.argv(ffmpeg, request.output, restore)
 
 
+def _first_pass(ffmpeg: Ffmpeg, encode: FinalEncode, out: Path, on_step: OnStep | None) -> None:
+    on_line = frame_lines("encode, pass 1 of 2", encode.reference.n_frames, on_step)
+    done = process.run(encode.first_pass(ffmpeg, out), on_line=on_line, cwd=out.parent)
+    if done.exit_code != 0:
+        raise failure(f"the first pass over {encode.reference.path.name}", done, next_step="leave --two-pass out")
+
+
 @contextmanager
 def folder_beside(output: Path) -> Iterator[Path]:
     """A private folder on the output's file system, removed afterwards in any case."""
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=output.resolve().parent))
+        folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=real_path(output).parent))
     except OSError as error:
         raise ToolError(
             f"cannot write to {output.parent}: {error.strerror}", next_step="choose another -o"
@@ -128,6 +157,30 @@ def folder_beside(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+FIRST_FRAMES = 8
+"""Frames of the picture in the file that `rest_bytes` writes: with fewer some encoders return none."""
+
+FRAME_OVERHEAD_BYTES = 16
+"""What a container is allowed for each frame. Measured: 6.4 to 7.3 bytes in Matroska and WebM, 4 to 11.7 in MP4
+and MOV (four encoders, small pictures without sound, ffmpeg n9.0.2, 2026-12-01)."""
+
+
+def rest_bytes(ffmpeg: Ffmpeg, encode: FinalEncode, output: Path) -> int:
+    """Bytes of the output beside its picture, written and counted: other streams, index, tags, attachments.
+
+    The container's part for each frame of the picture is not in it (`FRAME_OVERHEAD_BYTES`).
+
+    Raises:
+      ToolError: ffmpeg or the disk failed.
+    """
+    with folder_beside(output) as folder:
+        out = folder / output.name
+        done = process.run(replace(encode, info=encode.info.of_first(FIRST_FRAMES)).argv(ffmpeg, out))
+        if done.exit_code != 0:
+            raise failure(f"counting the other streams of {encode.reference.path.name}", done)
+        return out.stat().st_size - video_bytes(ffmpeg, out)
+
+
 def video_bytes(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> int:
     """Bytes of a file's video stream, by its packets."""
     return sum(video_packets(ffmpeg, path, stream_map))
@@ -135,7 +188,7 @@ def video_bytes(ffmpeg: Ffmpeg, path: Path, stream_map: str = "v:0") -> int:
 
 def check_space(output: Path, wanted_bytes: float) -> None:
     """Raise ToolError unless the output's disk has room for the encode forecast, with slack."""
-    free = shutil.disk_usage(output.resolve().parent).free
+    free = shutil.disk_usage(real_path(output).parent).free
     if free < wanted_bytes * SPACE_SLACK:
         raise ToolError(
             f"{output.parent} has {free / 1e6:.0f} MB free, the encode is forecast at {wanted_bytes / 1e6:.0f} MB",

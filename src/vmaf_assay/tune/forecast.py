@@ -17,7 +17,7 @@ from vmaf_assay.model.sidecar import ProbeSpec, Sidecar, probes_known
 from vmaf_assay.model.support import common_rates, probes_needed, trained_presets, unsupported_reason
 from vmaf_assay.promise.choice import Curve, Forecaster, interpolate
 from vmaf_assay.promise.sampling import SampledForecaster, weighted_mean
-from vmaf_assay.records import MEAN_VMAF, Measurand, Scored, scored_values
+from vmaf_assay.records import Measurand, Scored, features_of_v1, scored_values
 from vmaf_assay.tune.segments import allowance
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Forecast:
     n_units: int = 0
     """Units that the title was divided into; the segments are some of them."""
     tools: dict[str, str] = field(default_factory=dict)
-    """Versions of ffmpeg, libvmaf and the encoders behind it, by name; empty where no ffmpeg is at hand."""
+    """Versions of ffmpeg, libvmaf and the encoders behind it, by name."""
+    uncalibrated_tools: str = ""
+    """What of them is not as calibrated, in words; empty if they are."""
     more_probes: bool = False
     """Whether it is interpolated through further probes, so that their margin applies."""
 
@@ -163,7 +165,10 @@ def forecast(
     own, led_further = _own_probes(sidecar, probes, encoder, preset)
     probes = [probe for probe in read if probe is not None]
     rates = np.array(trained_rates(sidecar, encoder, preset))
-    measured = [ProbeRows(spec, scored_values(scored), scored.bytes_of_scored) for spec, scored in probes]
+    measured = [
+        ProbeRows(spec, scored_values(scored), scored.bytes_of_scored, features_of_v1(scored))
+        for spec, scored in probes
+    ]
     row = source_features(measured, pixels, frame_rate, sidecar.feature_names, encoder)
     reason = unsupported_reason(sidecar, row, encoder, preset) or ""
     n = len(rates)
@@ -190,10 +195,12 @@ def _own_probes(
     A part of the further ones is not a calibrated case. True if all are used and there are further ones.
     """
     made = {probe.spec: probe.scored for probe in probes}
-    if sidecar.answers != str(MEAN_VMAF):  # probes are 8-bit encodes scored by VMAF v0.6.1
-        return {}, False
+    depth = Measurand.parse(sidecar.answers).bit_depth
     few, more = (
-        [sidecar.probes[index] for index in probes_known(sidecar.probes, encoder, preset, more=further)]
+        [
+            sidecar.probes[index]
+            for index in probes_known(sidecar.probes, encoder, preset, more=further, bit_depth=depth)
+        ]
         for further in (False, True)
     )
     led_further = len(more) > len(few) and all(spec in made for spec in more)

@@ -12,22 +12,23 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from vmaf_assay.errors import IntegrityError, MediaError, ToolError
+from vmaf_assay.errors import IntegrityError, MediaError
+from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.copies import Copies, copy_spans
+from vmaf_assay.media.demux import FrameMap
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.packet_look import PacketLook
-from vmaf_assay.media.packets import FrameMap
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Cuttings, Span, look
-from vmaf_assay.media.versions import ToolVersions
 from vmaf_assay.model.sidecar import ProbeSpec
-from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep, Scored, scoring_model
+from vmaf_assay.records import MEAN_VMAF, V1_FEATURES_OF, Measurand, OnStep, Scored, is_v1, scoring_model
 from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.forecast import Probe
+from vmaf_assay.tune.request import at_depth
 from vmaf_assay.tune.segments import (
     AROUND_FRAMES,
     SCORED_EVERY,
@@ -47,6 +48,15 @@ PLAN_VERSION = 2
 """Raise it when the same title would get other segments."""
 
 
+class _Encode(NamedTuple):
+    """An encode of segments, and what scores it."""
+
+    info: EncoderInfo
+    preset: str
+    rate_value: float
+    models: tuple[str, ...]
+
+
 class Measurer:
     """Measures encodes of one source, completely or by segments; a context manager."""
 
@@ -63,15 +73,18 @@ class Measurer:
         """What encodes are scored by."""
         self._every = SCORED_EVERY if measurand.pooling == "mean" else 1
         self._models = (scoring_model(measurand.model, float(reference.frame_rate)),)
+        self._probe_models = _probe_models(measurand.model, float(reference.frame_rate))
         self._spent = self._cached = 0
-        self._ffmpeg, self._cache, self._on_step = ffmpeg, cache, on_step
-        self._versions = ToolVersions()
+        self._cache, self._on_step = cache, on_step
+        self.ffmpeg = ffmpeg
+        self.versions = cache.versions if cache is not None else ToolVersions()
+        """Versions of an ffmpeg and an encoder."""
         self._stack = ExitStack()
         self._pieces: Copies | Cuttings | None = None
         self._plan: SegmentPlan | None = None
-        self._segments: dict[tuple[Span, Segment, str, str, float], Scored] = {}
+        self._segments: dict[tuple[Span, Segment, _Encode], Scored] = {}
         """Segments measured so far, of which a larger sample is made."""
-        self._encodes: dict[tuple[str, str, float], bool] = {}
+        self._encodes: dict[_Encode, bool] = {}
         """Probes and trials of segments, and whether one was encoded."""
         self._pictures: dict[tuple[Span | None, str], tuple[str, bool]] = {}
         """Digest of the decoded pictures of a span, by pixel format, and whether the cache named it."""
@@ -94,13 +107,6 @@ class Measurer:
         """Encodes known from an earlier run, counted likewise."""
         return self._cached + len(self._encodes) - sum(self._encodes.values())
 
-    def versions(self, encoder: str) -> dict[str, str]:
-        """Versions of ffmpeg, libvmaf and an encoder; empty if the encoder does not work here."""
-        try:
-            return self._versions(self._ffmpeg, encoder)
-        except ToolError:
-            return {}  # the encode itself will say why
-
     def sample(self, probe_seconds: float) -> SegmentPlan | None:
         """The segments of the source that are probed; None if all of it is.
 
@@ -111,6 +117,11 @@ class Measurer:
         count = n_segments(self.reference, probe_seconds)
         self._plan = None if count is None else self._planned(count)
         return self._plan
+
+    def take(self, plan: SegmentPlan) -> SegmentPlan:
+        """Segments that the caller chose, in place of those of `sample`."""
+        self._plan = plan
+        return plan
 
     def _planned(self, count: int) -> SegmentPlan | None:
         key = None
@@ -132,7 +143,7 @@ class Measurer:
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         with tempfile.TemporaryDirectory(prefix="assay-look-") as folder:
-            return look(self._ffmpeg, self.reference, Path(folder), on_frames=on_frames)
+            return look(self.ffmpeg, self.reference, Path(folder), on_frames=on_frames)
 
     def measure(
         self,
@@ -140,6 +151,8 @@ class Measurer:
         preset: str,
         rate_value: float,
         what: str,
+        *,
+        models: Sequence[str] | None = None,
     ) -> Scored:
         """Per-frame scores of one encode of every frame, cached or new.
 
@@ -148,11 +161,13 @@ class Measurer:
           preset: its preset.
           rate_value: on its own scale.
           what: what is being done and why, for progress.
+          models: libvmaf's, of which the first scores; None for that of the measurand.
         """
+        models = self._models if models is None else models
         cache, key = self._cache, ""
 
         def key_now(cache: "Cache") -> str:
-            return cache.key(self._ffmpeg, self.reference, info, preset, rate_value, models=self._models)
+            return cache.key(self.ffmpeg, self.reference, info, preset, rate_value, models=models)
 
         if cache is not None:
             key = key_now(cache)
@@ -163,12 +178,12 @@ class Measurer:
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
         on_frames(0)
         scored = encode_and_score(
-            self._ffmpeg,
+            self.ffmpeg,
             self.reference,
             info,
             preset,
             rate_value,
-            models=self._models,
+            models=models,
             threads="auto",
             on_frames=on_frames,
         )
@@ -214,6 +229,7 @@ class Measurer:
         what: str,
         *,
         around: tuple[int, int] = (0, 0),
+        models: Sequence[str] | None = None,
     ) -> list[Scored]:
         """Per-frame scores of an encode of each chosen segment, cached or new.
 
@@ -225,24 +241,25 @@ class Measurer:
           rate_value: on its own scale.
           what: what is being done and why, for progress.
           around: frames before and after each segment that are encoded and not scored.
+          models: as of `measure`.
         """
         segments = [sample.segments[index] for index in chosen]
         spans = [segment.encoded(around) for segment in segments]
         total, done = sum(span.last - span.first for span in spans), 0
         scored = []
-        encode = info.name, preset, rate_value
+        encode = _Encode(info, preset, rate_value, self._models if models is None else tuple(models))
         self._encodes.setdefault(encode, False)
         for segment, span in zip(segments, spans, strict=True):
-            if (known := self._segments.get((span, segment, *encode))) is None:
-                known, keep = self._known(segment, span, info, preset, rate_value)
+            if (known := self._segments.get((span, segment, encode))) is None:
+                known, keep = self._known(segment, span, encode)
                 if known is None:
                     on_frames = _from(frame_calls(what, total, self._on_step), done)
-                    whole = self._encode(span, (info, preset, rate_value), on_frames)
+                    whole = self._encode(span, encode, on_frames)
                     known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
                     self._check_pictures(known, span, info)
                     keep(known)
                     self._encodes[encode] = True
-                self._segments[(span, segment, *encode)] = known
+                self._segments[span, segment, encode] = known
             scored.append(self._pooled(known))
             done += span.last - span.first
         return scored
@@ -252,7 +269,9 @@ class Measurer:
         made = []
         for number, spec in enumerate(specs):
             what = _probe_words(specs, number)
-            made.append(Probe(spec, self.measure(encoder_info(spec.encoder), spec.preset, spec.rate_value, what)))
+            info = at_depth(encoder_info(spec.encoder), spec.bit_depth)
+            scored = self.measure(info, spec.preset, spec.rate_value, what, models=self._probe_models)
+            made.append(Probe(spec, scored))
         return made
 
     def probe_segments(self, sample: SegmentPlan, specs: Sequence[ProbeSpec]) -> list[list[Probe]]:
@@ -264,10 +283,11 @@ class Measurer:
             self.measure_segments(
                 sample,
                 range(len(sample.segments)),
-                encoder_info(spec.encoder),
+                at_depth(encoder_info(spec.encoder), spec.bit_depth),
                 spec.preset,
                 spec.rate_value,
                 f"{_probe_words(specs, number)}, {len(sample.segments)} segments",
+                models=self._probe_models,
             )
             for number, spec in enumerate(specs)
         ]
@@ -277,17 +297,17 @@ class Measurer:
         ]
 
     def _known(
-        self, segment: Segment, span: Span, info: EncoderInfo, preset: str, rate_value: float
+        self, segment: Segment, span: Span, encode: "_Encode"
     ) -> tuple[Scored | None, Callable[[Scored], None]]:
         """The cached result of a segment, and the function that stores it."""
         cache = self._cache
         if cache is None:
             return None, lambda _: None
         of = (span.first, span.last, segment.first, segment.n_frames)
+        made = encode.info, encode.preset, encode.rate_value
 
         def key_now() -> str:
-            encode = self._ffmpeg, self.reference, info, preset, rate_value
-            return cache.key(*encode, models=self._models, of=of, every=self._every)
+            return cache.key(self.ffmpeg, self.reference, *made, models=encode.models, of=of, every=self._every)
 
         def keep(scored: Scored) -> None:
             self._check_unchanged(key, key_now())
@@ -296,13 +316,13 @@ class Measurer:
         key = key_now()
         known = cache.load(key, segment.n_frames)
         if known is not None:
-            self._check_pictures(known, span, info, cached=True)
+            self._check_pictures(known, span, encode.info, cached=True)
         return known, keep
 
     def _encode(
         self,
         span: Span,
-        encode: tuple[EncoderInfo, str, float],
+        encode: "_Encode",
         on_frames: Callable[[int], None],
     ) -> Scored:
         """One encode of a span. If its copy does not decode as the packets say, frames are counted from now on."""
@@ -317,14 +337,14 @@ class Measurer:
         on_frames(0)
         return self._score(self._pieces.reference(span), encode, on_frames)
 
-    def _score(
-        self, reference: ReferenceInput, encode: tuple[EncoderInfo, str, float], on_frames: Callable[[int], None]
-    ) -> Scored:
+    def _score(self, reference: ReferenceInput, encode: "_Encode", on_frames: Callable[[int], None]) -> Scored:
         return encode_and_score(
-            self._ffmpeg,
+            self.ffmpeg,
             reference,
-            *encode,
-            models=self._models,
+            encode.info,
+            encode.preset,
+            encode.rate_value,
+            models=encode.models,
             threads="auto",
             every=self._every,
             on_frames=on_frames,
@@ -336,7 +356,7 @@ class Measurer:
             folder = self._folder()
             on_frames = frame_calls("cut the segments out", 1, self._on_step)
             on_frames(0)
-            copied = copy_spans(self._ffmpeg, self.reference, self._spans(), folder)
+            copied = copy_spans(self.ffmpeg, self.reference, self._spans(), folder)
             self._pieces = copied or self._count_out()
         return self._pieces
 
@@ -344,15 +364,25 @@ class Measurer:
         cuttings = Cuttings(self.reference, self._spans(), self._folder())
         on_frames = frame_calls("cut the segments out", cuttings.n_frames, self._on_step)
         on_frames(0)
-        cuttings.cut(self._ffmpeg, on_frames=on_frames)
+        cuttings.cut(self.ffmpeg, on_frames=on_frames)
         return cuttings
 
     def _spans(self) -> list[Span]:
-        assert self._plan is not None  # segments come from `sample`
+        assert self._plan is not None  # segments come from `sample` or `take`
         return [segment.encoded() for segment in self._plan.segments]
 
     def _folder(self) -> Path:
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-segments-")))
+
+
+def _probe_models(model: str, frame_rate: float) -> tuple[str, ...]:
+    """The models that score a probe, first the one that is forecast.
+
+    Features are what v0.6.1 reads of it; of VMAF v1, also what its model for three heights reads.
+    """
+    first = scoring_model(model, frame_rate)
+    of_v1 = (scoring_model(V1_FEATURES_OF, frame_rate),) if is_v1(model) else ()
+    return tuple(dict.fromkeys((first, *of_v1, MEAN_VMAF.model)))
 
 
 def _probe_words(specs: Sequence[ProbeSpec], index: int) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmaf_assay.media.eligibility import admit
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.probe import probe_video
+from vmaf_assay.media.reference import admit
 from vmaf_assay.media.score import score_pair
 from vmaf_assay.records import OnStep
 from vmaf_assay.tune.aspect import check_shapes
@@ -109,7 +109,7 @@ def score_files(
     score = PairScore(
         reference=path_text(request.reference),
         distorted=path_text(request.distorted),
-        filters=request.filters,
+        filters=path_text(request.filters),
         measured_vmaf=scored.pooled_vmaf,
         min_vmaf=float(scored.vmaf.min()),
         percentile_5_vmaf=float(np.percentile(scored.vmaf, 5)),

@@ -4,6 +4,7 @@ All of it is a filter chain in front of the user's own. What comes out of it is 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -51,7 +52,9 @@ class Prepared:
     """What is made of the pictures, and why."""
 
     filters: str = ""
-    """The chain that makes it; empty if nothing is made."""
+    """The chain that makes it, in front of the user's own; empty if nothing is made."""
+    behind: str = ""
+    """What comes behind the user's chain, whose frames are taken as they are: takes the mark of fields off."""
     decoder: tuple[str, ...] = ()
     """Options of the decoder that the chain needs."""
     made_yuv: bool = False
@@ -137,7 +140,12 @@ def _crop_of(text: str) -> tuple[int, int, int, int]:
 
 
 def prepare(
-    ffmpeg: Ffmpeg, path: Path, video: VideoInfo, request: PictureRequest, on_step: OnStep | None = None
+    ffmpeg: Ffmpeg,
+    path: Path,
+    video: VideoInfo,
+    request: PictureRequest,
+    on_step: OnStep | None = None,
+    made_whole: Callable[["Fields"], bool] | None = None,
 ) -> Prepared:
     """What is to be made of a title's pictures, after looking at them.
 
@@ -147,6 +155,7 @@ def prepare(
       video: its facts.
       request: what is asked.
       on_step: notified of what takes long.
+      made_whole: says of fields whether the user's own chain makes whole pictures of them; None without a chain.
 
     Raises:
       ConfigError: a crop that does not fit the picture.
@@ -158,9 +167,13 @@ def prepare(
     if request.deinterlace == "auto":
         from vmaf_assay.media.fields import look_at_fields  # not for what compares two files
 
-        made = _with_fields(made, look_at_fields(ffmpeg, path, video, only), video)
+        made = _with_fields(made, look_at_fields(ffmpeg, path, video, only), video, made_whole)
     elif video.interlaced:
-        made = _then(made, "setfield=prog", "interlaced frames are taken as they are (--deinterlace off)")
+        said = "interlaced frames are taken as they are (--deinterlace off)"
+        if made_whole:  # the user's own filters need the mark
+            made = replace(made, behind="setfield=prog", notes=(said,))
+        else:
+            made = _then(made, "setfield=prog", said)
     if request.crop != "off":
         if on_step and request.crop == "auto":
             on_step(f"look for black bars in {path.name}", 0, 1)
@@ -177,10 +190,15 @@ def _then(made: Prepared, filters: str, note: str) -> Prepared:
     return replace(made, filters=chain, notes=(*made.notes, note))
 
 
-def _with_fields(made: Prepared, fields: "Fields", video: VideoInfo) -> Prepared:
+def _with_fields(
+    made: Prepared, fields: "Fields", video: VideoInfo, made_whole: Callable[["Fields"], bool] | None
+) -> Prepared:
     made = replace(made, fields=fields.kind)
     if fields.filters:
         marked = "" if video.interlaced else ", though it is not marked so"
+        if made_whole and made_whole(fields):
+            note = f"it is {fields.words}{marked}: --vf makes whole pictures of it"
+            return replace(made, behind="setfield=prog", notes=(*made.notes, note))
         result = {
             "telecined": "film is taken out of it: four of five frames, each a whole picture",
             "mixed": "its interlaced frames are deinterlaced, the others are left",

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.eligibility import shape_conversions
 from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import CAPTIONS
-from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.reference import ReferenceInput, shape_conversions
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import Choice, Margin, nearest_margin
 from vmaf_assay.promise.curves import curves_of
@@ -22,13 +21,12 @@ from vmaf_assay.tune.final import (
     video_bytes,
 )
 from vmaf_assay.tune.forecast import chosen_preset
+from vmaf_assay.tune.goals import check_goals
 from vmaf_assay.tune.own_probes import outside, own_margin
 from vmaf_assay.tune.pictures import PictureFacts
-from vmaf_assay.tune.request import TuneRequest, check_request
-from vmaf_assay.tune.scale import at_depth
-from vmaf_assay.tune.source import open_prepared
+from vmaf_assay.tune.request import TuneRequest, at_depth, check_request
+from vmaf_assay.tune.source import open_prepared, settle
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
-from vmaf_assay.tune.working import settle
 
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
@@ -81,8 +79,10 @@ class Plan:
         """The plan of a job that turns out to be outside the calibration."""
         return replace(self, outside=why, margin=own_margin(self.request))
 
-    def promise(self, choice: Choice, unsupported_reason: str, own_encodes: int = 0) -> Promise:
-        """The promise that stands behind a choice; `own_encodes` as of `Promise`."""
+    def promise(
+        self, choice: Choice, unsupported_reason: str, own_encodes: int = 0, uncalibrated_tools: str = ""
+    ) -> Promise:
+        """The promise that stands behind a choice; the last three arguments as of `Promise`."""
         scaled = "no calibration encode was compared with its unscaled source"
         return promise_of(
             choice,
@@ -90,11 +90,15 @@ class Plan:
             target=self.request.target_vmaf,
             confidence=self.request.confidence,
             unsupported_reason=unsupported_reason,
+            uncalibrated_tools=uncalibrated_tools,
             uncalibrated_options=" ".join(self.info.extra_args),
-            uncalibrated_reference=scaled if self.request.reference == "source" else "",
+            uncalibrated_reference=scaled if self.request.reference == "source" else self._passes(),
             uncalibrated_pictures=self.uncalibrated,
             own_encodes=own_encodes,
         )
+
+    def _passes(self) -> str:
+        return "no calibration encode was made in two passes" if self.request.two_pass else ""
 
     def note(self, text: str) -> None:
         """Report a note at once."""
@@ -119,6 +123,7 @@ def make_plan(
 ) -> Plan:
     """Validate everything here, before anything is encoded."""
     info = _encoder(ffmpeg, request)
+    check_goals(request, info)
     preset = chosen_preset(verified.ensemble.sidecar, request.encoder, request.preset)
     why = outside(verified, request, info, preset)
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)

@@ -1,4 +1,7 @@
-"""One source, complete or by segments: its probes, its forecast, and the result of a trial for all of it."""
+"""One source, complete or by segments: its probes, its forecast, and the result of a trial for all of it.
+
+Trial encodes that correct a forecast, and what a measured final encode says of the other rate values.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vmaf_assay.errors import ToolError
 from vmaf_assay.media.encoders import EncoderInfo
+from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.reference import ReferenceInput
-from vmaf_assay.model.sidecar import ProbeSpec
+from vmaf_assay.model.sidecar import ProbeSpec, Sidecar
 from vmaf_assay.model.support import probes_needed
-from vmaf_assay.promise.choice import Forecaster
+from vmaf_assay.promise.choice import Forecaster, Measured, trial_rate
 from vmaf_assay.promise.sampling import (
     MIN_SEGMENTS,
     MIN_TRIED,
@@ -21,9 +26,11 @@ from vmaf_assay.promise.sampling import (
     most_tried,
     next_count,
 )
+from vmaf_assay.promise.tools import tools_reason
 from vmaf_assay.records import Scored, VideoInfo
 from vmaf_assay.tune.forecast import Forecast, Probe, forecast, forecast_title
 from vmaf_assay.tune.measure import Measurer
+from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.segments import SegmentPlan, around
 from vmaf_assay.tune.source import pixels
 
@@ -55,6 +62,8 @@ class Probed:
     """The segments that were probed; None if all of the source was."""
     segment_probes: tuple[tuple[Probe, ...], ...] = ()
     """The probes of each segment."""
+    ffmpeg: Ffmpeg | None = None
+    """What made the probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +92,7 @@ class SourceProbes:
             frame_rate=float(self.measurer.reference.frame_rate),
             source=self.measurer.reference.path.name,
         )
-        return replace(predicted, tools=self.measurer.versions(encoder))
+        return with_tools(predicted, ensemble.sidecar, self.measurer.ffmpeg, self.measurer.versions)
 
     def try_out(
         self,
@@ -121,6 +130,33 @@ class SourceProbes:
             if count >= most_tried(n_segments) or forecaster.trial_part(rate_value) <= TOLERANCE:
                 return Tried(vmaf, _title_kbps(predicted, tried, each, rate_value))
             count += 1
+
+
+def with_tools(
+    predicted: Forecast, sidecar: Sidecar, ffmpeg: Ffmpeg, versions: Callable[[Ffmpeg, str], dict[str, str]]
+) -> Forecast:
+    """A forecast with the versions of the tools behind it, and what of them is not as calibrated.
+
+    Args:
+      predicted: the forecast.
+      sidecar: of its model.
+      ffmpeg: the one that makes probes and encodes.
+      versions: of an ffmpeg and an encoder.
+    """
+    encoder = predicted.curve.encoder
+    names = [*dict.fromkeys([encoder, *(spec.encoder for spec in probes_needed(sidecar, [encoder]))])]
+    tools: dict[str, str] = {}
+    for name in names:
+        try:
+            tools |= versions(ffmpeg, name)
+        except ToolError:
+            return replace(predicted, uncalibrated_tools=f"{name} does not work here")
+    why = tools_reason(sidecar, tools)
+    if why:
+        from vmaf_assay.outcomes.builds import build_reason  # few builds need it
+
+        why = build_reason(ffmpeg, sidecar, tools, why)
+    return replace(predicted, tools=tools, uncalibrated_tools=why)
 
 
 def _title_kbps(predicted: Forecast, tried: Sequence[int], each: Sequence[Scored], rate_value: float) -> float:
@@ -223,4 +259,65 @@ def joined(parts: Sequence[Scored], frame_rate: Fraction) -> Scored:
         libvmaf_version=parts[0].libvmaf_version,
         every=parts[0].every,
         pooling=parts[0].pooling,
+        more={name: np.concatenate([(part.more or {})[name] for part in parts]) for name in parts[0].more or {}},
     )
+
+
+def make_trials(
+    title: SourceProbes,
+    forecaster: Forecaster,
+    predicted: Forecast,
+    encoder: tuple[EncoderInfo, str],
+    request: TuneRequest,
+    *,
+    of: str = "",
+) -> dict[float, Tried]:
+    """As many trials as the request allows, fewer if one would repeat another.
+
+    Args:
+      title: the source, probed.
+      forecaster: on the forecast; of a sampled source it remembers the trials.
+      predicted: the forecast.
+      encoder: and its preset.
+      request: names target and number.
+      of: for progress, which encoder, where there are several.
+
+    Returns:
+      By rate value, what each trial says of the whole source.
+    """
+    tried: dict[float, Tried] = {}
+    for number in range(1, request.trials + 1):
+        measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
+        rate_value = trial_rate(forecaster, request.target_vmaf, measured)
+        if rate_value is None:
+            break
+        where = f"{of}{encoder[0].rate_mode} {rate_value:g}"
+        what = f"trial {number} of {request.trials}, to correct the forecast: {where}"
+        tried[rate_value] = title.try_out(forecaster, predicted, encoder, rate_value, what)
+    return tried
+
+
+def implied_rate(forecaster: Forecaster, target: float, missed: Measured) -> float | None:
+    """The cheapest rate value that should meet the target, now that whole encodes were measured below it.
+
+    The forecast is interpolated through what was measured. Only rate values of higher quality than every encode
+    that missed are considered.
+
+    Args:
+      forecaster: on the forecast, without a sampling part.
+      target: pooled VMAF wanted, points.
+      missed: rate value -> pooled VMAF of an encode of every frame, below the target, points.
+
+    Returns:
+      None if no rate value of the trained range should do.
+    """
+    best = max(forecaster.at(rate_value) for rate_value in missed)  # the grid begins with the cheapest
+    curve = forecaster.corrected(missed)
+    # A curve of own encodes is smooth, and passes above a measurement that it takes for noise. This one is exact.
+    beside = curve[best - 1 : best + 2 : 2] if best else curve[1:2]
+    above = max(0.0, float(beside.mean() - curve[best])) if len(beside) else 0.0
+    for wanted in (target + above, target):
+        meeting = np.flatnonzero(curve[best + 1 :] >= wanted)
+        if len(meeting):
+            return float(forecaster.grid[best + 1 + meeting[0]])
+    return None

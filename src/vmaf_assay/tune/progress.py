@@ -2,13 +2,20 @@
 
 A stage is a number of frames and what one of them costs, relative to the others. The first figures are rough
 (`EncoderInfo.cost`); each stage that has run tells what its kind costs on this machine with this source.
+
+How long a job takes, before its source has been read: by what the header says.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 
+from vmaf_assay.errors import AssayError
+from vmaf_assay.media.demux import read_facts
 from vmaf_assay.media.encoders import ENCODERS
+from vmaf_assay.media.files import not_a_file
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import probes_needed
@@ -236,3 +243,43 @@ class BatchClock:
         seen = sum(self._sizes[: self._at + 1])
         per_byte = (now - self._began + left_s) / seen
         self._on_left(left_s + per_byte * sum(self._sizes[self._at + 1 :]))
+
+
+OPEN_COST = 0.004
+"""Reading a frame's packet, in units of `progress.Stage.cost`."""
+
+_PARTS = 1000
+"""Steps of the bar while a source is read."""
+
+
+def opening(source: Path, on_step: OnStep | None) -> Callable[[float], None]:
+    """Says how much of a source is read, from nothing on."""
+
+    def on_share(share: float) -> None:
+        if on_step:
+            on_step(f"open {source.name}", round(share * _PARTS), _PARTS)
+
+    on_share(0.0)
+    return on_share
+
+
+def header_reference(source: Path) -> ReferenceInput | None:
+    """What the header of a source says of its length and size; None if it does not, or cannot be read."""
+    if not_a_file(source) or not source.is_file():
+        return None
+    try:
+        facts = read_facts(source)
+    except AssayError:
+        return None  # opening it will say why
+    for stream in facts.streams:
+        video = stream.video
+        rate = video and (video.average_rate or video.guessed_rate)
+        if video and rate and facts.duration_s and not stream.still:
+            n_frames = max(2, round(Fraction(facts.duration_s) * rate))
+            return ReferenceInput(source, rate, n_frames, (video.width, video.height))
+    return None
+
+
+def open_stage(reference: ReferenceInput) -> Stage:
+    """Reading a source."""
+    return Stage("open", reference.n_frames, OPEN_COST, "open")

@@ -14,7 +14,7 @@ from vmaf_assay.errors import ConfigError, ToolError
 from vmaf_assay.media import commands
 from vmaf_assay.media.demux import ReadFile, read_facts, read_head
 from vmaf_assay.media.encoders import EncoderInfo
-from vmaf_assay.media.facts import FileFacts, Kind, Stream
+from vmaf_assay.media.facts import FileFacts, Kind, Stream, pixel_facts
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.streams import (
     CONTAINERS,
@@ -383,7 +383,9 @@ def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str, len
     kept = {tag.lower() for tag in after.tags} | _OWN_TAGS
     lost = [tag for tag in before.tags if tag.lower() not in kept]
     said = [f"{name} has no place for the tags {', '.join(lost)}: left out"] if lost else []
-    if picture.video and picture.video.colour.range == "pc":
+    kept_full = any(one.video and one.video.colour.range == "pc" for one in after.streams[:1])
+    rgb = picture.video is not None and pixel_facts(picture.video.pix_fmt).chroma == "rgb"
+    if picture.video and picture.video.colour.range == "pc" and not rgb and not kept_full:
         said.append("full range becomes limited range")
     # ffmpeg writes no chapter that begins after the end of what it writes.
     due = [one for one in before.chapters if one.start_s - (before.start_s or 0.0) < length_s]

@@ -110,13 +110,12 @@ def compare(
 
 
 def _compare(request: "CompareRequest", run: RunOptions) -> int:
-    from vmaf_assay.api import compare_request, write_page
+    from vmaf_assay.api import compare_request
     from vmaf_assay.cli import render
 
     with render.job("frames") as job:
-        result = compare_request(request, **run.settings(job))
+        result = compare_request(request, page=run.report, **run.settings(job, request.measurand))
     if run.report is not None:
-        write_page(result, run.report)
         render.note(f"page: {run.report}")
     if run.as_json:
         render.emit_json(result.as_json())

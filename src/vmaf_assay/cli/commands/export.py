@@ -8,8 +8,7 @@ import typer
 from vmaf_assay.cli.options import Json, TrustPolicy
 
 if TYPE_CHECKING:
-    from vmaf_assay.export.contents import Export
-    from vmaf_assay.export.mlflow import Exported
+    from vmaf_assay.api import Exported
 
 
 def register(app: typer.Typer) -> None:
@@ -41,20 +40,20 @@ def mlflow(
 
     Example: assay export mlflow --registry models --tracking-uri http://127.0.0.1:5000
     """
-    import os
-
+    from vmaf_assay.api import export_mlflow
     from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.export.mlflow import check_alias, connect, export_all, reachable_server
 
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        raise ConfigError("no MLflow server is named", next_step="give --tracking-uri or set MLFLOW_TRACKING_URI")
-    check_alias(alias)
-    exports = _exports(run, registry, ensemble, trust_policy)
-    client, plain = connect(uri), reachable_server(uri)
-    with render.progress_bar("files", total=sum(len(export.files) for export in exports)) as update:
-        done = list(export_all(client, exports, experiment=experiment, alias=alias, on_progress=update))
+    with render.steps("exporting") as on_step:
+        plain, done = export_mlflow(
+            run,
+            registry=registry,
+            ensemble=ensemble,
+            tracking_uri=tracking_uri,
+            experiment=experiment,
+            alias=alias,
+            trust_policy=trust_policy,
+            on_step=on_step,
+        )
     if as_json:
         documents = [_document(one) for one in done]
         render.emit_json({"tracking_uri": plain, "experiment": experiment, "exported": documents})
@@ -78,41 +77,14 @@ def reference(
 
     Example: assay export reference model/tiny --registry models
     """
+    from vmaf_assay.api import export_to_reference
     from vmaf_assay.cli import render
-    from vmaf_assay.export.reference import export_reference
-    from vmaf_assay.registry.store import registry_dir
-    from vmaf_assay.registry.trust import find_trust
 
-    rows = export_reference(registry_dir(registry), out, ensemble, find_trust(trust_policy))
+    rows = export_to_reference(out, registry=registry, ensemble=ensemble, trust_policy=trust_policy)
     if as_json:
         render.emit_json({"out": str(out), "rows": rows})
     else:
         render.say(f"{out}: {len(rows)} models with sidecars, and the verdicts that admitted them")
-
-
-def _exports(
-    run: Path | None, registry: Path | None, ensemble: str | None, trust_policy: Path | None
-) -> "list[Export]":
-    from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.export.contents import registry_exports, run_export
-    from vmaf_assay.registry.store import registry_dir
-    from vmaf_assay.registry.trust import find_trust
-    from vmaf_assay.training.evidence import load_run
-
-    exports = []
-    if run is not None:
-        evidence = load_run(run)
-        with render.steps("judging") as on_step:
-            evidence.coverage(on_step)
-        exports.append(run_export(evidence))
-    if run is None or registry is not None:
-        exports += registry_exports(registry_dir(registry), ensemble, find_trust(trust_policy))
-    elif ensemble is not None:
-        raise ConfigError(
-            "--ensemble selects from a registry, and no registry is exported", next_step="add --registry DIR"
-        )
-    return exports
 
 
 _WHY_NOT = {

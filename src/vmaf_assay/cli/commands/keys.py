@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from vmaf_assay.registry.signing import PublicKey
+    from vmaf_assay.api import PublicKey
 
 PASSPHRASE = "ASSAY_KEY_PASSPHRASE"
 """Environment variable with a key's passphrase, for use without a terminal."""
@@ -35,15 +35,15 @@ def generate(
 
     Example: assay keys generate -o ~/assay-key --passphrase
     """
-    from vmaf_assay.registry.signing import PRIVATE_NAME, PUBLIC_NAME, generate_key
+    from vmaf_assay.api import make_key
 
-    key = generate_key(out, new_passphrase() if passphrase else None, owner)
+    key = make_key(out, passphrase=new_passphrase() if passphrase else None, owner=owner)
     _answer(key, as_json=as_json)
     if not as_json:
         from vmaf_assay.cli import render
 
-        render.say(f"{out / PRIVATE_NAME}: keep it to yourself, and keep a copy offline")
-        render.say(f"{out / PUBLIC_NAME}: give it to those who should accept your signatures (docs/trust.md)")
+        render.say(f"{out / 'private.pem'}: keep it to yourself, and keep a copy offline")
+        render.say(f"{out / 'public.json'}: give it to those who should accept your signatures (docs/trust.md)")
 
 
 def show(
@@ -54,9 +54,9 @@ def show(
 
     Example: assay keys show ~/assay-key
     """
-    from vmaf_assay.registry.signing import read_public_key
+    from vmaf_assay.api import read_key
 
-    found = read_public_key(key, ask_passphrase)
+    found = read_key(key, passphrase=ask_passphrase)
     _answer(found, as_json=as_json)
     if not as_json:
         from vmaf_assay.cli import render

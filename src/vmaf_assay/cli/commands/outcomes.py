@@ -1,11 +1,11 @@
-"""`assay outcomes list | show | export | forget | merge`."""
+"""`assay outcomes check | list | show | export | forget | merge`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmaf_assay.cli.options import Json
+from vmaf_assay.cli.options import Json, end
 
 if TYPE_CHECKING:
     from vmaf_assay.outcomes.record import Outcome
@@ -20,6 +20,7 @@ Folder = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the `outcomes` group."""
     group = typer.Typer(no_args_is_help=True, help="Measured results, kept on this machine (docs/outcomes.md).")
+    group.command("check")(check)
     group.command("list")(list_outcomes)
     group.command("show")(show)
     group.command("export")(export)
@@ -34,6 +35,32 @@ def opened(folder: Path | None) -> "OutcomeStore":
     from vmaf_assay.outcomes.store import OutcomeStore
 
     return OutcomeStore(folder or outcomes_dir())
+
+
+def check(outcomes: Folder = None, as_json: Json = False) -> None:
+    """Say whether promises are kept, by a test that is valid however often you look. Exit 1: they are broken.
+
+    Example: assay outcomes check
+    """
+    from vmaf_assay.cli import render
+    from vmaf_assay.outcomes.watch import NOTHING_YET, watch
+
+    with opened(outcomes) as store:
+        path, watched = store.path, [watch(store, one) for one in store.calibrations()]
+    if as_json:
+        render.emit_json({"store": str(path), "calibrations": [one.as_json() for one in watched]})
+    else:
+        for one in watched:
+            rows = [
+                [stream.family, stream.name, stream.n, stream.kept, f"{stream.promised:.3f}", stream.e_value]
+                for stream in one.streams
+            ]
+            render.say(f"calibration {one.calibration[:12]}")
+            render.say_table(["promises", "of", "titles", "kept", "promised", "e-value"], rows)
+            render.say(one.sentence())
+        if not watched:
+            render.say(NOTHING_YET)
+    end(1 if any(one.broken for one in watched) else 0)
 
 
 def list_outcomes(

@@ -1,6 +1,5 @@
 """`assay promote`."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +10,7 @@ from vmaf_assay.cli.commands.keys import ask_passphrase
 from vmaf_assay.cli.options import Json
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    from vmaf_assay.admission.promotion import Who
+    from vmaf_assay.api import Who
 
 Sign = Annotated[
     list[Path] | None, typer.Option("--sign", metavar="KEY", help="Private key that signs (repeatable).")
@@ -46,10 +43,10 @@ def promote(
     Example: assay promote run --registry models --sign ~/assay-key --reason "corpus of spring"
     """
     from vmaf_assay.api import load_run, promote_run
+    from vmaf_assay.api.paths import registry_of
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.store import registry_dir
 
-    folder = registry_dir(registry)
+    folder = registry_of(registry)
     who = who_of(sign, expires_days, by, reason, wait)
     evidence = load_run(run)
     with render.steps("judging again") as on_step:
@@ -76,18 +73,8 @@ def who_of(
     sign: list[Path] | None, expires_days: int | None, by: str | None, reason: str | None, wait: float | None
 ) -> "Who":
     """The options about author, reason and keys, with the private keys read."""
-    from vmaf_assay.admission.promotion import Who
-    from vmaf_assay.errors import ConfigError
+    from vmaf_assay.api import acting
 
-    keys: tuple[Ed25519PrivateKey, ...] = ()
-    if sign:
-        from vmaf_assay.registry.signing import load_private_key
-
-        keys = tuple(load_private_key(path, ask_passphrase) for path in sign)
-    elif expires_days is not None:
-        raise ConfigError("--expires-days needs a signature", next_step="add --sign KEY")
-    until = datetime.now(UTC) + timedelta(days=expires_days) if expires_days else None
-    for name, text, limit in (("--by", by, 200), ("--reason", reason, 500)):
-        if text is not None and not 0 < len(text.strip()) <= limit:
-            raise ConfigError(f"{name} takes 1 to {limit} characters", next_step="shorten it, or leave it out")
-    return Who(by, reason, wait, keys, until.isoformat(timespec="seconds") if until else None)
+    return acting(
+        sign or (), passphrase=ask_passphrase, expires_days=expires_days, by=by, reason=reason, wait_s=wait
+    )

@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmaf_assay.cli.auditing import Deeper, audited, first_wrong
 from vmaf_assay.cli.commands.promote import By, Expires, Sign, Wait, who_of
 from vmaf_assay.cli.signatures import attest, sign
 
 if TYPE_CHECKING:
-    from vmaf_assay.registry.entries import Entry
-    from vmaf_assay.registry.verdict import Verdict
+    from vmaf_assay.api import Audit, Entry, Verdict
 
 Folder = Annotated[Path | None, typer.Option("--registry", help="Registry folder (default: the shipped one).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -46,10 +44,10 @@ def list_rows(registry: Folder = None, as_json: Json = False) -> None:
 
     Example: assay registry list
     """
+    from vmaf_assay import api
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.store import read_registry, registry_dir
 
-    rows = read_registry(registry_dir(registry)).rows
+    rows = api.list_rows(registry)
     if as_json:
         render.emit_json([row.model_dump(mode="json") for row in rows])
         return
@@ -71,22 +69,15 @@ def show(
 
     Example: assay registry show vmaf_forecast_ensemble_v1_mean
     """
+    from vmaf_assay import api
     from vmaf_assay.cli import render
-    from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.store import may_promise, read_registry, registry_dir, verify_row
-    from vmaf_assay.registry.trust import check_trust, find_trust
+    from vmaf_assay.registry.store import may_promise
 
-    folder, trust = registry_dir(registry), find_trust(trust_policy)
-    content = read_registry(folder)
-    row = content.row(row_id)
-    if row is None:
-        raise ConfigError(f"{folder} has no row {row_id}", next_step="see `assay registry list`")
-    if row.smoke and row.verdict is None:
+    found = api.show_row(row_id, registry=registry, trust_policy=trust_policy)
+    row, sidecar, verdict = found.row, found.sidecar, found.verdict
+    if sidecar is None or verdict is None:
         render.emit_json(row.model_dump(mode="json")) if as_json else render.say(f"{row.id}: scaffolded (smoke)")
         return
-    _, sidecar, verdict = verify_row(folder, content, row)
-    if trust is not None:
-        check_trust(folder, verdict, trust, remember=False)
     if as_json:
         render.emit_json({"row": row.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")})
         return
@@ -131,55 +122,61 @@ def verify(
 
     Example: assay registry verify --deep vmaf_forecast_ensemble_v1_mean
     """
+    from vmaf_assay.api import audit_ensemble
+    from vmaf_assay.api.paths import registry_of
+    from vmaf_assay.cli import render
     from vmaf_assay.errors import ConfigError
-    from vmaf_assay.registry.store import registry_dir
 
     if row is None and retrain:
         raise ConfigError(
             "--retrain trains one ensemble", next_step="name it: assay registry verify ROW --retrain"
         )
-    if retrain and corpus is None:
-        raise ConfigError("--retrain needs the corpus", next_step="add --corpus DIR")
     if row is None and corpus is not None:
         raise ConfigError(
             "--corpus is of one ensemble", next_step="name it: assay registry verify --deep ROW --corpus DIR"
         )
-    folder = registry_dir(registry)
+    folder = registry_of(registry)
     if row is None:
         _verify_all(folder, trust_policy, deep=deep, as_json=as_json)
     else:
-        deeper = Deeper(deep or corpus is not None, corpus, retrain, jobs)
-        _verify_one(folder, row, trust_policy, deeper, as_json=as_json)
+        with render.steps("verifying") as on_step:
+            found = audit_ensemble(
+                row,
+                registry=folder,
+                trust_policy=trust_policy,
+                deep=deep,
+                corpus=corpus,
+                retrain=retrain,
+                jobs=jobs,
+                on_step=on_step,
+            )
+        _say_audit(folder, found, as_json=as_json)
 
 
-def _verify_one(folder: Path, row: str, trust_policy: Path | None, deeper: Deeper, *, as_json: bool) -> None:
+def _say_audit(folder: Path, found: "Audit", *, as_json: bool) -> None:
     from vmaf_assay.cli import render
     from vmaf_assay.cli.audit import page
     from vmaf_assay.errors import IntegrityError
-    from vmaf_assay.registry.trust import find_trust
 
-    found = audited(folder, row, find_trust(trust_policy), deeper)
     if as_json:
         render.emit_json({"registry": str(folder), **found.as_dict()})
     else:
         for line in page(found):
             render.say(line)
-    if wrong := first_wrong(found):
+    if wrong := found.first_wrong():
         raise IntegrityError(f"{found.ensemble} does not verify: {wrong}")
 
 
 def _verify_all(folder: Path, trust_policy: Path | None, *, deep: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
+    from vmaf_assay.api import RowReport, verify_registry
     from vmaf_assay.cli import render
     from vmaf_assay.errors import IntegrityError
-    from vmaf_assay.registry.trust import find_trust
-    from vmaf_assay.registry.verify import RowReport, verify_registry
 
-    trust = find_trust(trust_policy)
     try:
         with render.steps("verifying") as on_step:
-            reports = verify_registry(folder, deep=deep, trust=trust, on_step=on_step)
+            reports = verify_registry(folder, deep=deep, trust_policy=trust_policy, on_step=on_step)
     except IntegrityError as error:  # registry.json itself: no row can be named
         reports = [RowReport("registry.json", "refused", str(error), False)]
     refused = [report for report in reports if report.status == "refused"]
@@ -211,11 +208,10 @@ def history(
 
     Example: assay registry history vmaf_forecast_ensemble_v1
     """
+    from vmaf_assay.api import registry_history
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.entries import history as entries_of
-    from vmaf_assay.registry.store import registry_dir
 
-    entries = entries_of(registry_dir(registry), ensemble)
+    entries = registry_history(ensemble, registry=registry)
     if as_json:
         render.emit_json([entry.as_json() for entry in entries])
         return
@@ -261,11 +257,13 @@ def rollback(
 
     Example: assay registry rollback vmaf_forecast_ensemble_v1 --reason "misses on film grain" --registry models
     """
-    from vmaf_assay.admission.lifecycle import rollback as act
-    from vmaf_assay.registry.store import registry_dir
+    from vmaf_assay.api import roll_back
+    from vmaf_assay.api.paths import registry_of
 
-    folder = registry_dir(registry)
-    verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait), to, source=source)
+    folder = registry_of(registry)
+    verdict = roll_back(
+        ensemble, who_of(sign, expires_days, by, reason, wait), to=to, source=source, registry=folder
+    )
     returns_to = verdict.act.returns_to.sequence if verdict.act and verdict.act.returns_to else None
     _acted(folder, verdict, f"what verdict {returns_to} admitted is in force again", as_json=as_json)
 
@@ -284,14 +282,14 @@ def revalidate(
 
     Example: assay registry revalidate vmaf_forecast_ensemble_v1 --reason "choice rule 2" --registry models
     """
-    from vmaf_assay.admission.lifecycle import revalidate as act
+    from vmaf_assay.api import revalidate_ensemble
+    from vmaf_assay.api.paths import registry_of
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.store import registry_dir
 
-    folder = registry_dir(registry)
+    folder = registry_of(registry)
     who = who_of(sign, expires_days, by, reason, wait)
     with render.steps("judging again") as on_step:
-        verdict = act(folder, ensemble, who, on_step)
+        verdict = revalidate_ensemble(ensemble, who, registry=folder, on_step=on_step)
     promises = "may" if verdict.confidence_eligible else "may not"
     _acted(folder, verdict, f"judged again, {promises} make promises", as_json=as_json)
 
@@ -310,11 +308,11 @@ def retire(
 
     Example: assay registry retire fr_regressor_v2_ensemble_v1 --reason "broken clips" --registry models
     """
-    from vmaf_assay.admission.lifecycle import retire as act
-    from vmaf_assay.registry.store import registry_dir
+    from vmaf_assay.api import retire_ensemble
+    from vmaf_assay.api.paths import registry_of
 
-    folder = registry_dir(registry)
-    verdict = act(folder, ensemble, who_of(sign, expires_days, by, reason, wait))
+    folder = registry_of(registry)
+    verdict = retire_ensemble(ensemble, who_of(sign, expires_days, by, reason, wait), registry=folder)
     _acted(folder, verdict, "out of service", as_json=as_json)
 
 

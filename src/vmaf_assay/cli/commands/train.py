@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 def train(
     corpus: Annotated[Path, typer.Argument(help="A finished corpus.")],
-    model: Annotated[str, typer.Option("--model", help="Which ensemble to train.")] = "vmaf_forecast_ensemble_v1",
+    model: Annotated[
+        str | None, typer.Option("--model", help="Which ensemble to train (default: the forecast of --measurand).")
+    ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; must not exist.")] = Path("run"),
     seeds: Annotated[str, typer.Option(help="One member a seed.")] = "0,1,2,3,4",
     recipe: Annotated[str | None, typer.Option(help="Training recipe (default: the model's).")] = None,
@@ -38,7 +40,7 @@ def train(
 ) -> None:
     """Train an ensemble, leaving out one group at a time, and write the run that the gate judges.
 
-    Example: assay train corpus --model vmaf_forecast_ensemble_v1 -o run
+    Example: assay train corpus --measurand 'vmaf_v1.0.16_3d0h mean 10-bit' -o run
     """
     import json
 

@@ -182,7 +182,7 @@ def _tune_one(request: "TuneRequest", run: RunOptions) -> int:
     from vmaf_assay.cli import render
 
     with render.job("frames") as job:
-        result = tune_request(request, page=run.report, **run.settings(job))
+        result = tune_request(request, page=run.report, **run.settings(job, request.measurand))
     if run.report is not None:
         render.note(f"page: {run.report}")
     if run.as_json:
@@ -201,7 +201,12 @@ def _tune_many(
 
     with render.job("frames") as job:
         batch = tune_sources(
-            sources, request, out_dir=out_dir, container=container, page_dir=run.report, **run.settings(job)
+            sources,
+            request,
+            out_dir=out_dir,
+            container=container,
+            page_dir=run.report,
+            **run.settings(job, request.measurand),
         )
         code = _many(batch, run.as_json)
     if run.report is not None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from vmaf_assay.errors import ConfigError
-from vmaf_assay.media.encoders.allowed import words
+from vmaf_assay.media.encoders.options import words
 from vmaf_assay.media.encoders.record import EncoderInfo
 from vmaf_assay.media.encoders.table import ENCODERS
 

@@ -103,6 +103,10 @@ class EncoderInfo:
     """What both sides of a picture are a multiple of."""
     writes_stereo: bool = False
     """True if it writes the layout of 3D video into its stream."""
+    two_pass: bool = False
+    """True if it aims at a bitrate in two passes, by ffmpeg's `-pass` and `-passlogfile`."""
+    aim: tuple[float, Literal[1, 2]] | None = None
+    """Bitrate to aim at instead of a rate value, kbps, and which of two passes; see `in_pass`."""
     stitch_args: tuple[str, ...] = ()
     """Further options with which parts at different rate values share one header."""
     cost: float = 1.0
@@ -123,8 +127,24 @@ class EncoderInfo:
             )
         return replace(self, chosen_pix_fmt="" if pix_fmt == self.pix_fmts[0] else pix_fmt)
 
+    def in_pass(self, kbps: float, number: Literal[1, 2]) -> "EncoderInfo":
+        """The same encoder in one of two passes that aim at a bitrate; its rate value then means nothing."""
+        return replace(self, aim=(kbps, number))
+
+    def of_first(self, n_frames: int) -> "EncoderInfo":
+        """The same encoder, which ends after so many frames and leaves other streams alone."""
+        return replace(self, upload_filter=",".join([f"trim=end_frame={n_frames}", *self.upload()]))
+
     def rate_args(self, rate_value: float) -> list[str]:
-        """Argv that sets constant quality at `rate_value` (on the encoder's own scale)."""
+        """Argv that sets constant quality at `rate_value` (on the encoder's own scale), or the bitrate aimed at.
+
+        Two passes share a log, `passes` in the working folder.
+        """
+        if self.aim is not None:
+            pairs = zip(self.constant_quality_args[::2], self.constant_quality_args[1::2], strict=True)
+            kept = [part for option, value in pairs if option != "-b:v" for part in (option, value)]
+            bits, number = str(round(self.aim[0] * 1000)), str(self.aim[1])
+            return [*kept, "-b:v", bits, "-pass", number, "-passlogfile", "passes"]
         whole = float(rate_value).is_integer()
         flag = self.rate_flag if whole or not self.fine_rate_flag else self.fine_rate_flag
         args = list(self.constant_quality_args)

@@ -8,7 +8,7 @@ every model reads.
 from dataclasses import replace
 from typing import Literal
 
-from vmaf_assay.media.encoders import allowed
+from vmaf_assay.media.encoders import options
 from vmaf_assay.media.encoders.record import EncoderInfo
 
 Codec = Literal["h264", "hevc", "av1"]
@@ -74,7 +74,7 @@ def _hardware(name: str, codec: Codec, driven: EncoderInfo) -> EncoderInfo:
         mov_tag=_TAGS[codec],
         file_bsf=_COUNTED[codec],
         needs=_NEEDS[name.partition("_")[2]],
-        options=driven.options - allowed.LACKING.get(name, frozenset()),
+        options=driven.options - options.LACKING.get(name, frozenset()),
     )
 
 
@@ -95,7 +95,7 @@ def _nvenc(codec: Codec, rate_max: float) -> EncoderInfo:
         "",
         constant_quality_args=("-rc", "vbr", "-b:v", "0"),
         pix_fmts=("yuv420p", "p010le", "yuv444p"),
-        options=allowed.NVENC,
+        options=options.NVENC,
     )
     return _hardware(f"{codec}_nvenc", codec, driven)
 
@@ -116,7 +116,7 @@ def _qsv(codec: Codec) -> EncoderInfo:
         "medium",
         "",
         pix_fmts=("nv12", "p010le"),
-        options=allowed.QSV,
+        options=options.QSV,
     )
     return _hardware(f"{codec}_qsv", codec, driven)
 
@@ -138,7 +138,7 @@ def _amf(codec: Codec, rate_max: float, also: tuple[str, ...]) -> EncoderInfo:
         "",
         constant_quality_args=("-rc", "cqp"),
         also_rate_flags=also,
-        options=allowed.AMF,
+        options=options.AMF,
     )
     return _hardware(f"{codec}_amf", codec, driven)
 
@@ -146,7 +146,7 @@ def _amf(codec: Codec, rate_max: float, also: tuple[str, ...]) -> EncoderInfo:
 def _videotoolbox(codec: Codec) -> EncoderInfo:
     # -q:v is VideoToolbox's quality, higher is better; on Apple silicon only, elsewhere ffmpeg refuses it.
     driven = EncoderInfo(
-        "", "cq", "-q:v", 1, 100, 1, False, "-prio_speed", ("0", "1"), "0", "", options=allowed.VIDEOTOOLBOX
+        "", "cq", "-q:v", 1, 100, 1, False, "-prio_speed", ("0", "1"), "0", "", options=options.VIDEOTOOLBOX
     )
     return _hardware(f"{codec}_videotoolbox", codec, driven)
 
@@ -166,7 +166,7 @@ def _vaapi(codec: Codec, rate_flag: str, rate_max: float) -> EncoderInfo:
         "",
         constant_quality_args=("-rc_mode", "CQP"),
         pix_fmts=("vaapi",),
-        options=allowed.VAAPI,
+        options=options.VAAPI,
         device_args=("-init_hw_device", "vaapi=hw", "-filter_hw_device", "hw"),
         upload_filter="format=nv12,hwupload",
     )
@@ -187,7 +187,7 @@ def _vulkan(codec: Codec, rate_max: float) -> EncoderInfo:
         "default",
         "",
         pix_fmts=("vulkan",),
-        options=allowed.VULKAN,
+        options=options.VULKAN,
         device_args=("-init_hw_device", "vulkan=hw", "-filter_hw_device", "hw"),
         upload_filter="format=nv12,hwupload",
     )
@@ -214,9 +214,10 @@ _ENCODERS = (
         version_pattern=rb"x264 - core (\d+ ?r?\d* ?\w*)",
         segment_around=24,
         segment_allowance=0.0,
-        options=allowed.X264,
+        two_pass=True,
+        options=options.X264,
         params_option="-x264-params",
-        params=allowed.X264_PARAMS,
+        params=options.X264_PARAMS,
         writes_stereo=True,
         # Without it the picture parameter set depends on the CRF, and a joined file has several.
         stitch_args=("-x264-params", "stitchable=1"),
@@ -240,9 +241,10 @@ _ENCODERS = (
         version_pattern=rb"x265 \(build (\d+)\) - ([\w.+\-]+)",
         segment_around=24,
         segment_allowance=0.0,
-        options=allowed.X265,
+        two_pass=True,
+        options=options.X265,
         params_option="-x265-params",
-        params=allowed.X265_PARAMS,
+        params=options.X265_PARAMS,
         caption_args=("-a53cc:v:0", "1"),
         cost=2.0,
     ),
@@ -264,8 +266,9 @@ _ENCODERS = (
         file_bsf=_NO_DELIMITERS,
         pix_fmts=_PLANAR_420,
         version_pattern=rb"SVT-AV1 Encoder Lib (v[\w.\-]+)",
+        # No two_pass: in ffmpeg n9.0.2 its first pass ended by a signal in 2 of 4 runs of a valid clip.
         params_option="-svtav1-params",
-        params=allowed.SVTAV1_PARAMS,
+        params=options.SVTAV1_PARAMS,
         cost=1.5,
     ),
     EncoderInfo(
@@ -286,9 +289,10 @@ _ENCODERS = (
         file_bsf=_NO_DELIMITERS,
         pix_fmts=_PLANAR,
         version_pattern=rb"\[libaom-av1[^\]]*\] (v?\d[\w.\-]*)",
-        options=allowed.AOM,
+        two_pass=True,
+        options=options.AOM,
         params_option="-aom-params",
-        params=allowed.AOM_PARAMS,
+        params=options.AOM_PARAMS,
         cost=5.0,
     ),
     EncoderInfo(
@@ -309,7 +313,8 @@ _ENCODERS = (
         pix_fmts=_PLANAR,
         version_pattern=rb"\[libvpx-vp9[^\]]*\] (v\d[\w.\-]*)",
         segment_around=24,
-        options=allowed.VPX,
+        two_pass=True,
+        options=options.VPX,
         cost=4.0,
     ),
     EncoderInfo(
@@ -333,9 +338,10 @@ _ENCODERS = (
         raw_muxer="matroska",
         version_pattern=rb"libvvenc version[: ]+([\w.\-]+)",
         segment_around=24,
-        options=allowed.VVENC,
+        two_pass=True,
+        options=options.VVENC,
         params_option="-vvenc-params",
-        params=allowed.VVENC_PARAMS,
+        params=options.VVENC_PARAMS,
         cost=6.0,
     ),
     _nvenc("h264", 51),
@@ -368,10 +374,10 @@ _ENCODERS = (
         "6",
         "libsvtav1",
         file_bsf=_NO_DELIMITERS,
-        options=allowed.RAV1E,
+        options=options.RAV1E,
         pix_fmts=_PLANAR,
         params_option="-rav1e-params",
-        params=allowed.RAV1E_PARAMS,
+        params=options.RAV1E_PARAMS,
         cost=5.0,
     ),
     EncoderInfo(
@@ -390,7 +396,7 @@ _ENCODERS = (
         constant_quality_args=("-rc_mode", "quality", "-b:v", "100M"),
         also_rate_flags=("-qmax",),
         fixed_args=("-threads", "1"),
-        options=allowed.OPENH264,
+        options=options.OPENH264,
     ),
     EncoderInfo(
         "libkvazaar",
@@ -406,7 +412,7 @@ _ENCODERS = (
         "libx265",
         mov_tag="hvc1",
         params_option="-kvazaar-params",
-        params=allowed.KVAZAAR_PARAMS,
+        params=options.KVAZAAR_PARAMS,
         params_separator=",",
         size_multiple=8,
         takes_generic=False,
