@@ -62,9 +62,15 @@ def one(clip: Path, measured: Measured, options: str, target: float, confidence:
     """(encodes, hit, bitrate above best) of our search and of ab-av1's."""
     info = measured.info
     ours = va.tune_source(
-        clip, info.name, target_vmaf=target, confidence=confidence, preset=measured.preset, trials=1,
-        encoder_args=options, cache_dir=cache,
-    )  # fmt: skip
+        clip,
+        info.name,
+        target_vmaf=target,
+        confidence=confidence,
+        preset=measured.preset,
+        trials=1,
+        encoder_args=options,
+        cache_dir=cache,
+    )
     attempts: list[float] = []
 
     def try_at(rate: float) -> tuple[float, float]:

@@ -1,13 +1,14 @@
 """One content in two groups: a remux, a cut, a smaller copy, two parts of one file; other content is not."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from vmaf_assay.corpus.same_content import alike_across_groups, check_groups_differ, join_same
-from vmaf_assay.corpus.store import Corpus, content_sha256, corpus_digest
+from vmaf_assay.corpus.same_content import alike_across_groups, check_groups_differ, join_same, without_looks
+from vmaf_assay.corpus.store import Corpus, content_sha256, corpus_digest, load_corpus
 from vmaf_assay.errors import CorpusError
 from vmaf_assay.records import VALUES, CellRecord
 
@@ -122,3 +123,10 @@ def test_the_shipped_corpus_has_no_content_twice():
     check_groups_differ(corpus)
     split = replace(corpus, cells=tuple(replace(c, group=c.source) for c in corpus.cells))
     assert len(alike_across_groups(split)) > 25
+
+
+def test_the_corpus_of_both_depths_is_whole():
+    """It is whole, and looks of every source are kept, by which `corpus build` compared them."""
+    corpus = load_corpus(Path(__file__).parents[2] / "data" / "corpus-360p")
+    assert (len(corpus.cells), len({cell.group for cell in corpus.cells})) == (4275, 85)
+    assert without_looks(corpus) == []
