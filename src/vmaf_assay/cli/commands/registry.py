@@ -71,7 +71,6 @@ def show(
     """
     from vmaf_assay import api
     from vmaf_assay.cli import render
-    from vmaf_assay.registry.store import may_promise
 
     found = api.show_row(row_id, registry=registry, trust_policy=trust_policy)
     row, sidecar, verdict = found.row, found.sidecar, found.verdict
@@ -82,13 +81,12 @@ def show(
         render.emit_json({"row": row.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")})
         return
     render.say(f"{row.id}: {row.description}")
-    promising = may_promise(row, verdict, sidecar)
     seen = ", ".join(f"{e.encoder} {e.preset}" for e in sidecar.seen.encoders)
     facts = [
         ["verdict", f"{verdict.verdict} no. {verdict.sequence}, {verdict.generated_at_utc}"],
         ["mean PLCC", f"{verdict.gate.mean_plcc:.6f} (at least {verdict.gate.mean_plcc_threshold:g})"],
         ["spread", f"{verdict.gate.plcc_spread:.6f} (at most {verdict.gate.plcc_spread_max:g})"],
-        ["promises", "yes" if promising else "no"],
+        ["promises", "yes" if found.promises else "no"],
         ["trained on", seen],
         ["corpus", f"{verdict.corpus['digest']} ({verdict.corpus['n_groups']} groups)"],
         ["model", row.sha256],
@@ -96,7 +94,7 @@ def show(
         ["verdict by", f"version {verdict.made_by}" if verdict.made_by else "a version before 0.2.0"],
     ]
     render.say_table(["", ""], facts)
-    promises = "may" if promising else "may not"
+    promises = "may" if found.promises else "may not"
     render.say(
         f"{row.id} is production-eligible by verdict {verdict.sequence}, verified, {promises} make promises"
     )
