@@ -1,10 +1,11 @@
-"""How far apart copies and other content are for `corpus/same_pictures.py`: `bench/same_pictures.py CLIPS [N]`.
+"""How far apart copies and other content are for `corpus/same_pictures.py`.
 
-Prints the highest correlations over all pairs of the first N clips of a folder (default all). Then come the lowest
-over copies of every fifth: CRF 45, smaller, cropped 10 % in the middle and at a corner, half a second later.
-Run it with OPENBLAS_NUM_THREADS=1 on a busy machine.
+`bench/same_pictures.py CLIPS [PAIRS]` prints the highest correlations over so many pairs of the clips of a folder,
+drawn at random (default all pairs). Then come the lowest over copies of every fifth clip: CRF 45, smaller, cropped
+10 % in the middle and at a corner, half a second later. Run it with OPENBLAS_NUM_THREADS=1 on a busy machine.
 """
 
+import random
 import sys
 import tempfile
 from fractions import Fraction
@@ -33,16 +34,17 @@ def looks_of(ffmpeg: Ffmpeg, path: Path) -> Looks:
     return Looks(read_signatures(done.stdout), Fraction(0))
 
 
-def main(folder: str, most: str = "1000") -> None:
+def main(folder: str, most: str = "1000000") -> None:
     """Print both sides of the limit."""
     ffmpeg = find_ffmpeg()
     films = (".mp4", ".mov", ".webm", ".mkv", ".ts")
     paths = [path for path in sorted(Path(folder).iterdir()) if path.suffix in films]
-    looks = {path: looks_of(ffmpeg, path) for path in paths[: int(most)]}
+    looks = {path: looks_of(ffmpeg, path) for path in paths}
     looks = {path: each for path, each in looks.items() if len(each.frames) >= 24}
-    found = [(closest(looks[a], looks[b]), a.name, b.name) for a, b in combinations(looks, 2)]
-    pairs = sorted(found, reverse=True)
-    print(f"{len(pairs)} pairs, limit {SAME}; the highest:")
+    every = list(combinations(looks, 2))
+    drawn = random.Random(0).sample(every, min(int(most), len(every)))
+    pairs = sorted(((closest(looks[a], looks[b]), a.name, b.name) for a, b in drawn), reverse=True)
+    print(f"{len(pairs)} of {len(every)} pairs of {len(looks)} clips, limit {SAME}; the highest:", flush=True)
     for value, *names in pairs[:20]:
         print(f"  {value:.3f} {' '.join(names)}")
     below = []
@@ -56,6 +58,9 @@ def main(folder: str, most: str = "1000") -> None:
                 if done.exit_code == 0:
                     below.append((closest(looks[path], looks_of(ffmpeg, copy)), path.name, what))
     print(f"{len(below)} copies, {sum(value < SAME for value, *_ in below)} below the limit; the lowest:")
+    for what in COPIES:
+        values = [value for value, _, kind in below if kind == what]
+        print(f"  {what}: {len(values)}, {sum(value < SAME for value in values)} below, lowest {min(values):.3f}")
     for value, *names in sorted(below)[:20]:
         print(f"  {value:.3f} {' '.join(names)}")
 

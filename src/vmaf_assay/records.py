@@ -313,6 +313,9 @@ class Scored:
     """Further per-frame columns by name, each [F]: some of `MORE_VALUES`."""
     pooling: Pooling = "mean"
     """How `pooled_vmaf` is made."""
+    decoded: str = ""
+    """SHA-256 of the reference's pictures as this encode's process decoded them, 32x18 greys of every frame; ''
+    where it was not kept."""
 
     @property
     def bytes_of_scored(self) -> float:

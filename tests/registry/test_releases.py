@@ -9,6 +9,7 @@ import pytest
 from tests.crafted import FR
 from vmaf_assay.admission.lifecycle import rollback
 from vmaf_assay.admission.promotion import Who, promote
+from vmaf_assay.cli.main import main
 from vmaf_assay.promise import policy
 from vmaf_assay.promise.calibrate import coverage_of
 from vmaf_assay.registry import recompute as evidence
@@ -125,10 +126,15 @@ def test_a_retired_policy_admits_what_it_admitted(promoted, monkeypatch):
         verdict.recheck()
 
 
-def test_a_new_choice_rule_ends_promises_not_verification(promoted, monkeypatch):
-    """Under another rule than the verdict's: it verifies, `--deep` says so, and promises rest on it no longer."""
+def test_a_new_choice_rule_ends_promises_not_verification(promoted, monkeypatch, capsys):
+    """Under another rule than the verdict's: it verifies, and loads, `verify` and `show` name no promises."""
     assert load_verified(promoted, FR).confidence_eligible
+    assert all(report.confidence_eligible for report in verify_registry(promoted, ensemble=FR))
     for module in (store, evidence):
         monkeypatch.setattr(module, "rule_in_force", lambda _task: 2)
-    assert {report.status for report in verify_registry(promoted, deep=True)} == {"production"}
+    reports = verify_registry(promoted, deep=True)
+    assert {report.status for report in reports} == {"production"}
+    assert not any(report.confidence_eligible for report in reports)
     assert not load_verified(promoted, FR).confidence_eligible
+    main(["registry", "show", f"{FR}_mean", "--registry", str(promoted)])
+    assert "verified, may not make promises" in " ".join(capsys.readouterr().out.split())

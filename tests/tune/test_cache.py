@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
@@ -13,10 +14,11 @@ import pytest
 
 from tests.conftest import lavfi
 from tests.tune.made_up import verified
-from vmaf_assay.errors import ConfigError
+from vmaf_assay.errors import ConfigError, IntegrityError, MediaError
 from vmaf_assay.media.encoders import ENCODERS, with_extra_args
 from vmaf_assay.media.files import canonical_json
 from vmaf_assay.media.reference import ReferenceInput
+from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.user_folders import cache_dir
 from vmaf_assay.records import V1_FEATURES, Scored
 from vmaf_assay.tune.cache import Cache
@@ -168,6 +170,64 @@ def test_a_poisoned_cache_changes_no_answer(ffmpeg, source, tmp_path, monkeypatc
     again = tune(ffmpeg, verified(), request, cache=Cache(tmp_path / "mine"))
     assert again.encodes_cached == 0
     assert again.curve == honest.curve
+
+
+@pytest.mark.ffmpeg
+def test_a_result_names_the_decoded_pictures(ffmpeg, source, tmp_path):
+    """The digest is of plain ffmpeg's greys of the source: the same for a remux, another for other pictures."""
+    remux, flipped = tmp_path / "remux.avi", tmp_path / "flipped.mkv"
+    for path, options in ((remux, ["-c", "copy"]), (flipped, ["-vf", "vflip", "-c:v", "ffv1"])):
+        subprocess.run([ffmpeg.path, "-v", "error", "-i", source, *options, path], check=True)
+    shrink = ["-vf", "scale=32:18:flags=area,format=gray", "-f", "rawvideo", "-"]
+    plain = subprocess.run([ffmpeg.path, "-v", "error", "-i", source, *shrink], check=True, capture_output=True)
+    digests = []
+    for path in (source, remux, flipped):
+        reference = ReferenceInput(path, Fraction(25), 12, (192, 108))
+        digests.append(encode_and_score(ffmpeg, reference, ENCODERS["libx264"], "ultrafast", 30.0).decoded)
+    assert digests[0] == hashlib.sha256(plain.stdout).hexdigest()
+    assert digests[1] == digests[0] != digests[2]
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize("changed", ["all entries", "one entry"])
+def test_results_of_other_pictures_are_refused(ffmpeg, source, tmp_path, changed):
+    """Entries under the right names that state other pictures than an encode shows now, or than each other."""
+    cache = Cache(tmp_path)
+    request = TuneRequest(source, "libx264", 85.0, 0.9, trials=0)
+    tune(ffmpeg, verified(), request, cache=cache)
+    entries = sorted(tmp_path.glob("*/*.scored"))
+    assert len(entries) == 2
+    for path in entries if changed == "all entries" else entries[:1]:
+        kept = cache.load(path.stem, 12)
+        cache.store(path.stem, replace(kept, decoded="0" * 64))
+    with pytest.raises(IntegrityError, match="measured on other pictures"):
+        tune(ffmpeg, verified(), replace(request, trials=int(changed == "all entries")), cache=cache)
+
+
+@pytest.mark.ffmpeg
+def test_a_source_that_changes_meanwhile_is_refused(ffmpeg, source, tmp_path):
+    """A source that is another file after an encode than before gives no answer and leaves no entry."""
+    copy, cache = tmp_path / "copy.mkv", Cache(tmp_path / "cache")
+    copy.write_bytes(source.read_bytes())
+
+    def swap(what: str, *_: object) -> None:
+        if what.startswith("probe"):
+            copy.write_bytes(source.read_bytes() + b"\0")
+
+    with pytest.raises(MediaError, match="changed while it was measured"):
+        tune(ffmpeg, verified(), TuneRequest(copy, "libx264", 85.0, 0.9, trials=0), cache=cache, on_step=swap)
+    assert not list((tmp_path / "cache").glob("*/*.scored"))
+
+
+def test_a_file_with_its_time_set_back_is_read_again(tmp_path):
+    """Other bytes of the same length and time, or another file of the same name, have another digest."""
+    path, other, cache = tmp_path / "a", tmp_path / "b", Cache(tmp_path / "cache")
+    for content, name in ((b"one", path), (b"two", path), (b"six", other)):
+        name.write_bytes(content)
+        os.utime(name, ns=(0, 0))
+        if name is other:
+            other.replace(path)
+        assert cache.digest(path) == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o775, 0o722])

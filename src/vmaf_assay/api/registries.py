@@ -19,7 +19,7 @@ from vmaf_assay.registry import entries, signing
 from vmaf_assay.registry.attest import Retrained
 from vmaf_assay.registry.manifest import Row, ensemble_of
 from vmaf_assay.registry.recompute import Check
-from vmaf_assay.registry.store import read_registry, verify_row
+from vmaf_assay.registry.store import may_promise, read_registry, verify_row
 from vmaf_assay.registry.trust import Trust, check_trust, find_trust
 from vmaf_assay.registry.verdict import Verdict
 
@@ -36,6 +36,8 @@ class AdmittedRow:
     """None for a row that nothing has admitted (smoke)."""
     verdict: Verdict | None = None
     """Likewise."""
+    promises: bool = False
+    """Whether a load makes promises of it: not by an earlier choice rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def show_row(
     _, sidecar, verdict = verify_row(folder, content, row)
     if trust is not None:
         check_trust(folder, verdict, trust, remember=False)
-    return AdmittedRow(row, sidecar, verdict)
+    return AdmittedRow(row, sidecar, verdict, may_promise(row, verdict, sidecar))
 
 
 def registry_history(ensemble: str | None = None, *, registry: PathLike | None = None) -> list[entries.Entry]:

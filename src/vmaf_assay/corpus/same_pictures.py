@@ -17,9 +17,8 @@ from vmaf_assay.media.sync import SIGNATURE_SIZE, Signatures
 SAME = 0.96
 """Correlation of `RUN` frames from which sources share pictures.
 
-Measured 2026-12-01 on clips of other content, about six tenths of the pairs of 98: at most 0.89. Of copies of ten
-clips, of nine kinds, most reach 0.98, and a few stay below 0.96. One pair reached 0.99: one film under two
-names. `bench/same_pictures.py` measures both sides again.
+Clips of other content reach 0.92, copies 0.98 and more, a few less (docs/corpus.md). `bench/same_pictures.py`
+measures both sides again.
 """
 
 RUN = 24

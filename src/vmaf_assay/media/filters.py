@@ -32,6 +32,8 @@ _OPEN_FILES = frozenset(
         *("frei0r", "frei0r_src", "ladspa", "lv2", "openclsrc", "program_opencl", "coreimage", "coreimagesrc"),
         *("dnn_processing", "dnn_detect", "dnn_classify", "derain", "sr", "drawvg", "qrencode", "qrencodesrc"),
         *("sendcmd", "asendcmd", "zmq", "azmq", "metadata", "ametadata", "graphmonitor", "gfxcapture", "ddagrab"),
+        *("psnr", "ssim", "ssim360", "xpsnr", "fieldhint", "fsync", "life", "cellauto", "arnndn", "showcqt"),
+        "xfade_opencl",
     }
 )
 
@@ -39,9 +41,10 @@ _FILE_OPTIONS = frozenset(
     {
         *("stats_file", "file", "f", "log_path", "psfile", "plot", "cmdfile", "commands", "custom_shader_path"),
         *("shader_cache", "model", "model_path", "datapath", "result", "source", "extra_opts"),
+        *("debug_kdtree", "dumpfile", "filename", "fontfile", "hint", "axisfile", "lut"),
     }
 )
-"""Options that name a file in filters that need none, as `psnr=stats_file=x`."""
+"""Options that name a file in filters that need none, as `curves=psfile=x`."""
 
 
 _FRAME_BY_FRAME = frozenset(
@@ -87,17 +90,33 @@ def check_filters(filters: str) -> None:
       ConfigError: it does; says which filter or option, and what to do.
     """
     for step in _split(filters, ",;"):
-        name, _, given = re.sub(r"^\s*(\[[^\]]*\]\s*)*", "", step).strip().partition("=")
-        name = name.partition("@")[0].strip()
+        written, _, given = re.sub(r"^\s*(\[[^\]]*\]\s*)*", "", step).strip().partition("=")
+        if {"'", "\\"} & set(written):
+            raise ConfigError(
+                f"--vf {filters!r}: the filter {written} is written with quotes or backslashes",
+                next_step="write its name plainly",
+            )
+        name = written.partition("@")[0].strip()
         if name in READERS:
             continue
-        options = [option.partition("=")[0].strip() for option in _split(given, ":") if "=" in option]
+        # ffmpeg removes one level of quotes and backslashes from a filter's options before it splits them.
+        parts = _split(_unquoted(given), ":")
+        options = [option.partition("=")[0].strip() for option in parts if "=" in option]
         loaded = next((option for option in options if option.startswith("/") or option in _FILE_OPTIONS), None)
         if name in _OPEN_FILES or loaded:
             raise ConfigError(
                 f"--vf {filters!r}: {name} may open files" + (f" ({loaded})" if loaded else ""),
                 next_step="leave it out, or add --unsafe-args if you trust it",
             )
+
+
+def _unquoted(text: str) -> str:
+    r"""The text without one level of quotes and backslashes.
+
+    >>> _unquoted("'stats_file=x'"), _unquoted(r"sta\ts"), _unquoted(r"'a\b'")
+    ('stats_file=x', 'stats', 'a\\b')
+    """
+    return re.sub(r"\\(.)|'([^']*)'?", lambda found: found[1] or found[2] or "", text, flags=re.DOTALL)
 
 
 def _split(text: str, at: str) -> list[str]:

@@ -22,7 +22,7 @@ from vmaf_assay.media import commands, process
 from vmaf_assay.media.commands import VMAF_MODEL, Threads
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, check_decoded, failure
-from vmaf_assay.media.files import read_json_strict
+from vmaf_assay.media.files import read_json_strict, sha256_file
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.sync import find_slip, read_signatures
 from vmaf_assay.records import CANONICAL6, METRICS, V1_FEATURES, Scored
@@ -94,7 +94,8 @@ def encode_and_score(
             check_pair(Path(folder), done.stderr, reference, what)
             log = read_json_strict(Path(folder) / "vmaf.json", max_bytes=2_000_000_000)
             scored = scored_from(log, sizes, reference, elapsed_s, what, models, every)
-            return _with_packets(scored, Path(folder))
+            decoded = sha256_file(Path(folder) / "reference.gray")
+            return replace(_with_packets(scored, Path(folder)), decoded=decoded)
     raise AssertionError("the last attempt returns or raises")
 
 

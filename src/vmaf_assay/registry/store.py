@@ -244,11 +244,16 @@ def _load_once(folder: Path, ensemble_id: str, trust_policy: Path | None) -> Ver
         refuse_strays(folder, registry, ensemble_id, bound_files(verdict))
         if believes:
             _check_trust(folder, verdict, trust_policy)
-    eligible = row.confidence_eligible and verdict.coverage_rule == rule_in_force(sidecar.task)
+    eligible = may_promise(row, verdict, sidecar)
     ensemble = described_ensemble(opening.result(), sidecar)
     if verdict.tie is not None:
         check_witness(witness, ensemble, len(verdict.seeds), verdict.tie.n_rows)
     return VerifiedEnsemble(ensemble, calibration, eligible, verdict)
+
+
+def may_promise(row: Row, verdict: Verdict, sidecar: Sidecar) -> bool:
+    """Whether a load makes promises: the verdict says so, and measured coverage with today's choice rule."""
+    return row.confidence_eligible and verdict.coverage_rule == rule_in_force(sidecar.task)
 
 
 def _read_tie(folder: Path, verdict: Verdict) -> bytes:

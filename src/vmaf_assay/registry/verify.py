@@ -24,7 +24,7 @@ from vmaf_assay.registry.files import (
 from vmaf_assay.registry.history import bound_files, chain
 from vmaf_assay.registry.manifest import FileRef, Registry, Row, ensemble_of
 from vmaf_assay.registry.recompute import recompute
-from vmaf_assay.registry.store import admitting_verdict, read_registry, verify_row
+from vmaf_assay.registry.store import admitting_verdict, may_promise, read_registry, verify_row
 from vmaf_assay.registry.trust import Trust, check_trust, signatures_on
 from vmaf_assay.registry.unexpected_files import is_history, is_note, not_left_over
 from vmaf_assay.registry.verdict import Verdict
@@ -124,7 +124,7 @@ def _verify(folder: Path, registry: Registry, row: Row, judged: dict[FileRef, Ju
         known.reason = _recompute(folder, row.verdict, verdict, sidecar, asked)
     if known.reason:
         raise IntegrityError(known.reason)
-    return RowReport(row.id, "production", "", row.confidence_eligible)
+    return RowReport(row.id, "production", "", may_promise(row, verdict, sidecar))
 
 
 def _check_scaffolded(folder: Path, row: Row) -> None:

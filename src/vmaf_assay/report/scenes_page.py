@@ -1,7 +1,9 @@
 """The page of a title by scene: each scene's rate value, bits and score, and the worst seconds."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from vmaf_assay.errors import ConfigError
@@ -27,6 +29,8 @@ _NEEDED = (
     "answer",
 )
 _STRIP_PX = 210
+_ROOM = 1.16
+"""End of the time axes, in lengths of the title."""
 
 
 def scenes_page(document: Document, ffmpeg: Ffmpeg | None = None, on_step: OnStep | None = None) -> Page:
@@ -84,12 +88,11 @@ def _strip(d: Document) -> Section:
     edges = [float(row["first_frame"] / rate) for row in rows] + [float(d["n_frames"] / rate)]
     kbps = [row["n_bytes"] * 8 / 1000 / (row["n_frames"] / float(rate)) for row in rows]
     scores, rates = [row["score"] for row in rows], [row["rate_value"] for row in rows]
-    score_chart = _steps("scenes-score", "Mean VMAF of each scene", "VMAF", edges, scores, rows, d)
-    score_chart.rule(y=d["target_vmaf"], label=f"target {d['target_vmaf']:g}")
+    rules = {f"target {d['target_vmaf']:g}": d["target_vmaf"]}
     if d["floor_vmaf"] < d["target_vmaf"]:
-        score_chart.rule(y=d["floor_vmaf"], label=f"floor {d['floor_vmaf']:g}", below=True)
+        rules[f"floor {d['floor_vmaf']:g}"] = d["floor_vmaf"]
     charts = [
-        score_chart,
+        _steps("scenes-score", "Mean VMAF of each scene", "VMAF", edges, scores, rows, d, rules),
         _steps("scenes-rate", f"{_unit(d)} of each scene", _unit(d), edges, rates, rows, d),
         _steps("scenes-kbps", "Bitrate of each scene", "kbps", edges, kbps, rows, d),
     ]
@@ -124,12 +127,23 @@ def _words(d: Document) -> list[str]:
 
 
 def _steps(
-    name: str, title: str, label: str, edges: list[float], values: list[float], rows: list[Document], d: Document
+    name: str,
+    title: str,
+    label: str,
+    edges: list[float],
+    values: list[float],
+    rows: list[Document],
+    d: Document,
+    rules: Mapping[str, float] = MappingProxyType({}),
 ) -> Chart:
-    """One value for each scene, as a line of steps with a mark in the middle of each scene."""
-    axis = Axis(label, [*values, *([d["target_vmaf"], d["floor_vmaf"]] if name == "scenes-score" else [])])
-    described = f"{title}: {min(values):.1f} to {max(values):.1f}."
-    chart = Chart(name, title, described, Axis("seconds", edges, low=0.0), axis, height=_STRIP_PX)
+    """One value for each scene, as a line of steps with a mark in the middle of each, over labelled rules."""
+    axis = Axis(label, [*values, *rules.values()])
+    described = f"Lowest {min(values):.1f}, highest {max(values):.1f}."
+    # The labels of rules stand right of the last scene.
+    time = Axis("seconds", edges, low=0.0, high=edges[-1] * _ROOM)
+    chart = Chart(name, title, described, time, axis, height=_STRIP_PX)
+    for said, value in rules.items():
+        chart.rule(y=value, label=said)
     spans = list(pairwise(edges))
     chart.line([t for span in spans for t in span], [value for value in values for _ in range(2)], name=label)
     marks = [

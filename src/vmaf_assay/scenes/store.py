@@ -45,7 +45,7 @@ class PartStore:
 
     @contextmanager
     def open(self) -> Iterator[Path]:
-        """Hold the store for one run; gives a scratch folder, which is removed.
+        """Hold the store for one run; gives a scratch folder, which is removed. So is a store without parts.
 
         Raises:
           ToolError: another run holds it, or it cannot be written.
@@ -62,6 +62,8 @@ class PartStore:
                     yield scratch
                 finally:
                     shutil.rmtree(scratch, ignore_errors=True)
+                    if not any(self.folder.glob("*.mkv")):
+                        self.remove()
         except TimeoutError as error:
             raise ToolError(
                 f"another run writes {self.folder.name[1:-6]}", next_step="wait for it, or choose another -o"

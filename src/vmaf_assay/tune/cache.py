@@ -2,8 +2,9 @@
 
 A key is the SHA-256 of everything that determines the result: the source's bytes, the command that encodes and
 scores them (`media/commands.py`), and the versions of the tools. An entry is one line of JSON, then the per-frame
-rows as little-endian float32 [F, 7] (VMAF, canonical-6). It carries a seal that only this user can make. Entries
-that do not verify are ignored, and a failed write is not an error.
+rows as little-endian float32 [F, 7] (VMAF, canonical-6). It has the digest of the decoded pictures that it was
+measured on, so that results of other pictures do not mix (`tune/measure.py`). It carries a seal that only this
+user can make. Entries that do not verify are ignored, and a failed write is not an error.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ class Cache:
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = folder, max_bytes
-        self._digests: dict[tuple[str, int, int], str] = {}
+        self._digests: dict[tuple[str | int, ...], str] = {}
         self.versions = ToolVersions()
 
     @cached_property
@@ -52,9 +53,11 @@ class Cache:
         return open_seal(self.folder)
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of a file, read again only if its size or time has changed."""
+        """SHA-256 of a file, read again only if it is another one, or its size or times have changed."""
         facts = path.stat()
-        key = (str(path.resolve()), facts.st_size, facts.st_mtime_ns)
+        # A time of change cannot be set back, unlike that of modification.
+        times = facts.st_mtime_ns, facts.st_ctime_ns
+        key = (str(path.resolve()), facts.st_dev, facts.st_ino, facts.st_size, *times)
         if key not in self._digests:
             self._digests[key] = sha256_file(path)
         return self._digests[key]
@@ -136,6 +139,7 @@ class Cache:
             "kbps": scored.kbps,
             "encode_s": scored.encode_s,
             "libvmaf_version": scored.libvmaf_version,
+            "decoded": scored.decoded,
         }
         if scored.every > 1:
             facts["every"] = scored.every
@@ -206,5 +210,6 @@ def _scored(facts: dict[str, Any], rows: bytes, n_frames: int) -> Scored:
         encode_s=float(facts["encode_s"]),
         libvmaf_version=str(facts["libvmaf_version"]),
         every=every,
+        decoded=str(facts["decoded"]),
         more=dict(zip(more, table[:, COLUMNS:].T, strict=True)) or None,
     )

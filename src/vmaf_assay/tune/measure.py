@@ -2,6 +2,8 @@
 
 A short source is measured completely, a long one by segments. Segments are cut out once, when the first of them is
 not in the cache, into a private folder that is removed with the measurer.
+
+Cached results and encodes of one process must be of the same decoded pictures.
 """
 
 import tempfile
@@ -12,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from vmaf_assay.errors import MediaError
+from vmaf_assay.errors import IntegrityError, MediaError
 from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.copies import Copies, copy_spans
 from vmaf_assay.media.demux import FrameMap
@@ -84,6 +86,8 @@ class Measurer:
         """Segments measured so far, of which a larger sample is made."""
         self._encodes: dict[_Encode, bool] = {}
         """Probes and trials of segments, and whether one was encoded."""
+        self._pictures: dict[tuple[Span | None, str], tuple[str, bool]] = {}
+        """Digest of the decoded pictures of a span, by pixel format, and whether the cache named it."""
 
     def __enter__(self) -> Self:
         return self
@@ -160,10 +164,15 @@ class Measurer:
           models: libvmaf's, of which the first scores; None for that of the measurand.
         """
         models = self._models if models is None else models
-        key = None
-        if self._cache is not None:
-            key = self._cache.key(self.ffmpeg, self.reference, info, preset, rate_value, models=models)
-            if known := self._cache.load(key, self.reference.n_frames):
+        cache, key = self._cache, ""
+
+        def key_now(cache: "Cache") -> str:
+            return cache.key(self.ffmpeg, self.reference, info, preset, rate_value, models=models)
+
+        if cache is not None:
+            key = key_now(cache)
+            if known := cache.load(key, self.reference.n_frames):
+                self._check_pictures(known, None, info, cached=True)
                 self._cached += 1
                 return self._pooled(known)
         on_frames = frame_calls(what, self.reference.n_frames, self._on_step)
@@ -179,9 +188,33 @@ class Measurer:
             on_frames=on_frames,
         )
         self._spent += 1
-        if self._cache is not None and key is not None:
-            self._cache.store(key, scored)
+        self._check_pictures(scored, None, info)
+        if cache is not None:
+            self._check_unchanged(key, key_now(cache))
+            cache.store(key, scored)
         return self._pooled(scored)
+
+    def _check_pictures(
+        self, scored: Scored, span: Span | None, info: EncoderInfo, *, cached: bool = False
+    ) -> None:
+        """Refuse a cached result of other pictures than another result of the same frames.
+
+        Raises:
+          IntegrityError: the digests of the decoded pictures differ.
+        """
+        digest, was_cached = self._pictures.setdefault((span, info.pix_fmt), (scored.decoded, cached))
+        if digest != scored.decoded and (cached or was_cached):
+            raise IntegrityError(
+                f"the cache has results of {self.reference.path} that were measured on other pictures",
+                next_step="run again with --no-cache, or remove the cache folder",
+            )
+
+    def _check_unchanged(self, before: str, now: str) -> None:
+        """Raise MediaError if a key of the source is another one after an encode than before."""
+        if before != now:
+            raise MediaError(
+                f"{self.reference.path} changed while it was measured", next_step="run again when it is complete"
+            )
 
     def _pooled(self, scored: Scored) -> Scored:
         return replace(scored, pooling=self.measurand.pooling)
@@ -223,6 +256,7 @@ class Measurer:
                     on_frames = _from(frame_calls(what, total, self._on_step), done)
                     whole = self._encode(span, encode, on_frames)
                     known = whole.part(segment.first - span.first, segment.n_frames, self.reference.frame_rate)
+                    self._check_pictures(known, span, info)
                     keep(known)
                     self._encodes[encode] = True
                 self._segments[span, segment, encode] = known
@@ -266,21 +300,24 @@ class Measurer:
         self, segment: Segment, span: Span, encode: "_Encode"
     ) -> tuple[Scored | None, Callable[[Scored], None]]:
         """The cached result of a segment, and the function that stores it."""
-        if self._cache is None:
-            return None, lambda _: None
         cache = self._cache
+        if cache is None:
+            return None, lambda _: None
         of = (span.first, span.last, segment.first, segment.n_frames)
-        key = cache.key(
-            self.ffmpeg,
-            self.reference,
-            encode.info,
-            encode.preset,
-            encode.rate_value,
-            models=encode.models,
-            of=of,
-            every=self._every,
-        )
-        return cache.load(key, segment.n_frames), lambda scored: cache.store(key, scored)
+        made = encode.info, encode.preset, encode.rate_value
+
+        def key_now() -> str:
+            return cache.key(self.ffmpeg, self.reference, *made, models=encode.models, of=of, every=self._every)
+
+        def keep(scored: Scored) -> None:
+            self._check_unchanged(key, key_now())
+            cache.store(key, scored)
+
+        key = key_now()
+        known = cache.load(key, segment.n_frames)
+        if known is not None:
+            self._check_pictures(known, span, encode.info, cached=True)
+        return known, keep
 
     def _encode(
         self,

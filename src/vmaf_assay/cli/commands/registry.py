@@ -86,7 +86,7 @@ def show(
         ["verdict", f"{verdict.verdict} no. {verdict.sequence}, {verdict.generated_at_utc}"],
         ["mean PLCC", f"{verdict.gate.mean_plcc:.6f} (at least {verdict.gate.mean_plcc_threshold:g})"],
         ["spread", f"{verdict.gate.plcc_spread:.6f} (at most {verdict.gate.plcc_spread_max:g})"],
-        ["promises", "yes" if row.confidence_eligible else "no"],
+        ["promises", "yes" if found.promises else "no"],
         ["trained on", seen],
         ["corpus", f"{verdict.corpus['digest']} ({verdict.corpus['n_groups']} groups)"],
         ["model", row.sha256],
@@ -94,7 +94,7 @@ def show(
         ["verdict by", f"version {verdict.made_by}" if verdict.made_by else "a version before 0.2.0"],
     ]
     render.say_table(["", ""], facts)
-    promises = "may" if row.confidence_eligible else "may not"
+    promises = "may" if found.promises else "may not"
     render.say(
         f"{row.id} is production-eligible by verdict {verdict.sequence}, verified, {promises} make promises"
     )
