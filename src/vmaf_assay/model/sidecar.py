@@ -41,12 +41,12 @@ class _Frozen(BaseModel):
 class ProbeSpec(_Frozen):
     """A probe encode whose canonical-6 the model reads."""
 
+    bit_depth: int = 8
+    """Bits a sample of the encode."""
     encoder: str
     preset: str
     rate_value: float
     """On the encoder's own scale."""
-    bit_depth: int = 8
-    """Bits a sample of the encode."""
 
     @model_serializer(mode="wrap")
     def _leave_out_usual_depth(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -5,7 +5,9 @@ takes the rate value of the largest `score * frames - price * bytes`, at the pri
 With a limit on the step between neighbours the same sum is made largest over the chain of scenes (Viterbi 1967).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -143,13 +145,24 @@ def _largest(worth: F64, score: F64, max_step: float | None) -> Indices:
     got = score[np.arange(len(score)), plain]
     if np.all(np.abs(np.diff(got)) <= max_step):
         return plain
+    steps = [np.abs(before[:, None] - after[None, :]) for before, after in pairwise(score)]
+    kept = [np.where(step <= max_step, 0.0, -np.inf) for step in steps]
+    least = [-_OVER_STEP * np.maximum(step - max_step, 0.0) for step in steps]
+    # Where no chain keeps the step everywhere, the one that exceeds it least.
+    found = (_chain(worth, joins) for joins in (kept, least))
+    return next((chain for chain in found if chain is not None), plain)
+
+
+def _chain(worth: F64, joins: Sequence[F64]) -> Indices | None:
+    """Places of the largest sum of worths and joins, one a scene; None if every sum is minus infinity."""
     total = worth[0]
     came: list[Indices] = []
-    for index in range(1, len(worth)):
-        over = np.maximum(np.abs(score[index - 1][:, None] - score[index][None, :]) - max_step, 0.0)
-        joined = total[:, None] - _OVER_STEP * over
+    for join, own in zip(joins, worth[1:], strict=True):
+        joined = total[:, None] + join
         came.append(joined.argmax(axis=0))
-        total = joined.max(axis=0) + worth[index]
+        total = joined.max(axis=0) + own
+    if not np.isfinite(total.max()):
+        return None
     chain = [int(total.argmax())]
     for back in reversed(came):
         chain.append(int(back[chain[-1]]))
