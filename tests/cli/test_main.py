@@ -270,12 +270,12 @@ def test_sigterm_ends_children(tmp_path):
 
 def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys):
     """An interrupt inside a verb ends with one line on stderr, nothing on stdout, and exit code 130."""
-    from vmaf_assay.media import ffmpeg
+    from vmaf_assay.api import machine
 
     def interrupted(explicit=None):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ffmpeg, "find_ffmpeg", interrupted)
+    monkeypatch.setattr(machine, "find_ffmpeg", interrupted)
     code = cli.main(["doctor"])
     printed = capsys.readouterr()
     assert (code, printed.out, printed.err.strip()) == (

@@ -46,7 +46,8 @@ def test_a_verified_tune_is_recorded(ffmpeg, source, tmp_path):
     assert (one.rate_value, one.forecast, one.bound) == (result.rate_value, result.mu, result.lower_bound)
     assert (one.measured, one.kbps, one.promised) == (result.measured_vmaf, result.kbps, result.promised)
     assert (one.target, one.confidence, one.trials, one.plain) == (85.0, 0.9, 1, True)
-    assert dict(one.tools).keys() == {"ffmpeg", "libvmaf", "libx264"}
+    encoders = {"libx264", *(probe.encoder for probe in result.probes)}
+    assert dict(one.tools).keys() == {"ffmpeg", "libvmaf"} | encoders
     assert one.forecasted.rate_values == tuple(RATES)
     assert [probe.vmaf for probe in one.forecasted.probes] == pytest.approx(
         [probe.vmaf for probe in result.probes], abs=1e-4
