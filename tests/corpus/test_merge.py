@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.corpus.builds import build_argv, finish
@@ -12,6 +13,7 @@ from vmaf_assay.cli.main import main
 from vmaf_assay.corpus.merge import base_name, merge
 from vmaf_assay.corpus.store import Corpus, corpus_digest, load_corpus, pack
 from vmaf_assay.errors import CorpusError
+from vmaf_assay.media.files import sha256_bytes
 
 
 def changed(corpus: Corpus, **fields) -> Corpus:
@@ -22,7 +24,11 @@ def changed(corpus: Corpus, **fields) -> Corpus:
 
 def test_a_corpus_built_in_two_shards_merges_to_the_same_digest(clips, tmp_path, capsys):
     """Rates 20 and 40 of one machine and 40 and 30 of another are the corpus that one build measures."""
-    shards = {"one": "libx264:ultrafast:20,40", "two": "libx264:ultrafast:40,30", "whole": "libx264:ultrafast:20,30,40"}
+    shards = {
+        "one": "libx264:ultrafast:20,40",
+        "two": "libx264:ultrafast:40,30",
+        "whole": "libx264:ultrafast:20,30,40",
+    }
     for name, encoder in shards.items():
         argv = build_argv(clips, tmp_path / name, "--jobs", "1", "--json")
         argv[argv.index("-e") + 1] = encoder
@@ -53,6 +59,13 @@ def test_other_sizes_of_a_source_are_renditions_of_it():
     assert {cell.source for cell in found.cells} == {"bee", "bee@1280x720", "bee@1280x720-24f"}
     assert {base_name(cell.source) for cell in found.cells} == {"bee"}
     assert found.frames.group_by("source").len().sort("source")["len"].to_list() == [60, 60, 24]
+
+
+def hexed(corpus: Corpus) -> Corpus:
+    """The corpus with keys as files hold them, made of the names of its sources."""
+    keys = {cell.key: sha256_bytes(cell.source.encode()) for cell in corpus.cells}
+    cells = tuple(replace(cell, key=keys[cell.key]) for cell in corpus.cells)
+    return Corpus(corpus_digest(cells), cells, corpus.frames.with_columns(pl.col("cell").replace(keys)))
 
 
 def replace_keys(corpus: Corpus, letter: str) -> Corpus:
@@ -107,8 +120,16 @@ def test_groups_that_share_content_are_joined_on_request(tmp_path, capsys):
     """The same file under two names in two groups: refused, then joined by the first group's name."""
     for folder, name, group in (("one", "bee", "insects"), ("two", "wasp", "stings")):
         corpus = corpus_of({name: (group, values(1), "ab" * 32)})
-        pack(replace_keys(corpus, "abcdef"[len(folder + name) % 6]), tmp_path / folder, {"ffmpeg": folder})
-    argv = ["corpus", "merge", str(tmp_path / "one"), str(tmp_path / "two"), "-o", str(tmp_path / "both"), "--json"]
+        pack(hexed(corpus), tmp_path / folder, {"ffmpeg": folder})
+    argv = [
+        "corpus",
+        "merge",
+        str(tmp_path / "one"),
+        str(tmp_path / "two"),
+        "-o",
+        str(tmp_path / "both"),
+        "--json",
+    ]
     assert main(argv) == 2
     assert "show the same" in capsys.readouterr().err
     assert not (tmp_path / "both").exists()

@@ -332,7 +332,9 @@ def merge_corpora(
     """
     places = [str(where) for where in corpora]
     if len(set(places)) < 2 or len(set(places)) < len(places) or str(out) in places:
-        raise ConfigError("merge takes two corpora or more, each once, and writes another one", next_step="see --help")
+        raise ConfigError(
+            "merge takes two corpora or more, each once, and writes another one", next_step="see --help"
+        )
     if open_store(str(out)).read("corpus.json") is not None:
         raise ConfigError(f"{out} holds a corpus already", next_step="choose another -o, or remove it")
     n_steps = len(places) + 3

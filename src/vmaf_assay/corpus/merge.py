@@ -113,7 +113,8 @@ def _take_cells(merged: _Merged, where: str, corpus: Corpus) -> None:
         if (known := merged.cells.get(_identity(cell))) is None:
             continue
         if difference := _difference(known[0], known[1], cell, rows[key]):
-            words = f"{cell.source} {cell.encoder} {cell.preset} {cell.rate_value:g}: {known[2]} and {where} {difference}"
+            encode = f"{cell.source} {cell.encoder} {cell.preset} {cell.rate_value:g}"
+            words = f"{encode}: {known[2]} and {where} {difference}"
             if not merged.first_wins:
                 raise CorpusError(
                     words, next_step="measure both with the same tools, or add --first-wins to leave out the later"

@@ -257,7 +257,9 @@ def pack(
 
 
 def merge(
-    corpora: Annotated[list[str], typer.Argument(help="Two corpora or more: folders or URLs.", metavar="CORPUS...")],
+    corpora: Annotated[
+        list[str], typer.Argument(help="Two corpora or more: folders or URLs.", metavar="CORPUS...")
+    ],
     out: Annotated[str, typer.Option("-o", "--out", help="Folder or URL for the merged, packed corpus.")],
     first_wins: Annotated[
         bool, typer.Option("--first-wins", help="Where two measured a cell otherwise, leave out the later curve.")
@@ -287,8 +289,8 @@ def merge(
         "left_out": list(merged.left_out),
     }
     words = (
-        f"{len(cells)} cells of {facts['n_sources']} sources in {facts['n_groups']} groups, "
-        f"{merged.n_duplicates} in more than one, digest {merged.corpus.digest[:12]}; next: assay train {quote(out)}"
+        f"{len(cells)} cells of {facts['n_sources']} sources in {facts['n_groups']} groups, {merged.n_duplicates} "
+        f"in more than one corpus, digest {merged.corpus.digest[:12]}; next: assay train {quote(out)}"
     )
     _done(out, words, facts, as_json=as_json)
 
