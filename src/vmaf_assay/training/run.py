@@ -57,6 +57,9 @@ FRAMES_PER_CELL = 4
 """Frames of each encode the regressor is trained on. ADR-0303's corpus had 5,640 rows; with 72 frames a cell the
 shipped one has 150,000, almost all of them neighbours of another."""
 
+MANY_CELLS = 5_000
+"""A corpus of more cells gives the regressor one frame of each: its evidence ships, and every row costs 50 bytes."""
+
 CELL_DIGITS = 12
 """Digits of a cell's key by which evidence names it. The row's source, encode and truth are compared as well.
 Two cells of the same digits are refused."""
@@ -266,7 +269,8 @@ def _corpus(folder: Path, task: Task) -> Corpus:
 
 def _rows_of(corpus: Corpus, answers: Measurand, vocabulary: VocabVersion | None = None) -> TrainingRows:
     if answers.pooling == "frame":
-        rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL, vocabulary=vocabulary)
+        few = len(corpus.cells) <= MANY_CELLS
+        rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL if few else 1, vocabulary=vocabulary)
     else:
         rows = forecast_rows(corpus, vocabulary=vocabulary, measurand=answers)
     _check_groups(rows)
