@@ -58,9 +58,9 @@ FRAMES_PER_CELL = 4
 shipped one has 150,000, almost all of them neighbours of another."""
 
 MANY_CELLS = 5_000
-"""A corpus of more cells gives the regressor one frame of each: its evidence ships, and every row costs 50 bytes."""
+"""A corpus of more cells gives the regressor one frame of each. Its evidence ships, and a row costs 50 bytes."""
 
-CELL_DIGITS = 12
+CELL_DIGITS = 10
 """Digits of a cell's key by which evidence names it. The row's source, encode and truth are compared as well.
 Two cells of the same digits are refused."""
 
@@ -320,7 +320,7 @@ def _write(folder: Path, trained: _Trained) -> RunFile:
     probes = probes_of(corpus, answers) if task == "forecast" else ()
     buffer = io.BytesIO()
     # Encodes of one source side by side: half the size.
-    together = predictions.sort("seed", "source", "encoder", "preset", "rate_value", "row")
+    together = predictions.sort("source", "encoder", "preset", "rate_value", "row", "seed")
     together.write_parquet(buffer, compression="zstd", compression_level=19)
     write_bytes_atomic(folder / "predictions.parquet", buffer.getvalue())
     seeds = sorted(set(predictions["seed"].to_list()))
