@@ -62,7 +62,7 @@ def refit(run) -> None:
 def restate(run) -> None:
     """Make the evidence say what the models that lie there now predict, as their owner would."""
     table = pl.read_parquet(run / "predictions.parquet").filter(pl.col("seed") == 0).sort("row")
-    shipped = pl.read_parquet(run / "shipped.parquet")
+    shipped = pl.read_parquet(run / "shipped.parquet").sort("row")
     sidecar = Sidecar.model_validate_json((run / "members" / f"{FR}_mean.json").read_bytes())
     features = shipped.select(f"feature.{name}" for name in sidecar.feature_names).to_numpy()
     codec = codec_rows(*(table[name].to_list() for name in ("encoder", "preset", "rate_value")), version=2)

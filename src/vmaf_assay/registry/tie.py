@@ -120,12 +120,13 @@ class Shipped:
 
 
 def shipped_bytes(shipped: Shipped, names: Sequence[str], seeds: Sequence[int]) -> bytes:
-    """`shipped.parquet`: one row a corpus row, in order of `row`."""
+    """`shipped.parquet`: one row a corpus row. Rows of the same features are side by side: a third of the size."""
     import polars as pl
 
-    columns: dict[str, Any] = {"row": np.arange(len(shipped.pixels), dtype=np.int64), "pixels": shipped.pixels}
-    columns |= {f"feature.{name}": shipped.features[:, index] for index, name in enumerate(names)}
-    columns |= {f"seed{seed}": shipped.members[:, index] for index, seed in enumerate(seeds)}
+    order = np.lexsort(shipped.features.T[::-1])
+    columns: dict[str, Any] = {"row": order.astype(np.int64), "pixels": shipped.pixels[order]}
+    columns |= {f"feature.{name}": shipped.features[order, index] for index, name in enumerate(names)}
+    columns |= {f"seed{seed}": shipped.members[order, index] for index, seed in enumerate(seeds)}
     buffer = io.BytesIO()
     pl.DataFrame(columns).write_parquet(buffer, compression="zstd", compression_level=19)
     return buffer.getvalue()
@@ -143,6 +144,7 @@ def parse_shipped(data: bytes, names: Sequence[str], seeds: Sequence[int], *, wh
     table = parse_parquet(data, where=where)
     if dict(table.schema) != schema or table.null_count().sum_horizontal().sum() or not table.height:
         raise IntegrityError(f"{where} is of another form", next_step=RESTORE)
+    table = table.sort("row")
     shipped = Shipped(
         np.ascontiguousarray(table.select(features).to_numpy()),
         table["pixels"].to_numpy(),
@@ -152,6 +154,15 @@ def parse_shipped(data: bytes, names: Sequence[str], seeds: Sequence[int], *, wh
     if not finite or not np.array_equal(table["row"].to_numpy(), np.arange(table.height)):
         raise IntegrityError(f"{where} lacks a row or a number", next_step=RESTORE)
     return shipped
+
+
+def rounded(points: NDArray[np.floating[Any]]) -> F32:
+    """Predictions as evidence holds them: to 1/1024 of a point, which files pack in two thirds of the bytes.
+
+    >>> rounded(np.array([93.12345])).tolist()
+    [93.123046875]
+    """
+    return (np.round(points.astype(np.float64) * 1024) / 1024).astype(np.float32)
 
 
 def weights_digest(weights: Sequence[NDArray[np.float32]]) -> str:
