@@ -2,9 +2,9 @@
 
 A process of its own, as `demux_child.py` is, and for the same reasons: the standard library and PyAV alone.
 
-argv: FILE, the index of the stream, the demuxers allowed. Standard output is the number of frames now and then, and
-at last a line of JSON. It has `n_frames`, `dolby` (frames with Dolby Vision), and `plus` (of each frame what x265
-reads of HDR10+, or null).
+argv: FILE, the index of the stream, the demuxers allowed. Standard output is the number of frames now and
+then, and at last a line of JSON. It has `n_frames`, `dolby` (frames with Dolby Vision), and `plus` (of each frame
+what x265 reads of HDR10+, or null).
 """
 
 import contextlib
