@@ -10,6 +10,7 @@ what x265 reads of HDR10+, or null).
 import contextlib
 import ctypes
 import json
+import os
 import sys
 from typing import Any
 
@@ -92,8 +93,9 @@ def limit() -> None:
 
 def say(line: str) -> None:
     """Write a line to the caller at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    data = memoryview(f"{line}\n".encode())
+    while data:
+        data = data[os.write(1, data) :]
 
 
 def plus_of(data: bytes, number: int) -> dict[str, Any] | None:

@@ -6,18 +6,17 @@ libaom-av1 and libvpx-vp9 HDR10+ of the frames without being asked (ffmpeg n9.0.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
+from vmaf_assay.media import commands
 from vmaf_assay.media.dynamic_hdr import has_dolby, has_hdr10plus, read_dynamic_hdr
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.filters import frame_by_frame
 from vmaf_assay.media.streams import DOLBY, HDR10PLUS, try_container
 from vmaf_assay.records import OnStep
-from vmaf_assay.tune.final import FinalEncode, frame_calls
+from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.source import Opened
-from vmaf_assay.tune.streams_plan import CarryPlan
 
 _TRIED_FRAMES = 4
 
@@ -87,7 +86,9 @@ def keep_dynamic(
 
 def _writes_dolby(ffmpeg: Ffmpeg, opened: Opened, info: EncoderInfo, preset: str) -> bool:
     """Whether a short encode of the source holds the metadata."""
-    few = ("-map", f"0:{opened.reference.stream_map}", "-frames:v", str(_TRIED_FRAMES), "-f", "matroska")
-    encode = FinalEncode(opened.reference, info, preset, info.middle(), CarryPlan(few, ()))
-    argv = encode.argv(ffmpeg, Path("few.mkv"))
-    return DOLBY in try_container(ffmpeg, "few.mkv", argv[len(ffmpeg.base_argv()) : -1]).in_frames
+    reference = opened.reference
+    few = ("-map", f"0:{reference.stream_map}", "-frames:v", str(_TRIED_FRAMES), "-f", "matroska")
+    command = commands.final_encode(reference, info, preset, info.middle(), streams=few)
+    source = str(reference.path.resolve())
+    args = [source if word == commands.SOURCE else word for word in command.args[:-1]]
+    return DOLBY in try_container(ffmpeg, "few.mkv", args).in_frames

@@ -172,18 +172,21 @@ def make_plan(
         on_step=on_step,
         on_note=on_note,
     )
-    if request.output is not None:
-        final = plan.final(info.middle())
-        argv = final.argv(ffmpeg, request.output)
-        carry = rehearse(
-            ffmpeg, argv, request.source, carry, beside=final.beside, why=kept.why_lost if kept else {}
-        )
-        plan = replace(plan, carry=carry)
-    for note in made:
+    plan = _rehearsed(plan, kept)
+    for note in (*made, *(f"lost in the output: {loss}" for loss in plan.carry.losses)):
         plan.note(note)
-    for loss in carry.losses:
-        plan.note(f"lost in the output: {loss}")
     return plan
+
+
+def _rehearsed(plan: Plan, kept: "Kept | None") -> Plan:
+    """The plan with what the output would lack, if there is to be one."""
+    request = plan.request
+    if request.output is None:
+        return plan
+    final = plan.final(plan.info.middle())
+    argv, why_lost = final.argv(plan.ffmpeg, request.output), kept.why_lost if kept else {}
+    carry = rehearse(plan.ffmpeg, argv, request.source, plan.carry, beside=final.beside, why=why_lost)
+    return replace(plan, carry=carry)
 
 
 def _with_dynamic_hdr(
