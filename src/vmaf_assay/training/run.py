@@ -58,8 +58,8 @@ FRAMES_PER_CELL = 4
 shipped one has 150,000, almost all of them neighbours of another."""
 
 MANY_CELLS = 5_000
-"""A corpus of more cells gives the regressor two frames of each: its evidence ships, and a row costs 40 bytes. With
-one frame the seeds differed too much: an encoder's error was larger in training than on groups left out."""
+"""A corpus of more cells gives the regressor two frames of each: its evidence ships, and a row costs 40 bytes.
+With one frame the seeds differed too much: an encoder's error was larger in training than on groups left out."""
 
 CELL_DIGITS = 10
 """Digits of a cell's key by which evidence names it. The row's source, encode and truth are compared as well.
