@@ -106,6 +106,7 @@ if TYPE_CHECKING:
         tune_sources,
         validate_run,
         verify_registry,
+        watch_folder,
         write_page,
         write_run,
     )
@@ -214,6 +215,7 @@ __all__ = [
     "tune_sources",
     "validate_run",
     "verify_registry",
+    "watch_folder",
     "write_page",
     "write_run",
 ]
