@@ -49,7 +49,8 @@ def corpus_of(sources: dict[str, tuple[str, np.ndarray, str]]) -> Corpus:
             )
         )
         table = pl.DataFrame({column: rows[:, i] for i, column in enumerate(VALUES)}).with_row_index("frame_index")
-        tables.append(table.with_columns(cell=pl.lit(cells[-1].key), source=pl.lit(name), group=pl.lit(group)))
+        named = table.with_columns(cell=pl.lit(cells[-1].key), source=pl.lit(name), group=pl.lit(group))
+        tables.append(named.with_columns(pl.col("frame_index").cast(pl.Int32)))
     return Corpus(corpus_digest(cells), tuple(cells), pl.concat(tables))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vmaf_assay.admission.audit import Audit
     from vmaf_assay.admission.promotion import Who
-    from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request
+    from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request, merge_corpora
     from vmaf_assay.api.ensembles import load_ensemble, load_forecast, verify_registry
     from vmaf_assay.api.exports import export_mlflow, export_to_reference
     from vmaf_assay.api.machine import CalibratedBuild, calibrate_build, examine
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from vmaf_assay.api.watching import watch_folder
     from vmaf_assay.corpus.build import BuildProgress
+    from vmaf_assay.corpus.merge import MergedCorpus
     from vmaf_assay.corpus.store import Corpus, load_corpus
     from vmaf_assay.errors import (
         AssayError,
@@ -115,7 +116,7 @@ _MODULES = {
     "vmaf_assay.admission.promotion": ["Who"],
     "vmaf_assay.registry.entries": ["Entry"],
     "vmaf_assay.registry.signing": ["PublicKey"],
-    "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request"],
+    "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request", "merge_corpora"],
     "vmaf_assay.api.ensembles": ["load_ensemble", "load_forecast", "verify_registry"],
     "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run", "write_run"],
     "vmaf_assay.api.pages": ["write_page"],
@@ -134,6 +135,7 @@ _MODULES = {
     ],
     "vmaf_assay.api.watching": ["watch_folder"],
     "vmaf_assay.corpus.build": ["BuildProgress"],
+    "vmaf_assay.corpus.merge": ["MergedCorpus"],
     "vmaf_assay.corpus.store": ["Corpus", "load_corpus"],
     "vmaf_assay.errors": [
         "AssayError",
@@ -201,6 +203,7 @@ __all__ = [
     "ItemResult",
     "MadeBy",
     "MediaError",
+    "MergedCorpus",
     "ModelLoadError",
     "PairRequest",
     "PairScore",
@@ -251,6 +254,7 @@ __all__ = [
     "load_forecast",
     "load_run",
     "make_key",
+    "merge_corpora",
     "predict_pair",
     "predict_table",
     "probe_source",

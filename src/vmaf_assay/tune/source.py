@@ -125,6 +125,8 @@ def _opened(
     filters = ",".join(part for part in (prepared.filters, own, prepared.behind) if part)
     only = (*prepared.decoder, *guards(video.container.partition(",")[0]))
     seen = _filtered(ffmpeg, path, filters, video, only) if filters else video
+    if video.hdr and not seen.hdr:
+        filters = f"{filters},{_NO_HDR}"
     size = (seen.width, seen.height) if filters else video.shown_size
     if seen.n_frames < 2:
         raise MediaError(f"{path} has one frame; VMAF measures motion", next_step="give a video of two or more")
@@ -144,6 +146,16 @@ def _opened(
     if reference == "source":
         opened = replace(opened, unfiltered_size=even_fit(*video.shown_size, None))
     return Opened(opened, video, seen, prepared)
+
+
+_NO_HDR = ",".join(
+    f"sidedata=mode=delete:type={kind}"
+    for kind in (
+        *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID"),
+        *("DOVI_RPU_BUFFER", "DOVI_METADATA"),
+    )
+)
+"""Takes off what describes HDR: ffmpeg's `tonemap` leaves it on the SDR frames (n9.0.2), and encoders write it."""
 
 
 @dataclass(frozen=True, slots=True)

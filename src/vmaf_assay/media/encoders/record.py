@@ -99,6 +99,10 @@ class EncoderInfo:
     """The one of `pix_fmts` that is used; empty for the first."""
     caption_args: tuple[str, ...] = ()
     """Options that make it write closed captions in the frames, if it does not by default."""
+    dolby_args: tuple[str, ...] = ()
+    """Options that make it write the Dolby Vision metadata of its frames; empty if it cannot."""
+    hdr10plus_param: str = ""
+    """Key of `params_option` that takes a file of HDR10+ metadata; empty if it has none."""
     size_multiple: int = 2
     """What both sides of a picture are a multiple of."""
     writes_stereo: bool = False
