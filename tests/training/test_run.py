@@ -72,7 +72,7 @@ def test_every_row_is_predicted_once_a_seed_with_its_group_out(run_dir, corpus_d
         np.testing.assert_array_equal(part["truth"].to_numpy(), rows.target)
         for name in ("group", "source", "encoder", "preset"):
             assert part[name].to_list() == list(getattr(rows, name))
-        assert part["cell"].to_list() == [key[:12] for key in rows.cell]
+        assert part["cell"].to_list() == [key[:10] for key in rows.cell]
         np.testing.assert_array_equal(part["rate_value"].to_numpy(), rows.rate_value)
 
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         tune_source,
         tune_sources,
     )
+    from vmaf_assay.api.watching import watch_folder
     from vmaf_assay.corpus.build import BuildProgress
     from vmaf_assay.corpus.merge import MergedCorpus
     from vmaf_assay.corpus.store import Corpus, load_corpus
@@ -132,6 +133,7 @@ _MODULES = {
         "tune_source",
         "tune_sources",
     ],
+    "vmaf_assay.api.watching": ["watch_folder"],
     "vmaf_assay.corpus.build": ["BuildProgress"],
     "vmaf_assay.corpus.merge": ["MergedCorpus"],
     "vmaf_assay.corpus.store": ["Corpus", "load_corpus"],
@@ -274,6 +276,7 @@ __all__ = [
     "tune_sources",
     "validate_run",
     "verify_registry",
+    "watch_folder",
     "write_page",
     "write_run",
 ]

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-WITNESS_ROWS = 512
+WITNESS_ROWS = 128
 """Rows of the witness; all of them if there are fewer."""
+
+EARLIER_WITNESS_ROWS = 512
+"""Rows of witnesses that were drawn before 2026-12-02."""
 
 LOAD_ROWS = 64
 """Rows of the witness that every load computes again, drawn afresh each time."""
@@ -174,7 +177,9 @@ def weights_digest(weights: Sequence[NDArray[np.float32]]) -> str:
     return digest.hexdigest()
 
 
-def draw(n_rows: int, shipped_sha256: str, predictions_sha256: str, members: Mapping[str, str]) -> list[int]:
+def draw(
+    n_rows: int, shipped_sha256: str, predictions_sha256: str, members: Mapping[str, str], size: int = WITNESS_ROWS
+) -> list[int]:
     """Rows of the witness, ascending: drawn by a digest over everything that they are evidence of.
 
     Args:
@@ -182,11 +187,12 @@ def draw(n_rows: int, shipped_sha256: str, predictions_sha256: str, members: Map
       shipped_sha256: digest of the predictions of the shipped members.
       predictions_sha256: digest of the held-out predictions.
       members: digest of every model file, by row id.
+      size: most rows drawn.
     """
     about = {"shipped": shipped_sha256, "predictions": predictions_sha256, "members": dict(members)}
     seed = sha256_bytes(canonical_json(about)).encode()
     ranked = sorted(range(n_rows), key=lambda row: hashlib.sha256(b"%s %d" % (seed, row)).digest())
-    return sorted(ranked[:WITNESS_ROWS])
+    return sorted(ranked[:size])
 
 
 def witness_bytes(shipped: Shipped, codec: F32, rows: Sequence[int]) -> bytes:

@@ -57,7 +57,10 @@ FRAMES_PER_CELL = 4
 """Frames of each encode the regressor is trained on. ADR-0303's corpus had 5,640 rows; with 72 frames a cell the
 shipped one has 150,000, almost all of them neighbours of another."""
 
-CELL_DIGITS = 12
+MANY_CELLS = 5_000
+"""A corpus of more cells gives the regressor one frame of each. Its evidence ships, and a row costs 50 bytes."""
+
+CELL_DIGITS = 10
 """Digits of a cell's key by which evidence names it. The row's source, encode and truth are compared as well.
 Two cells of the same digits are refused."""
 
@@ -266,7 +269,8 @@ def _corpus(folder: Path, task: Task) -> Corpus:
 
 def _rows_of(corpus: Corpus, answers: Measurand, vocabulary: VocabVersion | None = None) -> TrainingRows:
     if answers.pooling == "frame":
-        rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL, vocabulary=vocabulary)
+        few = len(corpus.cells) <= MANY_CELLS
+        rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL if few else 1, vocabulary=vocabulary)
     else:
         rows = forecast_rows(corpus, vocabulary=vocabulary, measurand=answers)
     _check_groups(rows)
@@ -316,7 +320,7 @@ def _write(folder: Path, trained: _Trained) -> RunFile:
     probes = probes_of(corpus, answers) if task == "forecast" else ()
     buffer = io.BytesIO()
     # Encodes of one source side by side: half the size.
-    together = predictions.sort("seed", "source", "encoder", "preset", "rate_value", "row")
+    together = predictions.sort("source", "encoder", "preset", "rate_value", "row", "seed")
     together.write_parquet(buffer, compression="zstd", compression_level=19)
     write_bytes_atomic(folder / "predictions.parquet", buffer.getvalue())
     seeds = sorted(set(predictions["seed"].to_list()))
