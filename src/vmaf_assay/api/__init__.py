@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from vmaf_assay.scenes.result import SceneResult, SceneRow
     from vmaf_assay.training.evidence import RunEvidence, load_run
     from vmaf_assay.tune.batch import Batch, ItemResult
-    from vmaf_assay.tune.compare import CompareRequest
+    from vmaf_assay.tune.compare_request import CompareRequest
     from vmaf_assay.tune.contenders import CompareResult, Contender
     from vmaf_assay.tune.forecast import Forecast, Probe
     from vmaf_assay.tune.pairs import PairRequest, PairScore
@@ -160,7 +160,7 @@ _MODULES = {
     "vmaf_assay.scenes.result": ["SceneResult", "SceneRow"],
     "vmaf_assay.training.evidence": ["RunEvidence", "load_run"],
     "vmaf_assay.tune.batch": ["Batch", "ItemResult"],
-    "vmaf_assay.tune.compare": ["CompareRequest"],
+    "vmaf_assay.tune.compare_request": ["CompareRequest"],
     "vmaf_assay.tune.contenders": ["CompareResult", "Contender"],
     "vmaf_assay.tune.forecast": ["Forecast", "Probe"],
     "vmaf_assay.tune.pairs": ["PairRequest", "PairScore"],

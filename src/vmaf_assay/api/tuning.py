@@ -30,7 +30,8 @@ from vmaf_assay.tune.batch import (
     tune_many,
 )
 from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.compare import CompareRequest, compare
+from vmaf_assay.tune.compare import compare
+from vmaf_assay.tune.compare_request import CompareRequest
 from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
