@@ -108,6 +108,7 @@ if TYPE_CHECKING:
         tune_sources,
         validate_run,
         verify_registry,
+        watch_folder,
         write_page,
         write_run,
     )
@@ -218,6 +219,7 @@ __all__ = [
     "tune_sources",
     "validate_run",
     "verify_registry",
+    "watch_folder",
     "write_page",
     "write_run",
 ]

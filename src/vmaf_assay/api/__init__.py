@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         tune_source,
         tune_sources,
     )
+    from vmaf_assay.api.watching import watch_folder
     from vmaf_assay.corpus.build import BuildProgress
     from vmaf_assay.corpus.merge import MergedCorpus
     from vmaf_assay.corpus.store import Corpus, load_corpus
@@ -79,7 +80,7 @@ if TYPE_CHECKING:
     from vmaf_assay.scenes.result import SceneResult, SceneRow
     from vmaf_assay.training.evidence import RunEvidence, load_run
     from vmaf_assay.tune.batch import Batch, ItemResult
-    from vmaf_assay.tune.compare import CompareRequest
+    from vmaf_assay.tune.compare_request import CompareRequest
     from vmaf_assay.tune.contenders import CompareResult, Contender
     from vmaf_assay.tune.forecast import Forecast, Probe
     from vmaf_assay.tune.pairs import PairRequest, PairScore
@@ -132,6 +133,7 @@ _MODULES = {
         "tune_source",
         "tune_sources",
     ],
+    "vmaf_assay.api.watching": ["watch_folder"],
     "vmaf_assay.corpus.build": ["BuildProgress"],
     "vmaf_assay.corpus.merge": ["MergedCorpus"],
     "vmaf_assay.corpus.store": ["Corpus", "load_corpus"],
@@ -158,7 +160,7 @@ _MODULES = {
     "vmaf_assay.scenes.result": ["SceneResult", "SceneRow"],
     "vmaf_assay.training.evidence": ["RunEvidence", "load_run"],
     "vmaf_assay.tune.batch": ["Batch", "ItemResult"],
-    "vmaf_assay.tune.compare": ["CompareRequest"],
+    "vmaf_assay.tune.compare_request": ["CompareRequest"],
     "vmaf_assay.tune.contenders": ["CompareResult", "Contender"],
     "vmaf_assay.tune.forecast": ["Forecast", "Probe"],
     "vmaf_assay.tune.pairs": ["PairRequest", "PairScore"],
@@ -274,6 +276,7 @@ __all__ = [
     "tune_sources",
     "validate_run",
     "verify_registry",
+    "watch_folder",
     "write_page",
     "write_run",
 ]

@@ -73,11 +73,25 @@ def open_source(
       MediaError: it cannot be read, is a still picture, or is of an uncalibrated kind.
       ToolError: the filters do not run.
     """
-    video = probe_video(ffmpeg, path, stream=stream, on_share=on_share)
-    opened = _opened(ffmpeg, path, filters, reference, NOTHING, video)
+    opened = open_any(ffmpeg, path, filters, reference, stream, on_share)
     _check_kind(opened, filters)
     _check_size(opened)
-    return opened.reference, video
+    return opened.reference, opened.video
+
+
+def open_any(
+    ffmpeg: Ffmpeg,
+    path: Path,
+    filters: str = "",
+    reference: ReferenceKind = "filtered",
+    stream: int | None = None,
+    on_share: OnShare | None = None,
+) -> Opened:
+    """`open_source` of HDR and pictures of any size too, for `settle`."""
+    video = probe_video(ffmpeg, path, stream=stream, on_share=on_share)
+    opened = _opened(ffmpeg, path, filters, reference, NOTHING, video)
+    _check_kind(opened, filters, hdr=True)
+    return opened
 
 
 def open_prepared(
@@ -353,7 +367,8 @@ def settle(request: TuneRequest, info: EncoderInfo, opened: Opened) -> Working:
     pix_fmt = f"yuv{chroma}p{'10le' if deep else ''}"
     reference = compared_at(replace(opened.reference, pix_fmt=pix_fmt, full_range=full), depth)
     notes = [
-        *_depth_notes(request, seen, deep=deep),
+        *_hdr_notes(request, seen),
+        *_depth_notes(seen, deep=deep),
         *_chroma_notes(opened.video, seen, chroma),
         *_range_notes(seen, full=full, rgb=rgb),
         *([f"VMAF is by {request.measurand.model}, the model for such a picture"] if large else []),
@@ -378,10 +393,14 @@ def _depth(request: TuneRequest, seen: VideoInfo) -> int:
     return request.measurand.bit_depth
 
 
-def _depth_notes(request: TuneRequest, seen: VideoInfo, *, deep: bool) -> list[str]:
+def _hdr_notes(request: TuneRequest, seen: VideoInfo) -> list[str]:
+    model = request.measurand.model
+    words = f"{model} scores its coded values, as if they were SDR (--tonemap makes SDR of it)"
+    return [f"it stays {seen.hdr}: {words}"] if seen.hdr else []
+
+
+def _depth_notes(seen: VideoInfo, *, deep: bool) -> list[str]:
     said = []
-    if seen.hdr:
-        said.append(f"it stays {seen.hdr}: VMAF is of its coded values, as if of SDR (--tonemap makes SDR of it)")
     if seen.bit_depth > 8 and not deep:
         said.append(f"{seen.bit_depth} bit are rounded to 8, and that is the reference (--bit-depth source: no)")
     elif seen.bit_depth > 10:
