@@ -156,7 +156,7 @@ def on_farm(
       Each outcome as it ends, with its page's path.
 
     Raises:
-      ConfigError: the farm is none, or no worker may take part.
+      ConfigError: both or neither are named, or no worker may take part.
       ToolError: the scheduler went, or no worker starts.
     """
     if (farm.workers is None) == (farm.scheduler is None):
