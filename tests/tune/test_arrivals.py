@@ -185,15 +185,15 @@ class Watched:
     """A folder, its outputs, and runs of `--once` over it."""
 
     def __init__(self, tmp_path: Path, ffmpeg) -> None:
-        self.folder, self.out = tmp_path / "in", tmp_path / "out"
+        self.folder, self.out, self.pages = tmp_path / "in", tmp_path / "out", tmp_path / "pages"
         self.folder.mkdir()
         self._settings = {"ensemble": verified(bitrate=True), "ffmpeg": ffmpeg}
 
     def once(self, **asked) -> dict[str, str]:
         """One run; the status of each source that it took, by name."""
         request = TuneRequest(self.folder, "libx264", 80.0, 0.9, trials=0, **asked)
-        times = {"settle_s": 0.0, "every_s": 0.1, "once": True}
-        outcomes = watch_folder(self.folder, request, out_dir=self.out, **times, **self._settings)
+        how = {"settle_s": 0.0, "every_s": 0.1, "once": True, "page_dir": self.pages}
+        outcomes = watch_folder(self.folder, request, out_dir=self.out, **how, **self._settings)
         return {one.item.source.name: one.status for one in outcomes}
 
 
@@ -208,6 +208,9 @@ def test_each_file_is_done_once(ffmpeg, tmp_path, clip):
     assert watched.once() == {"a.mkv": "done", "bad.mkv": "failed", "foreign.mkv": "failed"}
     assert foreign.read_bytes() == b"not ours"
     assert watched.once() == {}
+    index = (watched.pages / "index.html").read_text(encoding="utf-8")
+    assert "3 titles met" in index
+    assert index.count('<a href="a.html">') == 1
     first = sha256_file(watched.out / "a.mkv")
 
     shutil.copy(clip, watched.folder / "bad.mkv")  # the copy is finished now
@@ -215,6 +218,9 @@ def test_each_file_is_done_once(ffmpeg, tmp_path, clip):
     changed = watched.folder / "a.mkv"
     lavfi(ffmpeg, changed, "-frames:v", "12", "-c:v", "ffv1", "-pix_fmt", "yuv420p", graph=graph)
     assert watched.once() == {"a.mkv": "done", "bad.mkv": "done"}
+    assert "2 of 3 titles met what was asked; 1 failed" in (watched.pages / "index.html").read_text(
+        encoding="utf-8"
+    )
     second = sha256_file(watched.out / "a.mkv")
     assert second != first
 

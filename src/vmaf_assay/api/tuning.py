@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from vmaf_assay.api.pages import write_page
+from vmaf_assay.api.pages import LibraryIndex, write_page
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
@@ -324,12 +324,22 @@ def tuner_of(request: TuneRequest, out_dir: Path | None, settings: Settings) -> 
 def _with_pages(
     outcomes: Iterator[ItemResult], pages: Path | None, tool: Ffmpeg, on_step: OnStep | None
 ) -> Iterator[ItemResult]:
-    """The outcomes, each with a page in the folder as it goes by; a page that fails stops no other source."""
-    for number, outcome in enumerate(outcomes, start=1):
-        source = outcome.item.source
-        if pages is not None:
-            outcome = with_page(outcome, pages / f"{number:03d}-{source.stem}.html", tool, on_step)
-        yield outcome
+    """The outcomes, each with a page in the folder as it goes by; a page that fails stops no other source.
+
+    At the end, however it comes, `index.html` is written about all of them.
+    """
+    if pages is None:
+        yield from outcomes
+        return
+    index = LibraryIndex(pages)
+    try:
+        for number, outcome in enumerate(outcomes, start=1):
+            out = pages / f"{number:03d}-{outcome.item.source.stem}.html"
+            outcome = with_page(outcome, out, tool, on_step)
+            index.add(outcome.document, out)
+            yield outcome
+    finally:
+        index.write()
 
 
 def with_page(outcome: ItemResult, out: Path, tool: Ffmpeg, on_step: OnStep | None) -> ItemResult:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
+from vmaf_assay.api.pages import LibraryIndex
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import Settings
 from vmaf_assay.api.tuning import Tuner, tuner_of, with_page
 from vmaf_assay.errors import AssayError, ConfigError
-from vmaf_assay.media.files import check_folder, path_text, real_path, sha256_file
+from vmaf_assay.media.files import check_folder, path_of_text, path_text, real_path, sha256_file
 from vmaf_assay.media.lock import exclusive
 from vmaf_assay.tune.arrivals import (
     DEFAULT_SETTLE_S,
@@ -67,7 +68,8 @@ def watch_folder(
         check_folder(real_path(Path(page_dir)), "--report")
     each = tuner_of(request, out, settings)
     pages = None if page_dir is None else Path(page_dir)
-    watch = _Watch(watched, out, suffix_of(container), Ledger(watched, out), each, pages)
+    index = None if pages is None else LibraryIndex(pages)
+    watch = _Watch(watched, out, suffix_of(container), Ledger(watched, out), each, pages, index)
     arrivals = Arrivals(watched, out, settle_s)
     return _watching(watch, arrivals, every_s, settle_s if once else None)
 
@@ -75,6 +77,7 @@ def watch_folder(
 def _watching(watch: "_Watch", arrivals: Arrivals, every_s: float, end_s: float | None) -> Iterator[ItemResult]:
     """Take what is complete, for ever, or until nothing is after `end_s` seconds."""
     with _alone(watch.out_dir):
+        watch.index_earlier()
         began: float | None = None
         while True:
             last = end_s is not None and began is not None and time.monotonic() - began >= end_s
@@ -113,6 +116,7 @@ class _Watch:
     ledger: Ledger
     each: Tuner
     pages: Path | None
+    index: LibraryIndex | None
 
     def wants(self, source: Path, stamp: Stamp) -> bool:
         """Whether something is to be done for a source."""
@@ -124,11 +128,24 @@ class _Watch:
         item = Item(source, output)
         outcome = self._rival(item) or self._tuned(item, stamp)
         if self.pages is not None:
-            page = (self.pages / source.relative_to(self.folder)).with_suffix(".html")
+            page = self._page_of(source)
             page.parent.mkdir(parents=True, exist_ok=True)
             outcome = with_page(outcome, page, self.each.ffmpeg, self.each.settings.get("on_step"))
         self._record(item, stamp, outcome)
+        if self.index is not None:
+            self.index.add(outcome.document, self._page_of(source))
+            self.index.write()
         return outcome
+
+    def index_earlier(self) -> None:
+        """Take what earlier runs did into the page of all titles."""
+        for record in self.ledger.records():
+            if self.index is not None:
+                self.index.add(record.document, self._page_of(self.folder / path_of_text(record.source)))
+
+    def _page_of(self, source: Path) -> Path:
+        assert self.pages is not None  # the caller asked
+        return (self.pages / source.relative_to(self.folder)).with_suffix(".html")
 
     def _rival(self, item: Item) -> ItemResult | None:
         """The failure of a source whose output is that of another source."""

@@ -125,15 +125,15 @@ class Ledger:
             return False
         return record.state == "begun" or record.output_sha256 == sha256_file(item.output)
 
-    def documents(self) -> Iterator[dict[str, Any]]:
-        """What `--json` printed of every source that is done or failed."""
+    def records(self) -> Iterator[SeenRecord]:
+        """The record of every source that is done or failed."""
         for path in sorted(self._records.glob("*.json")):
             try:
                 record = SeenRecord.model_validate(read_json_strict(path))
             except (AssayError, ValidationError):
                 continue
             if record.state != "begun":
-                yield record.document
+                yield record
 
 
 class Arrivals:
