@@ -266,6 +266,8 @@ class VideoInfo:
     """(MaxCLL, MaxFALL), cd/m2; None if not stated."""
     mastering_luminance: tuple[Fraction, Fraction] | None = None
     """(least, most) luminance of the mastering display, cd/m2; None if not stated."""
+    changes: tuple[str, ...] = ()
+    """Where size, format or colours change on the way, in words; all else is of the first picture."""
     remarks: tuple[str, ...] = ()
     """What a decoder says of pictures before the first that can be decoded: no error of this video."""
     packets: PacketIndex | None = field(default=None, compare=False, repr=False)

@@ -109,6 +109,8 @@ JOBS = {
     "telecined": Job("telecined", says=lambda r: (r.pictures.fields, r.n_frames) == ("telecined", 24)),
     "partly interlaced": Job("mixed", says=lambda r: r.pictures.fields == "mixed"),
     "interlaced, `--deinterlace off`": Job("interlaced", **_made(deinterlace="off")),
+    "another size from the middle on": Job("joined"),
+    "another size from the middle on, `--changes first`": Job("joined", **_made(changes="first")),
     "variable frame rate": Job("variable", says=lambda r: r.n_frames == 24),
     "black bars, `--crop auto`": Job(
         "bars", says=lambda r: r.pictures.crop == "192:108:0:18", **_made(crop="auto")
@@ -150,6 +152,14 @@ def clips(ffmpeg, tmp_path_factory):
     folder = tmp_path_factory.mktemp("jobs")
 
     def make(name: str) -> Path:
+        if name == "joined":  # as people join MPEG-TS
+            sizes = [
+                lavfi(ffmpeg, folder / f"{size}.ts", "-frames:v", "12", "-preset", "ultrafast", graph=graph)
+                for size in ("192x108", "160x90")
+                for graph in [PLAIN.replace("192x108", size)]
+            ]
+            (folder / "joined.ts").write_bytes(b"".join(part.read_bytes() for part in sizes))
+            return folder / "joined.ts"
         graph, frames, args = CLIPS[name]
         path = folder / f"{name}.mkv"
         return path if path.exists() else lavfi(ffmpeg, path, "-frames:v", str(frames), *args, graph=graph)

@@ -17,7 +17,7 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.facts import pixel_facts, rate_of
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
 from vmaf_assay.media.filters import absolute_files, frame_by_frame
-from vmaf_assay.media.probe import probe_video
+from vmaf_assay.media.probe import EXPORT_IT, probe_video
 from vmaf_assay.media.reference import ReferenceInput, refuse, rgb_matrix, rgb_words
 from vmaf_assay.promise.promise import NoPromise, NoPromiseCode
 from vmaf_assay.records import VMAF_NAMES, OnStep, VideoInfo
@@ -117,7 +117,13 @@ def open_prepared(
       any_kind: whether HDR and pictures of any size are taken.
       on_step: notified of what takes long.
     """
-    video = probe_video(ffmpeg, path, stream=stream, on_share=opening(path, on_step))
+    take = pictures.changes == "first"
+    try:
+        video = probe_video(ffmpeg, path, stream=stream, on_share=opening(path, on_step), take_changes=take)
+    except MediaError as refused:
+        if refused.next_step != EXPORT_IT:
+            raise
+        raise MediaError(refused.what, next_step=f"add --changes first, or {EXPORT_IT}") from refused
     own = _OwnChain(ffmpeg, path, filters, video).makes_whole if filters else None
     prepared = prepare(ffmpeg, path, video, pictures, on_step, own)
     if reference == "source" and (prepared.filters or prepared.behind):
