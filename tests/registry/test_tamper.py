@@ -407,7 +407,7 @@ def test_every_field_of_every_row_is_bound(shipped):
             ]
             rows_edit.sort(key=lambda r: r.id)
             (shipped / "registry.json").write_bytes(Registry(rows=rows_edit).to_bytes())
-            ensemble = FR if row.id.startswith(FR) else FORECAST
+            ensemble = ensemble_of(row.id)
             with pytest.raises(IntegrityError):
                 load_verified(shipped, ensemble)
             n_tried += 1
