@@ -35,7 +35,7 @@ from vmaf_assay.model.sidecar import (
 )
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.files import verdict_name
-from vmaf_assay.registry.manifest import Registry, Row
+from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
 from vmaf_assay.registry.store import load_verified, read_registry, registry_dir
 from vmaf_assay.registry.verify import verify_registry
 
