@@ -4,8 +4,8 @@
 
 Measured with the real parts: `farm/dispatch.py` with two worker processes whose titles return an answer of the
 usual size at once; `plan_items` and `Arrivals.look` over 100,000 files; the page of all titles. Played, event by
-event: the builder is a server that takes `dispatch_s` for each title, each worker holds two titles, and dies once in
-a hundred hours with the title it runs.
+event: the builder is a server that takes `dispatch_s` for each title, each worker holds two titles, and dies once
+in a hundred hours with the title it runs.
 """
 
 import argparse
