@@ -15,6 +15,7 @@ LAYERS = (
     "promise",
     "registry",
     "outcomes",
+    "farm",
     "tune",
     "scenes",
     "corpus",

@@ -127,8 +127,8 @@ JOBS = {
         two_pass=True,
         **_GOAL,
     ),
-    "`--max-bitrate 150 --best-within`, which the target exceeds": Job(
-        "plain", says=lambda r: r.best_within, max_kbps=150.0, best_within=True, **_GOAL
+    "`--max-bitrate 100 --best-within`, which the target exceeds": Job(
+        "plain", says=lambda r: r.best_within, max_kbps=100.0, best_within=True, **_GOAL
     ),
 }
 

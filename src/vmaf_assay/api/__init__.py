@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from vmaf_assay.api.scenes import tune_scene_request, tune_scenes
     from vmaf_assay.api.scoring import MadeBy, predict_pair, predict_table, score_files
-    from vmaf_assay.api.settings import Settings
+    from vmaf_assay.api.settings import Settings, TitleFarm
     from vmaf_assay.api.tuning import (
         choose_rate,
         compare_encoders,
@@ -122,7 +122,7 @@ _MODULES = {
     "vmaf_assay.api.pages": ["write_page"],
     "vmaf_assay.api.scenes": ["tune_scene_request", "tune_scenes"],
     "vmaf_assay.api.scoring": ["MadeBy", "predict_pair", "predict_table", "score_files"],
-    "vmaf_assay.api.settings": ["Settings"],
+    "vmaf_assay.api.settings": ["Settings", "TitleFarm"],
     "vmaf_assay.api.tuning": [
         "choose_rate",
         "compare_encoders",
@@ -226,6 +226,7 @@ __all__ = [
     "Settings",
     "SignedVerdict",
     "SourcesRefusedError",
+    "TitleFarm",
     "ToolError",
     "TuneRequest",
     "TuneResult",

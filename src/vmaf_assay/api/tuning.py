@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from vmaf_assay.api.pages import LibraryIndex, write_page
 from vmaf_assay.api.paths import PathLike
-from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
+from vmaf_assay.api.settings import SETTINGS, Run, Settings, TitleFarm, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.capability import ToolVersions
@@ -238,16 +238,18 @@ def tune_sources(
     out_dir: PathLike | None = None,
     container: str = "mkv",
     page_dir: PathLike | None = None,
+    farm: TitleFarm | None = None,
     **settings: Unpack[Settings],
 ) -> Batch:
-    """Tune many sources one after another; what `assay tune` of several sources or with `--out-dir` does.
+    """Tune many sources, one after another or on a farm; what `assay tune` of several sources does.
 
     Args:
       sources: files, folders and globs.
       request: what is asked of each; its source and output are replaced.
       out_dir: folder of the encodes; None makes none. What is finished there is skipped.
       container: of the encodes: `mkv`, `mp4`, `mov` or `webm`.
-      page_dir: folder of an HTML page for each source.
+      page_dir: folder of an HTML page for each source, and of `index.html` about all.
+      farm: tune on these workers; each loads the forecast itself, and it must be that of `settings`.
       settings: what they run with.
 
     Returns:
@@ -264,9 +266,20 @@ def tune_sources(
     pages = None if page_dir is None else Path(page_dir)
     if pages is not None:
         pages.mkdir(parents=True, exist_ok=True)
+    if farm is not None:
+        try:
+            from vmaf_assay.api.title_farm import on_farm
+        except ImportError as error:
+            raise ConfigError(
+                f"--workers and --scheduler need Dask, which is not installed ({error})",
+                next_step="pip install 'vmaf-assay[cluster]'",
+            ) from error
+        return Batch(len(items), _indexed(on_farm(each, items, pages, farm), pages))
     clock = BatchClock([size_of(item.source) for item in items], settings.get("on_left"))
     outcomes = each.outcomes(items, clock)
-    return Batch(len(items), _with_pages(outcomes, pages, each.ffmpeg, settings.get("on_step")))
+    if pages is not None:
+        outcomes = _indexed(_with_pages(outcomes, pages, each.ffmpeg, settings.get("on_step")), pages)
+    return Batch(len(items), outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,21 +335,28 @@ def tuner_of(request: TuneRequest, out_dir: Path | None, settings: Settings) -> 
 
 
 def _with_pages(
-    outcomes: Iterator[ItemResult], pages: Path | None, tool: Ffmpeg, on_step: OnStep | None
-) -> Iterator[ItemResult]:
-    """The outcomes, each with a page in the folder as it goes by; a page that fails stops no other source.
+    outcomes: Iterator[ItemResult], pages: Path, tool: Ffmpeg, on_step: OnStep | None
+) -> Iterator[tuple[ItemResult, Path]]:
+    """The outcomes, each with its page, written as it goes by; one that fails stops no other source."""
+    for number, outcome in enumerate(outcomes, start=1):
+        out = page_of_item(pages, number, outcome.item)
+        yield with_page(outcome, out, tool, on_step), out
 
-    At the end, however it comes, `index.html` is written about all of them.
-    """
+
+def page_of_item(pages: Path, number: int, item: Item) -> Path:
+    """The page of item `number`, from 1."""
+    return pages / f"{number:03d}-{item.source.stem}.html"
+
+
+def _indexed(outcomes: Iterator[tuple[ItemResult, Path]], pages: Path | None) -> Iterator[ItemResult]:
+    """The outcomes; at the end, however it comes, `index.html` is written about all of them."""
     if pages is None:
-        yield from outcomes
+        yield from (outcome for outcome, _ in outcomes)
         return
     index = LibraryIndex(pages)
     try:
-        for number, outcome in enumerate(outcomes, start=1):
-            out = pages / f"{number:03d}-{outcome.item.source.stem}.html"
-            outcome = with_page(outcome, out, tool, on_step)
-            index.add(outcome.document, out)
+        for outcome, page in outcomes:
+            index.add(outcome.document, page)
             yield outcome
     finally:
         index.write()

@@ -3,6 +3,7 @@
 A folder `.assay/watch` beside the outputs holds a record of each source: its size and time, and what became of it.
 """
 
+import os
 import shutil
 import stat
 import time
@@ -164,18 +165,23 @@ class Arrivals:
         return [(path, stamp) for path, (stamp, _) in self._since.items()]
 
     def _videos(self) -> Iterator[Path]:
-        try:
-            found = sorted(self._folder.rglob("*"))
-        except FileNotFoundError:  # a folder that is removed meanwhile
-            return
-        for path in found:
-            if not self._is_other(path) and not real_path(path).is_relative_to(self._out):
-                yield path
+        """In folders that are neither hidden nor those of the outputs."""
+        for folder, below, names in os.walk(self._folder):
+            here = Path(folder)
+            below[:] = sorted(
+                name for name in below if not _is_hidden(name) and real_path(here / name) != self._out
+            )
+            yield from (here / name for name in sorted(names) if _is_finished_video(name))
 
-    def _is_other(self, path: Path) -> bool:
-        hidden = any(part.startswith((".", "~")) for part in path.relative_to(self._folder).parts)
-        unfinished = any(suffix.lower() in _UNFINISHED for suffix in path.suffixes[-2:])
-        return hidden or unfinished or path.suffix.lower() not in VIDEO_SUFFIXES
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "~"))
+
+
+def _is_finished_video(name: str) -> bool:
+    stem, suffix = os.path.splitext(name.lower())
+    unfinished = os.path.splitext(stem)[1] in _UNFINISHED
+    return suffix in VIDEO_SUFFIXES and not unfinished and not _is_hidden(name)
 
 
 def stamp_of(path: Path) -> Stamp | None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmaf_assay.cli.farm_options import Farm
 from vmaf_assay.cli.many import answer, say_outcomes
 from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
@@ -52,6 +53,7 @@ def tune(
     output: Output = None,
     out_dir: OutDir = None,
     container: Container = "mkv",
+    farm: Farm = Farm(),  # noqa: B008 - likewise
     scenes: Scenes = Scenes(),  # noqa: B008 - likewise
     report: Report = None,
     no_cache: NoCache = False,
@@ -71,7 +73,7 @@ def tune(
     """
     request = asked.request(sources[0], output)
     run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
-    end(_tune(sources, request, out_dir, container, run, scenes))
+    end(_tune(sources, request, out_dir, container, run, scenes, farm))
 
 
 def _tune(
@@ -81,13 +83,18 @@ def _tune(
     container: str,
     run: RunOptions,
     scenes: Scenes,
+    farm: Farm,
 ) -> int:
+    from vmaf_assay.errors import ConfigError
+
     asked = scenes.asked()
     if scenes.by_scene:
+        if farm.asked:
+            raise ConfigError("--workers and --scheduler spread titles, not scenes", next_step="use --jobs")
         return tune_scenes(sources, out_dir, request, asked, run)
-    if out_dir is None and len(sources) == 1 and not _is_many(sources[0]):
+    if out_dir is None and len(sources) == 1 and not _is_many(sources[0]) and not farm.asked:
         return _tune_one(request, run)
-    return _tune_many(sources, request, out_dir, container, run)
+    return _tune_many(sources, request, out_dir, container, run, farm)
 
 
 def _is_many(path: Path) -> bool:
@@ -111,7 +118,7 @@ def _tune_one(request: "TuneRequest", run: RunOptions) -> int:
 
 
 def _tune_many(
-    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
+    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions, farm: Farm
 ) -> int:
     """Tune each source, print each outcome, then a summary; returns the highest exit code."""
     from vmaf_assay.api import tune_sources
@@ -124,6 +131,7 @@ def _tune_many(
             out_dir=out_dir,
             container=container,
             page_dir=run.report,
+            farm=farm.of(run),
             **run.settings(job, request.measurand),
         )
         code = say_outcomes(batch, as_json=run.as_json)
