@@ -188,7 +188,7 @@ def test_the_shipped_calibration_is_that_of_the_shipped_curves():
 
 
 def test_av1_index_counts_by_its_step():
-    """Steps of the AV1 standard, 8-bit AC: 8 at index 1, 57 at 50, 102 at 95, 1828 at 255; places are logarithms."""
+    """Steps of the AV1 standard, 8-bit AC: 8 at index 1, 57 at 50, 102 at 95, 1828 at 255, by their logarithm."""
     info = encoder_info("librav1e")
     steps = np.log([8.0, 57.0, 102.0, 1828.0])
     wanted = (steps - steps[0]) / (steps[-1] - steps[0])

@@ -164,8 +164,8 @@ def powers(place: F64) -> F64:
 def places(info: EncoderInfo, rate_values: F64) -> F64:
     """Places of rate values in the declared range: 0 is the best quality, 1 the worst.
 
-    A rate value that is a quantiser's step counts by its logarithm, as CRF, CQ and QP do by themselves. AV1's index
-    counts by the logarithm of the step that it stands for.
+    A rate value that is a quantiser's step counts by its logarithm, as CRF, CQ and QP do by themselves. AV1's
+    index counts by the logarithm of the step that it stands for.
     """
     ends = np.array([info.rate_min, info.rate_max])
     values = np.asarray(rate_values, dtype=np.float64)
@@ -178,7 +178,7 @@ def places(info: EncoderInfo, rate_values: F64) -> F64:
 
 
 def _av1_log_step(index: F64) -> F64:
-    """Logarithm of AV1's AC quantiser step at an index, 8 bit: it grows by 1 up to 102 at 95, then evenly to 1828."""
+    """Logarithm of AV1's AC step at an index, 8 bit: the step grows by 1 up to 102 at 95, then evenly to 1828."""
     least, most = np.log(102), np.log(1828)
     made: F64 = np.log(np.minimum(index, 95) + 7) + (most - least) / 160 * np.maximum(index - 95, 0)
     return made
