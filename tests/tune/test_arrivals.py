@@ -117,6 +117,10 @@ def test_folders_and_times_that_are_refused(tmp_path):
     for settle, every in ((-1, 1), (float("nan"), 1), (1, 0), (1, float("inf"))):
         with pytest.raises(ConfigError, match="seconds"):
             check_watch(folder, tmp_path / "out", settle, every)
+    with pytest.raises(ConfigError, match="s3://bucket/out is a URL, not a folder"):
+        check_watch(folder, Path("s3://bucket/out"), 1, 1)
+    with pytest.raises(ConfigError, match="s3://bucket/in is no folder"):
+        check_watch(Path("s3://bucket/in"), folder / "out", 1, 1)
     check_watch(folder, folder / "out", 0, 0.1)
 
 

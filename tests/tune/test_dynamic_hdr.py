@@ -103,7 +103,8 @@ def test_sdr_made_of_hdr_says_nothing_of_hdr(ffmpeg, clips, tmp_path, asked):
     )
     out = tmp_path / "out.mkv"
     asked = {"filters": own} if "filters" in asked else asked
-    tuned(ffmpeg, clips["plus"], "libx265:ultrafast", out, **asked)
+    result, _ = tuned(ffmpeg, clips["plus"], "libx265:ultrafast", out, **asked)
+    assert result.losses == ["HDR10+ metadata is lost: it describes the HDR picture"]
     source = said_by_ffmpeg(ffmpeg, clips["plus"], "Mastering display")
     done = process.run([ffmpeg.path, "-hide_banner", "-i", str(out), "-vf", "showinfo", "-f", "null", "-"])
     words = ("Mastering display", "Content light", PLUS)

@@ -154,11 +154,23 @@ def test_a_worker_that_may_not_tune_is_named(ffmpeg, sources, tmp_path, monkeypa
     site = title_farm.TitleSite.__new__(title_farm.TitleSite)
     site.tuner = lambda: title_farm.Tuner(None, "theirs", ffmpeg, {})  # type: ignore[method-assign]
     monkeypatch.setattr(title_farm, "plugin_here", lambda name: site)
-    title = Title(Item(sources / "a.mkv", tmp_path / "a.mkv"), None, False)
-    assert "has another ffmpeg" in title_farm.title_problem("p", "ours", title)
-    assert title_farm.title_problem("p", "theirs", title) == ""
-    gone = Title(Item(tmp_path / "absent" / "a.mkv", None), None, False)
-    assert "does not see" in title_farm.title_problem("p", "theirs", gone)
+    assert "has another ffmpeg" in title_farm.title_problem("p", "ours", [sources])
+    assert title_farm.title_problem("p", "theirs", [sources]) == ""
+    assert f"does not see {tmp_path / 'absent'}" in title_farm.title_problem(
+        "p", "theirs", [sources, tmp_path / "absent"]
+    )
+
+
+def test_a_missing_source_is_not_what_workers_are_asked_for(sources, tmp_path):
+    """Workers must see the folders that the caller sees; a source that is nowhere fails alone, later."""
+    items = [
+        Item(tmp_path / "gone" / "x.mkv", tmp_path / "x.mkv"),
+        Item(sources / "s" / "b.mkv", tmp_path / "b.mkv"),
+    ]
+    site = title_farm.TitleSite.__new__(title_farm.TitleSite)
+    site.name = "site"
+    work = TitleWork([Title(item, None, False) for item in items], site, "d")
+    assert work.check() == (title_farm.title_problem, "site", "d", (tmp_path, sources / "s"))
 
 
 def test_a_title_that_kills_workers_fails(tmp_path):

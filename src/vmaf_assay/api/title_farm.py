@@ -6,6 +6,7 @@ import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vmaf_assay.tune.batch import Item, ItemResult
 
 MOST_WORKERS = 256
 """Processes on one machine."""
+_FOLDERS_ASKED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,13 @@ class TitleSite(WorkerPlugin):  # type: ignore[misc]  # distributed ships no typ
         return self._tuner
 
 
-def title_problem(plugin_name: str, digest: str, sample: Title) -> str:
+def title_problem(plugin_name: str, digest: str, folders: Sequence[Path]) -> str:
     """Why this worker must not tune titles of the run; empty if it may.
 
     Args:
       plugin_name: of the run's `TitleSite`.
       digest: `Tuner.digest` of the caller: request, models and ffmpeg.
-      sample: any title.
+      folders: some of the sources and outputs, which the caller sees.
     """
     try:
         tuner = plugin_here(plugin_name).tuner()
@@ -83,10 +85,8 @@ def title_problem(plugin_name: str, digest: str, sample: Title) -> str:
         return f"cannot tune: {error}"
     if tuner.digest != digest:
         return f"has another ffmpeg ({tuner.ffmpeg.version}) or vmaf-assay; give it the same"
-    for folder in (sample.item.source.parent, None if sample.item.output is None else sample.item.output.parent):
-        if folder is not None and not folder.is_dir():
-            return f"does not see {folder}; use a folder that all machines share"
-    return ""
+    unseen = next((folder for folder in folders if not folder.is_dir()), None)
+    return "" if unseen is None else f"does not see {unseen}; use a folder that all machines share"
 
 
 def tune_here(plugin_name: str, title: Title) -> ItemResult:
@@ -108,7 +108,10 @@ class TitleWork:
 
     def __init__(self, titles: Sequence[Title], plugin: TitleSite, digest: str) -> None:
         """Titles of one run, at least one."""
-        self._left, self._sample, self.plugin, self._digest = deque(titles), titles[0], plugin, digest
+        self._left, self.plugin, self._digest = deque(titles), plugin, digest
+        paths = [path for one in titles for path in (one.item.source, one.item.output) if path is not None]
+        here = dict.fromkeys(path.parent for path in paths if path.parent.is_dir())  # a missing source fails alone
+        self._folders = tuple(islice(here, _FOLDERS_ASKED))
 
     def __bool__(self) -> bool:
         return bool(self._left)
@@ -123,7 +126,7 @@ class TitleWork:
 
     def check(self) -> Call:
         """Whether a worker sees the folders, and has the caller's tools."""
-        return (title_problem, self.plugin.name, self._digest, self._sample)
+        return (title_problem, self.plugin.name, self._digest, self._folders)
 
     def call(self, task: Title) -> Call:
         """Tunes a title."""

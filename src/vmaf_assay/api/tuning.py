@@ -12,7 +12,7 @@ from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vmaf_assay.media.files import check_folder, check_page, real_path
+from vmaf_assay.media.files import check_folder, check_page
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
@@ -259,7 +259,7 @@ def tune_sources(
       ConfigError: no video is named, or what is asked is invalid for every source.
     """
     if page_dir is not None:
-        check_folder(real_path(Path(page_dir)), "--report")
+        check_folder(Path(page_dir), "--report")
     folder = None if out_dir is None else Path(out_dir)
     each = tuner_of(request, folder, settings)
     items = plan_items([Path(source) for source in sources], folder, container)

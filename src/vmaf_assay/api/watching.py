@@ -12,7 +12,7 @@ from vmaf_assay.api.paths import PathLike
 from vmaf_assay.api.settings import Settings
 from vmaf_assay.api.tuning import Tuner, tuner_of, with_page
 from vmaf_assay.errors import AssayError, ConfigError
-from vmaf_assay.media.files import check_folder, path_of_text, path_text, real_path, sha256_file
+from vmaf_assay.media.files import check_folder, path_of_text, path_text, sha256_file
 from vmaf_assay.media.lock import exclusive
 from vmaf_assay.tune.arrivals import (
     DEFAULT_SETTLE_S,
@@ -65,7 +65,7 @@ def watch_folder(
     watched, out = Path(folder), Path(out_dir)
     check_watch(watched, out, settle_s, every_s)
     if page_dir is not None:
-        check_folder(real_path(Path(page_dir)), "--report")
+        check_folder(Path(page_dir), "--report")
     each = tuner_of(request, out, settings)
     pages = None if page_dir is None else Path(page_dir)
     index = None if pages is None else LibraryIndex(pages)

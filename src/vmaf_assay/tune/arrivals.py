@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media.files import (
+    as_given,
+    check_folder,
     path_text,
     read_json_strict,
     real_path,
@@ -198,7 +200,8 @@ def stamp_of(path: Path) -> Stamp | None:
 def check_watch(folder: Path, out_dir: Path, settle_s: float, every_s: float) -> None:
     """Raises ConfigError for folders that cannot be watched or written to, and for impossible times."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder", next_step="name the folder where files arrive")
+        raise ConfigError(f"{as_given(folder)} is no folder", next_step="name the folder where files arrive")
+    check_folder(out_dir, "--out-dir")
     if real_path(folder).is_relative_to(real_path(out_dir)):
         raise ConfigError(
             f"--out-dir {out_dir} holds the watched folder, so its encodes would count as arrivals",

@@ -130,7 +130,7 @@ def check_batch(request: TuneRequest, out_dir: Path | None) -> TuneRequest:
     if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
         raise ConfigError(f"--out-dir {out_dir} is a file", next_step="name a folder")
     if out_dir is not None:
-        check_folder(real_path(out_dir), "--out-dir")
+        check_folder(out_dir, "--out-dir")
     info = check_request(replace(request, verify=False, retry=0))
     check_goals(replace(request, output=None if out_dir is None else out_dir / "OUT.mkv"), info)
     return request

@@ -10,6 +10,7 @@ from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import CAPTIONS
 from vmaf_assay.media.reference import ReferenceInput, shape_conversions
+from vmaf_assay.media.streams import DOLBY, HDR10PLUS
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import Choice, Margin, nearest_margin
 from vmaf_assay.promise.curves import curves_of
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 OnNote = Callable[[str], None]
 """Called with a line that the user should read before more time is spent."""
+
+
+_OF_HDR = dict.fromkeys((DOLBY, HDR10PLUS), "it describes the HDR picture")
+"""Why metadata of HDR is lost in an encode of SDR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,7 @@ def _rehearsed(plan: Plan, kept: "Kept | None") -> Plan:
     if request.output is None:
         return plan
     final = plan.final(plan.info.middle())
-    argv, why_lost = final.argv(plan.ffmpeg, request.output), kept.why_lost if kept else {}
+    argv, why_lost = final.argv(plan.ffmpeg, request.output), kept.why_lost if kept else _OF_HDR
     carry = rehearse(plan.ffmpeg, argv, request.source, plan.carry, beside=final.beside, why=why_lost)
     return replace(plan, carry=carry)
 

@@ -51,6 +51,8 @@ class EncoderInfo:
     """The software encoder that is probed for this one: its codec's; for VVC, HEVC's."""
     linear_step: bool = False
     """True if the rate value is the quantiser's step itself; CRF, CQ and QP are logarithms of it."""
+    av1_index: bool = False
+    """True if the rate value is AV1's quantiser index, of which the step is no even logarithm either."""
     rate_resolution: float = 1.0
     """Finest step that the encoder accepts: ffmpeg silently rounds finer values, half to even."""
     fine_rate_flag: str = ""

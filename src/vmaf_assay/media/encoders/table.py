@@ -378,6 +378,7 @@ _ENCODERS = (
         _numbers(0, 10),
         "6",
         "libsvtav1",
+        av1_index=True,
         file_bsf=_NO_DELIMITERS,
         options=options.RAV1E,
         pix_fmts=_PLANAR,
