@@ -164,14 +164,20 @@ def test_an_encoder_unlike_the_others_fails():
 
 
 def test_the_shipped_calibration():
-    """Every left-out encoder hits at least as often as asked at 0.80, 0.90 and 0.95, whatever the trials."""
+    """Every left-out encoder hits as often as asked at 0.80, 0.90 and 0.95, but for 0.90 without trials.
+
+    There the next margin is taken: that of 0.95.
+    """
     made = own_calibration()
+    short = (0.9, 0)
     assert {one.encoder for one in made.judged} >= {"libx264", "libx265", "libsvtav1", "libvvenc"}
     for confidence in (0.8, 0.9, 0.95):
         for trials in (0, 1, 2):
             found = [one for one in made.judged if (one.confidence, one.trials) == (confidence, trials)]
-            assert min(one.coverage for one in found) >= confidence
+            assert (min(one.coverage for one in found) >= confidence) == ((confidence, trials) != short)
             assert made.passed(confidence, trials)
+    few, more = (made.margin(target=90.0, confidence=c, trials=0).scale for c in (0.9, 0.95))
+    assert few == more > 3
     assert made.targets == TARGETS
     margin = made.margin(target=90.0, confidence=0.93, trials=1)
     assert margin.scale == made.margin(target=90.0, confidence=0.95, trials=1).scale  # the next one up

@@ -133,16 +133,21 @@ class OwnCalibration(BaseModel):
     """Each encoder left out."""
 
     def passed(self, confidence: float, trials: int) -> bool:
-        """Whether every encoder left out passed at a confidence and number of trials."""
-        found = [one for one in self.judged if one.confidence >= confidence - 1e-12 and one.trials == trials]
-        least = min((one.confidence for one in found), default=None)
-        return least is not None and all(one.passed for one in found if one.confidence == least)
+        """Whether every encoder left out passed at this confidence or a higher one, with this number of trials."""
+        return self._confidence(confidence, trials) is not None
 
     def margin(self, *, target: float, confidence: float, trials: int) -> Margin:
-        """The margin at the next confidence that was calibrated; above all of them, the largest."""
+        """The margin at the next confidence at which every encoder passed; without one, the largest there is."""
         known = [one for one in self.margins if one.trials == trials]
-        fit = next((one for one in known if one.confidence >= confidence - 1e-12), known[-1])
+        wanted = self._confidence(confidence, trials)
+        fit = next((one for one in known if one.confidence == wanted), known[-1])
         return Margin(fit.scale, fit.n_groups, True, 1 - fit.confidence, target)
+
+    def _confidence(self, confidence: float, trials: int) -> float | None:
+        """The least calibrated confidence, not below the one asked for, at which every encoder left out passed."""
+        found = [one for one in self.judged if one.confidence >= confidence - 1e-12 and one.trials == trials]
+        failed = {one.confidence for one in found if not one.passed}
+        return min({one.confidence for one in found} - failed, default=None)
 
 
 @cache
