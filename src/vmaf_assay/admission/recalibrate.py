@@ -49,8 +49,8 @@ def recalibrate(
       on_step: told how far it is.
 
     Raises:
-      ConfigError: the registry is the shipped one, the ensemble does not forecast or is a HOLD today, no encoder
-        has titles enough, or a promise with this margin is not kept on titles left out.
+      ConfigError: the registry is the shipped one, or the ensemble does not forecast. Or it is a HOLD today, too
+        few titles are there, or promises with this margin are not kept on titles left out.
       IntegrityError: a file it depends on does not verify.
     """
     check_own(folder)
@@ -73,6 +73,7 @@ def recalibrate(
                 + ", ".join(f"{encoder} {n}" for encoder, n in few.items()),
                 next_step="encode more titles with --verify first",
             )
+        changed = used != sidecar.calibration.titles
         again = sidecar.calibration.model_copy(update={"titles": used})
         sidecar = sidecar.model_copy(update={"calibration": again})
         calibration = calibration_of(table, sidecar, ensemble)
@@ -84,9 +85,10 @@ def recalibrate(
                 f"{100 * worst.coverage:.1f} % of {worst.n_groups} titles left out",
                 next_step="use --trials 2, or train on your own titles (docs/corpus.md)",
             )
-        record = canonical_json(sidecar.model_dump(mode="json"))
-        models[mean] = (onnx, sha256_bytes(record), sidecar)
-        write_bytes_atomic(folder / content_name(mean, sha256_bytes(record), "json"), record)
+        if changed:
+            record = canonical_json(sidecar.model_dump(mode="json"))
+            models[mean] = (onnx, sha256_bytes(record), sidecar)
+            write_bytes_atomic(folder / content_name(mean, sha256_bytes(record), "json"), record)
         rows = rows_of(ensemble, models, current.n_groups, confidence_eligible=True)
         act = Act(kind="recalibrate", at_utc=now_utc(), by=who.by, reason=who.reason)
         update = judged_today(gate, coverage, rows, sidecar.task, act) | {
@@ -152,5 +154,6 @@ def _curve(mine: list[Outcome]) -> TitleCurve:
         preset=last.preset,
         rate_values=list(of.rate_values),
         sigma=list(of.sigma),
+        targets=sorted({one.delivered.target for one in mine}),
         title=first.source,
     )

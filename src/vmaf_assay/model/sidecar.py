@@ -213,6 +213,8 @@ class TitleCurve(_Strict):
     """Trained rate values, ascending, [R]."""
     sigma: list[float]
     """Spread over members, points, [R]."""
+    targets: Annotated[list[float], Field(min_length=1)]
+    """Pooled scores that its encodes were for, points, ascending."""
     title: str
     """Keyed digest of the source."""
 

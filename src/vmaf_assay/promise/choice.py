@@ -79,6 +79,8 @@ class Curve:
     """What forecast and truth are of."""
     measured: dict[float, float] = field(default_factory=dict)
     """Of a user's own title: rate value -> pooled VMAF, points, of its encodes; the truth goes through them."""
+    targets: tuple[float, ...] = ()
+    """Of a user's own title: what it was encoded for, points."""
     weight: float = 1.0
     """Of a user's own title: how many titles it counts as, in (0, 1]."""
 
@@ -350,7 +352,7 @@ class Replays:
 
 
 NEAR = 3.0
-"""A title speaks of targets this near to one of its measured scores, points."""
+"""A title speaks of targets this near to one that it was encoded for, points: whatever was measured then."""
 
 
 def _steps(made: Replay, target: float) -> tuple[F64, F64]:
@@ -429,7 +431,7 @@ class _CrossFit:
     def __init__(self, curves: Sequence[Curve], encoder: str, preset: str, target: float, trials: int) -> None:
         presets = {curve.preset for curve in curves if curve.encoder == encoder}
         around = encoder_info(encoder).neighbours(preset, presets)
-        curves = [c for c in curves if not c.measured or any(abs(v - target) <= NEAR for v in c.measured.values())]
+        curves = [c for c in curves if not c.measured or any(abs(asked - target) <= NEAR for asked in c.targets)]
         own = [curve for curve in curves if curve.encoder == encoder and curve.preset in around]
         self.own = Replays(own, target, trials) if own else None
         self._all: Replays | None = None

@@ -66,6 +66,7 @@ def _titles(titles: Sequence[TitleCurve], measurand: Measurand) -> list[Curve]:
             truth=np.full(len(one.mu), np.nan),
             known={rate: vmaf for rate, vmaf in one.known},
             measured={rate: vmaf for rate, vmaf in one.measured},
+            targets=tuple(one.targets),
             weight=weight,
         )
         for one, weight in zip(titles, weights, strict=True)

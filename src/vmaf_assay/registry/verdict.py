@@ -59,8 +59,8 @@ class Act(Frozen):
 
     kind: Literal["promote", "rollback", "supersede", "rejudge", "recalibrate"]
     """`promote`: a run was admitted. `rollback`: an earlier verdict is in force again. `supersede`: the rows were
-    taken out of service. `rejudge`: the same models were judged again. `recalibrate`: they were judged
-    with a margin of the user's own titles too."""
+    taken out of service. `rejudge`: the same models were judged again.
+    `recalibrate`: likewise, with own titles in the margin."""
     at_utc: str
     """ISO 8601, UTC."""
     by: Annotated[str, Field(max_length=200)] | None = None
