@@ -21,7 +21,7 @@ from vmaf_assay.media import commands, process
 from vmaf_assay.media.encoders import encoder_info
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vmaf_assay.model.sidecar import ChoiceCalibration, probes_known
-from vmaf_assay.promise.bitrate import BitrateBounds, best_within, bitrate_bounds, next_trial, shipped_calibration
+from vmaf_assay.promise.bitrate import BitrateBounds, best_within, bitrate_bounds, calibration_of, next_trial
 from vmaf_assay.promise.choice import rate_grid
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.run import tune
@@ -90,7 +90,7 @@ def _one(
 def replay() -> None:
     """Hit rates of every encoder and preset of the shipped file."""
     sidecar = load_ensemble().ensemble.sidecar
-    for key in shipped_calibration().curves:
+    for key in calibration_of(sidecar) or {}:
         name, preset = key.split("|")
         info = encoder_info(name)
         rates = next(

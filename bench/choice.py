@@ -13,7 +13,7 @@ that there are of that encoder and preset; they serve any number of targets). `B
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from vmaf_assay.corpus.store import Corpus, load_corpus
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import Curve, cross_fitted_choices, interpolate, replay
 from vmaf_assay.promise.curves import curves_of
+from vmaf_assay.records import Measurand
 from vmaf_assay.training.schema import CalibrationFile
 
 TARGETS = (80.0, 85.0, 90.0, 93.0, 95.0, 97.0)
@@ -107,6 +108,14 @@ class Truth:
         best = self.best(target)
         excess = np.nan if best is None else self.kbps(rate_value) / self.kbps(best) - 1
         return Outcome(self.curve.group, self.vmaf(rate_value), hit, excess, encodes)
+
+
+def of_depth(corpus: Corpus, run: Path) -> Corpus:
+    """The cells of the depth that a run forecasts: bitrates are looked up by encoder, preset and rate value."""
+    calibration = CalibrationFile.model_validate_json((run / "calibration.json").read_text()).calibration
+    depth = Measurand.parse(calibration.measurand).bit_depth
+    cells = tuple(cell for cell in corpus.cells if Measurand.parse(cell.measurand).bit_depth == depth)
+    return replace(corpus, cells=cells)
 
 
 def truths(curves: Sequence[Curve], corpus: Corpus) -> dict[tuple[str, str, str], Truth]:
@@ -239,7 +248,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     few, more = (read_curves(args.run, more_probes=further) for further in (False, True))
-    rows = compare(few, load_corpus(args.corpus), args.confidence, args.targets, more)
+    rows = compare(few, of_depth(load_corpus(args.corpus), args.run), args.confidence, args.targets, more)
     if args.json:
         print(json.dumps([asdict(r) for r in rows], indent=1))
         return

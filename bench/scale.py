@@ -2,7 +2,7 @@
 
     python bench/scale.py [--costs bench/costs.json] [--titles 1000 --workers 100 ...]
 
-Every event of `corpus/farm.py` is played: the builder is one server that takes `dispatch_s` of CPU for each cell
+Every event of `farm/dispatch.py` is played: the builder is one server that takes `dispatch_s` of CPU for each cell
 (the scheduler's share included, as measured), each worker holds two cells, decodes a rendition when it meets it
 first, shares the longest one left when none is untouched, and dies at random. Up to 200,000 cells are played;
 larger corpora are played in a slice of as many, and scaled.

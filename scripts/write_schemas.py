@@ -10,6 +10,7 @@ from vmaf_assay.registry.tie import Tie
 from vmaf_assay.registry.trust import TrustPolicy
 from vmaf_assay.registry.verdict import Verdict
 from vmaf_assay.training.schema import CalibrationFile, LosoFile, RunFile
+from vmaf_assay.tune.arrivals import SeenRecord
 from vmaf_assay.tune.batch import TuneRecord
 
 FOLDER = Path(__file__).parents[1] / "src" / "vmaf_assay" / "schemas"
@@ -24,6 +25,7 @@ RECORDS = {
     "tie": Tie,
     "tune_record": TuneRecord,
     "verdict": Verdict,
+    "watch_record": SeenRecord,
 }
 
 if __name__ == "__main__":

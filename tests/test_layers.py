@@ -15,6 +15,7 @@ LAYERS = (
     "promise",
     "registry",
     "outcomes",
+    "farm",
     "tune",
     "scenes",
     "corpus",
@@ -102,7 +103,7 @@ def test_one_file_starts_processes():
 
 def test_one_file_parses_media_in_c():
     """Only processes that read one file and end import PyAV; so `assay --help` stays fast."""
-    assert files_importing("av") == {"media/demux_child.py", "media/copy_child.py"}
+    assert files_importing("av") == {"media/demux_child.py", "media/copy_child.py", "media/hdr_child.py"}
     assert not any(dotted.endswith("_child") for tree in TREES.values() for dotted in imported(tree))
 
 

@@ -61,14 +61,15 @@ _V1 = "vmaf_v1.0.16_"
 
 METRICS = {
     # Roughness: seven clips of 72 frames, libx264, steps of 0.1 CRF: 0.04 to 0.26 between neighbours, 0.14 their
-    # root mean square; libsvtav1 0.11 (`bench/roughness.py`, docs/log/choice.md, 2026-11-25).
+    # root mean square; libsvtav1 0.11 (`bench/roughness.py`, docs/log/choice.md, 2026-11-25). VMAF v1, five clips,
+    # each encode scored by both models: libx264 0.19 where v0.6.1 has 0.11, libx265 of 10 bits 0.24 and 0.12.
     metric.model: metric
     for metric in (
         Metric("vmaf_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),
         Metric("vmaf_v0.6.1neg", floor=0.0, ceiling=100.0, roughness=0.14),
         Metric("vmaf_4k_v0.6.1", floor=0.0, ceiling=100.0, roughness=0.14),
         *(
-            Metric(f"{_V1}{rate}{view}", floor=0.0, ceiling=ceiling, roughness=0.14, least_size=least)
+            Metric(f"{_V1}{rate}{view}", floor=0.0, ceiling=ceiling, roughness=0.24, least_size=least)
             for rate in ("", "hfr_")
             for view, ceiling, least in (
                 ("3d0h", 100.0, (160, 216)),
@@ -265,6 +266,8 @@ class VideoInfo:
     """(MaxCLL, MaxFALL), cd/m2; None if not stated."""
     mastering_luminance: tuple[Fraction, Fraction] | None = None
     """(least, most) luminance of the mastering display, cd/m2; None if not stated."""
+    changes: tuple[str, ...] = ()
+    """Where size, format or colours change on the way, in words; all else is of the first picture."""
     remarks: tuple[str, ...] = ()
     """What a decoder says of pictures before the first that can be decoded: no error of this video."""
     packets: PacketIndex | None = field(default=None, compare=False, repr=False)

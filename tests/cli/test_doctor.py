@@ -87,7 +87,7 @@ def test_what_is_not_here_is_no_row(registry_without_history):
     """Rows are counted, not files of earlier verdicts that lie elsewhere: these are listed with their reason."""
     found = machine.examine_registry(registry_without_history)
     assert found["verified"]
-    assert found["detail"].startswith("12 rows, 12 production-eligible, in ")
+    assert found["detail"].startswith("24 rows, 24 production-eligible, in ")
     assert [row["status"] for row in found["rows"]].count("not here") == 2
 
 

@@ -10,13 +10,13 @@ import pytest
 from distributed import Client, LocalCluster
 
 from tests.corpus.builds import build_argv, check_clean, digest_of, finish, kill, n_cells, start, wait_until
-from vmaf_assay.corpus import farm
 from vmaf_assay.corpus.build import build_corpus
-from vmaf_assay.corpus.farm import CellQueue, on_cluster
+from vmaf_assay.corpus.farm import CellQueue, CellWork, EncodeSite, on_cluster
 from vmaf_assay.corpus.plan import parse_encoder, plan_cells, references_of
 from vmaf_assay.corpus.sources import sources_from_paths
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.errors import ConfigError, ToolError
+from vmaf_assay.farm.dispatch import Dispatch, Job
 from vmaf_assay.media.capability import tool_versions
 
 pytestmark = [
@@ -107,22 +107,22 @@ class NeverFetched:
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_result_that_never_comes_is_a_lost_cell(ffmpeg, plan, asks):
     """A cell is measured again, and said; a worker asked whether it may measure is forgotten, so asked again."""
-    dispatch = farm._Dispatch(None, plan[0], farm.EncodeSite("corpus", None))
-    while dispatch._queue:
-        dispatch._queue.pop("other")
+    dispatch = Dispatch(None, CellWork(plan[0], EncodeSite("corpus", None)))
+    while dispatch._work:
+        dispatch._work.pop("other")
     future, cell = NeverFetched(), None if asks else plan[0][0]
     dispatch._known = {"tcp://gone": -1} if asks else {}
-    dispatch._jobs[future] = farm._Job("tcp://gone", cell)
+    dispatch._jobs[future] = Job("tcp://gone", cell)
     notes = list(dispatch._take(future))
     assert future.cancelled
     assert not dispatch._known
     assert not dispatch._refused
     if asks:
         assert notes == []
-        assert not dispatch._queue
+        assert not dispatch._work
     else:
         assert notes == ["worker tcp://gone was lost with one cell, which is measured again"]
-        assert dispatch._queue.pop("other") is cell
+        assert dispatch._work.pop("other") is cell
 
 
 def test_no_worker_with_the_resource_is_said_at_once(ffmpeg, plan, tmp_path):
@@ -149,7 +149,7 @@ def test_no_worker_with_the_resource_is_said_at_once(ffmpeg, plan, tmp_path):
 
 def test_no_scheduler_is_one_line(ffmpeg, plan, tmp_path, monkeypatch):
     """An address where nobody listens."""
-    monkeypatch.setattr("vmaf_assay.corpus.farm._CONNECT_S", 1.0)
+    monkeypatch.setattr("vmaf_assay.farm.dispatch._CONNECT_S", 1.0)
     with pytest.raises(ToolError, match=r"no scheduler at tcp://127\.0\.0\.1:9"):
         list(build_corpus(ffmpeg, plan[0], tmp_path, plan[1], jobs=1, measurer=on_cluster("tcp://127.0.0.1:9")))
 

@@ -1,5 +1,6 @@
 """One content in two groups: a remux, a cut, a smaller copy, two parts of one file; other content is not."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from vmaf_assay.api.paths import registry_of
+from vmaf_assay.corpus.merge import merge
 from vmaf_assay.corpus.same_content import alike_across_groups, check_groups_differ, join_same, without_looks
 from vmaf_assay.corpus.store import Corpus, content_sha256, corpus_digest, load_corpus
 from vmaf_assay.errors import CorpusError
 from vmaf_assay.records import VALUES, CellRecord
+from vmaf_assay.registry.store import read_registry
 
 N_FRAMES = 60
 
@@ -49,7 +53,8 @@ def corpus_of(sources: dict[str, tuple[str, np.ndarray, str]]) -> Corpus:
             )
         )
         table = pl.DataFrame({column: rows[:, i] for i, column in enumerate(VALUES)}).with_row_index("frame_index")
-        tables.append(table.with_columns(cell=pl.lit(cells[-1].key), source=pl.lit(name), group=pl.lit(group)))
+        named = table.with_columns(cell=pl.lit(cells[-1].key), source=pl.lit(name), group=pl.lit(group))
+        tables.append(named.with_columns(pl.col("frame_index").cast(pl.Int32)))
     return Corpus(corpus_digest(cells), tuple(cells), pl.concat(tables))
 
 
@@ -125,8 +130,22 @@ def test_the_shipped_corpus_has_no_content_twice():
     assert len(alike_across_groups(split)) > 25
 
 
-def test_the_corpus_of_both_depths_is_whole():
-    """It is whole, and looks of every source are kept, by which `corpus build` compared them."""
-    corpus = load_corpus(Path(__file__).parents[2] / "data" / "corpus-360p")
-    assert (len(corpus.cells), len({cell.group for cell in corpus.cells})) == (4275, 85)
+@pytest.mark.parametrize(("folder", "n_cells"), [("360p", 4275), ("720p", 3420), ("1080p", 396), ("presets", 816)])
+def test_the_further_corpora_are_whole(folder, n_cells):
+    """They are whole, and looks of every source are kept, by which `corpus build` compared them."""
+    corpus = load_corpus(Path(__file__).parents[2] / "data" / f"corpus-{folder}")
+    assert len(corpus.cells) == n_cells
     assert without_looks(corpus) == []
+
+
+def test_the_shipped_models_are_of_the_corpora_in_the_checkout():
+    """Merged as docs/corpus.md says, they have the digest that every shipped ensemble names."""
+    data = Path(__file__).parents[2] / "data"
+    names = ("corpus-360p", "corpus-720p", "corpus-1080p", "corpus-presets", "corpus")
+    merged = merge([(name, load_corpus(data / name)) for name in names], first_wins=True).corpus
+    models = registry_of(None)
+    means = [row for row in read_registry(models).rows if row.id.endswith("_mean")]
+    assert len(means) == 4
+    for row in means:
+        sidecar = json.loads((models / row.sidecar.file).read_bytes())
+        assert sidecar["corpus_digest"] == merged.digest

@@ -1,16 +1,13 @@
 """Shared fixtures: a synthetic corpus, random members, and rows of the shipped corpus."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tests.shipped import shipped_corpus
 from tests.synthetic import write_synthetic_corpus
 from vmaf_assay.corpus.store import load_corpus
 from vmaf_assay.model.weights import MemberWeights
 from vmaf_assay.training.rows import forecast_rows
-
-SHIPPED = Path(__file__).parents[2] / "data" / "corpus"
 
 
 def random_member(seed: int, *, n_features: int = 12, n_codec: int = 20, hidden: int = 64) -> MemberWeights:
@@ -45,4 +42,4 @@ def synthetic(tmp_path_factory):
 @pytest.fixture(scope="session")
 def real_rows():
     """Forecast rows of the shipped corpus."""
-    return forecast_rows(load_corpus(SHIPPED))
+    return forecast_rows(shipped_corpus())

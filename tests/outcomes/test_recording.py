@@ -15,7 +15,8 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.files import sha256_file
 from vmaf_assay.outcomes.recorder import keyed
 from vmaf_assay.outcomes.store import OutcomeStore
-from vmaf_assay.tune.compare import CompareRequest, compare
+from vmaf_assay.tune.compare import compare
+from vmaf_assay.tune.compare_request import CompareRequest
 from vmaf_assay.tune.request import TuneRequest
 from vmaf_assay.tune.run import tune
 

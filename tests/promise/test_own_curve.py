@@ -185,3 +185,13 @@ def test_the_shipped_calibration_is_that_of_the_shipped_curves():
     from vmaf_assay.registry.own_curve import calibrate_from, differs
 
     assert differs(own_calibration(), calibrate_from(load_ensemble())) == ""
+
+
+def test_av1_index_counts_by_its_step():
+    """Steps of the AV1 standard, 8-bit AC: 8 at index 1, 57 at 50, 102 at 95, 1828 at 255, by their logarithm."""
+    info = encoder_info("librav1e")
+    steps = np.log([8.0, 57.0, 102.0, 1828.0])
+    wanted = (steps - steps[0]) / (steps[-1] - steps[0])
+    assert places(info, np.array([1.0, 50.0, 95.0, 255.0])) == pytest.approx(wanted, abs=1e-9)
+    assert (np.diff(places(info, own_grid(info))) < 0).all()
+    assert places(encoder_info("libsvtav1"), np.array([32.0])) == pytest.approx([0.5])

@@ -35,7 +35,7 @@ from vmaf_assay.model.sidecar import (
 )
 from vmaf_assay.records import CANONICAL6
 from vmaf_assay.registry.files import verdict_name
-from vmaf_assay.registry.manifest import Registry, Row
+from vmaf_assay.registry.manifest import Registry, Row, ensemble_of
 from vmaf_assay.registry.store import load_verified, read_registry, registry_dir
 from vmaf_assay.registry.verify import verify_registry
 
@@ -394,7 +394,9 @@ def test_every_field_of_every_row_is_bound(shipped):
     registry = read_registry(shipped)
     assert set(FIELDS) == set(Row.model_fields)
     n_tried = 0
-    for row in registry.rows:
+    # Loads take most of the time: of the other ensembles, one row each.
+    tried = [row for row in registry.rows if ensemble_of(row.id) in ENSEMBLES or row.kind == "ensemble"]
+    for row in tried:
         good = (shipped / "registry.json").read_bytes()
         for field, value in FIELDS.items():
             if field == "kind" and row.kind == "fr":
@@ -407,12 +409,12 @@ def test_every_field_of_every_row_is_bound(shipped):
             ]
             rows_edit.sort(key=lambda r: r.id)
             (shipped / "registry.json").write_bytes(Registry(rows=rows_edit).to_bytes())
-            ensemble = FR if row.id.startswith(FR) else FORECAST
+            ensemble = ensemble_of(row.id)
             with pytest.raises(IntegrityError):
                 load_verified(shipped, ensemble)
             n_tried += 1
             (shipped / "registry.json").write_bytes(good)
-    assert n_tried == len(registry.rows) * len(FIELDS)
+    assert n_tried == len(tried) * len(FIELDS)
 
 
 def test_an_older_verdict_is_no_verdict(registry):

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.crafted import FORECAST, FR, make_run
@@ -12,7 +13,8 @@ from tests.report.documents import HOSTILE, acted_registry, compare_document, ho
 from vmaf_assay.registry.store import registry_dir
 from vmaf_assay.report.build import page_of
 from vmaf_assay.report.compare_page import compare_page
-from vmaf_assay.report.page import render
+from vmaf_assay.report.library_page import Title, library_page
+from vmaf_assay.report.page import MAX_PAGE_BYTES, render
 from vmaf_assay.report.tune_page import tune_page
 
 pytestmark = pytest.mark.browser
@@ -196,4 +198,87 @@ def test_print_opens_every_table(browser, folder):
     assert page.locator("details[open]").count() == page.locator("details").count()
     assert not page.locator("#theme").is_visible()
     assert len(page.pdf()) > 20_000
+    page.context.close()
+
+
+def many_titles(n: int) -> list[Title]:
+    """Titles of two encoders: every 20th missed, every 100th failed, the first of a hostile name."""
+    rng = np.random.default_rng(5)
+    titles = []
+    for number in range(n):
+        name = HOSTILE[0] if number == 0 else f"films/title {number:04d}.mkv"
+        if number % 100 == 7:
+            titles.append(Title(name, "failed", note="it is not whole"))
+            continue
+        missed, encoder = number % 20 == 3, ("libx264 medium", "libsvtav1 8")[number % 2]
+        forecast = 93.2 + float(rng.gamma(2.0, 0.4))
+        measured = 93 - float(rng.uniform(0.05, 2)) if missed else max(93.0, forecast + float(rng.normal(0, 0.3)))
+        kbps, rate = float(rng.lognormal(7, 0.8)), float(np.clip(rng.normal(30, 4), 14, 42).round())
+        numbers = (rate, 93.0, 0.95, forecast, measured, measured, True, kbps, int(kbps * 9e5), 0.4)
+        titles.append(Title(name, "missed" if missed else "met", encoder, *numbers, page="a%20b.html"))
+    return titles
+
+
+@pytest.fixture(scope="module")
+def library(folder) -> Path:
+    """The page of 2,000 titles."""
+    path = folder / "library.html"
+    path.write_text(render(library_page(many_titles(2000), "films")), encoding="utf-8")
+    assert path.stat().st_size < MAX_PAGE_BYTES
+    return path
+
+
+def column(page, at: int) -> list[str]:
+    """Texts of a column's rows that are shown, in the order shown."""
+    script = (
+        "at => [...document.querySelectorAll('.live tbody tr:not([hidden])')].map(r => r.cells[at].textContent)"
+    )
+    return page.evaluate(script, at)
+
+
+def test_many_titles_are_sorted_and_filtered(browser, library):
+    """2,000 rows, worst first: headings sort both ways with the missing last; words and the answer filter."""
+    page, heard = opened(browser, library)
+    titles = many_titles(2000)
+    answers = column(page, 1)
+    assert answers == sorted(answers, key=["failed", "missed", "met"].index)
+    assert len(answers) == 2000
+    measured = {one.source.split("/")[-1]: one.measured for one in titles}
+    heads = page.locator(".live thead button")
+    for click, sign in enumerate((1, -1)):
+        heads.nth(6).click()
+        shown = [float(text) for text in column(page, 6) if text != "-"]
+        assert shown == sorted(shown, key=lambda value: sign * value)
+        assert column(page, 6)[-20:] == ["-"] * 20
+        assert page.locator("th[aria-sort]").get_attribute("aria-sort") == ("ascending", "descending")[click]
+    assert float(column(page, 6)[0]) == round(max(value for value in measured.values() if value), 2)
+    heads.nth(8).click()
+    kbps = [int(text.replace(",", "")) for text in column(page, 8) if text != "-"]
+    assert kbps == sorted(kbps)
+    page.locator(".sift select").select_option("missed")
+    assert set(column(page, 1)) == {"missed"}
+    assert page.locator(".sift output").text_content() == "100 rows"
+    page.locator(".sift input").fill("svtav1 TITLE 0043.mkv")
+    assert column(page, 0) == ["title 0043.mkv"]
+    page.locator(".sift input").fill("x264 0043")
+    assert column(page, 0) == []
+    page.locator(".sift input").press("Enter")  # sends no form
+    page.locator(".sift select").select_option("")
+    page.locator(".sift input").fill("nothing like this")
+    assert (column(page, 0), page.locator(".sift output").text_content()) == ([], "0 rows")
+    assert page.locator(".live a").first.get_attribute("href") == "a%20b.html"
+    assert heard == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_of_many_titles_opens_quietly(browser, library, size):
+    """No message, request or sideways scrolling; the bars of its histograms have tooltips; text can be read."""
+    page, heard = opened(browser, library, size, scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    page.locator("#rates svg.chart").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert "titles" in page.locator("#tip").text_content()
+    assert min(page.evaluate(CONTRAST))[0] >= 4.5
+    assert heard == []
     page.context.close()

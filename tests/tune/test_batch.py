@@ -62,6 +62,16 @@ def test_batches_that_cannot_be(tmp_path, names, container, message):
         plan_items([tmp_path / "none*.mkv"], tmp_path / "out", "mkv")
 
 
+def test_an_object_store_is_no_folder_of_outputs(tmp_path, capsys, monkeypatch):
+    """`--out-dir s3://...` and `--report s3://...` are refused, and no folder `s3:` is left."""
+    touch(tmp_path, "in/a.mkv")
+    monkeypatch.chdir(tmp_path)
+    for options in (["--out-dir", "s3://bucket/out"], ["--out-dir", "out", "--report", "s3://bucket/pages"]):
+        assert cli.main(["tune", "in", *options]) == 2
+        assert f"{options[-2]} {options[-1]} is a URL, not a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
 def test_what_holds_no_video_stops_no_other_source(tmp_path):
     """An empty folder and a link to itself, named beside a video, are items that fail alone."""
     touch(tmp_path, "a.mkv", "empty/notes.txt")

@@ -14,7 +14,8 @@ from vmaf_assay.media.probe import probe_video
 from vmaf_assay.model.sidecar import ChoiceCalibration, SeenEncoder
 from vmaf_assay.promise.choice import Curve, Forecaster
 from vmaf_assay.tune.bd_rate import bd_rate
-from vmaf_assay.tune.compare import CompareRequest, check_compare, compare
+from vmaf_assay.tune.compare import compare
+from vmaf_assay.tune.compare_request import CompareRequest, check_compare
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
 
 
@@ -225,3 +226,37 @@ def test_bd_rate_where_there_is_none():
     assert bd_rate(rates, np.array([50.0, 60.0]), rates[:1], np.array([55.0])) is None
     flat = logistic(np.array(RATES), 46.0)
     assert bd_rate(np.exp(flat), flat, np.exp(flat), flat) == pytest.approx(0.0)
+
+
+@pytest.mark.ffmpeg
+def test_hdr_is_compared_by_its_coded_values(ffmpeg, tmp_path):
+    """In 10 bits by the model named, not promised; who makes no 10-bit encodes is refused by name."""
+    graph = (
+        "testsrc2=size=192x108:rate=25,noise=alls=8:allf=t,"
+        "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc"
+    )
+    path = lavfi(
+        ffmpeg, tmp_path / "pq.mkv", "-frames:v", "8", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le", graph=graph
+    )
+    notes: list[str] = []
+    request = CompareRequest(path, ("libx265:ultrafast", "libx264:ultrafast", "libopenh264"), 75.0, 0.8)
+    result = compare(ffmpeg, two_encoders(), request, on_note=notes.append)
+    assert [(one.encoder, one.promised) for one in result.contenders] == [("libx265", False), ("libx264", False)]
+    for one in result.contenders:
+        assert "hdr_not_calibrated" in [reason.code for reason in one.promise.reasons]
+    assert [one.reason for one in result.refused] == ["libopenh264 makes no 4:2:0 encodes of 10 bit here"]
+    document = json.loads(json.dumps(result.as_json()))
+    assert (document["vmaf_model"], document["bit_depth"]) == ("vmaf_v0.6.1", 10)
+    assert document["pictures"]["compared_pix_fmt"] == "yuv420p10le"
+    assert notes == document["pictures"]["notes"]
+    assert "vmaf_v0.6.1 scores its coded values" in notes[0]
+
+
+@pytest.mark.ffmpeg
+def test_full_range_is_compared_as_tune_encodes_it(ffmpeg, tmp_path):
+    """It stays full, which no calibration encode was: nothing is promised."""
+    full = ("-vf", "scale=out_range=pc,format=yuv420p,setparams=range=pc", "-color_range", "pc", "-c:v", "ffv1")
+    path = lavfi(ffmpeg, tmp_path / "full.mkv", "-frames:v", "8", *full)
+    result = compare(ffmpeg, two_encoders(), CompareRequest(path, ("libx264", "libx264:ultrafast"), 75.0, 0.8))
+    assert result.pictures.range == "full"
+    assert [one.promised for one in result.contenders] == [False, False]

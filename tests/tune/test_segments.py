@@ -19,7 +19,8 @@ from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.score import encode_and_score
 from vmaf_assay.media.segments import Look
 from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.compare import CompareRequest, compare
+from vmaf_assay.tune.compare import compare
+from vmaf_assay.tune.compare_request import CompareRequest
 from vmaf_assay.tune.measure import Measurer
 from vmaf_assay.tune.probing import probe_title
 from vmaf_assay.tune.progress import JobClock

@@ -253,9 +253,12 @@ def test_a_batch_of_such_names_with_pages_and_a_fault_of_ours(ffmpeg, tmp_path, 
     assert lines[0]["source"].endswith("caf\\xe9.mkv")
     assert "unexpected ValueError: a fault of ours" in lines[1]["error"]
     assert (out / os.fsdecode(b"caf\xe9.mkv")).is_file()
-    page = next((tmp_path / "pages").iterdir()).read_text(encoding="utf-8")
+    page = next((tmp_path / "pages").glob("001-*")).read_text(encoding="utf-8")
     assert "data:image/jpeg" in page
     assert "caf\\xe9" in page
+    index = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
+    assert "1 failed" in index
+    assert '<a href="001-caf%E9.html"><bdi>caf\\xe9.mkv</bdi></a>' in index
     monkeypatch.setattr("vmaf_assay.api.tuning.tune_request", tune_request)
     cli.main(argv)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -68,7 +68,10 @@ def check_rows(claim: Claim, corpus: Corpus) -> None:
             f"the run is of corpus {claim.corpus_digest[:12]}, this is {corpus.digest[:12]}", next_step=_NEXT
         )
     said = claim.rows.select(_IDENTITY).sort("row")
+    # Evidence names a cell by the first digits of its key.
+    digits = int(said["cell"].str.len_chars().max() or 0)  # type: ignore[arg-type]
     given = _rows(claim, said, corpus).cast(dict(said.schema))  # type: ignore[arg-type]
+    given = given.with_columns(pl.col("cell").str.head(digits))
     if said.equals(given):
         return
     key = ["cell", "frame_index"]

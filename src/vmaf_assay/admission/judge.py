@@ -1,8 +1,11 @@
 """Judge a run: the verdict recomputed from its held-out predictions, and the rows it would admit."""
 
+import io
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
 
 from vmaf_assay import __version__
 from vmaf_assay.errors import ConfigError
@@ -11,7 +14,7 @@ from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.promise.policy import COVERAGE_POLICY, POLICY
 from vmaf_assay.registry.files import content_name
 from vmaf_assay.registry.manifest import FileRef, Kind, Row
-from vmaf_assay.registry.tie import WITNESS_ROWS, TieRef
+from vmaf_assay.registry.tie import TieRef
 from vmaf_assay.registry.verdict import FoldPlcc, Verdict, rule_in_force
 from vmaf_assay.training.evidence import RunEvidence
 
@@ -53,7 +56,7 @@ def judge(run: RunEvidence) -> Verdict:
             tie_sha256=run.file.files["tie.json"],
             shipped_sha256=run.file.files["shipped.parquet"],
             witness_sha256=run.file.files["witness.npy"],
-            n_rows=min(WITNESS_ROWS, facts.n_rows),
+            n_rows=len(np.load(io.BytesIO(run.data["witness.npy"]), allow_pickle=False)),
         ),
         measurand=run.models()[f"{run.file.model_id}_mean"][2].measurand,
         generated_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -128,15 +128,20 @@ def _recipe_today(verdict: Verdict, recipe: dict[str, Any]) -> tuple[str, int | 
 
 
 def _compare_predictions(folder: Path, verdict: Verdict, again: "pl.DataFrame", sha256: str) -> Check:
+    import polars as pl
+
     from vmaf_assay.promise.calibrate import parse_predictions
+    from vmaf_assay.training.run import CELL_DIGITS
 
     what = "retrained: held-out predictions"
     if sha256 == verdict.predictions_sha256:
         return Check(what, "agrees", BYTE_FOR_BYTE)
     name = predictions_name(verdict)
     data = read_bound(folder, name, verdict.predictions_sha256)
-    said = parse_predictions(data, where=name).sort("seed", "row")
-    again = again.sort("seed", "row")
+    # Evidence of before 2026-12-01 names cells by all digits of their keys.
+    digits = pl.col("cell").str.head(CELL_DIGITS)
+    said = parse_predictions(data, where=name).sort("seed", "row").with_columns(digits)
+    again = again.sort("seed", "row").with_columns(digits)
     if not said.drop("prediction").equals(again.drop("prediction")):
         return Check(what, "differs", "they are of other rows")
     gap = np.abs(said["prediction"].to_numpy() - again["prediction"].to_numpy())

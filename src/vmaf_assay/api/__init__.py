@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vmaf_assay.admission.audit import Audit
     from vmaf_assay.admission.promotion import Who
-    from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request
+    from vmaf_assay.api.corpora import BuiltCorpus, CorpusRequest, build_corpus, build_request, merge_corpora
     from vmaf_assay.api.ensembles import load_ensemble, load_forecast, verify_registry
     from vmaf_assay.api.exports import export_mlflow, export_to_reference
     from vmaf_assay.api.machine import CalibratedBuild, calibrate_build, examine
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from vmaf_assay.api.scenes import tune_scene_request, tune_scenes
     from vmaf_assay.api.scoring import MadeBy, predict_pair, predict_table, score_files
-    from vmaf_assay.api.settings import Settings
+    from vmaf_assay.api.settings import Settings, TitleFarm
     from vmaf_assay.api.tuning import (
         choose_rate,
         compare_encoders,
@@ -50,7 +50,9 @@ if TYPE_CHECKING:
         tune_source,
         tune_sources,
     )
+    from vmaf_assay.api.watching import watch_folder
     from vmaf_assay.corpus.build import BuildProgress
+    from vmaf_assay.corpus.merge import MergedCorpus
     from vmaf_assay.corpus.store import Corpus, load_corpus
     from vmaf_assay.errors import (
         AssayError,
@@ -79,7 +81,7 @@ if TYPE_CHECKING:
     from vmaf_assay.scenes.result import SceneResult, SceneRow
     from vmaf_assay.training.evidence import RunEvidence, load_run
     from vmaf_assay.tune.batch import Batch, ItemResult
-    from vmaf_assay.tune.compare import CompareRequest
+    from vmaf_assay.tune.compare_request import CompareRequest
     from vmaf_assay.tune.contenders import CompareResult, Contender
     from vmaf_assay.tune.forecast import Forecast, Probe
     from vmaf_assay.tune.pairs import PairRequest, PairScore
@@ -116,13 +118,13 @@ _MODULES = {
     "vmaf_assay.admission.promotion": ["Who"],
     "vmaf_assay.registry.entries": ["Entry"],
     "vmaf_assay.registry.signing": ["PublicKey"],
-    "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request"],
+    "vmaf_assay.api.corpora": ["BuiltCorpus", "CorpusRequest", "build_corpus", "build_request", "merge_corpora"],
     "vmaf_assay.api.ensembles": ["load_ensemble", "load_forecast", "verify_registry"],
     "vmaf_assay.api.models": ["gate_run", "promote_run", "train_ensemble", "validate_run", "write_run"],
     "vmaf_assay.api.pages": ["write_page"],
     "vmaf_assay.api.scenes": ["tune_scene_request", "tune_scenes"],
     "vmaf_assay.api.scoring": ["MadeBy", "predict_pair", "predict_table", "score_files"],
-    "vmaf_assay.api.settings": ["Settings"],
+    "vmaf_assay.api.settings": ["Settings", "TitleFarm"],
     "vmaf_assay.api.tuning": [
         "choose_rate",
         "compare_encoders",
@@ -133,7 +135,9 @@ _MODULES = {
         "tune_source",
         "tune_sources",
     ],
+    "vmaf_assay.api.watching": ["watch_folder"],
     "vmaf_assay.corpus.build": ["BuildProgress"],
+    "vmaf_assay.corpus.merge": ["MergedCorpus"],
     "vmaf_assay.corpus.store": ["Corpus", "load_corpus"],
     "vmaf_assay.errors": [
         "AssayError",
@@ -158,7 +162,7 @@ _MODULES = {
     "vmaf_assay.scenes.result": ["SceneResult", "SceneRow"],
     "vmaf_assay.training.evidence": ["RunEvidence", "load_run"],
     "vmaf_assay.tune.batch": ["Batch", "ItemResult"],
-    "vmaf_assay.tune.compare": ["CompareRequest"],
+    "vmaf_assay.tune.compare_request": ["CompareRequest"],
     "vmaf_assay.tune.contenders": ["CompareResult", "Contender"],
     "vmaf_assay.tune.forecast": ["Forecast", "Probe"],
     "vmaf_assay.tune.pairs": ["PairRequest", "PairScore"],
@@ -201,6 +205,7 @@ __all__ = [
     "ItemResult",
     "MadeBy",
     "MediaError",
+    "MergedCorpus",
     "ModelLoadError",
     "PairRequest",
     "PairScore",
@@ -223,6 +228,7 @@ __all__ = [
     "Settings",
     "SignedVerdict",
     "SourcesRefusedError",
+    "TitleFarm",
     "ToolError",
     "TuneRequest",
     "TuneResult",
@@ -251,6 +257,7 @@ __all__ = [
     "load_forecast",
     "load_run",
     "make_key",
+    "merge_corpora",
     "predict_pair",
     "predict_table",
     "probe_source",
@@ -273,6 +280,7 @@ __all__ = [
     "tune_sources",
     "validate_run",
     "verify_registry",
+    "watch_folder",
     "write_page",
     "write_run",
 ]

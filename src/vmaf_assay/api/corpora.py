@@ -12,6 +12,7 @@ from vmaf_assay.corpus.build import BuildProgress, CellMeasurer
 from vmaf_assay.corpus.build import build_corpus as _build
 from vmaf_assay.corpus.layouts import Layout, check_layout, describe
 from vmaf_assay.corpus.looks import keep_looks
+from vmaf_assay.corpus.merge import MergedCorpus, merge
 from vmaf_assay.corpus.plan import (
     Cell,
     CorpusReference,
@@ -24,11 +25,11 @@ from vmaf_assay.corpus.plan import (
     with_encoder_args,
 )
 from vmaf_assay.corpus.remote import planned, remote_manifest, remote_sources
-from vmaf_assay.corpus.same_content import alike_by_looks, joined_groups, refuse
+from vmaf_assay.corpus.same_content import alike_by_looks, check_groups_differ, join_same, joined_groups, refuse
 from vmaf_assay.corpus.same_pictures import Looks
 from vmaf_assay.corpus.sources import Source, sources_from_manifest, sources_from_paths
 from vmaf_assay.corpus.storage import Store, building, is_url, open_store
-from vmaf_assay.corpus.store import Corpus, load_corpus, load_records
+from vmaf_assay.corpus.store import Corpus, index_versions, load_corpus, load_records, pack
 from vmaf_assay.errors import ConfigError, MediaError, SourcesRefusedError, ToolError
 from vmaf_assay.media.capability import check_extra_args, tool_versions
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -305,3 +306,52 @@ def _farm(tool: Ffmpeg, request: CorpusRequest) -> CellMeasurer:
     if request.scheduler:
         return on_cluster(request.scheduler, ffmpeg=tool.path if tool.how_found == "--ffmpeg" else None)
     return on_workers(request.workers or 1, tool)
+
+
+def merge_corpora(
+    corpora: Sequence[PathLike],
+    out: PathLike,
+    *,
+    first_wins: bool = False,
+    join_groups: bool = False,
+    on_step: OnStep | None = None,
+) -> MergedCorpus:
+    """Merge corpora of other machines, sizes or encoders into a packed one at `out`, a folder or URL.
+
+    Args:
+      corpora: folders or URLs; names of sources of the first ones stay.
+      out: where the packed corpus is written; none of `corpora`.
+      first_wins: leave out a later corpus's curve where it measured a cell otherwise; else that is refused.
+      join_groups: give groups that show the same content one group; else they are refused.
+      on_step: called with words, steps done and steps in all.
+
+    Raises:
+      ConfigError: fewer than two corpora, or `out` is one of them.
+      CorpusError: sources, cells or groups contradict each other.
+      IntegrityError: a corpus is damaged.
+    """
+    places = [str(where) for where in corpora]
+    if len(set(places)) < 2 or len(set(places)) < len(places) or str(out) in places:
+        raise ConfigError(
+            "merge takes two corpora or more, each once, and writes another one", next_step="see --help"
+        )
+    if open_store(str(out)).read("corpus.json") is not None:
+        raise ConfigError(f"{out} holds a corpus already", next_step="choose another -o, or remove it")
+    n_steps = len(places) + 3
+    step = on_step or (lambda _words, _done, _all: None)
+    loaded, versions = [], dict[str, set[str]]()
+    for number, where in enumerate(places):
+        step(f"read {where}", number, n_steps)
+        loaded.append((where, load_corpus(where)))
+        for name, version in index_versions(where).items():
+            versions.setdefault(name, set()).add(version)
+    step("merged", len(places), n_steps)
+    merged = merge(loaded, first_wins=first_wins)
+    step("pictures of all groups compared", len(places) + 1, n_steps)
+    if join_groups:
+        merged = replace(merged, corpus=join_same(merged.corpus))
+    else:
+        check_groups_differ(merged.corpus, "add --join-same to give them one group")
+    step("compressed", len(places) + 2, n_steps)
+    pack(merged.corpus, str(out), {name: ", ".join(sorted(found)) for name, found in sorted(versions.items())})
+    return merged

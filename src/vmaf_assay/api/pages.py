@@ -1,16 +1,52 @@
 """Write the page of an answer, a run or a registry."""
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from vmaf_assay.api.paths import PathLike
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vmaf_assay.media.files import real_path
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.trust import find_trust
 from vmaf_assay.report.page import write_page as _write
 from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.pairs import PairScore
 from vmaf_assay.tune.result import TuneResult
+
+if TYPE_CHECKING:
+    from vmaf_assay.report.library_page import Title
+
+
+class LibraryIndex:
+    """`index.html` of a folder of pages: the page of all titles of a run."""
+
+    def __init__(self, folder: Path) -> None:
+        """In a folder of pages."""
+        self._folder = folder
+        self._titles: dict[str, Title] = {}
+
+    def add(self, document: dict[str, Any], page: Path) -> None:
+        """Take a title's answer; a later one of the same source replaces it.
+
+        Args:
+          document: as `--json` prints it.
+          page: the title's own page, which need not be there.
+        """
+        from vmaf_assay.report.library_page import title_of
+
+        href = quote(os.fsencode(page.relative_to(self._folder))) if page.is_file() else ""
+        title = title_of(document, href)
+        self._titles[title.source] = title
+
+    def write(self) -> None:
+        """Write the page; nothing if there is no title."""
+        from vmaf_assay.report.library_page import library_page
+
+        if self._titles:
+            page = library_page(list(self._titles.values()), real_path(self._folder).name)
+            _write(page, self._folder / "index.html")
 
 
 def write_page(

@@ -80,6 +80,20 @@ class TuneAsked(Settings, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class TitleFarm:
+    """Where many titles are tuned: one of `workers` and `scheduler`."""
+
+    workers: int | None = None
+    """Tune so many at a time, in processes of this machine."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers tune; they see the same folders."""
+    registry: PathLike | None = None
+    """Registry that workers load the forecast from; by default as `load_ensemble`."""
+    trust_policy: PathLike | None = None
+    """Whose signatures they accept, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """The settings of one call, with defaults filled in."""
 

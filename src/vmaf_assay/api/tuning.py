@@ -1,27 +1,37 @@
 """Load, probe, forecast, choose, tune, compare, and write the page."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from vmaf_assay.api.pages import write_page
+from vmaf_assay.api.pages import LibraryIndex, write_page
 from vmaf_assay.api.paths import PathLike
-from vmaf_assay.api.settings import SETTINGS, Run, Settings, TuneAsked
+from vmaf_assay.api.settings import SETTINGS, Run, Settings, TitleFarm, TuneAsked
 from vmaf_assay.errors import AssayError, ConfigError
 from vmaf_assay.media import user_folders
 from vmaf_assay.media.capability import ToolVersions
 from vmaf_assay.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vmaf_assay.media.files import check_folder, check_page, real_path
+from vmaf_assay.media.files import check_folder, check_page
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import nearest_margin
 from vmaf_assay.promise.curves import curves_of
 from vmaf_assay.promise.promise import PromisedChoice, promised
 from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
-from vmaf_assay.tune.batch import Batch, ItemResult, check_batch, plan_items, request_digest, size_of, tune_many
+from vmaf_assay.tune.batch import (
+    Batch,
+    Item,
+    ItemResult,
+    check_batch,
+    plan_items,
+    request_digest,
+    size_of,
+    tune_many,
+)
 from vmaf_assay.tune.cache import Cache
-from vmaf_assay.tune.compare import CompareRequest, compare
+from vmaf_assay.tune.compare import compare
+from vmaf_assay.tune.compare_request import CompareRequest
 from vmaf_assay.tune.contenders import CompareResult
 from vmaf_assay.tune.forecast import Forecast, chosen_preset
 from vmaf_assay.tune.measure import Measurer
@@ -228,16 +238,18 @@ def tune_sources(
     out_dir: PathLike | None = None,
     container: str = "mkv",
     page_dir: PathLike | None = None,
+    farm: TitleFarm | None = None,
     **settings: Unpack[Settings],
 ) -> Batch:
-    """Tune many sources one after another; what `assay tune` of several sources or with `--out-dir` does.
+    """Tune many sources, one after another or on a farm; what `assay tune` of several sources does.
 
     Args:
       sources: files, folders and globs.
       request: what is asked of each; its source and output are replaced.
       out_dir: folder of the encodes; None makes none. What is finished there is skipped.
       container: of the encodes: `mkv`, `mp4`, `mov` or `webm`.
-      page_dir: folder of an HTML page for each source.
+      page_dir: folder of an HTML page for each source, and of `index.html` about all.
+      farm: tune on these workers; each loads the forecast itself, and it must be that of `settings`.
       settings: what they run with.
 
     Returns:
@@ -247,44 +259,117 @@ def tune_sources(
       ConfigError: no video is named, or what is asked is invalid for every source.
     """
     if page_dir is not None:
-        check_folder(real_path(Path(page_dir)), "--report")
-    run = Run(settings)
-    tool, verified = run.ffmpeg, run.ensemble(request.measurand)
-    answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
+        check_folder(Path(page_dir), "--report")
     folder = None if out_dir is None else Path(out_dir)
-    asked = check_batch(resolved(request, answered), folder)
+    each = tuner_of(request, folder, settings)
     items = plan_items([Path(source) for source in sources], folder, container)
     pages = None if page_dir is None else Path(page_dir)
     if pages is not None:
         pages.mkdir(parents=True, exist_ok=True)
+    if farm is not None:
+        try:
+            from vmaf_assay.api.title_farm import on_farm
+        except ImportError as error:
+            raise ConfigError(
+                f"--workers and --scheduler need Dask, which is not installed ({error})",
+                next_step="pip install 'vmaf-assay[cluster]'",
+            ) from error
+        return Batch(len(items), _indexed(on_farm(each, items, pages, farm), pages))
     clock = BatchClock([size_of(item.source) for item in items], settings.get("on_left"))
-    number = {item.source: index for index, item in enumerate(items)}
-    shared: Settings = {**settings, "ensemble": verified, "ffmpeg": tool, "on_left": clock.on_left}
+    outcomes = each.outcomes(items, clock)
+    if pages is not None:
+        outcomes = _indexed(_with_pages(outcomes, pages, each.ffmpeg, settings.get("on_step")), pages)
+    return Batch(len(items), outcomes)
 
-    def tune_one(one: TuneRequest) -> TuneResult:
-        clock.begin(number[one.source])
-        mine: Settings = {**shared, "on_step": _named(one.source, settings.get("on_step"))}
-        return tune_request(one, **mine)
 
-    digest = request_digest(asked, verified, tool)
-    digests = Cache(user_folders.cache_dir())
-    outcomes = tune_many(items, asked, tune_one, digest=digest, cache=digests)
-    return Batch(len(items), _with_pages(outcomes, pages, tool, settings.get("on_step")))
+@dataclass(frozen=True, slots=True)
+class Tuner:
+    """Tunes sources with one request, one ensemble and one ffmpeg."""
+
+    asked: TuneRequest
+    """What is asked of each, checked; its source and output are replaced."""
+    digest: str
+    """From `request_digest`."""
+    ffmpeg: Ffmpeg
+    """As given, or found."""
+    settings: Settings
+    """With ensemble and ffmpeg filled in."""
+
+    def outcomes(self, items: Sequence[Item], clock: BatchClock | None = None) -> Iterator[ItemResult]:
+        """Tune items one after another, and yield each outcome.
+
+        Args:
+          items: sources and outputs.
+          clock: knows the sizes of these items; computes the time left for all of them.
+        """
+        number = {item.source: index for index, item in enumerate(items)}
+        shared = self.settings if clock is None else {**self.settings, "on_left": clock.on_left}
+
+        def tune_one(one: TuneRequest) -> TuneResult:
+            if clock is not None:
+                clock.begin(number[one.source])
+            mine: Settings = {**shared, "on_step": _named(one.source, shared.get("on_step"))}
+            return tune_request(one, **mine)
+
+        digests = Cache(user_folders.cache_dir())
+        yield from tune_many(items, self.asked, tune_one, digest=self.digest, cache=digests)
+
+
+def tuner_of(request: TuneRequest, out_dir: Path | None, settings: Settings) -> Tuner:
+    """What tunes each source of many.
+
+    Args:
+      request: what is asked of each.
+      out_dir: folder of the encodes; None makes none.
+      settings: what they run with.
+
+    Raises:
+      ConfigError: what is asked is invalid for every source.
+    """
+    run = Run(settings)
+    tool, verified = run.ffmpeg, run.ensemble(request.measurand)
+    answered = sorted({seen.encoder for seen in verified.ensemble.sidecar.seen.encoders})
+    asked = check_batch(resolved(request, answered), out_dir)
+    shared: Settings = {**settings, "ensemble": verified, "ffmpeg": tool}
+    return Tuner(asked, request_digest(asked, verified, tool), tool, shared)
 
 
 def _with_pages(
-    outcomes: Iterator[ItemResult], pages: Path | None, tool: Ffmpeg, on_step: OnStep | None
-) -> Iterator[ItemResult]:
-    """The outcomes, each with a page in the folder as it goes by; a page that fails stops no other source."""
+    outcomes: Iterator[ItemResult], pages: Path, tool: Ffmpeg, on_step: OnStep | None
+) -> Iterator[tuple[ItemResult, Path]]:
+    """The outcomes, each with its page, written as it goes by; one that fails stops no other source."""
     for number, outcome in enumerate(outcomes, start=1):
-        source = outcome.item.source
-        if pages is not None and "curve" in outcome.document:
-            try:
-                out = pages / f"{number:03d}-{source.stem}.html"
-                write_page(outcome.document, out, ffmpeg=tool, on_step=_named(source, on_step))
-            except (AssayError, OSError) as problem:  # the encode is there
-                outcome = replace(outcome, problem=problem)
-        yield outcome
+        out = page_of_item(pages, number, outcome.item)
+        yield with_page(outcome, out, tool, on_step), out
+
+
+def page_of_item(pages: Path, number: int, item: Item) -> Path:
+    """The page of item `number`, from 1."""
+    return pages / f"{number:03d}-{item.source.stem}.html"
+
+
+def _indexed(outcomes: Iterator[tuple[ItemResult, Path]], pages: Path | None) -> Iterator[ItemResult]:
+    """The outcomes; at the end, however it comes, `index.html` is written about all of them."""
+    if pages is None:
+        yield from (outcome for outcome, _ in outcomes)
+        return
+    index = LibraryIndex(pages)
+    try:
+        for outcome, page in outcomes:
+            index.add(outcome.document, page)
+            yield outcome
+    finally:
+        index.write()
+
+
+def with_page(outcome: ItemResult, out: Path, tool: Ffmpeg, on_step: OnStep | None) -> ItemResult:
+    """The outcome, once its page is written, if it has an answer; else with the problem of writing it."""
+    if "curve" in outcome.document:
+        try:
+            write_page(outcome.document, out, ffmpeg=tool, on_step=_named(outcome.item.source, on_step))
+        except (AssayError, OSError) as problem:  # the encode is there
+            return replace(outcome, problem=problem)
+    return outcome
 
 
 def _named(source: Path, on_step: OnStep | None) -> OnStep | None:

@@ -28,6 +28,7 @@ VERBS = {
     "promote": "Flip an ensemble's rows to production, all or none.",
     "predict": "Score an encode, or rows of features, with bounds.",
     "tune": "Find the cheapest encode that meets a VMAF target, and make it.",
+    "watch": "Tune each video that arrives in a folder, once.",
     "compare": "Forecast the bitrates of several encoders for a target.",
     "report": "Make one self-contained HTML page of a result.",
     "export": "Export runs and models to other tools.",

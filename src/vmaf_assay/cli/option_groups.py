@@ -24,35 +24,44 @@ def flattened(verb: Callable[..., None]) -> Callable[..., None]:
     ['name', 'low']
     """
     signature = inspect.signature(verb, eval_str=True)
-    groups: dict[str, type[Any]] = {
+    groups = {
         name: type(parameter.default)
         for name, parameter in signature.parameters.items()
         if dataclasses.is_dataclass(parameter.default)
     }
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
-        parameters += _fields(groups[name]) if name in groups else [parameter]
+        parameters += _options(groups[name]) if name in groups else [parameter]
 
     @functools.wraps(verb)
     def called(*args: Any, **given: Any) -> None:  # noqa: ANN401 - what typer parsed
-        for name, group in groups.items():
-            fields = [field.name for field in dataclasses.fields(group) if field.name in given]
-            given[name] = group(**{field: given.pop(field) for field in fields})
-        verb(*args, **given)
+        verb(*args, **{name: _filled(group, given) for name, group in groups.items()}, **given)
 
     called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
 
 
-def _fields(group: type[Any]) -> list[inspect.Parameter]:
+def _options(group: type[Any]) -> list[inspect.Parameter]:
+    """A parameter for each field; a field that is a group itself gives its own."""
     hints = inspect.get_annotations(group, eval_str=True)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=field.default,
-            annotation=hints[field.name],
-        )
-        for field in dataclasses.fields(group)
-    ]
+    parameters: list[inspect.Parameter] = []
+    for field in dataclasses.fields(group):
+        if dataclasses.is_dataclass(field.default):
+            parameters += _options(type(field.default))
+        else:
+            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            hint = hints[field.name]
+            parameters.append(inspect.Parameter(field.name, kind, default=field.default, annotation=hint))
+    return parameters
+
+
+def _filled(group: type[Any], given: dict[str, Any]) -> Any:  # noqa: ANN401 - an instance of the group
+    """The group with what was given of its fields, which is taken out of `given`."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(group):
+        if dataclasses.is_dataclass(field.default):
+            values[field.name] = _filled(type(field.default), given)
+        elif field.name in given:
+            values[field.name] = given.pop(field.name)
+    return group(**values)

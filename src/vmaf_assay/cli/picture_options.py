@@ -37,6 +37,12 @@ class Pictures:
         str,
         typer.Option(metavar="source|limited", help="Keep full range full (nothing is promised), or not."),
     ] = "source"
+    changes: Annotated[
+        str,
+        typer.Option(
+            metavar="refuse|first", help="Where size, format or colours change on the way: make all as it begins."
+        ),
+    ] = "refuse"
 
     def asked(self) -> dict[str, Any]:
         """As fields of a request."""

@@ -74,13 +74,16 @@ def without_looks(corpus: Corpus) -> list[str]:
     return sorted({cell.source for cell in corpus.cells if _first(cell.source, corpus.looks) is None})
 
 
-def check_groups_differ(corpus: Corpus) -> None:
+JOIN_BY_PACKING = "give them one group: `assay corpus pack CORPUS -o OTHER --join-same`"
+
+
+def check_groups_differ(corpus: Corpus, next_step: str = JOIN_BY_PACKING) -> None:
     """Refuse a corpus in which two groups hold the same content.
 
     Raises:
       CorpusError: some do; it names the first two.
     """
-    refuse(alike_across_groups(corpus), "give them one group: `assay corpus pack CORPUS -o OTHER --join-same`")
+    refuse(alike_across_groups(corpus), next_step)
 
 
 def refuse(alike: Sequence[Alike], next_step: str) -> None:

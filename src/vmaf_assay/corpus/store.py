@@ -250,7 +250,7 @@ def load_corpus(where: Where) -> Corpus:
     else:
         values = _packed_values(packed, cells, store.path(rows))
     _check_content(store.where, cells, values)
-    return Corpus(index["digest"], cells, _table(cells, values), read_packed_looks(store, index))
+    return Corpus(index["digest"], cells, table_of(cells, values), read_packed_looks(store, index))
 
 
 def load_records(where: Where) -> tuple[str, tuple[CellRecord, ...]]:
@@ -417,7 +417,7 @@ def _rows(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataFr
     )
 
 
-def _table(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataFrame:
+def table_of(cells: Sequence[CellRecord], values: NDArray[np.float32]) -> pl.DataFrame:
     """Per-frame rows with their identity columns; `values` [N, 7 + more] holds the cells' rows in order."""
     lengths = np.array([cell.n_frames for cell in cells])
     identity = pl.DataFrame(

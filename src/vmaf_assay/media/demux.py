@@ -110,8 +110,9 @@ class Track:
     """True if it is known which of the first packets give a picture."""
     dropped: frozenset[int]
     """Stamps of the first packets that give none, ticks."""
-    pictures: tuple[tuple[int | None, Picture], ...]
-    """(stamp, picture) of the first key frame and wherever parameters are new; empty if they never are."""
+    pictures: tuple[tuple[int | None, int, Picture], ...]
+    """(stamp, packets before it, picture) of the first key frame and wherever parameters are new; empty if they
+    never are."""
     packets: tuple[tuple[int | None, int, int, int], ...]
     """(stamp, bytes, CRC-32, kind) of every packet in the file's order. Bit 0 of the kind is a point of entry
     (`demux_child.Entries`), bit 1 a picture that an edit list takes out."""
@@ -313,7 +314,7 @@ def _track(one: dict[str, Any]) -> Track:
         first=first,
         settled=head["settled"],
         dropped=frozenset(head["dropped"]),
-        pictures=tuple((picture["pts"], _picture(picture)) for picture in one["pictures"]),
+        pictures=tuple((at["pts"], at["number"], _picture(at)) for at in one["pictures"]),
         packets=tuple(map(tuple, one["packets"])),
         steady=one["steady"],
     )

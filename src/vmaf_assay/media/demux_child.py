@@ -259,6 +259,7 @@ class Changes:
         self.extradata = stream.codec_context.extradata or b""
         self.decoder_name = stream.codec_context.name
         self.seen: set[str] = set()
+        self.count = 0
         self.pictures: list[dict[str, Any]] = []
         self.baseline: Any = None
         self.filter: BitStreamFilterContext | None = None
@@ -268,6 +269,7 @@ class Changes:
 
     def look(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
         """Note a key packet's parameters, and decode it if they were not seen before."""
+        self.count += 1
         if not packet.is_keyframe or not packet.size or len(self.seen) > 50:
             return
         found = self.parameters(packet)
@@ -313,7 +315,7 @@ class Changes:
             decoder.extradata = self.extradata
         with contextlib.suppress(av.FFmpegError):
             for frame in [*decoder.decode(av.Packet(bytes(packet))), *decoder.decode(None)]:
-                self.pictures.append(picture(frame) | {"pts": packet.pts})
+                self.pictures.append(picture(frame) | {"pts": packet.pts, "number": self.count - 1})
                 return
 
 
@@ -459,12 +461,7 @@ def read(path: str, mode: str, demuxers: str, container: str | None, options: di
     av.logging.set_level(av.logging.ERROR)
     guards = {"protocol_whitelist": "file", "format_whitelist": demuxers}
     try:
-        file = av.open(
-            f"file:{path}",
-            format=container,
-            options=guards | options,
-            metadata_errors="replace",
-        )
+        file = av.open(f"file:{path}", format=container, options=guards | options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         log = getattr(error, "log", None)
         return {"refused": getattr(error, "strerror", "") or str(error), "log": list(log) if log else None}

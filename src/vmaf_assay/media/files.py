@@ -352,7 +352,12 @@ def check_page(page: str | os.PathLike[str] | None) -> None:
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Raise ConfigError if a folder, or the nearest one above it that is there, takes no new file."""
+    """Raise ConfigError if a folder is a URL, or the nearest one above it that is there takes no new file."""
+    if (given := as_given(folder)) != str(folder):
+        raise ConfigError(
+            f"{option} {given} is a URL, not a folder", next_step="name a folder; mount a bucket as one"
+        )
+    folder = real_path(folder)
     there = next(one for one in (folder, *folder.parents) if one.exists())
     if not there.is_dir():
         raise ConfigError(f"{option}: {there} is a file", next_step="name a folder")

@@ -19,6 +19,7 @@ from vmaf_assay.media.commands import (
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.reference import ReferenceInput, chain
 from vmaf_assay.media.sync import SIGNATURE_FILTER
+from vmaf_assay.records import MEAN_VMAF
 
 PART, LIST = "<part>", "<list>"
 """Roles of an encoded part, and of the list of parts."""
@@ -79,6 +80,7 @@ def encode_part(
     rate_value: float,
     around: tuple[int, int],
     options: Sequence[str] = (),
+    model: str = MEAN_VMAF.model,
 ) -> Command:
     """Encode a part into a file, decode it through a loopback decoder, and score it, in one process.
 
@@ -89,6 +91,7 @@ def encode_part(
       rate_value: on its own scale.
       around: frames before and after the part that libvmaf sees too, 0 or 1 each.
       options: more of the encoder's options.
+      model: libvmaf's, that scores.
     """
     before, after = around
     up = reference.unfiltered_size
@@ -97,7 +100,7 @@ def encode_part(
     graph = (
         f"[dec:0]split[h][x];[x]{scale_up}format={reference.compared},{padded}{reference.tick()}[d];"
         f"[0:{reference.stream_map}]{chain(reference.around(before, after).filters())},{reference.tick()},"
-        f"split[r][f];{compare_graph()}"
+        f"split[r][f];{compare_graph((model,))}"
     )
     whole = replace(encoder, extra_args=(*encoder.extra_args, *encoder.stitch_args, *options))
     scored = ("-threads", "<threads>", "-dec", "0:0", "-filter_complex", graph, *compare_outputs())

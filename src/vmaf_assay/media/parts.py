@@ -32,7 +32,7 @@ from vmaf_assay.media.score import (
 )
 from vmaf_assay.media.segments import Look, Span, look_of
 from vmaf_assay.media.stamps import Stamps, stamps_of
-from vmaf_assay.records import Scored
+from vmaf_assay.records import MEAN_VMAF, Scored
 
 
 class OtherFramesError(MediaError):
@@ -118,6 +118,7 @@ def encode_part(
     expected: Sequence[str],
     out: Path,
     options: Sequence[str] = (),
+    model: str = MEAN_VMAF.model,
     threads: Threads = "auto",
     on_frames: OnFrames | None = None,
     children: process.Children | None = None,
@@ -134,6 +135,7 @@ def encode_part(
       expected: digests of the frames compared, those around among them.
       out: the file to write; its folder holds logs meanwhile.
       options: more of the encoder's options.
+      model: libvmaf's, that scores.
       threads: that decode and score.
       on_frames: called with the number of frames done.
       children: where the process is registered.
@@ -144,7 +146,7 @@ def encode_part(
     """
     if reference.size is not None:
         encoder.check_size(*reference.size)
-    command = part_commands.encode_part(reference, encoder, preset, rate_value, around, options)
+    command = part_commands.encode_part(reference, encoder, preset, rate_value, around, options, model)
     roles = {"n_frames": reference.n_frames, "source": reference.path, "part": out.resolve()}
     argv = command.argv(ffmpeg, progress=True, threads=threads, **roles)  # type: ignore[arg-type]
     what = f"encoding {reference.path.name} with {encoder.name} {preset} at {encoder.rate_mode} {rate_value:g}"

@@ -7,12 +7,14 @@ import struct
 import tempfile
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from vmaf_assay.errors import ConfigError, MediaError
 from vmaf_assay.media import process
 from vmaf_assay.media.demux import FirstFrame, OnShare, ReadFile, Track, index_of, read_file
 from vmaf_assay.media.facts import (
+    Colour,
     PixelFacts,
     Stream,
     VideoFacts,
@@ -97,6 +99,15 @@ _SIDE_DATA = {
 CAPTIONS = _SIDE_DATA["A53_CC"]
 """Closed captions, as `VideoInfo.side_data` names them."""
 
+UNSTATED = ", without a range or matrix of its own,"
+"""Said of a part after one that states more."""
+
+EXPORT_IT = "export it with the same throughout, or give its parts one by one"
+"""What can be done about a video that changes on the way."""
+
+LOOKED_AT_BYTES = 64 << 20
+"""A larger file is looked at in some places before it is read, so that a change is said at once."""
+
 _START_FRAMES = 16
 """Frames decoded to hear what a decoder says of references that a start inside a group of pictures lacks."""
 
@@ -109,6 +120,7 @@ def probe_video(
     input_args: tuple[str, ...] = (),
     stream: int | None = None,
     on_share: OnShare | None = None,
+    take_changes: bool = False,
 ) -> VideoInfo:
     """Facts of one video stream of a file: every packet read, its first pictures decoded.
 
@@ -122,11 +134,42 @@ def probe_video(
       input_args: options before `-i`, such as the geometry of a raw file.
       stream: index of the stream to take; None takes the first that holds more than one picture.
       on_share: called with the share of the file that is read.
+      take_changes: whether size, format and colours may change on the way; facts are then of the first picture.
 
     Raises:
       ConfigError: there is no such video stream.
       MediaError: missing, empty, unreadable, cut short, a playlist, or without a video frame.
     """
+    _check_file(path)
+    if path.stat().st_size > LOOKED_AT_BYTES and not (take_changes or input_args or stream is not None):
+        from vmaf_assay.media.early_look import early_change  # a small file is read as quickly
+
+        if change := early_change(ffmpeg, path):
+            raise _not_one(path, change)
+    read = read_file(path, input_args=input_args, on_share=on_share)
+    if read.facts.container == "webp_pipe":
+        return _of_webp(ffmpeg, path, frame_rate, stream)
+    chosen = _choose(path, read, stream)
+    cut = read.tracks[chosen.index].n_corrupt if read.facts.container != "mpegts" else 0
+    if damage := read.damage or (f"{cut} packets are cut short" if cut else ""):
+        raise MediaError(f"{path} is not whole: {damage}", next_step="copy or export it again")
+    info = _assemble(path, read, chosen, frame_rate, take_changes=take_changes)
+    opened = _Opened(ffmpeg, path, info, input_args)
+    track = read.tracks[chosen.index]
+    starts_inside = bool(track.dropped) or not track.key_first
+    size = opened.size()
+    info = replace(info, width=size[0], height=size[1], remarks=opened.remarks() if starts_inside else ())
+    if _must_count(info, track):
+        info = _with_count(info, *opened.count(info.remarks), declared=frame_rate)
+    else:
+        info = replace(info, packets=None if info.changes else index_of(info, track))
+    if info.alpha and info.n_frames > 1:
+        info = replace(info, alpha=not opened.opaque(info.n_frames, size))
+    return info
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file with something in it."""
     if kind := not_a_file(path):
         step = "name the videos in it" if path.is_dir() else "save it as a file first"
         raise MediaError(f"{as_given(path)} is {kind}; a source is read several times", next_step=step)
@@ -136,26 +179,6 @@ def probe_video(
         raise MediaError(f"no such file: {path}", next_step="check the path")
     if path.stat().st_size == 0:
         raise MediaError(f"{path} is empty (0 bytes)", next_step="copy or export it again")
-    read = read_file(path, input_args=input_args, on_share=on_share)
-    if read.facts.container == "webp_pipe":
-        return _of_webp(ffmpeg, path, frame_rate, stream)
-    chosen = _choose(path, read, stream)
-    cut = read.tracks[chosen.index].n_corrupt if read.facts.container != "mpegts" else 0
-    if damage := read.damage or (f"{cut} packets are cut short" if cut else ""):
-        raise MediaError(f"{path} is not whole: {damage}", next_step="copy or export it again")
-    info = _assemble(path, read, chosen, frame_rate)
-    opened = _Opened(ffmpeg, path, info, input_args)
-    track = read.tracks[chosen.index]
-    starts_inside = bool(track.dropped) or not track.key_first
-    size = opened.size()
-    info = replace(info, width=size[0], height=size[1], remarks=opened.remarks() if starts_inside else ())
-    if _must_count(info, track):
-        info = _with_count(info, *opened.count(info.remarks), declared=frame_rate)
-    else:
-        info = replace(info, packets=index_of(info, track))
-    if info.alpha and info.n_frames > 1:
-        info = replace(info, alpha=not opened.opaque(info.n_frames, size))
-    return info
 
 
 class _Opened:
@@ -274,7 +297,16 @@ def _with_count(info: VideoInfo, stamps: list[int], tick: Fraction, *, declared:
     )
 
 
-def _assemble(path: Path, read: ReadFile, stream: Stream, frame_rate: Fraction | None) -> VideoInfo:
+def _not_one(path: Path, change: str) -> MediaError:
+    return MediaError(
+        f"{path} is not one video: {change}",
+        next_step=EXPORT_IT,
+    )
+
+
+def _assemble(
+    path: Path, read: ReadFile, stream: Stream, frame_rate: Fraction | None, *, take_changes: bool
+) -> VideoInfo:
     """The record of a stream, from its header, its packets and its first picture."""
     track, header = read.tracks[stream.index], stream.video
     assert header is not None  # it has a track, so a decoder is known
@@ -283,7 +315,9 @@ def _assemble(path: Path, read: ReadFile, stream: Stream, frame_rate: Fraction |
     first = track.first
     if first is None:
         raise MediaError(f"no frame of {path} decodes", next_step="export it again")
-    _check_constant(path, track, stream)
+    changes = _changes(track, stream)
+    if changes and not take_changes:
+        raise _not_one(path, changes[0])
     stamps, rate, constant = _timing(path, read, stream, frame_rate)
     n_frames = len(track.pts) - sum(pts in track.dropped for pts in track.pts)
     facts, pixels = first.picture, pixel_facts(first.picture.pix_fmt)
@@ -318,22 +352,38 @@ def _assemble(path: Path, read: ReadFile, stream: Stream, frame_rate: Fraction |
         mirrored=mirrored,
         content_light=_content_light(first.side_data.get("CONTENT_LIGHT_LEVEL", b"")),
         mastering_luminance=_mastering(first.side_data.get("MASTERING_DISPLAY_METADATA", b"")),
+        changes=changes,
     )
 
 
-def _check_constant(path: Path, track: Track, stream: Stream) -> None:
-    """Refuse a video that is not one: size, format and colours must be the same from start to end."""
-    for pts, picture in track.pictures[1:]:
-        if change := track.pictures[0][1].difference(picture):
-            at = (
-                ""
-                if pts is None
-                else f" at {float((pts - min(_known(track.pts))) * (stream.time_base or 0)):.2f} s"
-            )
-            raise MediaError(
-                f"{path} is not one video: {change}{at}",
-                next_step="export it with the same throughout, or give its parts one by one",
-            )
+def _changes(track: Track, stream: Stream) -> tuple[str, ...]:
+    """Where size, format or colours of a video change, in words."""
+    found = []
+    before = track.pictures[0][2] if track.pictures else None
+    for pts, number, picture in track.pictures[1:]:
+        assert before is not None  # there is a first
+        if change := before.difference(picture):
+            at = _played_s(track, stream, pts, number)
+            vague = UNSTATED if _states_less(before.colour, picture.colour) else ""
+            found.append(f"{change}{vague}" if at is None else f"{change}{vague} at {at:.2f} s")
+            before = picture
+    return tuple(found)
+
+
+def _states_less(before: Colour, after: Colour) -> bool:
+    """Whether range or matrix were stated and no longer are: ffmpeg then goes on with those before."""
+    pairs = ((before.range, after.range), (before.space, after.space))
+    return any(old != "unknown" and new == "unknown" for old, new in pairs)
+
+
+def _played_s(track: Track, stream: Stream, pts: int | None, number: int) -> float | None:
+    """How long a video has played at a packet, s: by its stamps, or by frames where stamps start again."""
+    header = stream.video
+    rate = header.guessed_rate or header.average_rate if header else None
+    known = _known(track.dts[: number + 1])
+    if any(later < earlier for earlier, later in pairwise(known)):
+        return float(number / rate) if rate else None
+    return None if pts is None else float((pts - min(_known(track.pts))) * (stream.time_base or 0))
 
 
 def _side_data_of(track: Track, first: FirstFrame) -> tuple[str, ...]:

@@ -91,6 +91,16 @@ class Children:
             self._running.discard(child)
 
 
+_unowned = Children()
+
+
+def kill_running() -> None:
+    """End every command of this process that was started without `children`; later ones start as usual."""
+    global _unowned
+    before, _unowned = _unowned, Children()
+    before.kill()
+
+
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
@@ -140,7 +150,7 @@ def run(
         raise ToolError(
             f"cannot start {argv[0]}: {error.strerror}", next_step="check that it is installed", argv=argv
         ) from error
-    (children := children or Children())._add(child)
+    (children := children or _unowned)._add(child)
     timer, late = _deadline(child, timeout_s)
     tail = bytearray()
     drain = threading.Thread(target=_drain, args=(child, tail), daemon=True)

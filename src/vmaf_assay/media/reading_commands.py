@@ -37,6 +37,12 @@ def decode_stream(
     return Command((*opened, "-map", f"0:{stream_map}", *_ONE_BY_ONE, *args))
 
 
+def show_picture(container: str, at_s: float) -> Command:
+    """What the decoder says of the first picture from a place on, in ffmpeg's log."""
+    opened = ("-v", "info", "-noautorotate", *guards(container), "-ss", f"{at_s:.3f}", "-i", SOURCE)
+    return Command((*opened, "-map", "0:v:0", "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-"))
+
+
 def picture_sums(reference: ReferenceInput) -> Command:
     """A digest of each frame as the encoder sees it, on stdout."""
     return Command(

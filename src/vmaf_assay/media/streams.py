@@ -6,9 +6,10 @@ library. A muxer that ends well may still have dropped a stream, or written one 
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from vmaf_assay.errors import MediaError
 from vmaf_assay.media import process
@@ -69,20 +70,29 @@ class Trial:
     """Names of the side data on its first frames."""
 
 
-def try_container(ffmpeg: Ffmpeg, name: str, args: Sequence[str]) -> Trial:
+DOLBY, HDR10PLUS = "DOVI_RPU_BUFFER", "DYNAMIC_HDR_PLUS"
+"""Side data of frames, by PyAV's names."""
+
+
+def try_container(
+    ffmpeg: Ffmpeg, name: str, args: Sequence[str], beside: Mapping[str, bytes] = MappingProxyType({})
+) -> Trial:
     """Write a few packets of each stream with the given options into a file of that name, and read it back.
 
     Args:
       ffmpeg: the ffmpeg whose muxer decides.
       name: file name, whose suffix names the container.
       args: the command's inputs and output options, with a limit of some kind.
+      beside: files that the encoder reads from its working folder.
     """
     with tempfile.TemporaryDirectory(prefix="assay-container-") as folder:
+        for other, content in beside.items():
+            (Path(folder) / other).write_bytes(content)
         return _try_in(Path(folder) / f"trial{Path(name).suffix.lower()}", ffmpeg, args)
 
 
 def _try_in(out: Path, ffmpeg: Ffmpeg, args: Sequence[str]) -> Trial:
-    done = process.run(write_container(args).argv(ffmpeg, output=out), timeout_s=600)
+    done = process.run(write_container(args).argv(ffmpeg, output=out), timeout_s=600, cwd=out.parent)
     check_ended(f"trying {CONTAINERS[out.suffix]}", done)
     if done.exit_code != 0:
         return Trial(None, why_not(done))
@@ -129,4 +139,5 @@ def frame_side_data(read: ReadFile, index: int | None = None) -> frozenset[str]:
       index: the stream; None is the first video stream.
     """
     track = next(iter(read.tracks.values()), None) if index is None else read.tracks.get(index)
-    return frozenset() if track is None or track.first is None else frozenset(track.first.side_data)
+    names = frozenset[str]() if track is None or track.first is None else frozenset(track.first.side_data)
+    return names | {DOLBY} if "DOVI_METADATA" in names else names  # AV1 has no unit of its own for it

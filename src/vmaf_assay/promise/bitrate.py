@@ -198,19 +198,21 @@ class SourceResiduals(BaseModel):
     """ln(measured / forecast) by a model fitted without the group, [R]."""
 
 
+Curves = dict[str, list[SourceResiduals]]
+"""By `encoder|preset`, sorted by group and source."""
+
+
 class BitrateCalibration(BaseModel):
     """The file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     """Major version of this file's schema."""
     corpus_digest: str
     """The corpus whose encodes are measured."""
-    bitrate_sha256: str
-    """Digest of the bitrate model in the ensemble's sidecar, as canonical JSON."""
-    curves: dict[str, list[SourceResiduals]]
-    """By `encoder|preset`, sorted by group and source."""
+    models: dict[str, Curves]
+    """By digest of the bitrate model in an ensemble's sidecar, as canonical JSON."""
 
 
 def bitrate_digest(model: Mapping[str, Any]) -> str:
@@ -228,6 +230,14 @@ def shipped_calibration() -> BitrateCalibration:
         raise IntegrityError(f"{NAME} is damaged", next_step="install vmaf-assay again") from error
 
 
+def calibration_of(sidecar: Sidecar) -> Curves | None:
+    """What ships for an ensemble's bitrate model, or None if nothing does."""
+    file = shipped_calibration()
+    if sidecar.bitrate is None or file.corpus_digest != sidecar.corpus_digest:
+        return None
+    return file.models.get(bitrate_digest(sidecar.bitrate))
+
+
 def bitrate_bounds(sidecar: Sidecar, encoder: EncoderInfo, preset: str, grid: F64) -> BitrateBounds | None:
     """Calibrated bounds for an encoder and preset, or None if nothing is calibrated of this ensemble.
 
@@ -237,16 +247,14 @@ def bitrate_bounds(sidecar: Sidecar, encoder: EncoderInfo, preset: str, grid: F6
       preset: its preset.
       grid: rate values that may be chosen, cheapest first, [G].
     """
-    file = shipped_calibration()
-    if sidecar.bitrate is None or file.corpus_digest != sidecar.corpus_digest:
-        return None
-    if file.bitrate_sha256 != bitrate_digest(sidecar.bitrate):
+    calibrated = calibration_of(sidecar)
+    if calibrated is None:
         return None
     curves = [
         HeldOutRates(
             one.group, one.source, key.partition("|")[2], np.array(one.rate_values), np.array(one.residuals)
         )
-        for key, sources in file.curves.items()
+        for key, sources in calibrated.items()
         if key.partition("|")[0] == encoder.name
         for one in sources
     ]

@@ -125,5 +125,7 @@ def calibration_digest(calibration: dict[str, Any]) -> str:
 
 
 def parse_predictions(data: bytes, *, where: str) -> pl.DataFrame:
-    """`predictions.parquet` as a table. Raises IntegrityError if it cannot be read."""
-    return parse_parquet(data, where=where)
+    """`predictions.parquet` as a table, by seed and row. Raises IntegrityError if it cannot be read."""
+    table = parse_parquet(data, where=where)
+    by = [name for name in ("seed", "row") if name in table.columns]
+    return table.sort(by, maintain_order=True) if by else table

@@ -164,14 +164,24 @@ def powers(place: F64) -> F64:
 def places(info: EncoderInfo, rate_values: F64) -> F64:
     """Places of rate values in the declared range: 0 is the best quality, 1 the worst.
 
-    A rate value that is a quantiser's step counts by its logarithm, as CRF, CQ and QP do by themselves.
+    A rate value that is a quantiser's step counts by its logarithm, as CRF, CQ and QP do by themselves. AV1's
+    index counts by the logarithm of the step that it stands for.
     """
     ends = np.array([info.rate_min, info.rate_max])
     values = np.asarray(rate_values, dtype=np.float64)
+    if info.av1_index:
+        ends, values = _av1_log_step(ends), _av1_log_step(values)
     if info.linear_step:
         ends, values = np.log(ends), np.log(values)
     place: F64 = (values - ends[0]) / (ends[1] - ends[0])
     return place if info.lower_is_better else 1 - place
+
+
+def _av1_log_step(index: F64) -> F64:
+    """Logarithm of AV1's AC step at an index, 8 bit: the step grows by 1 up to 102 at 95, then evenly to 1828."""
+    least, most = np.log(102), np.log(1828)
+    made: F64 = np.log(np.minimum(index, 95) + 7) + (most - least) / 160 * np.maximum(index - 95, 0)
+    return made
 
 
 def own_grid(info: EncoderInfo) -> F64:

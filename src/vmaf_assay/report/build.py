@@ -5,10 +5,11 @@ from typing import Any
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.ffmpeg import Ffmpeg
-from vmaf_assay.media.files import read_json_strict
+from vmaf_assay.media.files import parse_json_strict, read_json_strict
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.trust import Trust
 from vmaf_assay.report.compare_page import compare_page
+from vmaf_assay.report.library_page import library_page, title_of
 from vmaf_assay.report.page import Page
 from vmaf_assay.report.pair_page import pair_page
 from vmaf_assay.report.registry_page import registry_page
@@ -46,7 +47,23 @@ def page_of(
         )
     if not path.is_file():
         raise ConfigError(f"no such file or folder: {path}", next_step="check the path")
+    if path.suffix.lower() in (".ndjson", ".jsonl"):
+        return library_page([title_of(line) for line in _lines(path)], path.stem)
     return page_of_document(read_json_strict(path), ffmpeg, path.name, on_step)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The titles of a file that `assay tune --out-dir --json` printed; the last line of a title counts."""
+    lines: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        document = parse_json_strict(line, where=f"{path}, line {number}")
+        if "summary" not in document:
+            lines[str(document.get("source"))] = document
+    if not lines:
+        raise ConfigError(f"{path} names no title", next_step="give what `assay tune --out-dir --json` printed")
+    return list(lines.values())
 
 
 def page_of_document(

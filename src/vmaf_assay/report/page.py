@@ -27,13 +27,31 @@ MAX_PAGE_BYTES = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A name in a table that leads to another page."""
+
+    text: str
+    href: str
+    """Relative address, percent-encoded."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Rows of figures, numbers to the right."""
 
     caption: str
     headers: Sequence[str]
     rows: Sequence[Sequence[object]]
-    """Cells: numbers, text, True and False, or None."""
+    """Cells: numbers, text, links, True and False, or None."""
+    pick: int | None = None
+    """A column whose values can be chosen; the table can then be filtered and sorted too."""
+
+    def choices(self) -> list[str]:
+        """The values of the column `pick`, in order."""
+        return [] if self.pick is None else sorted({cell(row[self.pick]) for row in self.rows})
 
     def columns(self) -> list[tuple[str, str]]:
         """Each column's header and alignment: `n` for numbers, right; `` otherwise."""
@@ -42,14 +60,22 @@ class Table:
     def lines(self) -> list[list[tuple[str, str]]]:
         """Each cell's text and class; numbers of a column with the same number of decimals."""
         digits = [self._digits(at) for at in range(len(self.headers))]
-        return [[self._cell(value, at, digits[at]) for at, value in enumerate(row)] for row in self.rows]
+        numeric = [self._numeric(at) for at in range(len(self.headers))]
+        return [
+            [self._cell(value, digits[at], numeric=numeric[at]) for at, value in enumerate(row)]
+            for row in self.rows
+        ]
 
-    def _cell(self, value: object, at: int, digits: int) -> tuple[str, str]:
+    def links(self) -> list[str]:
+        """Where the first cell of each row leads; empty if nowhere."""
+        return [row[0].href if isinstance(row[0], Link) else "" for row in self.rows]
+
+    def _cell(self, value: object, digits: int, *, numeric: bool) -> tuple[str, str]:
         if isinstance(value, bool):
             return cell(value), "yes" if value else "no"
         if isinstance(value, float):
             return f"{value:,.{digits}f}", "n"
-        return cell(value), "n" if isinstance(value, int) or (value is None and self._numeric(at)) else ""
+        return cell(value), "n" if isinstance(value, int) or (value is None and numeric) else ""
 
     def _numbers(self, at: int) -> list[int | float]:
         cells = [row[at] for row in self.rows]
@@ -98,7 +124,7 @@ class Page:
     """The content of a page."""
 
     kind: str
-    """`tune`, `scenes`, `pair`, `run`, `registry` or `compare`."""
+    """`tune`, `library`, `scenes`, `pair`, `run`, `registry` or `compare`."""
     title: str
     answer: str
     """The one line that answers the question."""

@@ -130,6 +130,18 @@ class Chart:
         self._body += shape
         self._note(name, series, "mark")
 
+    def bars(
+        self, edges: Sequence[float], heights: Sequence[float], tips: Sequence[str], *, series: int = 0
+    ) -> None:
+        """A histogram: N heights between N + 1 edges, each with its tooltip; nothing where a height is 0."""
+        ground = self._py(self._y.ends()[0])
+        for left, right, height, tip in zip(edges, edges[1:], heights, tips, strict=False):
+            x, y = self._px(left), self._py(height)
+            if height > 0:
+                wide, mark = self._px(right) - x, '<path class="pt s{}" data-series="" data-tip="{}" d="{}"/>'
+                path = f"M{x:.1f},{y:.1f}h{wide:.1f}v{ground - y:.1f}h{-wide:.1f}z"
+                self._body.append(Markup(mark).format(series % MARKS, tip, path))
+
     def rule(
         self, *, x: float | None = None, y: float | None = None, label: str = "", below: bool = False
     ) -> None:

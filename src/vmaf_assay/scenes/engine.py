@@ -43,6 +43,8 @@ class PartSetting:
     """More of the encoder's options."""
     versions: dict[str, str]
     """Of the tools."""
+    model: str
+    """libvmaf's, that scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Engine:
             around=around,
             frames=frames,
             options=s.options,
+            model=s.model,
             versions=s.versions,
         )
         if (known := self.store.load(key)) is not None:
@@ -126,6 +129,7 @@ class Engine:
                 expected=frames,
                 out=out,
                 options=s.options,
+                model=s.model,
                 on_frames=on_frames,
                 children=self._children,
             )

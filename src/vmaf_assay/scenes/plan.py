@@ -4,19 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vmaf_assay.errors import MediaError
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.parts import CloseLook, encode_part, list_parts, look_closely
 from vmaf_assay.media.probe import CAPTIONS
-from vmaf_assay.media.reference import ReferenceInput, conversions
+from vmaf_assay.media.reference import ReferenceInput, shape_conversions
 from vmaf_assay.media.segments import Span
+from vmaf_assay.records import Measurand
 from vmaf_assay.scenes.cut import Scene, cut_scenes
 from vmaf_assay.scenes.join import Joint
 from vmaf_assay.scenes.request import SceneRequest
 from vmaf_assay.tune.final import frame_calls
 from vmaf_assay.tune.progress import LOOK_COST, SCORE_COST, JobClock, Stage, encode_cost
-from vmaf_assay.tune.source import open_source
+from vmaf_assay.tune.source import open_any, settle
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 
 OnNote = Callable[[str], None]
@@ -49,6 +49,10 @@ class ScenePlan:
     """What goes into the output."""
     conversions: tuple[str, ...]
     """Conversions of the source's pictures before they are encoded, in words."""
+    measurand: Measurand
+    """What is measured: the model for the size of the picture, and bits."""
+    uncalibrated: bool
+    """No calibration source had such pictures."""
 
 
 def make_scene_plan(
@@ -68,12 +72,10 @@ def make_scene_plan(
 
         check_extra_args(ffmpeg, info)
     clock.step(f"open {asked.source.name}", 0, 1)
-    try:
-        reference, video = open_source(ffmpeg, asked.source, asked.filters, asked.reference, asked.stream)
-    except MediaError as refused:
-        if "--tonemap" not in refused.next_step:
-            raise
-        raise MediaError(refused.what, next_step="leave --by-scene out, and add --tonemap hable") from refused
+    opened = open_any(ffmpeg, asked.source, asked.filters, asked.reference, asked.stream)
+    limited = replace(asked, pictures=replace(asked.pictures, range="limited"))  # both sides of a part are
+    working = settle(limited, info, opened)
+    info, reference, video = working.info, working.reference, opened.video
     if reference.size is not None:
         info.check_size(*reference.size)
     carry = plan_carry(
@@ -87,15 +89,21 @@ def make_scene_plan(
     on_frames(0)
     seen = look_closely(ffmpeg, reference, scratch, on_frames=on_frames)
     joint = Joint(ffmpeg, reference, info, carry, seen.stamps)
-    joint = replace(joint, carry=_rehearsed(joint, preset, seen, asked.output, scratch))
+    model = working.request.measurand.model
+    joint = replace(joint, carry=_rehearsed(joint, preset, model, seen, asked.output, scratch))
     for loss in joint.carry.losses if on_note else ():
         assert on_note is not None
         on_note(f"lost in the output: {loss}")
     scenes = tuple(cut_scenes(seen.look.cuts(), reference.n_frames, reference.frame_rate))
-    return ScenePlan(ffmpeg, request, info, preset, reference, seen, scenes, joint, tuple(conversions(video)))
+    said = (*working.notes, *shape_conversions(video))
+    for note in working.notes if on_note else ():
+        assert on_note is not None
+        on_note(note)
+    named = (ffmpeg, request, info, preset, reference, seen, scenes, joint, said)
+    return ScenePlan(*named, working.request.measurand, uncalibrated=bool(working.uncalibrated))
 
 
-def _rehearsed(joint: Joint, preset: str, seen: CloseLook, output: Path, scratch: Path) -> CarryPlan:
+def _rehearsed(joint: Joint, preset: str, model: str, seen: CloseLook, output: Path, scratch: Path) -> CarryPlan:
     """The plan of streams, with what a joined file lacks."""
     reference = joint.reference
     n_frames = min(reference.n_frames, max(12, round(_REHEARSED_S * reference.frame_rate)))
@@ -111,6 +119,7 @@ def _rehearsed(joint: Joint, preset: str, seen: CloseLook, output: Path, scratch
         expected=seen.digests[: span.last],
         out=out,
         options=joint.part_options(),
+        model=model,
     )
     listed = scratch / "rehearsal.ffconcat"
     listed.write_bytes(list_parts([(out, n_frames)], reference.frame_rate, scratch))

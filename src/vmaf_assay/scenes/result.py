@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from vmaf_assay.records import MEAN_VMAF
 from vmaf_assay.scenes.control import TOLERANCE
 from vmaf_assay.tune.result import rate_words
 
@@ -88,6 +89,10 @@ class SceneResult:
     """What it would have cost, computed from what was measured."""
     verified_vmaf: float | None = None
     """Mean VMAF of the joined file, measured from scratch; None without `--verify`."""
+    vmaf_model: str = MEAN_VMAF.model
+    """libvmaf's model that all scores are of."""
+    bit_depth: int = MEAN_VMAF.bit_depth
+    """Bits a sample of the encode."""
     losses: list[str] = field(default_factory=list)
     """Parts of the source that the output lacks, or holds in another form."""
     encoder_args: list[str] = field(default_factory=list)

@@ -94,7 +94,7 @@ def make_forecasts(
     """What every scene should score and cost: by the shipped forecast if it knows the kind of encoder."""
     looks = looks_of(plan.seen.look, plan.scenes)
     used = None if verified is None else stand_in(verified.ensemble.sidecar, plan.info, plan.preset)
-    if used is None or verified is None:
+    if used is None or verified is None or plan.uncalibrated:
         return rough_forecasts(plan.info, plan.scenes, looks, pixels(plan.reference))
     with Measurer(plan.ffmpeg, plan.reference, cache, clock.step) as measurer:
         return probed_forecasts(measurer, verified.ensemble, plan.info, used, plan.scenes, looks)
@@ -120,6 +120,7 @@ def _engine(plan: ScenePlan, store: PartStore, scratch: Path, clock: JobClock) -
         *(plan.ffmpeg, plan.reference, plan.seen, plan.info, plan.preset),
         options=plan.joint.part_options(),
         versions=tool_versions(plan.ffmpeg, [plan.info.name], scratch=scratch),
+        model=plan.measurand.model,
     )
     return Engine(setting, store, scratch, on_frames)
 
@@ -150,6 +151,8 @@ def _result(
     encoded = sum(row.n_frames * row.encodes for row in rows)
     one_rate = controller.one_rate()
     result = SceneResult(
+        vmaf_model=plan.measurand.model,
+        bit_depth=plan.measurand.bit_depth,
         source=path_text(asked.source),
         encoder=asked.encoder,
         preset=plan.preset,
@@ -210,7 +213,7 @@ def _verify(plan: ScenePlan, result: SceneResult, parts: list[Kept], clock: JobC
     output = plan.request.tune.output
     assert output is not None
     on_frames = frame_calls("verify every frame of the output", plan.reference.n_frames, clock.step)
-    scored = score_pair(plan.ffmpeg, plan.reference, output, on_frames=on_frames)
+    scored = score_pair(plan.ffmpeg, plan.reference, output, models=[plan.measurand.model], on_frames=on_frames)
     told = np.concatenate([one.part.scored.vmaf for one in parts])
     apart = np.abs(scored.vmaf.astype(np.float64) - told)
     if apart.max() > AGREEMENT:

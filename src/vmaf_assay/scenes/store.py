@@ -139,6 +139,7 @@ def part_key(
     around: tuple[int, int],
     frames: Sequence[str],
     options: Sequence[str],
+    model: str,
     versions: dict[str, str],
 ) -> str:
     """The name of a part.
@@ -152,11 +153,12 @@ def part_key(
       around: frames beside it that are compared too.
       frames: digests of all frames compared.
       options: more of the encoder's options.
+      model: libvmaf's, that scores.
       versions: of the tools.
     """
     n_frames = span.last - span.first
     whole = replace(reference, span=(around[0], around[0] + n_frames), n_frames=n_frames)
-    command = part_commands.encode_part(whole, encoder, preset, rate_value, around, options)
+    command = part_commands.encode_part(whole, encoder, preset, rate_value, around, options, model)
     return sha256_bytes(
         canonical_json(
             {"format": FORMAT, "frames": list(frames), "command": command.hashed(), "versions": versions}

@@ -42,7 +42,7 @@ from vmaf_assay.promise.folds import Fold, make_folds, protocol_of
 from vmaf_assay.promise.metrics import plcc, rmse, srocc
 from vmaf_assay.records import MEAN_VMAF, Measurand
 from vmaf_assay.registry.manifest import forecast_ensemble
-from vmaf_assay.registry.tie import Commitment
+from vmaf_assay.registry.tie import Commitment, rounded
 from vmaf_assay.training.ensembles import answers_of, model_spec
 from vmaf_assay.training.recipe import RECIPES, Member, Recipe
 from vmaf_assay.training.rows import TrainingRows, forecast_rows, probes_of, regressor_rows
@@ -56,6 +56,14 @@ OnProgress = Callable[[int, int], None]
 FRAMES_PER_CELL = 4
 """Frames of each encode the regressor is trained on. ADR-0303's corpus had 5,640 rows; with 72 frames a cell the
 shipped one has 150,000, almost all of them neighbours of another."""
+
+MANY_CELLS = 5_000
+"""A corpus of more cells gives the regressor two frames of each: its evidence ships, and a row costs 40 bytes.
+With one frame the seeds differed too much: an encoder's error was larger in training than on groups left out."""
+
+CELL_DIGITS = 10
+"""Digits of a cell's key by which evidence names it. The row's source, encode and truth are compared as well.
+Two cells of the same digits are refused."""
 
 
 def train_run(
@@ -262,7 +270,8 @@ def _corpus(folder: Path, task: Task) -> Corpus:
 
 def _rows_of(corpus: Corpus, answers: Measurand, vocabulary: VocabVersion | None = None) -> TrainingRows:
     if answers.pooling == "frame":
-        rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL, vocabulary=vocabulary)
+        few = len(corpus.cells) <= MANY_CELLS
+        rows = regressor_rows(corpus, frames_per_cell=FRAMES_PER_CELL if few else 2, vocabulary=vocabulary)
     else:
         rows = forecast_rows(corpus, vocabulary=vocabulary, measurand=answers)
     _check_groups(rows)
@@ -289,14 +298,14 @@ def _predictions(
     for index, (seed, fold) in enumerate((seed, fold) for seed in seeds for fold in folds):
         at = fold.test
         predicted = reference_predict(weights[index], rows.features[at], rows.codec[at])
-        columns: dict[str, Any] = {
-            name: [getattr(rows, name)[i] for i in at] for name in ("cell", "group", "source", "encoder", "preset")
-        }
+        columns: dict[str, Any] = {"cell": [rows.cell[i][:CELL_DIGITS] for i in at]}
+        for name in ("group", "source", "encoder", "preset"):
+            columns[name] = [getattr(rows, name)[i] for i in at]
         columns |= {
             "rate_value": rows.rate_value[at],
             "frame_index": rows.frame_index[at],
             "truth": rows.target[at],
-            "prediction": predicted.astype(np.float32),
+            "prediction": rounded(predicted),
         }
         head = {"seed": np.full(len(at), seed, dtype=np.int32), "fold": [fold.held_out] * len(at)}
         tables.append(pl.DataFrame(head | {"row": at.astype(np.int64)} | columns))
@@ -311,7 +320,9 @@ def _write(folder: Path, trained: _Trained) -> RunFile:
     answers = trained.answers
     probes = probes_of(corpus, answers) if task == "forecast" else ()
     buffer = io.BytesIO()
-    predictions.write_parquet(buffer, compression="zstd", compression_level=19)
+    # Encodes of one source side by side: half the size.
+    together = predictions.sort("source", "encoder", "preset", "rate_value", "row", "seed")
+    together.write_parquet(buffer, compression="zstd", compression_level=19)
     write_bytes_atomic(folder / "predictions.parquet", buffer.getvalue())
     seeds = sorted(set(predictions["seed"].to_list()))
     losos = [_loso(trained, seed) for seed in seeds]

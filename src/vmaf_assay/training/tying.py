@@ -11,7 +11,16 @@ from vmaf_assay.corpus.store import Corpus
 from vmaf_assay.media.files import sha256_bytes, sha256_file, write_bytes_atomic
 from vmaf_assay.model.weights import MemberWeights, reference_predict
 from vmaf_assay.promise.folds import Fold
-from vmaf_assay.registry.tie import Commitment, Shipped, Tie, draw, shipped_bytes, weights_digest, witness_bytes
+from vmaf_assay.registry.tie import (
+    Commitment,
+    Shipped,
+    Tie,
+    draw,
+    rounded,
+    shipped_bytes,
+    weights_digest,
+    witness_bytes,
+)
 from vmaf_assay.training.rows import TrainingRows
 
 TIE_FILES = ("commitment.json", "tie.json", "shipped.parquet", "witness.npy")
@@ -60,7 +69,7 @@ def write_tie(
     )
     write_bytes_atomic(folder / "tie.json", tie.to_bytes())
     predicted = [reference_predict(weights, rows.features, rows.codec) for weights in members]
-    shipped = Shipped(rows.features, pixels, np.stack(predicted, axis=1).astype(np.float32))
+    shipped = Shipped(rows.features, pixels, rounded(np.stack(predicted, axis=1)))
     data = shipped_bytes(shipped, rows.feature_names, commitment.seeds)
     write_bytes_atomic(folder / "shipped.parquet", data)
     files = {path.stem: sha256_file(path) for path in (folder / "members").glob("*.onnx")}

@@ -130,7 +130,7 @@ def check_batch(request: TuneRequest, out_dir: Path | None) -> TuneRequest:
     if out_dir is not None and out_dir.exists() and not out_dir.is_dir():
         raise ConfigError(f"--out-dir {out_dir} is a file", next_step="name a folder")
     if out_dir is not None:
-        check_folder(real_path(out_dir), "--out-dir")
+        check_folder(out_dir, "--out-dir")
     info = check_request(replace(request, verify=False, retry=0))
     check_goals(replace(request, output=None if out_dir is None else out_dir / "OUT.mkv"), info)
     return request
@@ -152,12 +152,7 @@ def plan_items(sources: Sequence[Path], out_dir: Path | None, container: str) ->
     Raises:
       ConfigError: a folder or glob without videos, an unknown container, or two sources with one output.
     """
-    suffix = f".{container.lower().lstrip('.')}"
-    if suffix not in CONTAINERS:
-        raise ConfigError(
-            f"unknown container {container!r}",
-            next_step=f"choose one of {', '.join(name[1:] for name in CONTAINERS)}",
-        )
+    suffix = suffix_of(container)
     items: dict[Path, Item] = {}
     for source, relative in _expand(sources, out_dir):
         output = None if out_dir is None else (out_dir / relative).with_suffix(suffix)
@@ -168,6 +163,17 @@ def plan_items(sources: Sequence[Path], out_dir: Path | None, container: str) ->
             )
         items.setdefault(key, Item(source, output))
     return list(items.values())
+
+
+def suffix_of(container: str) -> str:
+    """How names of a container end, as `.mkv`; raises ConfigError for an unknown one."""
+    suffix = f".{container.lower().lstrip('.')}"
+    if suffix not in CONTAINERS:
+        raise ConfigError(
+            f"unknown container {container!r}",
+            next_step=f"choose one of {', '.join(name[1:] for name in CONTAINERS)}",
+        )
+    return suffix
 
 
 def _expand(sources: Sequence[Path], out_dir: Path | None) -> Iterator[tuple[Path, Path]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vmaf_assay.errors import ConfigError, ToolError
-from vmaf_assay.media.encoders import ENCODERS, encoder_info, read_encoder
+from vmaf_assay.errors import ToolError
+from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.files import path_text
 from vmaf_assay.media.reference import ReferenceInput
@@ -18,132 +18,31 @@ from vmaf_assay.model.sidecar import Sidecar
 from vmaf_assay.model.support import size_reason
 from vmaf_assay.promise.choice import Forecaster, Margin
 from vmaf_assay.promise.promise import promise_of
-from vmaf_assay.records import MEAN_VMAF, Measurand, OnStep
+from vmaf_assay.records import OnStep
 from vmaf_assay.registry.store import VerifiedEnsemble
 from vmaf_assay.tune.bd_rate import bd_rate
 from vmaf_assay.tune.bitrate import KbpsForecast
 from vmaf_assay.tune.cache import Cache
+from vmaf_assay.tune.compare_request import Asked, CompareRequest, asked_of, settled
 from vmaf_assay.tune.contenders import CompareResult, Contender, Kept, Refused
 from vmaf_assay.tune.equal import MeasuredPoint, kbps_at_equal, next_rate
-from vmaf_assay.tune.forecast import Forecast, chosen_preset
+from vmaf_assay.tune.forecast import Forecast
 from vmaf_assay.tune.measure import Measurer
-from vmaf_assay.tune.own_probes import outside, own_margin, own_stages, search
-from vmaf_assay.tune.pictures import WHOLE, PictureRequest
-from vmaf_assay.tune.plan import OnNote, calibrated_margin
+from vmaf_assay.tune.own_probes import own_margin, own_stages, search
+from vmaf_assay.tune.pictures import PictureFacts
+from vmaf_assay.tune.plan import OnNote
 from vmaf_assay.tune.probing import SourceProbes, Tried, make_trials, probe_title
 from vmaf_assay.tune.progress import SCORE_COST, JobClock, Stage, encode_cost, final_stages, probe_stages
-from vmaf_assay.tune.request import (
-    DEFAULT_CONFIDENCE,
-    DEFAULT_PROBE_SECONDS,
-    DEFAULT_TARGET,
-    ProbesKind,
-    TuneRequest,
-    check_request,
-    compared_at,
-    encoder_of,
-    resolved,
-)
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 from vmaf_assay.tune.run import tune
 from vmaf_assay.tune.segments import sample_facts
-from vmaf_assay.tune.source import open_prepared, pixels
+from vmaf_assay.tune.source import Opened, Working, open_prepared, pixels
 
 if TYPE_CHECKING:
     from vmaf_assay.tune.delivered import OnMeasured, Reporter
 
 MAX_MEASURED = 4
 """Most measured encodes of one contender, until one is on each side of the target."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompareRequest:
-    """A request for a comparison."""
-
-    source: Path
-    """The source."""
-    encoders: tuple[str, ...]
-    """Each `NAME` or `NAME:PRESET`; BD-rates are against the first."""
-    target_vmaf: float = DEFAULT_TARGET
-    """Pooled (mean) VMAF to reach, points."""
-    confidence: float = DEFAULT_CONFIDENCE
-    """Probability of reaching it, in (0, 1)."""
-    measure: bool = False
-    """Encode and measure each one on both sides of the target, and compare at equal quality."""
-    trials: int = 0
-    """Trial encodes of each, which correct its forecast, 0 to 2."""
-    output: Path | None = None
-    """Path of the winner's encode; None makes no encode."""
-    force: bool = False
-    """Overwrite `output`."""
-    stream: int | None = None
-    """Index of the source's video stream; None takes the first that is no still picture."""
-    filters: str = ""
-    """ffmpeg filter chain that is applied first."""
-    probe_seconds: float = DEFAULT_PROBE_SECONDS
-    """Most seconds probed of the source; a longer one is sampled; 0 probes all of it."""
-    pictures: PictureRequest = WHOLE
-    """What is made of the pictures before `filters`."""
-    probes: ProbesKind = "few"
-    """`few` makes the probes that the forecasts read. `more` adds further ones, for encoders and presets for which
-    the model has them."""
-    measurand: Measurand = MEAN_VMAF
-    """What the target is of: metric, pooling and bit depth."""
-
-    def of(self, encoder: str, preset: str | None) -> TuneRequest:
-        """The request for one encoder."""
-        return TuneRequest(
-            source=self.source,
-            encoder=encoder,
-            preset=preset,
-            target_vmaf=self.target_vmaf,
-            confidence=self.confidence,
-            trials=self.trials,
-            stream=self.stream,
-            filters=self.filters,
-            pictures=self.pictures,
-            probe_seconds=self.probe_seconds,
-            probes=self.probes,
-            measurand=self.measurand,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """An encoder and preset, and the margin that applies to it."""
-
-    request: TuneRequest
-    """The request for it, with its preset."""
-    preset: str
-    margin: Margin
-    """Calibrated; outside the calibration that of curves through own encodes."""
-    sidecar: Sidecar
-    """Of the ensemble that forecasts."""
-    outside: str = ""
-    """Why it is outside the calibration, in words; empty if it is inside."""
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """Encoder and preset."""
-        return self.request.encoder, self.preset
-
-
-def check_compare(request: CompareRequest, answered: Sequence[str] = tuple(ENCODERS)) -> list[TuneRequest]:
-    """The request for each encoder; raises ConfigError for an invalid one.
-
-    Args:
-      request: the comparison.
-      answered: encoders that can be answered for; an unknown name is refused with these.
-    """
-    if len(request.encoders) < 2:
-        raise ConfigError(
-            "a comparison takes two encoders or more", next_step="give -e twice, as -e A -e B:PRESET"
-        )
-    asked = [resolved(request.of(text, read_encoder(text).preset), answered) for text in request.encoders]
-    for one in asked:
-        check_request(one)
-    if request.output is not None:
-        check_request(replace(asked[0], output=request.output, force=request.force))
-    return asked
 
 
 def compare(
@@ -170,7 +69,7 @@ def compare(
     clock = clock or JobClock(on_step)
     if request.measurand.pooling != "mean":  # segments say little of a percentile of all frames
         request = replace(request, probe_seconds=0)
-    asked = _asked(verified, request)
+    asked = asked_of(verified, request)
     sidecar = verified.ensemble.sidecar
     clock.step(f"open {request.source.name}", 0, 1)
     opened = open_prepared(
@@ -179,18 +78,17 @@ def compare(
         request.filters,
         stream=request.stream,
         pictures=request.pictures,
+        any_kind=True,
         on_step=clock.step,
     )
-    reference = opened.reference
-    for made in opened.prepared.notes:
-        if on_note:
-            on_note(made)
-    reference = compared_at(reference, request.measurand.bit_depth)
+    asked, working, unable = settled(verified, asked, opened)
+    reference, measurand = working.reference, working.request.measurand
+    facts = _noted(opened, working, on_note)
     clock.plan(_stages(sidecar, request, asked, reference), reference)
     with ExitStack() as stack:
         if cache is None and request.output is not None:  # the winner's encode uses these measurements again
             cache = Cache(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-compare-"))))
-        measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step, request.measurand))
+        measurer = stack.enter_context(Measurer(ffmpeg, reference, cache, clock.step, measurand))
         pairs = [one.pair for one in asked if not one.outside]
         title = probe_title(
             measurer, verified.ensemble, pairs, request.probe_seconds, more_probes=request.probes == "more"
@@ -200,10 +98,20 @@ def compare(
         contenders = _sized(sidecar, contenders, reference)
         contenders = [replace(one, bd_rate=_bd(contenders[0], one)) for one in contenders]
         sample = _sample(title, contenders[0], found[0].predicted, reference)
-        result = _result(request, measurer, contenders, sample, broken)
+        result = _result(request, measurer, contenders, sample, [*unable, *broken])
+        result = replace(result, pictures=facts)
         if request.output is not None and result.cheapest is not None:
             return _keep(ffmpeg, verified, request, result, cache, clock, on_note, on_measured)
     return result
+
+
+def _noted(opened: Opened, working: Working, on_note: OnNote | None) -> PictureFacts:
+    """What was made of the pictures, told at once."""
+    notes = [*opened.prepared.notes, *working.notes]
+    for note in notes if on_note else ():
+        assert on_note is not None
+        on_note(note)
+    return replace(opened.prepared.facts, **{**working.facts(), "pix_fmt": "", "notes": notes})
 
 
 def _result(
@@ -222,21 +130,9 @@ def _result(
         contenders=contenders,
         sample=sample,
         refused=refused,
+        vmaf_model=measurer.measurand.model,
+        bit_depth=measurer.measurand.bit_depth,
     )
-
-
-def _asked(verified: VerifiedEnsemble, request: CompareRequest) -> list[_Asked]:
-    """What is asked of each encoder; raises ConfigError for an encoder and preset named twice."""
-    sidecar = verified.ensemble.sidecar
-    asked: list[_Asked] = []
-    for one in check_compare(request, sorted({seen.encoder for seen in sidecar.seen.encoders})):
-        preset = chosen_preset(sidecar, one.encoder, one.preset)
-        if (one.encoder, preset) in {known.pair for known in asked}:
-            raise ConfigError("an encoder and preset is named twice", next_step="name each once")
-        why = outside(verified, one, encoder_of(one), preset)
-        margin = own_margin(one) if why else calibrated_margin(verified, one, preset)
-        asked.append(_Asked(one, preset, margin, sidecar, why))
-    return asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +148,7 @@ def _found(
     verified: VerifiedEnsemble,
     title: SourceProbes,
     request: CompareRequest,
-    asked: Sequence[_Asked],
+    asked: Sequence[Asked],
     on_measured: "OnMeasured | None",
 ) -> tuple[list[_Found], list[Refused]]:
     """The encoders that work here, and the others with the reason; raises ToolError if no encoder works."""
@@ -264,7 +160,7 @@ def _found(
             own, sources, predicted = _predicted(measurer, verified, title, one)
             report = _reporter(on_measured, verified, sources, own, predicted)
             made = _contender(sources, own, predicted, report)
-            made = _measured(measurer, request, made, predicted, report) if request.measure else made
+            made = _measured(measurer, one.info, request, made, predicted, report) if request.measure else made
             found.append(_Found(made, predicted))
         except ToolError as error:
             problem = problem or error
@@ -275,15 +171,15 @@ def _found(
 
 
 def _predicted(
-    measurer: Measurer, verified: VerifiedEnsemble, title: SourceProbes, asked: _Asked
-) -> tuple[_Asked, SourceProbes, Forecast]:
+    measurer: Measurer, verified: VerifiedEnsemble, title: SourceProbes, asked: Asked
+) -> tuple[Asked, SourceProbes, Forecast]:
     """The forecast from the probes of all; outside the calibration the curve through own encodes."""
     if not asked.outside:
         predicted = title.forecast(verified.ensemble, *asked.pair)
         if predicted.supported:
             return asked, title, predicted
         asked = replace(asked, outside=predicted.reason, margin=own_margin(asked.request))
-    encoder = (encoder_of(asked.request), asked.preset)
+    encoder = (asked.info, asked.preset)
     of = f"{asked.request.encoder} {asked.preset} "
     return asked, *search(measurer, title.sample, encoder, asked.request.target_vmaf, of=of)
 
@@ -297,13 +193,13 @@ def _sample(
 
 
 def _stages(
-    sidecar: Sidecar, request: CompareRequest, asked: Sequence[_Asked], reference: ReferenceInput
+    sidecar: Sidecar, request: CompareRequest, asked: Sequence[Asked], reference: ReferenceInput
 ) -> list[Stage]:
     inside = [one.pair for one in asked if not one.outside]
     stages = probe_stages(sidecar, asked[0].request, inside, reference) if inside else []
     for one in asked:
         if one.outside:
-            stages += own_stages(one.request, encoder_of(one.request), reference)
+            stages += own_stages(one.request, one.info, reference)
     n_frames = reference.n_frames
     if request.measure:
         for one in asked:
@@ -319,7 +215,7 @@ def _reporter(
     on_measured: "OnMeasured | None",
     verified: VerifiedEnsemble,
     title: SourceProbes,
-    one: _Asked,
+    one: Asked,
     predicted: Forecast,
 ) -> "Reporter | None":
     """What reports the measurements of a contender; None where nobody wants them, and of curves of its own."""
@@ -332,21 +228,20 @@ def _reporter(
 
 
 def _contender(
-    title: SourceProbes, asked: _Asked, predicted: Forecast, report: "Reporter | None" = None
+    title: SourceProbes, asked: Asked, predicted: Forecast, report: "Reporter | None" = None
 ) -> Contender:
     """The choice of one encoder and preset, and its curve at whole rate values."""
     request, margin = asked.request, asked.margin
     forecaster = report.forecaster if report else predicted.forecaster(request.confidence)
     tried: dict[float, Tried] = {}
     if margin.target == request.target_vmaf:
-        encoder = (encoder_of(request), asked.preset)
+        encoder = (asked.info, asked.preset)
         of = f"{request.encoder} {asked.preset} "
         tried = make_trials(title, forecaster, predicted, encoder, request, of=of)
     if report:
         report.trials(tried)
     measured = {rate_value: trial.vmaf for rate_value, trial in tried.items()}
-    info = encoder_of(request)
-    bitrates = KbpsForecast.of(asked.sidecar, info, predicted, forecaster, request.confidence, tried)
+    bitrates = KbpsForecast.of(asked.sidecar, asked.info, predicted, forecaster, request.confidence, tried)
     choice = forecaster.choose(request.target_vmaf, measured, margin.scale)
     promise = promise_of(
         choice,
@@ -354,6 +249,7 @@ def _contender(
         target=request.target_vmaf,
         confidence=request.confidence,
         unsupported_reason=asked.outside or predicted.reason,
+        uncalibrated_pictures=asked.uncalibrated,
         own_encodes=len(title.probes) + len(measured) if asked.outside else 0,
         uncalibrated_tools=predicted.uncalibrated_tools,
     )
@@ -379,7 +275,7 @@ def _contender(
 
 
 def _tried_vmaf(
-    title: SourceProbes, asked: _Asked, measured: dict[float, float], rate_value: float
+    title: SourceProbes, asked: Asked, measured: dict[float, float], rate_value: float
 ) -> float | None:
     """What an own probe or trial of every frame measured at the choice of a job outside the calibration."""
     if not asked.outside or title.sample is not None:
@@ -419,13 +315,13 @@ def _bd(first: Contender, one: Contender) -> float | None:
 
 def _measured(
     measurer: Measurer,
+    info: EncoderInfo,
     request: CompareRequest,
     one: Contender,
     predicted: Forecast,
     report: "Reporter | None",
 ) -> Contender:
     """The contender with its choice measured, and with one encode measured on each side of the target."""
-    info = encoder_info(one.encoder)
     points: list[MeasuredPoint] = []
     rate_value: float | None = one.rate_value
     while rate_value is not None and len(points) < MAX_MEASURED:

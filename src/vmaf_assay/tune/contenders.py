@@ -4,7 +4,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vmaf_assay.promise.promise import Promise
+from vmaf_assay.records import MEAN_VMAF
 from vmaf_assay.tune.equal import MeasuredPoint
+from vmaf_assay.tune.pictures import PictureFacts
 from vmaf_assay.tune.result import CurvePoint, SampleFacts
 
 
@@ -127,6 +129,12 @@ class CompareResult:
     and `allowance` are the first contender's."""
     refused: list[Refused] = field(default_factory=list)
     """Encoders and presets asked for that could not be answered for, and why."""
+    vmaf_model: str = MEAN_VMAF.model
+    """libvmaf's model that target and scores are of."""
+    bit_depth: int = MEAN_VMAF.bit_depth
+    """Bits a sample of the encodes asked for."""
+    pictures: PictureFacts = field(default_factory=PictureFacts)
+    """What was found and made of the pictures."""
     kept: Kept | None = None
     """The winner's encode, with `-o` or `--out-dir`; null without, and when there is no winner."""
 

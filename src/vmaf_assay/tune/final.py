@@ -23,6 +23,8 @@ from vmaf_assay.tune.streams_plan import CarryPlan, missing_streams
 PLAIN = CarryPlan(("-map", "0:v:0", "-map", "0:a?", "-c:a", "copy"), ())
 """Placeholder for the output of an encode that is not made."""
 
+_HDR10PLUS_FILE = "hdr10plus.json"
+
 SPACE_SLACK = 1.3
 """Free space required, relative to the forecast; the bitrate forecast is within 30 % for most sources."""
 
@@ -52,12 +54,23 @@ class FinalEncode:
     """Plan of the other streams of the output."""
     kbps: float | None = None
     """Bitrate to aim at in two passes, instead of the rate value."""
+    hdr10plus: bytes = b""
+    """HDR10+ metadata that the encoder reads from its working folder; empty for none."""
+
+    @property
+    def beside(self) -> dict[str, bytes]:
+        """Files that the encoder reads from its working folder."""
+        return {_HDR10PLUS_FILE: self.hdr10plus} if self.hdr10plus else {}
 
     def argv(self, ffmpeg: Ffmpeg, out: Path, restore: Sequence[str] = ()) -> list[str]:
         """The command: a trial's encode, its packets put at the source's times by `restore`."""
+        info = self.info
+        if self.hdr10plus:
+            reads = (info.params_option, f"{info.hdr10plus_param}={_HDR10PLUS_FILE}")
+            info = replace(info, fixed_args=(*info.fixed_args, *reads))
         command = commands.final_encode(
             self.reference,
-            self.info if self.kbps is None else self.info.in_pass(self.kbps, 2),
+            info if self.kbps is None else info.in_pass(self.kbps, 2),
             self.preset,
             self.rate_value,
             streams=self.carry.args,
@@ -107,11 +120,13 @@ def write_final(
         stamps = frame_times(ffmpeg, reference, folder)
         restore = restore_args(stamps, reference.frame_rate, folder)
         argv = encode.argv(ffmpeg, temporary, restore)
-        what, where = "encode", None
+        for name, content in encode.beside.items():
+            (folder / name).write_bytes(content)
+        what = "encode"
         if encode.kbps is not None:
-            what, where = "encode, pass 2 of 2", folder
+            what = "encode, pass 2 of 2"
             _first_pass(ffmpeg, encode, temporary, on_step)
-        done = process.run(argv, on_line=frame_lines(what, reference.n_frames, on_step), cwd=where)
+        done = process.run(argv, on_line=frame_lines(what, reference.n_frames, on_step), cwd=folder)
         if done.exit_code != 0:
             raise failure(
                 f"encoding {request.source.name} to {request.output.name}",
@@ -175,7 +190,9 @@ def rest_bytes(ffmpeg: Ffmpeg, encode: FinalEncode, output: Path) -> int:
     """
     with folder_beside(output) as folder:
         out = folder / output.name
-        done = process.run(replace(encode, info=encode.info.of_first(FIRST_FRAMES)).argv(ffmpeg, out))
+        done = process.run(
+            replace(encode, info=encode.info.of_first(FIRST_FRAMES), hdr10plus=b"").argv(ffmpeg, out)
+        )
         if done.exit_code != 0:
             raise failure(f"counting the other streams of {encode.reference.path.name}", done)
         return out.stat().st_size - video_bytes(ffmpeg, out)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.ffmpeg import Ffmpeg, guards
+from vmaf_assay.media.probe import UNSTATED
 from vmaf_assay.media.reference import from_rgb_filters, rgb_matrix
 from vmaf_assay.records import OnStep, VideoInfo
 
@@ -21,6 +22,7 @@ Deinterlace = Literal["auto", "off"]
 ToneMap = Literal["off", "hable", "mobius", "reinhard"]
 ChromaChoice = Literal["420", "422", "444", "source"]
 RangeChoice = Literal["source", "limited"]
+ChangesChoice = Literal["refuse", "first"]
 
 _COLOURS = {"black": "#000000", "white": "#ffffff"}
 
@@ -41,6 +43,8 @@ class PictureRequest:
     """Chroma grid of the encode; `source` keeps the source's."""
     range: RangeChoice = "source"
     """`source` keeps full range full; `limited` makes it limited."""
+    changes: ChangesChoice = "refuse"
+    """What becomes of a title whose size, format or colours change on the way; `first` makes all as it begins."""
 
 
 WHOLE = PictureRequest()
@@ -105,6 +109,7 @@ def check_pictures(request: PictureRequest) -> None:
         ("--tonemap", request.tonemap, get_args(ToneMap)),
         ("--chroma", request.chroma, get_args(ChromaChoice)),
         ("--range", request.range, get_args(RangeChoice)),
+        ("--changes", request.changes, get_args(ChangesChoice)),
     ):
         if value not in known:
             raise ConfigError(f"{option} is {', '.join(known)}, not {value!r}", next_step="choose one of them")
@@ -164,7 +169,9 @@ def prepare(
     """
     only = guards(video.container.partition(",")[0])
     made = NOTHING
-    if request.deinterlace == "auto":
+    if video.changes:
+        made = _made_alike(path, video, request)
+    elif request.deinterlace == "auto":
         from vmaf_assay.media.fields import look_at_fields  # not for what compares two files
 
         made = _with_fields(made, look_at_fields(ffmpeg, path, video, only), video, made_whole)
@@ -183,6 +190,42 @@ def prepare(
     if request.tonemap != "off":
         made = _tone_mapped(made, video, request.tonemap)
     return made
+
+
+def _made_alike(path: Path, video: VideoInfo, request: PictureRequest) -> Prepared:
+    """All of a title in the size, format, range and matrix of its beginning."""
+    if request.crop == "auto" or video.alpha or video.rotation or video.mirrored or video.chroma == "rgb":
+        raise ConfigError(
+            f"{path}: --changes first goes with none of --crop auto, transparency, RGB and turned pictures",
+            next_step="convert its parts first, or give them one by one",
+        )
+    if any(transfer in change for change in video.changes for transfer in ("smpte2084", "arib-std-b67")):
+        raise ConfigError(
+            f"{path}: {video.changes[0]}; HDR and SDR do not become one by a conversion of sizes",
+            next_step="convert its parts first, or give them one by one",
+        )
+    if vague := next((change for change in video.changes if UNSTATED in change), ""):
+        raise ConfigError(
+            f"{path}: {vague}, so ffmpeg decodes it by those of the part before",
+            next_step="state its range and colours, as with -bsf:v h264_metadata, or give the parts one by one",
+        )
+    if back := next((change for change in video.changes if re.search(r"from yuvj\w+ to yuv\d", change)), ""):
+        raise ConfigError(
+            f"{path}: {back}, but ffmpeg's decoder goes on in full range",
+            next_step="convert its parts first, or give them one by one",
+        )
+    # swscale takes pictures that state no matrix for BT.601.
+    matrix = "smpte170m" if video.color_space == "unknown" else video.color_space
+    span = "pc" if video.color_range == "pc" else "tv"
+    tags = (
+        f"colorspace={video.color_space}:color_primaries={video.color_primaries}:color_trc={video.color_transfer}"
+    )
+    chain = (
+        f"scale={video.width}:{video.height}:flags=bicubic:out_range={span}:out_color_matrix={matrix},"
+        f"format={video.pix_fmt},setparams={tags}:range={span},setsar={video.sample_aspect}"
+    )
+    said = tuple(f"{change}: made as it begins (--changes first)" for change in video.changes)
+    return replace(_then(NOTHING, chain, ""), decoder=("-reinit_filter", "0"), notes=said)
 
 
 def _then(made: Prepared, filters: str, note: str) -> Prepared:

@@ -10,6 +10,7 @@ from vmaf_assay.media.encoders import ENCODERS, EncoderInfo, with_extra_args
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.probe import CAPTIONS
 from vmaf_assay.media.reference import ReferenceInput, shape_conversions
+from vmaf_assay.media.streams import DOLBY, HDR10PLUS
 from vmaf_assay.model.sidecar import ChoiceCalibration
 from vmaf_assay.promise.choice import Choice, Margin, nearest_margin
 from vmaf_assay.promise.curves import curves_of
@@ -25,15 +26,20 @@ from vmaf_assay.tune.goals import check_goals
 from vmaf_assay.tune.own_probes import outside, own_margin
 from vmaf_assay.tune.pictures import PictureFacts
 from vmaf_assay.tune.request import TuneRequest, at_depth, check_request
-from vmaf_assay.tune.source import open_prepared, settle
+from vmaf_assay.tune.source import Opened, open_prepared, settle
 from vmaf_assay.tune.streams_plan import CarryPlan, plan_carry, rehearse
 
 if TYPE_CHECKING:
     from vmaf_assay.registry.store import VerifiedEnsemble
+    from vmaf_assay.tune.dynamic_hdr import Kept
 
 
 OnNote = Callable[[str], None]
 """Called with a line that the user should read before more time is spent."""
+
+
+_OF_HDR = dict.fromkeys((DOLBY, HDR10PLUS), "it describes the HDR picture")
+"""Why metadata of HDR is lost in an encode of SDR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class Plan:
     """Why the job is outside the calibration, in words; empty if it is inside."""
     carry: CarryPlan
     """Plan of the other streams of the output."""
+    hdr10plus: bytes
+    """HDR10+ metadata of the frames, for the final encode; empty for none, or if they carry it themselves."""
     source_s: float
     """How long the source plays, before any filter."""
     source_video_bytes: int
@@ -107,7 +115,8 @@ class Plan:
 
     def final(self, rate_value: float) -> FinalEncode:
         """The final encode."""
-        return FinalEncode(self.reference, self.info, self.preset, rate_value, self.carry)
+        settings = (self.reference, self.info, self.preset, rate_value, self.carry)
+        return FinalEncode(*settings, hdr10plus=self.hdr10plus)
 
     def argv(self, rate_value: float, out: Path) -> list[str]:
         """The final encode's command, before the source's times are read."""
@@ -145,8 +154,11 @@ def make_plan(
     request, info, video = working.request, working.info, opened.video
     why = outside(verified, request, info, preset) or working.outside
     margin = own_margin(request) if why else calibrated_margin(verified, request, preset)
-    carry = _carried(ffmpeg, request, info, preset, video)
-    said = (*opened.prepared.notes, *working.notes, *shape_conversions(video))
+    carry = _carried(ffmpeg, request, info, preset, video)  # tries pictures without metadata
+    info, kept = _with_dynamic_hdr(ffmpeg, request, (info, preset), opened, on_step)
+    carry = replace(carry, args=(*kept.args, *carry.args)) if kept else carry
+    made = (*opened.prepared.notes, *working.notes, *(kept.notes if kept else ()))
+    said = (*made, *shape_conversions(video))
     plan = Plan(
         ffmpeg=ffmpeg,
         request=request,
@@ -159,19 +171,39 @@ def make_plan(
         margin=margin,
         outside=why,
         carry=carry,
+        hdr10plus=kept.hdr10plus if kept else b"",
         source_s=video.duration_s,
         source_video_bytes=video_bytes(ffmpeg, request.source, video.stream_map),
         on_step=on_step,
         on_note=on_note,
     )
-    if request.output is not None:
-        carry = rehearse(ffmpeg, plan.argv(info.middle(), request.output), request.source, carry)
-        plan = replace(plan, carry=carry)
-    for made in (*opened.prepared.notes, *working.notes):
-        plan.note(made)
-    for loss in carry.losses:
-        plan.note(f"lost in the output: {loss}")
+    plan = _rehearsed(plan, kept)
+    for note in (*made, *(f"lost in the output: {loss}" for loss in plan.carry.losses)):
+        plan.note(note)
     return plan
+
+
+def _rehearsed(plan: Plan, kept: "Kept | None") -> Plan:
+    """The plan with what the output would lack, if there is to be one."""
+    request = plan.request
+    if request.output is None:
+        return plan
+    final = plan.final(plan.info.middle())
+    argv, why_lost = final.argv(plan.ffmpeg, request.output), kept.why_lost if kept else _OF_HDR
+    carry = rehearse(plan.ffmpeg, argv, request.source, plan.carry, beside=final.beside, why=why_lost)
+    return replace(plan, carry=carry)
+
+
+def _with_dynamic_hdr(
+    ffmpeg: Ffmpeg, request: TuneRequest, encoder: tuple[EncoderInfo, str], opened: Opened, on_step: OnStep | None
+) -> "tuple[EncoderInfo, Kept | None]":
+    """The encoder set to write what HDR frames say of themselves; None where they say nothing or are mapped."""
+    names = " ".join(opened.video.side_data)
+    if opened.seen.hdr is None or not ("HDR10+" in names or "Dolby Vision" in names):
+        return encoder[0], None
+    from vmaf_assay.tune.dynamic_hdr import keep_dynamic  # few sources are of that kind
+
+    return keep_dynamic(ffmpeg, request, encoder, opened, on_step)
 
 
 def _encoder(ffmpeg: Ffmpeg, request: TuneRequest) -> EncoderInfo:

@@ -17,7 +17,7 @@ from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.facts import pixel_facts, rate_of
 from vmaf_assay.media.ffmpeg import Ffmpeg, even_fit, failure, guards
 from vmaf_assay.media.filters import absolute_files, frame_by_frame
-from vmaf_assay.media.probe import probe_video
+from vmaf_assay.media.probe import EXPORT_IT, probe_video
 from vmaf_assay.media.reference import ReferenceInput, refuse, rgb_matrix, rgb_words
 from vmaf_assay.promise.promise import NoPromise, NoPromiseCode
 from vmaf_assay.records import VMAF_NAMES, OnStep, VideoInfo
@@ -73,11 +73,25 @@ def open_source(
       MediaError: it cannot be read, is a still picture, or is of an uncalibrated kind.
       ToolError: the filters do not run.
     """
-    video = probe_video(ffmpeg, path, stream=stream, on_share=on_share)
-    opened = _opened(ffmpeg, path, filters, reference, NOTHING, video)
+    opened = open_any(ffmpeg, path, filters, reference, stream, on_share)
     _check_kind(opened, filters)
     _check_size(opened)
-    return opened.reference, video
+    return opened.reference, opened.video
+
+
+def open_any(
+    ffmpeg: Ffmpeg,
+    path: Path,
+    filters: str = "",
+    reference: ReferenceKind = "filtered",
+    stream: int | None = None,
+    on_share: OnShare | None = None,
+) -> Opened:
+    """`open_source` of HDR and pictures of any size too, for `settle`."""
+    video = probe_video(ffmpeg, path, stream=stream, on_share=on_share)
+    opened = _opened(ffmpeg, path, filters, reference, NOTHING, video)
+    _check_kind(opened, filters, hdr=True)
+    return opened
 
 
 def open_prepared(
@@ -103,7 +117,13 @@ def open_prepared(
       any_kind: whether HDR and pictures of any size are taken.
       on_step: notified of what takes long.
     """
-    video = probe_video(ffmpeg, path, stream=stream, on_share=opening(path, on_step))
+    take = pictures.changes == "first"
+    try:
+        video = probe_video(ffmpeg, path, stream=stream, on_share=opening(path, on_step), take_changes=take)
+    except MediaError as refused:
+        if refused.next_step != EXPORT_IT:
+            raise
+        raise MediaError(refused.what, next_step=f"add --changes first, or {EXPORT_IT}") from refused
     own = _OwnChain(ffmpeg, path, filters, video).makes_whole if filters else None
     prepared = prepare(ffmpeg, path, video, pictures, on_step, own)
     if reference == "source" and (prepared.filters or prepared.behind):
@@ -125,6 +145,8 @@ def _opened(
     filters = ",".join(part for part in (prepared.filters, own, prepared.behind) if part)
     only = (*prepared.decoder, *guards(video.container.partition(",")[0]))
     seen = _filtered(ffmpeg, path, filters, video, only) if filters else video
+    if video.hdr and not seen.hdr:
+        filters = f"{filters},{_NO_HDR}"
     size = (seen.width, seen.height) if filters else video.shown_size
     if seen.n_frames < 2:
         raise MediaError(f"{path} has one frame; VMAF measures motion", next_step="give a video of two or more")
@@ -144,6 +166,16 @@ def _opened(
     if reference == "source":
         opened = replace(opened, unfiltered_size=even_fit(*video.shown_size, None))
     return Opened(opened, video, seen, prepared)
+
+
+_NO_HDR = ",".join(
+    f"sidedata=mode=delete:type={kind}"
+    for kind in (
+        *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID"),
+        *("DOVI_RPU_BUFFER", "DOVI_METADATA"),
+    )
+)
+"""Takes off what describes HDR: ffmpeg's `tonemap` leaves it on the SDR frames (n9.0.2), and encoders write it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +373,8 @@ def settle(request: TuneRequest, info: EncoderInfo, opened: Opened) -> Working:
     pix_fmt = f"yuv{chroma}p{'10le' if deep else ''}"
     reference = compared_at(replace(opened.reference, pix_fmt=pix_fmt, full_range=full), depth)
     notes = [
-        *_depth_notes(request, seen, deep=deep),
+        *_hdr_notes(request, seen),
+        *_depth_notes(seen, deep=deep),
         *_chroma_notes(opened.video, seen, chroma),
         *_range_notes(seen, full=full, rgb=rgb),
         *([f"VMAF is by {request.measurand.model}, the model for such a picture"] if large else []),
@@ -366,10 +399,14 @@ def _depth(request: TuneRequest, seen: VideoInfo) -> int:
     return request.measurand.bit_depth
 
 
-def _depth_notes(request: TuneRequest, seen: VideoInfo, *, deep: bool) -> list[str]:
+def _hdr_notes(request: TuneRequest, seen: VideoInfo) -> list[str]:
+    model = request.measurand.model
+    words = f"{model} scores its coded values, as if they were SDR (--tonemap makes SDR of it)"
+    return [f"it stays {seen.hdr}: {words}"] if seen.hdr else []
+
+
+def _depth_notes(seen: VideoInfo, *, deep: bool) -> list[str]:
     said = []
-    if seen.hdr:
-        said.append(f"it stays {seen.hdr}: VMAF is of its coded values, as if of SDR (--tonemap makes SDR of it)")
     if seen.bit_depth > 8 and not deep:
         said.append(f"{seen.bit_depth} bit are rounded to 8, and that is the reference (--bit-depth source: no)")
     elif seen.bit_depth > 10:

@@ -4,10 +4,11 @@ Every stream of the source has one fate: encoded, copied, converted, written ane
 announced. What a container keeps is read back from a trial of the final command (`rehearse`), not from a table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from vmaf_assay.errors import ConfigError, ToolError
@@ -18,6 +19,8 @@ from vmaf_assay.media.facts import FileFacts, Kind, Stream, pixel_facts
 from vmaf_assay.media.ffmpeg import Ffmpeg
 from vmaf_assay.media.streams import (
     CONTAINERS,
+    DOLBY,
+    HDR10PLUS,
     MOV_FAMILY,
     Trial,
     check_numbering,
@@ -56,10 +59,13 @@ _STATISTICS = (
 )
 """mkvmerge's tags about the old video stream, wrong for the new one."""
 
+_NO_FILES: Mapping[str, bytes] = MappingProxyType({})
+_NO_WORDS: Mapping[str, str] = MappingProxyType({})
+
 _OWN_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
 """Tags that a muxer writes of its own file."""
 
-_LOST = "{} is lost: the encoder does not write it"
+_LOST, _UNWRITTEN = "{} is lost: {}", "the encoder does not write it"
 _IN_FRAMES = {
     "A53_CC": "closed captions inside the picture (CEA-608/708)",
     "AFD": "the active format description",
@@ -67,8 +73,8 @@ _IN_FRAMES = {
     "SPHERICAL": "the spherical projection",
     "S12M_TIMECODE": "time codes inside the picture (SMPTE 12M)",
     "ICC_PROFILE": "the ICC profile",
-    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
-    "DOVI_RPU_BUFFER": "Dolby Vision metadata",
+    HDR10PLUS: "HDR10+ metadata",
+    DOLBY: "Dolby Vision metadata",
 }
 """Side data of decoded frames that a viewer or a player misses, by the library's name."""
 
@@ -244,7 +250,7 @@ class _Planner:
     def late_captions(self, *, captions: bool) -> list[str]:
         """The loss of captions that begin after the first frame, which a rehearsal does not see."""
         lost = captions and not self.encoder.caption_args and not self._captions_first()
-        return [_LOST.format(_IN_FRAMES["A53_CC"])] if lost else []
+        return [_LOST.format(_IN_FRAMES["A53_CC"], _UNWRITTEN)] if lost else []
 
     def _retimed(self, stream: Stream) -> bool:
         """Whether a stream is a timecode track, which the muxer makes again from the picture's tag."""
@@ -300,7 +306,15 @@ class _Planner:
         return "; or ".join(said) or "convert the sound first"
 
 
-def rehearse(ffmpeg: Ffmpeg, argv: Sequence[str], source: Path, plan: CarryPlan) -> CarryPlan:
+def rehearse(
+    ffmpeg: Ffmpeg,
+    argv: Sequence[str],
+    source: Path,
+    plan: CarryPlan,
+    *,
+    beside: Mapping[str, bytes] = _NO_FILES,
+    why: Mapping[str, str] = _NO_WORDS,
+) -> CarryPlan:
     """Run the final command on a few packets, and announce what the result lacks.
 
     Args:
@@ -308,6 +322,8 @@ def rehearse(ffmpeg: Ffmpeg, argv: Sequence[str], source: Path, plan: CarryPlan)
       argv: the final command at any rate value; its last word is the output.
       source: the source.
       plan: what is mapped.
+      beside: files that the encoder reads from its working folder.
+      why: why side data of a kind is lost, where the encoder could write it.
 
     Returns:
       The plan, with losses of tags, languages, titles, flags, chapters and frame side data added.
@@ -320,11 +336,11 @@ def rehearse(ffmpeg: Ffmpeg, argv: Sequence[str], source: Path, plan: CarryPlan)
     length_s = max(starts) - min(starts) + _REHEARSAL_S
     limit = ["-t", f"{length_s:.3f}"]
     inputs = [*argv[len(ffmpeg.base_argv()) : -1], *limit]
-    trial = try_container(ffmpeg, argv[-1], inputs)
+    trial = try_container(ffmpeg, argv[-1], inputs, beside)
     for _ in range(_REHEARSALS - 1):
         if trial.written is not None:
             break
-        trial = try_container(ffmpeg, argv[-1], inputs)
+        trial = try_container(ffmpeg, argv[-1], inputs, beside)
     name = Path(argv[-1]).name
     if trial.written is None:
         raise ConfigError(
@@ -338,7 +354,7 @@ def rehearse(ffmpeg: Ffmpeg, argv: Sequence[str], source: Path, plan: CarryPlan)
         )
     more = [
         *_stream_losses(plan, trial.written, name),
-        *_file_losses(read_head(source), plan.mapped[0], trial, name, length_s),
+        *_file_losses(read_head(source), plan.mapped[0], trial, name, length_s, why),
     ]
     return replace(plan, losses=(*plan.losses, *more))
 
@@ -376,7 +392,9 @@ def _stream_losses(plan: CarryPlan, written: FileFacts, name: str) -> list[str]:
     return said
 
 
-def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str, length_s: float) -> list[str]:
+def _file_losses(
+    source: ReadFile, picture: Stream, trial: Trial, name: str, length_s: float, why: Mapping[str, str]
+) -> list[str]:
     """Tags, chapters and frame side data that the trial, so many seconds long, lacks."""
     assert trial.written is not None  # the caller looked
     before, after = source.facts, trial.written
@@ -392,5 +410,5 @@ def _file_losses(source: ReadFile, picture: Stream, trial: Trial, name: str, len
     if len(due) > after.n_chapters:
         said.append(f"{name} keeps {after.n_chapters} of {before.n_chapters} chapters")
     gone = frame_side_data(source, picture.index) - trial.in_frames
-    words = [words for key, words in _IN_FRAMES.items() if key in gone]
-    return said + [_LOST.format(what) for what in words]
+    lost_kinds = {key: words for key, words in _IN_FRAMES.items() if key in gone}
+    return said + [_LOST.format(words, why.get(key, _UNWRITTEN)) for key, words in lost_kinds.items()]

@@ -1,4 +1,4 @@
-"""`assay corpus build | info | verify | pack | import | export`."""
+"""`assay corpus build | info | verify | pack | merge | import | export`."""
 
 import json
 import math
@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     group.command("info")(info)
     group.command("verify")(verify)
     group.command("pack")(pack)
+    group.command("merge")(merge)
     group.command("export")(export_jsonl)
     group.command("import")(import_jsonl)
     app.add_typer(group, name="corpus")
@@ -253,6 +254,45 @@ def pack(
         on_step("compressed", 1, 2)
         digest = pack_corpus(corpus, out, index_versions(folder))
     _done(out, f"digest {digest}", {"digest": digest}, as_json=as_json)
+
+
+def merge(
+    corpora: Annotated[
+        list[str], typer.Argument(help="Two corpora or more: folders or URLs.", metavar="CORPUS...")
+    ],
+    out: Annotated[str, typer.Option("-o", "--out", help="Folder or URL for the merged, packed corpus.")],
+    first_wins: Annotated[
+        bool, typer.Option("--first-wins", help="Where two measured a cell otherwise, leave out the later curve.")
+    ] = False,
+    join: JoinSame = False,
+    as_json: Json = False,
+) -> None:
+    """Join corpora of several machines, sizes or encoders into one; contradictions are refused.
+
+    Example: assay corpus merge nvenc-box/corpus qsv-box/corpus -o corpus
+    """
+    from vmaf_assay.api import merge_corpora
+    from vmaf_assay.cli.render import note, steps
+
+    with steps("merging") as on_step:
+        merged = merge_corpora(corpora, out, first_wins=first_wins, join_groups=join, on_step=on_step)
+    cells = merged.corpus.cells
+    if merged.left_out:
+        more = f", and {len(merged.left_out) - 1} more" if len(merged.left_out) > 1 else ""
+        note(f"{len(merged.left_out)} curves left out: {merged.left_out[0]}{more}")
+    facts = {
+        "digest": merged.corpus.digest,
+        "n_cells": len(cells),
+        "n_sources": len({cell.source for cell in cells}),
+        "n_groups": len({cell.group for cell in cells}),
+        "n_duplicates": merged.n_duplicates,
+        "left_out": list(merged.left_out),
+    }
+    words = (
+        f"{len(cells)} cells of {facts['n_sources']} sources in {facts['n_groups']} groups, {merged.n_duplicates} "
+        f"in more than one corpus, digest {merged.corpus.digest[:12]}; next: assay train {quote(out)}"
+    )
+    _done(out, words, facts, as_json=as_json)
 
 
 def export_jsonl(

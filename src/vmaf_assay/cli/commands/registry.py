@@ -54,7 +54,7 @@ def list_rows(registry: Folder = None, as_json: Json = False) -> None:
         return
     render.say_table(
         ["id", "kind", "smoke", "promises", "sha256"],
-        [[row.id, row.kind, row.smoke, row.confidence_eligible, row.sha256[:12]] for row in rows],
+        [[row.id, row.kind, row.smoke, row.confidence_eligible, row.sha256[:8]] for row in rows],
     )
     live = sum(not row.smoke for row in rows)
     render.say(f"{len(rows)} rows, {live} say they are production-eligible; `assay registry verify` checks that")

@@ -5,74 +5,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmaf_assay.cli.goal_options import Goals
+from vmaf_assay.cli.farm_options import Farm
+from vmaf_assay.cli.many import answer, say_outcomes
 from vmaf_assay.cli.option_groups import flattened
 from vmaf_assay.cli.options import (
-    Confidence,
     Container,
     FfmpegPath,
-    Force,
     NoCache,
     NoOutcomes,
-    ProbeSeconds,
     Registry,
     RunOptions,
-    Stream,
-    TargetVmaf,
     TrustPolicy,
-    UnsafeArgs,
-    Verify,
     end,
-    seconds_of,
 )
-from vmaf_assay.cli.picture_options import Pictures
-from vmaf_assay.cli.scale_options import Scale
 from vmaf_assay.cli.scene_options import Scenes
 from vmaf_assay.cli.scenes import tune_scenes
+from vmaf_assay.cli.tune_options import TuneOptions
 
 if TYPE_CHECKING:
-    from vmaf_assay.api import Batch, CurvePoint, ItemResult, TuneRequest, TuneResult
+    from vmaf_assay.api import CurvePoint, TuneRequest, TuneResult
 
-Encoder = Annotated[
-    str, typer.Option("--encoder", "-e", help="NAME or NAME:PRESET, as libx264, svt-av1 or x265:slow.")
-]
-Trials = Annotated[int, typer.Option(metavar="N", help="Trial encodes allowed: 0, 1 or 2.")]
-Retry = Annotated[
-    int,
-    typer.Option(
-        metavar="N", help="If the output misses: encode up to N times more, using the measurement (verifies)."
-    ),
-]
-Preset = Annotated[str | None, typer.Option(help="The encoder's preset (default: the trained one).")]
-EncoderArgs = Annotated[
-    str, typer.Option(help='More options for the encoder, as "-tune grain"; ends the promise (see reasons).')
-]
-Reference = Annotated[
-    str,
-    typer.Option(
-        metavar="filtered|source",
-        help="VMAF against the `filtered` picture, or the `source` (one scale only).",
-    ),
-]
-Probes = Annotated[
-    str | None,
-    typer.Option(
-        metavar="few|more",
-        help="`few` makes the probes that the forecast reads; `more` adds encodes of that encoder and preset, "
-        "which serve every target (default: more without trials, few with).",
-    ),
-]
-RateFlag = Annotated[
-    str, typer.Option(metavar="OPTION", help="Of any other encoder of ffmpeg's: its rate option, as -q:v.")
-]
-RateRange = Annotated[str, typer.Option(metavar="LOW:HIGH", help="The rate values to choose from, as 1:31.")]
-RateStep = Annotated[
-    float | None, typer.Option(metavar="STEP", help="Step between rate values (default 1, or the encoder's).")
-]
-AudioCodec = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="Convert sound that the container does not accept, as `flac` or `aac`."),
-]
 Sources = Annotated[
     list[Path], typer.Argument(help="The video to encode; or several, folders, globs (one line each).")
 ]
@@ -97,30 +49,11 @@ def register(app: typer.Typer) -> None:
 
 def tune(
     sources: Sources,
-    encoder: Encoder = "libx264",
-    target_vmaf: TargetVmaf = 93.0,
-    quality_confidence: Confidence = 0.95,
-    preset: Preset = None,
-    trials: Trials = 1,
+    asked: TuneOptions = TuneOptions(),  # noqa: B008 - frozen; its fields are the options
     output: Output = None,
     out_dir: OutDir = None,
     container: Container = "mkv",
-    verify: Verify = False,
-    retry: Retry = 0,
-    force: Force = False,
-    encoder_args: EncoderArgs = "",
-    unsafe_args: UnsafeArgs = False,
-    rate_flag: RateFlag = "",
-    rate_range: RateRange = "",
-    rate_step: RateStep = None,
-    audio_codec: AudioCodec = "",
-    pictures: Pictures = Pictures(),  # noqa: B008 - frozen; its fields are the options
-    stream: Stream = None,
-    reference: Reference = "filtered",
-    scale: Scale = Scale(),  # noqa: B008 - frozen; its fields are the options
-    goals: Goals = Goals(),  # noqa: B008 - likewise
-    probe_seconds: ProbeSeconds = "60",
-    probes: Probes = None,
+    farm: Farm = Farm(),  # noqa: B008 - likewise
     scenes: Scenes = Scenes(),  # noqa: B008 - likewise
     report: Report = None,
     no_cache: NoCache = False,
@@ -138,22 +71,9 @@ def tune(
 
     Example: assay tune in.mkv -e libx265 --target-vmaf 95 --by-scene --jobs 2 -o out.mkv
     """
-    from vmaf_assay.api import TuneRequest, read_drive
-
-    request = TuneRequest(
-        *(sources[0], encoder, target_vmaf, quality_confidence, preset, trials),
-        *(output, verify, retry, force, encoder_args),
-        unsafe_args=unsafe_args,
-        drive=read_drive(rate_flag, rate_range, rate_step),
-        audio_codec=audio_codec,
-        stream=stream,
-        reference=reference,  # type: ignore[arg-type]  # checked by check_request
-        **(pictures.asked() | scale.asked() | goals.asked()),
-        probe_seconds=seconds_of(probe_seconds),
-        probes=probes,  # type: ignore[arg-type]  # likewise
-    )
+    request = asked.request(sources[0], output)
     run = RunOptions(registry, trust_policy, ffmpeg, no_cache, no_outcomes, report, as_json)
-    end(_tune(sources, request, out_dir, container, run, scenes))
+    end(_tune(sources, request, out_dir, container, run, scenes, farm))
 
 
 def _tune(
@@ -163,13 +83,18 @@ def _tune(
     container: str,
     run: RunOptions,
     scenes: Scenes,
+    farm: Farm,
 ) -> int:
+    from vmaf_assay.errors import ConfigError
+
     asked = scenes.asked()
     if scenes.by_scene:
+        if farm.asked:
+            raise ConfigError("--workers and --scheduler spread titles, not scenes", next_step="use --jobs")
         return tune_scenes(sources, out_dir, request, asked, run)
-    if out_dir is None and len(sources) == 1 and not _is_many(sources[0]):
+    if out_dir is None and len(sources) == 1 and not _is_many(sources[0]) and not farm.asked:
         return _tune_one(request, run)
-    return _tune_many(sources, request, out_dir, container, run)
+    return _tune_many(sources, request, out_dir, container, run, farm)
 
 
 def _is_many(path: Path) -> bool:
@@ -193,7 +118,7 @@ def _tune_one(request: "TuneRequest", run: RunOptions) -> int:
 
 
 def _tune_many(
-    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions
+    sources: list[Path], request: "TuneRequest", out_dir: Path | None, container: str, run: RunOptions, farm: Farm
 ) -> int:
     """Tune each source, print each outcome, then a summary; returns the highest exit code."""
     from vmaf_assay.api import tune_sources
@@ -206,51 +131,13 @@ def _tune_many(
             out_dir=out_dir,
             container=container,
             page_dir=run.report,
+            farm=farm.of(run),
             **run.settings(job, request.measurand),
         )
-        code = _many(batch, run.as_json)
+        code = say_outcomes(batch, as_json=run.as_json)
     if run.report is not None:
         render.note(f"pages: {run.report}")
     return code
-
-
-def _many(batch: "Batch", as_json: bool) -> int:
-    from vmaf_assay.cli import main, render
-    from vmaf_assay.errors import AssayError
-
-    counts = {"done": 0, "skipped": 0, "failed": 0, "met": 0, "encodes_spent": 0}
-    code = 0
-    for number, outcome in enumerate(batch.outcomes, start=1):
-        own = 0 if outcome.met else 1
-        if outcome.problem is not None:
-            own = main.exit_code(outcome.problem) if isinstance(outcome.problem, AssayError) else 3
-        code = max(code, own)
-        counts[outcome.status] += 1
-        counts["met"] += outcome.met
-        counts["encodes_spent"] += outcome.result.encodes_spent if outcome.result else 0
-        if as_json:
-            render.emit_line(outcome.document | {"status": outcome.status, "exit_code": own})
-        else:
-            render.say(f"[{number}/{batch.total}] {outcome.item.source.name}: {_line(outcome)}")
-    if as_json:
-        render.emit_line({"summary": counts | {"sources": batch.total, "exit_code": code}})
-    else:
-        missed = batch.total - counts["met"] - counts["failed"]
-        render.say(
-            f"{batch.total} sources: {counts['met']} met, {missed} not met, "
-            f"{counts['failed']} failed; {counts['skipped']} were finished before; "
-            f"{counts['encodes_spent']} encodes spent"
-        )
-    return code
-
-
-def _line(outcome: "ItemResult") -> str:
-    if outcome.problem is not None:
-        return f"error: {outcome.problem}"
-    if outcome.result is not None:
-        return answer(outcome.result)
-    kept = outcome.document
-    return f"finished before: {kept['output']}, {kept['encoder']} {kept['preset']} at {kept['rate_value']:g}"
 
 
 def _render(result: "TuneResult") -> None:
@@ -285,13 +172,3 @@ def _shown(result: "TuneResult") -> "list[CurvePoint]":
         for point in result.curve
         if point.measured_vmaf is not None or abs(point.rate_value - result.rate_value) <= 4
     ]
-
-
-def answer(result: "TuneResult") -> str:
-    """The line that answers the question, with the output and the encodes spent."""
-    spent = f"{result.encodes_spent} encodes spent"
-    if result.output is None:
-        advice = "; add -o OUT to encode" if result.met else "; nothing encoded"
-        return f"{result.answer()}; {spent}{advice}"
-    unmeasured = "" if result.measured_vmaf is not None else ", not measured (add --verify)"
-    return f"{result.answer()}; {result.output}, {result.kbps:.0f} kbps{unmeasured}, {spent}"

@@ -51,6 +51,8 @@ class EncoderInfo:
     """The software encoder that is probed for this one: its codec's; for VVC, HEVC's."""
     linear_step: bool = False
     """True if the rate value is the quantiser's step itself; CRF, CQ and QP are logarithms of it."""
+    av1_index: bool = False
+    """True if the rate value is AV1's quantiser index, of which the step is no even logarithm either."""
     rate_resolution: float = 1.0
     """Finest step that the encoder accepts: ffmpeg silently rounds finer values, half to even."""
     fine_rate_flag: str = ""
@@ -99,6 +101,10 @@ class EncoderInfo:
     """The one of `pix_fmts` that is used; empty for the first."""
     caption_args: tuple[str, ...] = ()
     """Options that make it write closed captions in the frames, if it does not by default."""
+    dolby_args: tuple[str, ...] = ()
+    """Options that make it write the Dolby Vision metadata of its frames; empty if it cannot."""
+    hdr10plus_param: str = ""
+    """Key of `params_option` that takes a file of HDR10+ metadata; empty if it has none."""
     size_multiple: int = 2
     """What both sides of a picture are a multiple of."""
     writes_stereo: bool = False

@@ -246,6 +246,9 @@ _ENCODERS = (
         params_option="-x265-params",
         params=options.X265_PARAMS,
         caption_args=("-a53cc:v:0", "1"),
+        # Without a limit of bitrate it writes no Dolby Vision; this one is of level 5, high tier.
+        dolby_args=("-dolbyvision", "1", "-x265-params", "vbv-maxrate=100000:vbv-bufsize=100000"),
+        hdr10plus_param="dhdr10-info",
         cost=2.0,
     ),
     EncoderInfo(
@@ -269,6 +272,7 @@ _ENCODERS = (
         # No two_pass: in ffmpeg n9.0.2 its first pass ended by a signal in 2 of 4 runs of a valid clip.
         params_option="-svtav1-params",
         params=options.SVTAV1_PARAMS,
+        dolby_args=("-dolbyvision", "1"),
         cost=1.5,
     ),
     EncoderInfo(
@@ -293,6 +297,7 @@ _ENCODERS = (
         options=options.AOM,
         params_option="-aom-params",
         params=options.AOM_PARAMS,
+        dolby_args=("-dolbyvision", "1"),
         cost=5.0,
     ),
     EncoderInfo(
@@ -373,6 +378,7 @@ _ENCODERS = (
         _numbers(0, 10),
         "6",
         "libsvtav1",
+        av1_index=True,
         file_bsf=_NO_DELIMITERS,
         options=options.RAV1E,
         pix_fmts=_PLANAR,

@@ -63,5 +63,44 @@
       });
     });
   });
+  document.querySelectorAll("table.live").forEach((table) => {
+    const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+    const rows = [...body.rows].map((tr, first) => ({ tr, first, texts: [...tr.cells].map((td) => td.textContent) }));
+    const sift = table.parentElement.previousElementSibling, [typed, picked] = sift.querySelectorAll("input,select");
+    const filter = () => {
+      const words = typed.value.toLowerCase().split(/\s+/).filter(Boolean), column = Number(picked.dataset.column);
+      let n = 0;
+      rows.forEach((row) => {
+        const all = row.texts.join(" ").toLowerCase();
+        const yes = words.every((word) => all.includes(word)) && (!picked.value || row.texts[column] === picked.value);
+        row.tr.hidden = !yes;
+        n += yes;
+      });
+      sift.querySelector("output").textContent = n.toLocaleString("en") + (n === 1 ? " row" : " rows");
+    };
+    typed.addEventListener("input", filter);
+    picked.addEventListener("change", filter);
+    sift.addEventListener("submit", (e) => e.preventDefault());
+    const sort = (at) => {
+      const up = heads[at].getAttribute("aria-sort") !== "ascending", numbers = heads[at].classList.contains("n");
+      heads.forEach((th) => th.removeAttribute("aria-sort"));
+      heads[at].setAttribute("aria-sort", up ? "ascending" : "descending");
+      const keyed = rows.map((row) => {
+        const text = row.texts[at];
+        return { row, none: text === "-", key: numbers ? Number(text.replaceAll(",", "")) : text };
+      });
+      const order = new Intl.Collator("en", { numeric: true }).compare;
+      keyed.sort((a, b) => a.none - b.none || (a.none ? 0 : (up ? 1 : -1) *
+        (numbers ? a.key - b.key : order(a.key, b.key))) || a.row.first - b.row.first);
+      body.replaceChildren(...keyed.map((one) => one.row.tr));
+    };
+    heads.forEach((th, at) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = th.textContent;
+      th.replaceChildren(button);
+      button.addEventListener("click", () => sort(at));
+    });
+  });
   addEventListener("scroll", hide, { passive: true });
 })();
