@@ -14,6 +14,7 @@ from vmaf_assay.model.sidecar import ChoiceCalibration, Sidecar, TitleCurve
 from vmaf_assay.outcomes.record import Outcome
 from vmaf_assay.outcomes.store import OutcomeStore
 from vmaf_assay.promise.calibrate import calibration_digest, calibration_of, coverage_of
+from vmaf_assay.promise.policy import CoverageResult
 from vmaf_assay.promise.tools import tools_reason
 from vmaf_assay.records import OnStep
 from vmaf_assay.registry.files import content_name
@@ -63,28 +64,13 @@ def recalibrate(
         onnx, _, sidecar = models[mean]
         if not isinstance(sidecar.calibration, ChoiceCalibration):
             raise ConfigError(f"{ensemble} does not forecast", next_step="name a forecast ensemble")
-        found = titles_of(store.outcomes(), sidecar, onnx)
-        counts = Counter(encoder for encoder, _ in {(one.encoder, one.title) for one in found})
-        few = {encoder: n for encoder, n in sorted(counts.items()) if n < LEAST_TITLES}
-        used = [one for one in found if one.encoder not in few]
-        if counts and not used:
-            raise ConfigError(
-                f"no encoder has {LEAST_TITLES} own titles in {store.path}: "
-                + ", ".join(f"{encoder} {n}" for encoder, n in few.items()),
-                next_step="encode more titles with --verify first",
-            )
+        used, few = _enough(titles_of(store.outcomes(), sidecar, onnx), store.path)
         changed = used != sidecar.calibration.titles
         again = sidecar.calibration.model_copy(update={"titles": used})
         sidecar = sidecar.model_copy(update={"calibration": again})
         calibration = calibration_of(table, sidecar, ensemble)
         coverage = coverage_of(calibration, on_step=on_step)
-        if missed := [one for one in coverage if not one.passed]:
-            worst = min(missed, key=lambda one: one.coverage - one.confidence)
-            raise ConfigError(
-                f"not admitted: promises of {worst.confidence:g} with {worst.scope} are kept on "
-                f"{100 * worst.coverage:.1f} % of {worst.n_groups} titles left out",
-                next_step="use --trials 2, or train on your own titles (docs/corpus.md)",
-            )
+        _refuse_broken(coverage)
         if changed:
             record = canonical_json(sidecar.model_dump(mode="json"))
             models[mean] = (onnx, sha256_bytes(record), sidecar)
@@ -97,7 +83,36 @@ def recalibrate(
         }
         verdict = next_verdict(state, current, act).model_copy(update=update)
         commit(state, verdict, rows, who)
-    return Recalibrated(verdict, {name: n for name, n in sorted(counts.items()) if name not in few}, few)
+    return Recalibrated(verdict, _counts(used), few)
+
+
+def _counts(titles: list[TitleCurve]) -> dict[str, int]:
+    """Titles by encoder."""
+    return dict(sorted(Counter(encoder for encoder, _ in {(one.encoder, one.title) for one in titles}).items()))
+
+
+def _enough(found: list[TitleCurve], store: Path) -> tuple[list[TitleCurve], dict[str, int]]:
+    """Titles of encoders that have enough, and how many the others have; raises ConfigError if none has enough."""
+    few = {encoder: n for encoder, n in _counts(found).items() if n < LEAST_TITLES}
+    used = [one for one in found if one.encoder not in few]
+    if found and not used:
+        raise ConfigError(
+            f"no encoder has {LEAST_TITLES} own titles in {store}: "
+            + ", ".join(f"{encoder} {n}" for encoder, n in few.items()),
+            next_step="encode more titles with --verify first",
+        )
+    return used, few
+
+
+def _refuse_broken(coverage: list[CoverageResult]) -> None:
+    """Raise ConfigError if promises are not kept."""
+    if missed := [one for one in coverage if not one.passed]:
+        worst = min(missed, key=lambda one: one.coverage - one.confidence)
+        raise ConfigError(
+            f"not admitted: promises of {worst.confidence:g} with {worst.scope} are kept on "
+            f"{100 * worst.coverage:.1f} % of {worst.n_groups} titles left out",
+            next_step="use --trials 2, or train on your own titles (docs/corpus.md)",
+        )
 
 
 def check_own(folder: Path) -> None:
