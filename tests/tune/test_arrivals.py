@@ -18,6 +18,7 @@ from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.files import sha256_file
 from vmaf_assay.media.lock import exclusive
 from vmaf_assay.tune.arrivals import Arrivals, Ledger, SeenRecord, Stamp, check_watch, remove_leftovers, stamp_of
+from vmaf_assay.tune.final import private_prefix
 from vmaf_assay.tune.request import TuneRequest
 
 
@@ -167,11 +168,14 @@ def test_a_record_that_is_damaged_or_of_another_source_counts_for_nothing(tmp_pa
 
 
 def test_leftovers_of_one_output_only(tmp_path):
-    """What a killed run left of this output is removed, and nothing else."""
-    mine, other = put(tmp_path / ".assay-1" / "a.mkv"), put(tmp_path / ".assay-2" / "b.mkv")
-    kept = put(tmp_path / ".assay" / "a.mkv.json")
+    """What a killed run left of this output is removed, an empty folder too, and nothing else."""
+    a, b = (private_prefix(tmp_path / name) for name in ("a.mkv", "b.mkv"))
+    mine, other = put(tmp_path / f"{a}1" / "a.mkv"), put(tmp_path / f"{b}2" / "b.mkv")
+    kept, empty = put(tmp_path / ".assay" / "a.mkv.json"), tmp_path / f"{a}3"
+    empty.mkdir()
     remove_leftovers(tmp_path / "a.mkv")
     assert not mine.parent.exists()
+    assert not empty.exists()
     assert other.exists()
     assert kept.exists()
 

@@ -26,6 +26,7 @@ from vmaf_assay.media.files import (
     write_json_atomic,
 )
 from vmaf_assay.tune.batch import VIDEO_SUFFIXES, Item
+from vmaf_assay.tune.final import private_prefix
 
 DEFAULT_SETTLE_S = 30.0
 """Seconds that a file must not change before it counts as complete."""
@@ -213,7 +214,7 @@ def check_watch(folder: Path, out_dir: Path, settle_s: float, every_s: float) ->
 
 
 def remove_leftovers(output: Path) -> None:
-    """Remove what a killed run left of an encode: the private folders with a file of the output's name."""
-    for folder in output.parent.glob(".assay-*"):
-        if (folder / output.name).is_file() and not folder.is_symlink():
+    """Remove what a killed run left of an encode: the private folders of this output."""
+    for folder in output.parent.glob(f"{private_prefix(output)}*"):
+        if folder.is_dir() and not folder.is_symlink():
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,6 @@
 """The final encode: the source at the chosen rate value with its other streams, complete or not at all."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from vmaf_assay.media import commands, process
 from vmaf_assay.media.demux import read_facts
 from vmaf_assay.media.encoders import EncoderInfo
 from vmaf_assay.media.ffmpeg import Ffmpeg, failure
-from vmaf_assay.media.files import real_path
+from vmaf_assay.media.files import real_path, sha256_bytes
 from vmaf_assay.media.reference import ReferenceInput
 from vmaf_assay.media.stamps import frame_times, restore_args
 from vmaf_assay.records import OnStep
@@ -157,11 +158,16 @@ def _first_pass(ffmpeg: Ffmpeg, encode: FinalEncode, out: Path, on_step: OnStep 
         raise failure(f"the first pass over {encode.reference.path.name}", done, next_step="leave --two-pass out")
 
 
+def private_prefix(output: Path) -> str:
+    """How the names of an output's private folders begin; other outputs of its folder have other ones."""
+    return f".assay-{sha256_bytes(os.fsencode(output.name))[:8]}-"
+
+
 @contextmanager
 def folder_beside(output: Path) -> Iterator[Path]:
     """A private folder on the output's file system, removed afterwards in any case."""
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".assay-", dir=real_path(output).parent))
+        folder = Path(tempfile.mkdtemp(prefix=private_prefix(output), dir=real_path(output).parent))
     except OSError as error:
         raise ToolError(
             f"cannot write to {output.parent}: {error.strerror}", next_step="choose another -o"
