@@ -31,7 +31,8 @@ from vmaf_assay.registry.verify import verify_registry
 if TYPE_CHECKING:
     import polars as pl
 
-    from vmaf_assay.promise.policy import GateResult
+    from vmaf_assay.model.sidecar import Task
+    from vmaf_assay.promise.policy import CoverageResult, GateResult
 
 
 def rollback(
@@ -51,14 +52,14 @@ def rollback(
       IntegrityError: that verdict, or a file it depends on, does not verify.
     """
     with locked(folder, who.wait_s):
-        state = _with_history(folder, ensemble)
+        state = with_history(folder, ensemble)
         target = _target(state, ensemble, to)
         target.recheck()
         bring_back(folder, target, source)
         digests = digests_of(state.history, FileRef(file=verdict_name(ensemble), sha256=_digest(state, ensemble)))
         returns_to = ReturnsTo(sequence=target.sequence, sha256=digests[state.history.index(target)])
         act = Act(kind="rollback", at_utc=now_utc(), by=who.by, reason=who.reason, returns_to=returns_to)
-        verdict = _next(state, target, act)
+        verdict = next_verdict(state, target, act)
         commit(state, verdict, _rows_again(folder, target), who)
     return verdict
 
@@ -98,7 +99,7 @@ def retire(folder: Path, ensemble: str, who: Who) -> Verdict:
       IntegrityError: its rows do not verify.
     """
     with locked(folder, who.wait_s):
-        state = _with_history(folder, ensemble)
+        state = with_history(folder, ensemble)
         current = state.history[0]
         if current.verdict == "SUPERSEDED":
             raise ConfigError(f"{ensemble} is out of service already", next_step="nothing is to be done")
@@ -108,7 +109,7 @@ def retire(folder: Path, ensemble: str, who: Who) -> Verdict:
         out = {"smoke": True, "confidence_eligible": False, "verdict": None}
         rows = [row.model_copy(update=out) for row in standing]
         act = Act(kind="supersede", at_utc=now_utc(), by=who.by, reason=who.reason)
-        verdict = _next(state, current, act).model_copy(
+        verdict = next_verdict(state, current, act).model_copy(
             update={
                 "verdict": "SUPERSEDED",
                 "confidence_eligible": False,
@@ -133,44 +134,43 @@ def revalidate(folder: Path, ensemble: str, who: Who, on_step: OnStep | None = N
       ConfigError: the ensemble is out of service, or is a HOLD today.
       IntegrityError: a file it depends on does not verify.
     """
-    from vmaf_assay.promise.calibrate import calibration_from_predictions, coverage_of
+    from vmaf_assay.promise.calibrate import calibration_of, coverage_of
 
     with locked(folder, who.wait_s):
-        state = _with_history(folder, ensemble)
+        state = with_history(folder, ensemble)
         current = state.history[0]
         admitting_verdict(folder, next(row for row in state.registry.rows if ensemble_of(row.id) == ensemble))
-        table, gate = _gate_today(folder, current)
-        sidecar = _models(folder, current)[f"{ensemble}_mean"][2]
-        calibration = calibration_from_predictions(
-            table,
-            sidecar.task,
-            ensemble,
-            sidecar.corpus_digest,
-            sidecar.probes,
-            measurand=sidecar.answers,
-        )
-        coverage = coverage_of(calibration, on_step=on_step)
+        table, gate = gate_today(folder, current)
+        sidecar = models_of(folder, current)[f"{ensemble}_mean"][2]
+        coverage = coverage_of(calibration_of(table, sidecar, ensemble), on_step=on_step)
         eligible = bool(coverage) and all(result.passed for result in coverage)
-        rows = rows_of(ensemble, _models(folder, current), current.n_groups, confidence_eligible=eligible)
+        rows = rows_of(ensemble, models_of(folder, current), current.n_groups, confidence_eligible=eligible)
         act = Act(kind="rejudge", at_utc=now_utc(), by=who.by, reason=who.reason)
-        verdict = _next(state, current, act).model_copy(
-            update={
-                "gate": gate,
-                "coverage": coverage,
-                "confidence_eligible": eligible,
-                "rows": {row.id: row.binding() for row in rows},
-                "parent_adr": POLICY.name,
-                "policy_sha256": POLICY.digest(),
-                "coverage_policy_sha256": COVERAGE_POLICY.digest(),
-                "coverage_rule": rule_in_force(sidecar.task),
-                "generated_at_utc": act.at_utc,
-            }
+        verdict = next_verdict(state, current, act).model_copy(
+            update=judged_today(gate, coverage, rows, sidecar.task, act)
         )
         commit(state, verdict, rows, who)
     return verdict
 
 
-def _gate_today(folder: Path, current: Verdict) -> "tuple[pl.DataFrame, GateResult]":
+def judged_today(
+    gate: "GateResult", coverage: "list[CoverageResult]", rows: list[Row], task: "Task", act: Act
+) -> dict[str, object]:
+    """The fields of a verdict that judging again by today's policies sets."""
+    return {
+        "gate": gate,
+        "coverage": coverage,
+        "confidence_eligible": bool(coverage) and all(result.passed for result in coverage),
+        "rows": {row.id: row.binding() for row in rows},
+        "parent_adr": POLICY.name,
+        "policy_sha256": POLICY.digest(),
+        "coverage_policy_sha256": COVERAGE_POLICY.digest(),
+        "coverage_rule": rule_in_force(task),
+        "generated_at_utc": act.at_utc,
+    }
+
+
+def gate_today(folder: Path, current: Verdict) -> "tuple[pl.DataFrame, GateResult]":
     """Held-out predictions of the models in force, and today's gate on them.
 
     Raises:
@@ -202,7 +202,7 @@ def sign_verdict(folder: Path, ensemble: str, who: Who) -> tuple[Verdict, list[s
       IntegrityError: the verdict, a file it depends on, or one of its signatures does not verify.
     """
     with locked(folder, who.wait_s):
-        current = _with_history(folder, ensemble).history[0]
+        current = with_history(folder, ensemble).history[0]
         for report in verify_registry(folder, ensemble=ensemble):
             if report.status == "refused":
                 raise IntegrityError(f"not signed: {report.row_id}: {report.reason}", next_step=RESTORE)
@@ -224,7 +224,7 @@ def attest_verdict(folder: Path, audited: Audit, retrained: Retrained, who: Who)
     """
     with locked(folder, who.wait_s):
         ensemble = audited.ensemble
-        state = _with_history(folder, ensemble)
+        state = with_history(folder, ensemble)
         current = state.history[0]
         if _digest(state, ensemble) != audited.verdict_sha256:
             raise ToolError(f"another verdict on {ensemble} came into force", next_step="attest to that one")
@@ -238,7 +238,8 @@ def attest_verdict(folder: Path, audited: Audit, retrained: Retrained, who: Who)
         return current, [one.key_id for one in attestations_on(folder, current, data)]
 
 
-def _with_history(folder: Path, ensemble: str) -> State:
+def with_history(folder: Path, ensemble: str) -> State:
+    """A registry's state, under its lock; raises ConfigError if it has no verdict on the ensemble."""
     if not (folder / "registry.json").exists():
         raise IntegrityError(f"{folder / 'registry.json'} is missing", next_step="name a registry")
     state = read_state(folder, ensemble)
@@ -252,7 +253,7 @@ def _digest(state: State, ensemble: str) -> str:
     return str(state.last_digest(ensemble))
 
 
-def _next(state: State, content: Verdict, act: Act) -> Verdict:
+def next_verdict(state: State, content: Verdict, act: Act) -> Verdict:
     """The next verdict in the chain, with the content of another."""
     return content.model_copy(
         update={
@@ -264,7 +265,7 @@ def _next(state: State, content: Verdict, act: Act) -> Verdict:
     )
 
 
-def _models(folder: Path, verdict: Verdict) -> dict[str, tuple[str, str, Sidecar]]:
+def models_of(folder: Path, verdict: Verdict) -> dict[str, tuple[str, str, Sidecar]]:
     """Model digest, sidecar digest and sidecar of everything a verdict admitted, by row id."""
     found = {}
     for row_id, digest in verdict.members.items():
@@ -278,7 +279,7 @@ def _rows_again(folder: Path, verdict: Verdict) -> list[Row]:
     """The rows that a verdict admitted, made from its sidecars and checked against what it binds."""
     rows = rows_of(
         verdict.ensemble,
-        _models(folder, verdict),
+        models_of(folder, verdict),
         verdict.n_groups,
         confidence_eligible=verdict.confidence_eligible,
     )

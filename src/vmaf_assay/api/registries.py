@@ -1,4 +1,4 @@
-"""A registry's rows and history, and every act on it: roll back, revalidate, retire, audit, sign, attest."""
+"""A registry's rows and history, and every act on it, from rolling back to attesting."""
 
 import os
 import tempfile
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmaf_assay.admission import lifecycle
 from vmaf_assay.admission.audit import Audit, audit, check_corpus
@@ -22,6 +23,9 @@ from vmaf_assay.registry.recompute import Check
 from vmaf_assay.registry.store import may_promise, read_registry, verify_row
 from vmaf_assay.registry.trust import Trust, check_trust, find_trust
 from vmaf_assay.registry.verdict import Verdict
+
+if TYPE_CHECKING:
+    from vmaf_assay.admission.recalibrate import Recalibrated
 
 Passphrase = Callable[[], str]
 """Called for the passphrase of a key that has one."""
@@ -161,6 +165,35 @@ def revalidate_ensemble(
     Arguments are as of `roll_back`; `on_step` is called with groups judged.
     """
     return lifecycle.revalidate(registry_of(registry), ensemble, who, on_step)
+
+
+def recalibrate_ensemble(
+    ensemble: str,
+    who: Who,
+    *,
+    registry: PathLike,
+    outcomes: PathLike | None = None,
+    on_step: OnStep | None = None,
+) -> "Recalibrated":
+    """Admit the models in force with a margin of the shipped calibration and your own titles (ADR-0440).
+
+    Args:
+      ensemble: a forecast.
+      who: who and why.
+      registry: yours; the shipped one is refused.
+      outcomes: folder of outcomes (default: `$ASSAY_OUTCOMES`).
+      on_step: called with choices judged.
+
+    Raises:
+      ConfigError: too few titles, or promises with this margin are not kept on titles left out.
+      IntegrityError: a file it depends on does not verify.
+    """
+    from vmaf_assay.admission.recalibrate import recalibrate
+    from vmaf_assay.media.user_folders import outcomes_dir
+    from vmaf_assay.outcomes.store import OutcomeStore
+
+    with OutcomeStore(Path(outcomes) if outcomes else outcomes_dir()) as store:
+        return recalibrate(Path(registry), ensemble, store, who, on_step)
 
 
 def retire_ensemble(ensemble: str, who: Who, *, registry: PathLike | None = None) -> Verdict:

@@ -155,7 +155,7 @@ def choose_rate(
         )
     trials = measured or {}
     margin = nearest_margin(
-        curves_of(calibration, more_probes=predicted.more_probes),
+        curves_of(calibration, more_probes=predicted.more_probes, titles=True),
         predicted.curve.encoder,
         predicted.curve.preset,
         target=target_vmaf,

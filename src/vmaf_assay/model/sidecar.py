@@ -1,5 +1,6 @@
 """The JSON beside a model: what its graph expects, what it was trained on, and its held-out scores."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -193,6 +194,47 @@ class HeldOutCurve(_Strict):
         return self
 
 
+class TitleCurve(_Strict):
+    """Forecast and measured encodes of one of the user's own titles, with one encoder and preset (ADR-0440)."""
+
+    day: str
+    """When it was measured first, ISO 8601."""
+    encoder: str
+    host: str
+    """Keyed digest of the machine's name."""
+    known: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    """Rate value and pooled VMAF, points, of each probe with this encoder and preset."""
+    measured: Annotated[list[Annotated[list[float], Field(min_length=2, max_length=2)]], Field(min_length=1)]
+    """Rate value and pooled VMAF, points, of each whole encode, ascending."""
+    mu: list[float]
+    """Forecast before any trial, points, [R]."""
+    preset: str
+    rate_values: list[float]
+    """Trained rate values, ascending, [R]."""
+    sigma: list[float]
+    """Spread over members, points, [R]."""
+    targets: Annotated[list[float], Field(min_length=1)]
+    """Pooled scores that its encodes were for, points, ascending."""
+    title: str
+    """Keyed digest of the source."""
+
+    @model_validator(mode="after")
+    def _is_a_curve(self) -> Self:
+        rates, tried = self.rate_values, [rate for rate, _ in self.measured]
+        if not 1 < len(rates) == len(self.mu) == len(self.sigma):
+            raise ValueError("the lists of a title's curve differ in length")
+        if rates != sorted(set(rates)) or tried != sorted(set(tried)):
+            raise ValueError("the rate values of a title's curve are doubled or out of order")
+        if not all(
+            map(
+                math.isfinite,
+                (*self.mu, *self.sigma, *(one for pair in (*self.known, *self.measured) for one in pair)),
+            )
+        ):
+            raise ValueError("a number of a title's curve is not finite")
+        return self
+
+
 class ChoiceCalibration(_Strict):
     """What a margin at any target and confidence is computed from."""
 
@@ -208,6 +250,8 @@ class ChoiceCalibration(_Strict):
     """What forecast and truth are of."""
     probes: list[ProbeSpec]
     """Probes the forecasts were made from; a curve of a probe's own encoder and preset is known there."""
+    titles: list[TitleCurve] = Field(default_factory=list, exclude_if=lambda found: not found)
+    """The user's own titles, after `assay registry recalibrate`; sorted by title, encoder, preset."""
 
 
 Calibration = Annotated[IntervalCalibration | ChoiceCalibration, Field(discriminator="kind")]

@@ -13,6 +13,7 @@ from vmaf_assay.model.sidecar import (
     HeldOutCurve,
     IntervalCalibration,
     ProbeSpec,
+    Sidecar,
     Task,
     first_measurand,
 )
@@ -95,6 +96,18 @@ def _curves(
     )
 
 
+def calibration_of(
+    predictions: pl.DataFrame, sidecar: Sidecar, ensemble: str
+) -> IntervalCalibration | ChoiceCalibration:
+    """The calibration of held-out predictions and of the own titles in a fused model's sidecar."""
+    made = calibration_from_predictions(
+        predictions, sidecar.task, ensemble, sidecar.corpus_digest, sidecar.probes, measurand=sidecar.answers
+    )
+    if isinstance(made, ChoiceCalibration) and isinstance(sidecar.calibration, ChoiceCalibration):
+        return made.model_copy(update={"titles": sidecar.calibration.titles})
+    return made
+
+
 def coverage_of(
     calibration: IntervalCalibration | ChoiceCalibration,
     policy: CoveragePolicy = COVERAGE_POLICY,
@@ -102,7 +115,7 @@ def coverage_of(
 ) -> list[CoverageResult]:
     """A coverage policy on a calibration; takes seconds, so `on_step` reports progress."""
     if isinstance(calibration, ChoiceCalibration):
-        return choice_coverage(curves_of(calibration), policy, on_step)
+        return choice_coverage(curves_of(calibration, titles=True), policy, on_step)
     return interval_coverage({group.group: group.residuals for group in calibration.groups}, policy)
 
 

@@ -24,7 +24,7 @@ from scipy.special import ndtr
 
 from vmaf_assay.errors import ConfigError
 from vmaf_assay.media.encoders import EncoderInfo, encoder_info
-from vmaf_assay.promise.conformal import check_confidence, max_confidence
+from vmaf_assay.promise.conformal import check_confidence, controlled, max_confidence, weightings
 from vmaf_assay.records import MEAN_VMAF, Measurand
 
 F64 = NDArray[np.float64]
@@ -77,6 +77,12 @@ class Curve:
     """Rate value -> pooled VMAF, points, where a probe is an encode of this encoder and preset."""
     measurand: Measurand = MEAN_VMAF
     """What forecast and truth are of."""
+    measured: dict[float, float] = field(default_factory=dict)
+    """Of a user's own title: rate value -> pooled VMAF, points, of its encodes; the truth goes through them."""
+    targets: tuple[float, ...] = ()
+    """Of a user's own title: what it was encoded for, points."""
+    weight: float = 1.0
+    """Of a user's own title: how many titles it counts as, in (0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +281,10 @@ class Replay:
 def replay(curve: Curve, target: float, trials: int) -> Replay:
     """Simulate the trials on a curve whose truth is known."""
     forecaster = Forecaster(curve)
-    truth = interpolate(curve.rate_values, monotone(forecaster.encoder, curve.truth), forecaster.grid)
+    if curve.measured:
+        truth = np.maximum.accumulate(forecaster.corrected(curve.measured))
+    else:
+        truth = interpolate(curve.rate_values, monotone(forecaster.encoder, curve.truth), forecaster.grid)
     measured: Measured = {}
     for _ in range(trials):
         rate_value = trial_rate(forecaster, target, measured)
@@ -293,6 +302,8 @@ class Replays:
         self.groups = sorted({curve.group for curve in curves})
         steps = [_steps(made, target) for made in self.replays]
         row = {group: index for index, group in enumerate(self.groups)}
+        titles = {curve.group: curve.weight for curve in curves if curve.measured}
+        self._titles = np.array([titles.get(group, 0.0) for group in self.groups])
         margins = np.concatenate([np.zeros(1), *(step[0] for step in steps)])
         owners = np.concatenate(
             [[-1], *(np.full(len(s[0]), row[c.group]) for s, c in zip(steps, curves, strict=True))]
@@ -328,19 +339,20 @@ class Replays:
         """
         keep = np.array([group != without for group in self.groups])
         columns = np.flatnonzero((self._owners < 0) | keep[self._owners])
-        total, n_groups = self._loss[keep][:, columns].sum(axis=0), self._answered[keep][:, columns].sum(axis=0)
-        risk = (total + 1) / (n_groups + 1)
-        start = len(risk) - 1 - int(np.argmin(risk[::-1]))
-        if risk[start] > 1 - confidence + 1e-12:
-            return None
-        violations = np.flatnonzero(risk[:start] > 1 - confidence + 1e-12)
-        best = int(violations[-1]) + 1 if len(violations) else 0
-        n_best = int(n_groups[best])
-        return float(self._margins[columns[best]]), n_best, float(total[best]) / n_best
+        loss, answered = self._loss[keep][:, columns], self._answered[keep][:, columns]
+        for weights in weightings(self._titles[keep]):
+            if (found := controlled((loss.T * weights).T, (answered.T * weights).T, confidence)) is not None:
+                best, mean = found
+                return float(self._margins[columns[best]]), int(answered[:, best].sum()), mean
+        return None
 
     def n_answerable(self) -> int:
         """Groups that have an answer at margin zero."""
         return int(self._answered[:, 0].sum())
+
+
+NEAR = 3.0
+"""A title speaks of targets this near to one that it was encoded for, points: whatever was measured then."""
 
 
 def _steps(made: Replay, target: float) -> tuple[F64, F64]:
@@ -419,10 +431,11 @@ class _CrossFit:
     def __init__(self, curves: Sequence[Curve], encoder: str, preset: str, target: float, trials: int) -> None:
         presets = {curve.preset for curve in curves if curve.encoder == encoder}
         around = encoder_info(encoder).neighbours(preset, presets)
+        curves = [c for c in curves if not c.measured or any(abs(asked - target) <= NEAR for asked in c.targets)]
         own = [curve for curve in curves if curve.encoder == encoder and curve.preset in around]
         self.own = Replays(own, target, trials) if own else None
         self._all: Replays | None = None
-        self._question = (curves, target, trials)
+        self._question = ([curve for curve in curves if not curve.measured], target, trials)
 
     def all_encoders(self) -> Replays:
         if self._all is None:

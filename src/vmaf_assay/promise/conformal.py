@@ -49,6 +49,46 @@ def check_confidence(confidence: float, n_groups: int) -> None:
         )
 
 
+OWN_TITLES = 40
+"""Own titles after which the corpus counts no more (ADR-0440)."""
+
+
+def weightings(titles: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Weights of groups to try in turn: the corpus gives way to own titles, or, as a resort, all count.
+
+    Args:
+      titles: weight of each own title, 0 for a group of the corpus, [groups].
+
+    >>> [one.tolist() for one in weightings(np.array([0, 0, 1, 1.0]))]
+    [[0.95, 0.95, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
+    """
+    corpus = titles == 0
+    if corpus.all():
+        return [np.ones(len(titles))]
+    left = max(0.0, 1 - float(titles.sum()) / OWN_TITLES)
+    return [np.where(corpus, left, titles), np.where(corpus, 1.0, titles)]
+
+
+def controlled(
+    loss: NDArray[np.float64], answered: NDArray[np.float64], confidence: float
+) -> tuple[int, float] | None:
+    """Index of the smallest margin that controls the risk, and the mean loss there; None without one.
+
+    Args:
+      loss: weighted losses, [groups, S].
+      answered: weights of those answered, [groups, S].
+      confidence: in (0, 1).
+    """
+    total, n_groups = loss.sum(axis=0), answered.sum(axis=0)
+    risk = (total + 1) / (n_groups + 1)
+    start = len(risk) - 1 - int(np.argmin(risk[::-1]))
+    if risk[start] > 1 - confidence + 1e-12:
+        return None
+    violations = np.flatnonzero(risk[:start] > 1 - confidence + 1e-12)
+    best = int(violations[-1]) + 1 if len(violations) else 0
+    return best, float(total[best] / n_groups[best])
+
+
 def hcp_interval(residuals: Sequence[NDArray[np.float64]], confidence: float) -> Interval:
     """One-sided offsets of hierarchical conformal prediction, below and above.
 

@@ -220,7 +220,8 @@ def choice_coverage(
 ) -> list[CoverageResult]:
     """Hits of the chosen encode on each group, calibrated on the others, by confidence and encoder.
 
-    A group's fraction is over its sources and the policy's targets, of the choices that were answered.
+    A group's fraction is over its sources and the policy's targets, of the choices that were answered. Where there
+    are own titles, they alone are judged, because the margin is for titles like them.
 
     Args:
       curves: held-out curves.
@@ -229,6 +230,7 @@ def choice_coverage(
     """
     results = []
     pairs = sorted({(curve.encoder, curve.preset) for curve in curves})
+    titles = {curve.group for curve in curves if curve.measured}
     for confidence in policy.confidences:
         for encoder, preset in pairs:
             hits: dict[str, list[float]] = {}
@@ -238,7 +240,8 @@ def choice_coverage(
                 )
                 for group, choices in made.items():
                     hits.setdefault(group, []).extend(1.0 - one.missed for one in choices)
-            covered = [float(np.mean(group)) for group in hits.values()]
+            judged = hits.keys() & titles or hits.keys()
+            covered = [float(np.mean(group)) for name, group in hits.items() if name in judged]
             results.append(_result(confidence, f"{encoder} {preset}", covered, policy))
             if on_step:
                 on_step("choices replayed", len(results), len(policy.confidences) * len(pairs))

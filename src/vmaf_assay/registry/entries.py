@@ -27,7 +27,7 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """`promote`, `rollback`, `supersede` or `rejudge`."""
+        """`promote`, `rollback`, `supersede`, `rejudge` or `recalibrate`."""
         return self.verdict.act.kind if self.verdict.act else "promote"
 
     @property

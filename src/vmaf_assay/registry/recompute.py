@@ -66,7 +66,10 @@ def recompute(
     further = f", {len(conditions[0])} further conditions" if conditions[0] else ""
     checks = [Check("gate", "agrees", f"{len(folds)} folds, mean PLCC {gate.mean_plcc:.6f}{further}")]
     checks += [_compare_fused(folder, verdict), _compare_tie(tied)]
-    return [*checks, *_recompute_promises(predictions, verdict, sidecar, on_step)] if deep else checks
+    if not deep:
+        return checks
+    mean = read_sidecar(folder, verdict, f"{verdict.ensemble}_mean")  # which has the own titles
+    return [*checks, *_recompute_promises(predictions, verdict, mean, on_step)]
 
 
 def read_tied(folder: Path, verdict: Verdict, predictions: "pl.DataFrame") -> "Tied | None":
@@ -167,16 +170,9 @@ def _recompute_promises(
     predictions: "pl.DataFrame", verdict: Verdict, sidecar: "Sidecar", on_step: OnStep | None
 ) -> list[Check]:
     """Calibration and coverage, from the predictions."""
-    from vmaf_assay.promise.calibrate import calibration_digest, calibration_from_predictions, coverage_of
+    from vmaf_assay.promise.calibrate import calibration_digest, calibration_of, coverage_of
 
-    calibration = calibration_from_predictions(
-        predictions,
-        sidecar.task,
-        verdict.ensemble,
-        sidecar.corpus_digest,
-        sidecar.probes,
-        measurand=sidecar.answers,
-    )
+    calibration = calibration_of(predictions, sidecar, verdict.ensemble)
     if calibration_digest(calibration.model_dump(mode="json")) != verdict.calibration_sha256:
         why = "the held-out predictions do not give the calibration of the verdict"
         return [Check("calibration", "differs", why)]

@@ -57,9 +57,10 @@ class ReturnsTo(Frozen):
 class Act(Frozen):
     """The act that put a verdict into a registry's sequence, with author, time and reason."""
 
-    kind: Literal["promote", "rollback", "supersede", "rejudge"]
+    kind: Literal["promote", "rollback", "supersede", "rejudge", "recalibrate"]
     """`promote`: a run was admitted. `rollback`: an earlier verdict is in force again. `supersede`: the rows were
-    taken out of service. `rejudge`: the same models were judged again."""
+    taken out of service. `rejudge`: the same models were judged again.
+    `recalibrate`: likewise, with own titles in the margin."""
     at_utc: str
     """ISO 8601, UTC."""
     by: Annotated[str, Field(max_length=200)] | None = None

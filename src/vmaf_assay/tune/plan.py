@@ -248,7 +248,7 @@ def calibrated_margin(verified: "VerifiedEnsemble", request: TuneRequest, preset
             next_step="ask for that, or name a --registry whose ensemble forecasts it",
         )
     return nearest_margin(
-        curves_of(verified.calibration, more_probes=request.more_probes),
+        curves_of(verified.calibration, more_probes=request.more_probes, titles=True),
         request.encoder,
         preset,
         target=request.target_vmaf,

@@ -1,4 +1,4 @@
-"""`assay registry list | show | verify | history | rollback | revalidate | retire | sign | attest`."""
+"""`assay registry`: rows, what admitted them, and acts on them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     group.command("history")(history)
     group.command("rollback")(rollback)
     group.command("revalidate")(revalidate)
+    group.command("recalibrate")(recalibrate)
     group.command("retire")(retire)
     # Names of before 0.2.0, for one release more.
     group.command("rejudge", hidden=True)(revalidate)
@@ -290,6 +291,35 @@ def revalidate(
         verdict = revalidate_ensemble(ensemble, who, registry=folder, on_step=on_step)
     promises = "may" if verdict.confidence_eligible else "may not"
     _acted(folder, verdict, f"judged again, {promises} make promises", as_json=as_json)
+
+
+def recalibrate(
+    ensemble: Ensemble,
+    reason: Reason,
+    registry: Annotated[Path, typer.Option("--registry", help="Your registry; the shipped one is refused.")],
+    outcomes: Annotated[
+        Path | None, typer.Option("--outcomes", metavar="FOLDER", help="Outcomes (default: $ASSAY_OUTCOMES).")
+    ] = None,
+    sign: Sign = None,
+    expires_days: Expires = None,
+    by: By = None,
+    wait: Wait = None,
+    as_json: Json = False,
+) -> None:
+    """Make the margin from the shipped calibration and your own titles; admitted if promises are kept with it.
+
+    Example: assay registry recalibrate vmaf_forecast_ensemble_v1 --reason "our library" --registry models
+    """
+    from vmaf_assay.api import recalibrate_ensemble
+    from vmaf_assay.cli import render
+
+    who = who_of(sign, expires_days, by, reason, wait)
+    with render.steps("judging again") as on_step:
+        made = recalibrate_ensemble(ensemble, who, registry=registry, outcomes=outcomes, on_step=on_step)
+    used = ", ".join(f"{encoder} {n}" for encoder, n in made.titles.items()) or "none"
+    few = ", ".join(f"{encoder} {n}" for encoder, n in made.too_few.items())
+    what = f"own titles: {used}" + (f" (too few: {few})" if few else "")
+    _acted(registry, made.verdict, what, as_json=as_json)
 
 
 def retire(
