@@ -9,6 +9,8 @@ from vmaf_assay.cli.commands.promote import By, Expires, Sign, Wait, who_of
 from vmaf_assay.cli.signatures import attest, sign
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vmaf_assay.api import Audit, Entry, Verdict
 
 Folder = Annotated[Path | None, typer.Option("--registry", help="Registry folder (default: the shipped one).")]
@@ -87,6 +89,7 @@ def show(
         ["verdict", f"{verdict.verdict} no. {verdict.sequence}, {verdict.generated_at_utc}"],
         ["mean PLCC", f"{verdict.gate.mean_plcc:.6f} (at least {verdict.gate.mean_plcc_threshold:g})"],
         ["spread", f"{verdict.gate.plcc_spread:.6f} (at most {verdict.gate.plcc_spread_max:g})"],
+        ["answers", sidecar.answers],
         ["promises", "yes" if found.promises else "no"],
         ["trained on", seen],
         ["corpus", f"{verdict.corpus['digest']} ({verdict.corpus['n_groups']} groups)"],
@@ -95,10 +98,44 @@ def show(
         ["verdict by", f"version {verdict.made_by}" if verdict.made_by else "a version before 0.2.0"],
     ]
     render.say_table(["", ""], facts)
+    at = sorted({one.confidence for one in verdict.coverage})
+    if at and (rows := _by_encoder(verdict, at)):
+        render.say("")
+        render.say_table(["held out", "groups", "PLCC", "RMSE", *(f"kept at {c:g}" for c in at)], rows)
     promises = "may" if found.promises else "may not"
     render.say(
         f"{row.id} is production-eligible by verdict {verdict.sequence}, verified, {promises} make promises"
     )
+
+
+def _by_encoder(verdict: "Verdict", confidences: "Sequence[float]") -> list[list[object]]:
+    """Each encoder and preset: groups, PLCC, RMSE in points, and how often a promise was kept, by confidence.
+
+    As the verdict's gate and coverage tests state them. Verdicts from before the gate held by encoder have fewer.
+    """
+    stated = {(one.scope, one.name): one for one in verdict.gate.conditions or ()}
+    kept = {(one.scope, one.confidence): one for one in verdict.coverage}
+    scopes = {one.scope for one in verdict.coverage} | {scope for scope, name in stated if name == "plcc"}
+    free, rows = verdict.gate_policy().in_sample_rmse_free, list[list[object]]()
+    for scope in sorted(scopes):
+        plcc, rmse = stated.get((scope, "plcc")), stated.get((scope, "in-sample rmse"))
+        found = [kept.get((scope, confidence)) for confidence in confidences]
+        rows.append(
+            [
+                *(scope, "" if found[0] is None else str(found[0].n_groups)),
+                "" if plcc is None else f"{plcc.value:.4f}",
+                "" if rmse is None else _held_out_rmse(rmse.at_most, free),
+                *("" if one is None else f"{one.coverage:.3f}" for one in found),
+            ]
+        )
+    return rows
+
+
+def _held_out_rmse(at_most: float | None, free: float | None) -> str:
+    """RMSE on groups left out: the gate holds the shipped members to it, unless it is below what always passes."""
+    if at_most is None:
+        return ""
+    return f"{at_most:.2f}" if free is None or at_most > free else f"<= {free:g}"
 
 
 def verify(
