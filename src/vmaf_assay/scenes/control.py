@@ -186,11 +186,11 @@ class Controller:
                     if (merit := self._merit(tried)) < best:
                         best, self.state.kept, improved = merit, tried, True
 
-    def _merit(self, kept: Mapping[int, Seen]) -> tuple[int, float, int]:
-        """(scenes below the floor, distance from the tolerance, bytes): the smaller the better."""
+    def _merit(self, kept: Mapping[int, Seen]) -> tuple[float, float, int]:
+        """(points below the floor, distance from the tolerance, bytes): the smaller the better."""
         weights = np.array([self.forecasts.n_frames[index] for index in kept])
         mean = float(np.average([one.score for one in kept.values()], weights=weights))
-        below = sum(one.score < self.aim.floor for one in kept.values())
+        below = sum(max(0.0, self.aim.floor - one.score) for one in kept.values())
         return below, self._distance(mean), sum(one.n_bytes for one in kept.values())
 
     def _distance(self, mean: float) -> float:
@@ -223,7 +223,10 @@ class Controller:
             kept = self.state.kept.get(index)
             if kept is None or kept.score >= floor or index in under_way:
                 continue
-            if len(self.state.seen[index]) >= _MOST_ENCODES:
+            made = self.state.seen[index]
+            best = float(self.forecasts.rate_values[-1])
+            # Where the best rate value is short, no other is better.
+            if len(made) >= _MOST_ENCODES or best in {one.rate_value for one in made}:
                 continue
             if (rate := self._rate_for(index, floor + _FLOOR_SPARE, above=True)) is not None:
                 return Job(index, rate, repair=True)
